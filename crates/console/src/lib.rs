@@ -1,0 +1,1 @@
+//! The pages that people see: sign-in, challenge, enrolment, own account

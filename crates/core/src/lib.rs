@@ -1,0 +1,1 @@
+//! The decision: operations, assurance, policy, challenges, and the flows that join them

@@ -1,0 +1,1 @@
+//! What Stepgate writes into its ledger, and the one pure check of a WebAuthn assertion

@@ -1,0 +1,1 @@
+//! Password, authenticator code, passkey, recovery code

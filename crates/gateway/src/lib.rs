@@ -1,0 +1,1 @@
+//! The doors: each turns a protocol into an operation and a verdict back into the protocol

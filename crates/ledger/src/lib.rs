@@ -1,0 +1,1 @@
+//! An append-only evidence log as a format: Merkle tree, signed checkpoints, proofs, verifier

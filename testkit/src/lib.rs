@@ -1,0 +1,1 @@
+//! Fake clock, seeded randomness, software authenticator, throwaway PostgreSQL, whole-gate harness
