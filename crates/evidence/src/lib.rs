@@ -1,1 +1,25 @@
-//! What Stepgate writes into its ledger, and the one pure check of a WebAuthn assertion
+//! What Stepgate writes into its ledger.
+//!
+//! [`Entry`] is one thing that happened; [`Statement`] is what a person confirms
+//! with one touch; [`Details`] is what may be erased later and therefore lies
+//! beside the tree; [`verify_assertion`] is the one check of a WebAuthn
+//! assertion, used when the key is touched and years later.
+//!
+//! *Architecture invariant:* nothing here reads a clock, a random generator, a
+//! file or a socket. The offline verifier needs this crate and `stepgate-ledger`,
+//! nothing else.
+
+pub mod assertion;
+pub mod cose;
+mod details;
+mod entry;
+mod statement;
+pub mod verify;
+
+pub use assertion::{Assertion, AssertionError, Credential, RelyingParty, Verified, verify_assertion};
+pub use cose::PublicKey;
+pub use details::{Details, DetailsError, SALT_LEN, Salt};
+pub use entry::{Asked, Entry, EntryError, EnrolledKey, Event, FactorProof, Outcome};
+pub use statement::{
+    Asker, CONFIRM_CONTEXT, Grant, PolicyRef, SIGN_IN_CONTEXT, SignInStatement, Statement, StatementError,
+};

@@ -1,0 +1,316 @@
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use stepgate_ledger::jcs;
+
+use crate::assertion::Assertion;
+use crate::details::{Details, DetailsError};
+
+/// One thing that happened, as it stands in the ledger.
+///
+/// The leaf of the tree is [`Entry::to_leaf`]: pseudonymous ids, digests,
+/// assertions. No secret, code, body, token, name or address is ever in it;
+/// what may be erased lies in [`Entry::details`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// 128 bits, hex.
+    pub id: String,
+    /// Wall clock, milliseconds since 1970.
+    pub at_ms: i64,
+    /// What happened.
+    pub event: Event,
+    /// What lies beside the tree.
+    pub details: Option<Details>,
+}
+
+/// How a factor was proved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FactorProof {
+    /// `password`, `totp`, `passkey`, `recovery_code`.
+    pub factor: String,
+    /// The enrolled factor's id.
+    pub factor_id: String,
+    /// For a passkey: the assertion as the browser gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assertion: Option<Assertion>,
+    /// For a passkey: whether the authenticator verified the user (PIN or biometric).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_verified: Option<bool>,
+    /// Hex SHA-256 that the proof is bound to: [`crate::Statement::digest`] or
+    /// [`crate::SignInStatement::digest`].
+    pub bound_to: String,
+}
+
+/// The public half of an enrolled passkey.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrolledKey {
+    /// base64url.
+    pub credential_id: String,
+    /// COSE key, base64url.
+    pub public_key: String,
+    /// The user handle given to the authenticator, base64url.
+    pub user_handle: String,
+    /// Signature counter at enrolment.
+    pub counter: u32,
+    /// Whether the passkey may be synced.
+    pub backup_eligible: bool,
+    /// Whether it was synced at enrolment.
+    pub backed_up: bool,
+    /// Authenticator model, UUID form; all zero if not told.
+    pub aaguid: String,
+    /// SHA-256 of the attestation object, hex; the object itself lies in the details.
+    pub attestation_sha256: String,
+}
+
+/// What was asked: stands in each challenge's entries.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    /// The service's name.
+    pub service: String,
+    /// The action.
+    pub action: String,
+    /// Service and path template.
+    pub resource: String,
+    /// The resource's kind, from the configuration.
+    pub resource_kind: String,
+    /// The resource's sensitivity, from the configuration.
+    pub sensitivity: String,
+}
+
+/// How the upstream answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Outcome {
+    /// The upstream answered with this status.
+    Answered {
+        /// HTTP status.
+        status: u16,
+    },
+    /// Nothing was sent: the connection could not be made.
+    NotSent,
+    /// It may have been sent; whether it took effect is not known. It is never sent again.
+    Unknown,
+}
+
+/// What happened. `kind` on the wire.
+///
+/// Ids are pseudonymous. Digests are hex SHA-256.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", deny_unknown_fields)]
+pub enum Event {
+    /// The first entry of a log.
+    #[serde(rename = "log.opened")]
+    LogOpened { origin: String, version: String },
+    /// A node began to serve. `relying_party` and `origins` are what assertions are checked against.
+    #[serde(rename = "node.started")]
+    NodeStarted { node: String, version: String, config: String, policy: String, relying_party: String, origins: Vec<String> },
+    /// A node stopped in order.
+    #[serde(rename = "node.stopped")]
+    NodeStopped { node: String },
+    /// Policies were loaded.
+    #[serde(rename = "policy.loaded")]
+    PolicyLoaded { policy: String, policies: u32 },
+    /// Policies did not load; the old ones stay.
+    #[serde(rename = "policy.refused")]
+    PolicyRefused { policy: String, kept: String },
+    /// The configuration changed.
+    #[serde(rename = "config.loaded")]
+    ConfigLoaded { config: String },
+    /// A service's upstream is spoken to without TLS, as the configuration allows.
+    #[serde(rename = "config.plaintext_allowed")]
+    PlaintextAllowed { service: String },
+    /// A person was added. Names lie in the details.
+    #[serde(rename = "person.added")]
+    PersonAdded { person: String, by: String },
+    /// A person's groups, name or address changed.
+    #[serde(rename = "person.changed")]
+    PersonChanged { person: String, by: String },
+    /// A person was removed; sessions and factors with them.
+    #[serde(rename = "person.removed")]
+    PersonRemoved { person: String, by: String },
+    /// A one-time enrolment link was made.
+    #[serde(rename = "enrolment.link_made")]
+    LinkMade { link: String, person: String, by: String, expires_at_ms: String },
+    /// A one-time enrolment link was opened for the first time.
+    #[serde(rename = "enrolment.link_used")]
+    LinkUsed { link: String, person: String },
+    /// A factor was enrolled. `authority`: the link or challenge that allowed it.
+    #[serde(rename = "factor.enrolled")]
+    FactorEnrolled {
+        person: String,
+        factor: String,
+        factor_id: String,
+        authority: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<EnrolledKey>,
+    },
+    /// A factor was removed.
+    #[serde(rename = "factor.removed")]
+    FactorRemoved { person: String, factor: String, factor_id: String, authority: String },
+    /// Too many wrong tries: this factor of this person is locked until then.
+    #[serde(rename = "factor.locked")]
+    FactorLocked { person: String, factor: String, until_ms: String },
+    /// Somebody tried to prove something and did not. `person` is empty where the name is not known.
+    #[serde(rename = "attempt.failed")]
+    AttemptFailed { person: String, factor: String, purpose: String, challenge: String, reason: String },
+    /// A sign-in.
+    #[serde(rename = "session.started")]
+    SessionStarted { session: String, person: String, proof: FactorProof },
+    /// A session ended: `sign_out`, `revoked`, `expired`, `person_removed`.
+    #[serde(rename = "session.ended")]
+    SessionEnded { session: String, person: String, reason: String, by: String },
+    /// A challenge was opened. The statement lies in the details.
+    #[serde(rename = "challenge.opened")]
+    ChallengeOpened {
+        challenge: String,
+        session: String,
+        person: String,
+        asked: Asked,
+        /// The policies that refused, by id.
+        policies: Vec<String>,
+        policy: String,
+        /// What would suffice, e.g. `confirm: passkey | totp`.
+        offered: String,
+        /// [`crate::Statement::digest`].
+        statement: String,
+        /// Whether the request is held here.
+        held: bool,
+        /// The challenge that this one succeeds, if the decision at resume asked anew.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        succeeds: String,
+    },
+    /// One of several proofs was given; more remain.
+    #[serde(rename = "challenge.answered")]
+    ChallengeAnswered { challenge: String, session: String, person: String, proof: FactorProof },
+    /// A challenge was passed.
+    #[serde(rename = "challenge.passed")]
+    ChallengePassed {
+        challenge: String,
+        session: String,
+        person: String,
+        asked: Asked,
+        /// `freshness` or `confirmation`.
+        grants: String,
+        proof: FactorProof,
+    },
+    /// A challenge ended without being passed: `too_many_tries`.
+    #[serde(rename = "challenge.failed")]
+    ChallengeFailed { challenge: String, session: String, person: String, reason: String },
+    /// Nobody answered in time.
+    #[serde(rename = "challenge.expired")]
+    ChallengeExpired { challenge: String, session: String, person: String },
+    /// The person refused it.
+    #[serde(rename = "challenge.cancelled")]
+    ChallengeCancelled { challenge: String, session: String, person: String, reason: String },
+    /// A confirmation or held request was spent, and its request is about to be sent.
+    /// Written before the first byte leaves.
+    #[serde(rename = "operation.sent")]
+    OperationSent {
+        challenge: String,
+        session: String,
+        person: String,
+        request: String,
+        asked: Asked,
+        policies: Vec<String>,
+        policy: String,
+        /// Digest of the statement that was confirmed.
+        statement: String,
+        body_sha256: String,
+    },
+    /// How the upstream answered.
+    #[serde(rename = "operation.finished")]
+    OperationFinished { challenge: String, request: String, outcome: Outcome },
+    /// A decision denied, counted in a window. Each kind of refusal has a first entry at once.
+    #[serde(rename = "operation.refused")]
+    OperationRefused { person: String, asked: Asked, policies: Vec<String>, policy: String, count: u32, window_s: u32 },
+    /// Requests that were refused before any decision, counted in a window.
+    #[serde(rename = "request.refused")]
+    RequestRefused { code: String, count: u32, window_s: u32 },
+    /// A policy erred while it was evaluated: denied, and an alarm.
+    #[serde(rename = "decision.erred")]
+    DecisionErred { asked: Asked, policy: String, policies: Vec<String> },
+    /// Evidence was searched.
+    #[serde(rename = "evidence.searched")]
+    EvidenceSearched { by: String, query: String },
+    /// Evidence was exported.
+    #[serde(rename = "evidence.exported")]
+    EvidenceExported { by: String, from_index: String, to_index: String },
+    /// Somebody's personal data was erased from the details.
+    #[serde(rename = "evidence.erased")]
+    EvidenceErased { person: String, by: String, entries: u32 },
+    /// A key was made or rotated: `master`, `checkpoint`, `assertion`.
+    #[serde(rename = "key.rotated")]
+    KeyRotated { purpose: String, key: String, by: String },
+    /// The wall clock moved against the monotonic one.
+    #[serde(rename = "clock.jumped")]
+    ClockJumped { node: String, by_ms: String },
+    /// Stepgate itself failed at something that matters.
+    #[serde(rename = "fault")]
+    Fault { node: String, what: String },
+}
+
+/// Why bytes are not an entry, or an entry cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum EntryError {
+    /// It is not JSON of the form that entries have.
+    #[error("not an entry")]
+    NotAnEntry(#[source] serde_json::Error),
+    /// The bytes are an entry, but not in canonical form: two spellings of one entry.
+    #[error("the entry is not in canonical form")]
+    NotInCanonicalForm,
+    /// It has no canonical form.
+    #[error("the entry has no canonical form")]
+    NotCanonical(#[source] jcs::NotCanonical),
+    /// Its details cannot be committed to.
+    #[error("the entry's details cannot be committed to")]
+    Details(#[source] DetailsError),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Leaf {
+    id: String,
+    at_ms: String,
+    #[serde(default)]
+    details: Option<String>,
+    event: Event,
+}
+
+impl Entry {
+    /// The bytes of the leaf: JCS of `{id, at_ms, event, details?}` where
+    /// `details` is the commitment.
+    pub fn to_leaf(&self) -> Result<Vec<u8>, EntryError> {
+        let commitment = match &self.details {
+            None => None,
+            Some(details) => Some(details.commitment().map_err(EntryError::Details)?),
+        };
+        leaf(&self.id, self.at_ms, &self.event, commitment)
+    }
+
+    /// Reads a leaf. Gives the entry without details, and the commitment to them.
+    ///
+    /// Refuses bytes that are not exactly what [`Entry::to_leaf`] writes, so that
+    /// one entry has one spelling.
+    pub fn from_leaf(bytes: &[u8]) -> Result<(Self, Option<String>), EntryError> {
+        let parsed: Leaf = serde_json::from_slice(bytes).map_err(EntryError::NotAnEntry)?;
+        let at_ms: i64 = parsed.at_ms.parse().map_err(|_| EntryError::NotInCanonicalForm)?;
+        if leaf(&parsed.id, at_ms, &parsed.event, parsed.details.clone())? != bytes {
+            return Err(EntryError::NotInCanonicalForm);
+        }
+        let entry = Self { id: parsed.id, at_ms, event: parsed.event, details: None };
+        Ok((entry, parsed.details))
+    }
+}
+
+fn leaf(id: &str, at_ms: i64, event: &Event, commitment: Option<String>) -> Result<Vec<u8>, EntryError> {
+    let mut object = Map::new();
+    object.insert("id".into(), Value::from(id));
+    object.insert("at_ms".into(), Value::from(at_ms.to_string()));
+    object.insert("event".into(), serde_json::to_value(event).map_err(EntryError::NotAnEntry)?);
+    if let Some(commitment) = commitment {
+        object.insert("details".into(), Value::from(commitment));
+    }
+    jcs::canonical(&Value::Object(object)).map_err(EntryError::NotCanonical)
+}
