@@ -1,0 +1,210 @@
+//! The programs that tests need beside the Rust toolchain.
+//!
+//! As root, what is missing is installed from Debian's packages; anybody else
+//! is told the one line that installs it. A test never looks for a way around
+//! a missing program: it fails and names `cargo xtask test`.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::project;
+use crate::step::{Failure, output_of, run};
+
+/// The oldest major version of Node.js that the Node-RED we test with runs on.
+const OLDEST_NODE: u32 = 18;
+
+/// A program, the environment variable that tells tests where it is, and Debian's package of it.
+struct Wanted {
+    program: &'static str,
+    variable: &'static str,
+    package: &'static str,
+}
+
+const WANTED: [Wanted; 5] = [
+    Wanted {
+        program: "chromium",
+        variable: "STEPGATE_TEST_CHROMIUM",
+        package: "chromium",
+    },
+    Wanted {
+        program: "chromedriver",
+        variable: "STEPGATE_TEST_CHROMEDRIVER",
+        package: "chromium-driver",
+    },
+    Wanted {
+        program: "initdb",
+        variable: "STEPGATE_TEST_INITDB",
+        package: "postgresql",
+    },
+    Wanted {
+        program: "node",
+        variable: "STEPGATE_TEST_NODE",
+        package: "nodejs",
+    },
+    Wanted {
+        program: "npm",
+        variable: "STEPGATE_TEST_NPM",
+        package: "npm",
+    },
+];
+
+/// Where everything is, once it is there.
+pub(crate) struct Tools {
+    environment: Vec<(&'static str, OsString)>,
+}
+
+impl Tools {
+    /// The variables that tell tests where the programs are.
+    pub(crate) fn environment(&self) -> impl Iterator<Item = (&'static str, OsString)> + '_ {
+        self.environment.iter().cloned()
+    }
+}
+
+/// Looks for each program, installs what is missing, and installs Node-RED into the target folder.
+pub(crate) fn prepare() -> Result<Tools, Failure> {
+    install_packages(&missing_packages())?;
+    let still_missing = missing_packages();
+    if !still_missing.is_empty() {
+        return Err(Failure::new(format!(
+            "these packages are installed, yet their programs are not found: {}",
+            still_missing.join(" ")
+        )));
+    }
+
+    let mut environment = Vec::new();
+    for wanted in &WANTED {
+        if let Some(path) = find(wanted.program) {
+            environment.push((wanted.variable, path.into_os_string()));
+        }
+    }
+    check_node_version()?;
+    environment.push((
+        "STEPGATE_TEST_NODE_RED",
+        install_node_red()?.into_os_string(),
+    ));
+    Ok(Tools { environment })
+}
+
+/// Finds a program on the path, or where Debian keeps PostgreSQL's own.
+fn find(program: &str) -> Option<PathBuf> {
+    let on_path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&on_path).chain(postgresql_folders());
+    folders
+        .map(|folder| folder.join(program))
+        .find(|candidate| candidate.is_file())
+}
+
+/// `/usr/lib/postgresql/15/bin` and its like, in no particular order.
+fn postgresql_folders() -> Vec<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
+    versions.map(|version| version.path().join("bin")).collect()
+}
+
+fn missing_packages() -> Vec<&'static str> {
+    WANTED
+        .iter()
+        .filter(|wanted| find(wanted.program).is_none())
+        .map(|wanted| wanted.package)
+        .collect()
+}
+
+fn install_packages(packages: &[&str]) -> Result<(), Failure> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let line = format!(
+        "apt-get install -y --no-install-recommends {}",
+        packages.join(" ")
+    );
+    if !is_root()? {
+        return Err(Failure::new(format!(
+            "programs are missing that tests need; as root:\n\n    {line}\n"
+        )));
+    }
+    let install = || {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").args([
+            "install",
+            "-y",
+            "--no-install-recommends",
+        ]);
+        run(command.args(packages))
+    };
+    // A fresh machine has no lists of packages, an old one has lists that name what is gone.
+    install().or_else(|_| {
+        run(Command::new("apt-get").arg("update"))?;
+        install()
+    })
+}
+
+fn is_root() -> Result<bool, Failure> {
+    Ok(output_of(Command::new("id").arg("-u"))?.trim() == "0")
+}
+
+fn check_node_version() -> Result<(), Failure> {
+    let said = output_of(Command::new("node").arg("--version"))?;
+    let major = said
+        .trim()
+        .trim_start_matches('v')
+        .split('.')
+        .next()
+        .and_then(|major| major.parse::<u32>().ok());
+    match major {
+        Some(major) if major >= OLDEST_NODE => Ok(()),
+        _ => Err(Failure::new(format!(
+            "node is {}, and Node-RED needs {OLDEST_NODE} or later; Debian 12's package nodejs will do",
+            said.trim()
+        ))),
+    }
+}
+
+/// Installs Node-RED from the committed lock file and gives the path of its main script.
+///
+/// The lock file is copied last: if it stands in the folder, the installation
+/// beside it was finished. One that was interrupted is begun anew by `npm ci`.
+fn install_node_red() -> Result<PathBuf, Failure> {
+    let from = project::root().join("testkit/node-red");
+    let to = project::target_folder()?.join("npm");
+    let script = to.join("node_modules/node-red/red.js");
+    let lock = read(&from.join("package-lock.json"))?;
+    let finished = to.join("installed-lock.json");
+    if script.is_file() && fs::read(&finished).is_ok_and(|installed| installed == lock) {
+        return Ok(script);
+    }
+
+    let failed = |error| Failure::new(format!("could not write to {}: {error}", to.display()));
+    fs::create_dir_all(&to).map_err(failed)?;
+    if finished.exists() {
+        fs::remove_file(&finished).map_err(failed)?;
+    }
+    fs::write(to.join("package.json"), read(&from.join("package.json"))?).map_err(failed)?;
+    fs::write(to.join("package-lock.json"), &lock).map_err(failed)?;
+    let mut npm = Command::new("npm");
+    npm.current_dir(&to)
+        .env("npm_config_update_notifier", "false");
+    run(npm.args([
+        "ci",
+        "--omit=dev",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+    ]))?;
+    if !script.is_file() {
+        return Err(Failure::new(format!(
+            "npm is done, yet there is no {}",
+            script.display()
+        )));
+    }
+    fs::write(&finished, &lock).map_err(failed)?;
+    Ok(script)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(path)
+        .map_err(|error| Failure::new(format!("could not read {}: {error}", path.display())))
+}
