@@ -1,0 +1,304 @@
+//! Reads an export file by file; nothing is believed here, see [`crate::verify`].
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use super::bundle;
+use super::details::BadDetailsLine;
+use super::{
+    CHECKPOINT_FILE, DETAILS_FILE, Details, DetailsLine, MAX_DETAILS_LINE, MAX_ENTRY_LENGTH,
+};
+use crate::checkpoint::{CheckpointError, MAX_CHECKPOINT_LENGTH, SignedCheckpoint};
+use crate::hash::{HASH_LENGTH, Hash};
+use crate::tile::{TILE_WIDTH, Tile};
+
+/// Largest bundle in bytes that is read.
+const MAX_BUNDLE_LENGTH: usize = 2 * TILE_WIDTH as usize * (MAX_ENTRY_LENGTH + 2);
+
+/// An exported log in a directory.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    directory: PathBuf,
+}
+
+/// Why an export cannot be read. What can be read and is wrong is a finding of the verifier.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file system refused.
+    #[error("cannot read {path}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file is larger than the format allows.
+    #[error("{0} is larger than the format allows")]
+    TooLarge(PathBuf),
+    /// The export has no checkpoint: it was broken off, or is none.
+    #[error("{0} has no checkpoint")]
+    NoCheckpoint(PathBuf),
+    /// The file `checkpoint` is not one.
+    #[error("the checkpoint cannot be read")]
+    Checkpoint(#[source] CheckpointError),
+    /// A file that the checkpoint demands is not there.
+    #[error("{0} is missing")]
+    Missing(PathBuf),
+    /// A bundle does not hold the entries that it should.
+    #[error("{0} does not hold {1} entries")]
+    Bundle(PathBuf, u16),
+    /// A line of `details.jsonl` cannot be read.
+    #[error("line {line} of details.jsonl cannot be read")]
+    Details {
+        /// The line, counted from one.
+        line: u64,
+        /// Why.
+        #[source]
+        source: BadDetailsLine,
+    },
+}
+
+/// An entry of an export with what lies beside it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// Its place in the log, counted from zero.
+    pub index: u64,
+    /// Its bytes.
+    pub entry: Vec<u8>,
+    /// What lies beside it, if anything does.
+    pub details: Option<Details>,
+}
+
+impl Reader {
+    /// An export in `directory`.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Io`] if it is not a directory that can be read.
+    pub fn open(directory: &Path) -> Result<Self, ReadError> {
+        std::fs::read_dir(directory).map_err(at(directory))?;
+        Ok(Self {
+            directory: directory.to_owned(),
+        })
+    }
+
+    /// The text of the file `checkpoint`, `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Io`], [`ReadError::TooLarge`].
+    pub fn checkpoint_text(&self) -> Result<Option<String>, ReadError> {
+        let bytes = self.file(CHECKPOINT_FILE, MAX_CHECKPOINT_LENGTH)?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// The signed head, not verified.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::NoCheckpoint`] and [`ReadError::Checkpoint`].
+    pub fn checkpoint(&self) -> Result<SignedCheckpoint, ReadError> {
+        let text = self
+            .checkpoint_text()?
+            .ok_or_else(|| ReadError::NoCheckpoint(self.directory.clone()))?;
+        SignedCheckpoint::parse(&text).map_err(ReadError::Checkpoint)
+    }
+
+    /// The bytes of a tile's file, `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Io`], [`ReadError::TooLarge`].
+    pub fn tile(&self, tile: Tile) -> Result<Option<Vec<u8>>, ReadError> {
+        self.file(&tile.path(), 2 * usize::from(TILE_WIDTH) * HASH_LENGTH)
+    }
+
+    /// The bytes of the bundle with the entries under a tile of level 0, `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Io`], [`ReadError::TooLarge`].
+    pub fn bundle(&self, tile: Tile) -> Result<Option<Vec<u8>>, ReadError> {
+        self.file(&tile.entries_path(), MAX_BUNDLE_LENGTH)
+    }
+
+    /// The lines of `details.jsonl`, which may be absent.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Io`].
+    pub fn details(&self) -> Result<DetailsLines, ReadError> {
+        let path = self.directory.join(DETAILS_FILE);
+        let file = match File::open(&path) {
+            Ok(file) => Some(BufReader::new(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(source) => return Err(ReadError::Io { path, source }),
+        };
+        Ok(DetailsLines {
+            path,
+            file,
+            line: 0,
+        })
+    }
+
+    /// All entries up to the checkpoint in order, with memory for one bundle. Nothing is verified.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::checkpoint`]; the iterator ends after its first error.
+    pub fn records(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Record, ReadError>> + use<>, ReadError> {
+        let size = self.checkpoint()?.unverified().size;
+        let mut details = self.details()?.peekable();
+        let reader = self.clone();
+        let mut tiles = level_0_tiles(size);
+        let mut entries = Vec::new().into_iter();
+        let mut index = 0;
+        let mut broken = false;
+        Ok(std::iter::from_fn(move || {
+            if broken {
+                return None;
+            }
+            let mut next = || {
+                let entry: Vec<u8> = match entries.next() {
+                    Some(entry) => entry,
+                    None => {
+                        let Some(tile) = tiles.next() else { return Ok(None) };
+                        entries = reader.entries_under(tile)?.into_iter();
+                        let Some(entry) = entries.next() else { return Ok(None) };
+                        entry
+                    }
+                };
+                let mut beside = None;
+                while let Some(line) =
+                    details.next_if(|line| line.as_ref().is_ok_and(|(_, line)| line.index <= index) || line.is_err())
+                {
+                    let (_, line) = line?;
+                    if line.index == index {
+                        beside = Some(line.details);
+                    }
+                }
+                index += 1;
+                Ok(Some(Record {
+                    index: index - 1,
+                    entry,
+                    details: beside,
+                }))
+            };
+            let next = next().transpose();
+            broken = matches!(next, Some(Err(_)));
+            next
+        }))
+    }
+
+    fn entries_under(&self, tile: Tile) -> Result<Vec<Vec<u8>>, ReadError> {
+        let path = self.directory.join(tile.entries_path());
+        let Some(bytes) = self.bundle(tile)? else {
+            return Err(ReadError::Missing(path));
+        };
+        bundle::entries(&bytes)
+            .map(|entry| entry.map(<[u8]>::to_vec))
+            .collect::<Option<Vec<_>>>()
+            .filter(|entries| entries.len() == usize::from(tile.width()))
+            .ok_or(ReadError::Bundle(path, tile.width()))
+    }
+
+    fn file(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>, ReadError> {
+        let path = self.directory.join(name);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(None);
+            }
+            Err(source) => return Err(ReadError::Io { path, source }),
+        };
+        let mut bytes = Vec::new();
+        file.take(limit as u64 + 1)
+            .read_to_end(&mut bytes)
+            .map_err(at(&path))?;
+        if bytes.len() > limit {
+            return Err(ReadError::TooLarge(path));
+        }
+        Ok(Some(bytes))
+    }
+}
+
+/// The tiles of level 0 of a tree, left to right, the partial one last.
+pub(crate) fn level_0_tiles(size: u64) -> impl Iterator<Item = Tile> {
+    let width = u64::from(TILE_WIDTH);
+    (0..size.div_ceil(width)).filter_map(move |index| {
+        let left = size - index * width;
+        Tile::new(0, index, u16::try_from(left.min(width)).ok()?).ok()
+    })
+}
+
+/// Lines of `details.jsonl` with their numbers, counted from one.
+#[derive(Debug)]
+pub struct DetailsLines {
+    path: PathBuf,
+    file: Option<BufReader<File>>,
+    line: u64,
+}
+
+impl Iterator for DetailsLines {
+    type Item = Result<(u64, DetailsLine), ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let file = self.file.as_mut()?;
+        let mut bytes = Vec::new();
+        let read = file
+            .take(MAX_DETAILS_LINE as u64 + 2)
+            .read_until(b'\n', &mut bytes);
+        if let Err(source) = read {
+            self.file = None;
+            let path = self.path.clone();
+            return Some(Err(ReadError::Io { path, source }));
+        }
+        if bytes.is_empty() {
+            self.file = None;
+            return None;
+        }
+        self.line += 1;
+        if bytes.pop_if(|byte| *byte == b'\n').is_none() && bytes.len() > MAX_DETAILS_LINE {
+            self.file = None;
+            return Some(Err(ReadError::TooLarge(self.path.clone())));
+        }
+        let line = self.line;
+        Some(
+            DetailsLine::parse(&bytes)
+                .map(|read| (line, read))
+                .map_err(|source| ReadError::Details { line, source }),
+        )
+    }
+}
+
+pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> ReadError {
+    let path = path.to_owned();
+    move |source| ReadError::Io { path, source }
+}
+
+/// Whether the export holds what no tree of this size needs: entries beyond the checkpoint.
+pub(crate) fn entries_beyond(reader: &Reader, size: u64) -> Result<Option<Tile>, ReadError> {
+    let first = size / u64::from(TILE_WIDTH);
+    for tile in [Tile::full(0, first), Tile::full(0, first + 1)] {
+        if reader.bundle(tile)?.is_some() {
+            return Ok(Some(tile));
+        }
+    }
+    Ok(None)
+}
+
+/// The hashes of a tile, `None` if its file is not there or not of the tile's width.
+pub(crate) fn tile_hashes(reader: &Reader, tile: Tile) -> Result<Option<Vec<Hash>>, ReadError> {
+    Ok(reader
+        .tile(tile)?
+        .and_then(|bytes| tile.hashes(&bytes).ok()))
+}
