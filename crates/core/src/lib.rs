@@ -1,1 +1,21 @@
-//! The decision: operations, assurance, policy, challenges, and the flows that join them
+//! The decision: who asks for what, and what they have to prove first.
+//!
+//! *Architecture invariant:* no I/O, no runtime, no clock and no random generator
+//! of its own. What is needed from outside stands in [`ports`] and [`factor`] as
+//! traits, and whoever calls a flow hands them in.
+
+pub mod catalogue;
+pub mod challenge;
+pub mod decide;
+pub mod factor;
+pub mod flows;
+pub mod id;
+pub mod inputs;
+pub mod operation;
+pub mod person;
+pub mod policy;
+pub mod ports;
+pub mod secret;
+pub mod session;
+pub mod surroundings;
+pub mod time;

@@ -105,7 +105,14 @@ pub enum Event {
     LogOpened { origin: String, version: String },
     /// A node began to serve. `relying_party` and `origins` are what assertions are checked against.
     #[serde(rename = "node.started")]
-    NodeStarted { node: String, version: String, config: String, policy: String, relying_party: String, origins: Vec<String> },
+    NodeStarted {
+        node: String,
+        version: String,
+        config: String,
+        policy: String,
+        relying_party: String,
+        origins: Vec<String>,
+    },
     /// A node stopped in order.
     #[serde(rename = "node.stopped")]
     NodeStopped { node: String },

@@ -19,7 +19,7 @@ pub mod verify;
 pub use assertion::{Assertion, AssertionError, Credential, RelyingParty, Verified, verify_assertion};
 pub use cose::PublicKey;
 pub use details::{Details, DetailsError, SALT_LEN, Salt};
-pub use entry::{Asked, Entry, EntryError, EnrolledKey, Event, FactorProof, Outcome};
+pub use entry::{Asked, EnrolledKey, Entry, EntryError, Event, FactorProof, Outcome};
 pub use statement::{
     Asker, CONFIRM_CONTEXT, Grant, PolicyRef, SIGN_IN_CONTEXT, SignInStatement, Statement, StatementError,
 };

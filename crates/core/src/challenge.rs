@@ -1,0 +1,247 @@
+//! An open question to a person, made for one operation.
+//!
+//! `Pending → Passed | Failed | Expired | Cancelled`, and `Passed → Spent`.
+//! Moves protect one process; across nodes the row is protected by
+//! compare-and-swap on `version`.
+
+use std::time::Duration;
+
+use stepgate_evidence::{Asked, Statement};
+
+use crate::catalogue::Host;
+use crate::factor::FactorKind;
+use crate::id::{ChallengeId, PersonId, RequestId, SessionId};
+use crate::operation::OperationDigest;
+use crate::secret::TokenDigest;
+use crate::time::Timestamp;
+
+/// What a challenge asks for: one of several ways, each a set of proofs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// What passing grants.
+    pub grant: GrantKind,
+    /// The ways that suffice, least trouble first. Each way is one factor or two.
+    pub ways: Vec<Way>,
+    /// Factors that would suffice but are not enrolled: "you need one; here is how to get it".
+    pub not_enrolled: Vec<FactorKind>,
+}
+
+/// Factors which together suffice, in the order of trouble.
+pub type Way = Vec<FactorKind>;
+
+impl Ask {
+    /// As it stands in the evidence, e.g. `confirm: passkey | totp + password`.
+    pub fn summary(&self) -> String {
+        let grant = match self.grant {
+            GrantKind::Freshness => "fresh",
+            GrantKind::Confirmation => "confirm",
+        };
+        let way = |way: &Way| way.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" + ");
+        let mut ways: Vec<String> = self.ways.iter().map(way).collect();
+        ways.extend(self.not_enrolled.iter().map(|kind| format!("{kind} (not enrolled)")));
+        format!("{grant}: {}", ways.join(" | "))
+    }
+
+    /// The factors that may be answered next, given what was answered already.
+    pub fn next(&self, answered: &[FactorKind]) -> Vec<FactorKind> {
+        let mut next: Vec<FactorKind> = self
+            .ways
+            .iter()
+            .filter(|way| answered.iter().all(|kind| way.contains(kind)))
+            .flat_map(|way| way.iter().copied().filter(|kind| !answered.contains(kind)))
+            .collect();
+        next.sort_unstable();
+        next.dedup();
+        next
+    }
+
+    /// Whether these answers are enough.
+    pub fn is_met_by(&self, answered: &[FactorKind]) -> bool {
+        self.ways.iter().any(|way| way.iter().all(|kind| answered.contains(kind)))
+    }
+}
+
+/// What a passed challenge grants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrantKind {
+    /// The proof's time is set on the session.
+    Freshness,
+    /// This operation, once.
+    Confirmation,
+}
+
+impl GrantKind {
+    /// The name in evidence and rows.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Freshness => "freshness",
+            Self::Confirmation => "confirmation",
+        }
+    }
+}
+
+/// A challenge.
+#[derive(Clone, Debug)]
+pub struct Challenge {
+    /// Its id.
+    pub id: ChallengeId,
+    /// Counts every change; compare-and-swap.
+    pub version: u32,
+    /// The session that asked.
+    pub session: SessionId,
+    /// Whose session that is.
+    pub person: PersonId,
+    /// The host of the service that was asked; `None` for the gate itself.
+    pub host: Option<Host>,
+    /// The browser that asked, at the service's host.
+    pub browser: Option<TokenDigest>,
+    /// The exact request.
+    pub operation: OperationDigest,
+    /// What was asked, as it stands in entries.
+    pub asked: Asked,
+    /// What the person confirms.
+    pub statement: Statement,
+    /// What suffices.
+    pub ask: Ask,
+    /// Six digits that the asker shows; the same person types them when answering from another session.
+    pub number: String,
+    /// Whether a request is held for it, and what kind.
+    pub held: Held,
+    /// The challenge that this one succeeds.
+    pub succeeds: Option<ChallengeId>,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// When it can no longer be answered.
+    pub expires_at: Timestamp,
+    /// Where it stands.
+    pub state: ChallengeState,
+}
+
+/// Whether a challenge holds a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// A program or script repeats the request itself.
+    Nothing,
+    /// A navigation of a safe method: the browser repeats it.
+    SafeNavigation,
+    /// A navigation with an effect: sealed in the store, sent from there.
+    Request,
+}
+
+/// Where a challenge stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChallengeState {
+    /// It may be answered.
+    Pending {
+        /// The proofs that were given, in order, with their times.
+        answered: Vec<(FactorKind, Timestamp)>,
+        /// Wrong answers so far.
+        wrong: u32,
+    },
+    /// It was passed and may be spent until then.
+    Passed {
+        /// The proofs.
+        answered: Vec<(FactorKind, Timestamp)>,
+        /// When.
+        at: Timestamp,
+        /// The confirmation is spent before this or never.
+        spend_before: Timestamp,
+    },
+    /// It was spent: its request was sent, or was about to be sent.
+    Spent {
+        /// When.
+        at: Timestamp,
+        /// The request that it was spent on.
+        request: RequestId,
+        /// How it ended, if that is known.
+        outcome: SendOutcome,
+    },
+    /// Too many wrong answers, or the decision changed.
+    Failed {
+        /// Why; stands in the evidence.
+        reason: String,
+    },
+    /// Nobody answered in time.
+    Expired,
+    /// The person refused it.
+    Cancelled {
+        /// `cancelled` or `not_me`.
+        reason: String,
+    },
+}
+
+impl ChallengeState {
+    /// The state's name in rows and on the wire.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Pending { .. } => "pending",
+            Self::Passed { .. } => "passed",
+            Self::Spent { .. } => "spent",
+            Self::Failed { .. } => "failed",
+            Self::Expired => "expired",
+            Self::Cancelled { .. } => "cancelled",
+        }
+    }
+}
+
+/// What became of a request after its confirmation was spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendOutcome {
+    /// It is being sent, or the node died while sending.
+    Sending,
+    /// The upstream answered.
+    Answered {
+        /// HTTP status.
+        status: u16,
+    },
+    /// Nothing was sent.
+    NotSent,
+    /// Whether it took effect is not known.
+    Unknown,
+}
+
+/// Limits of challenges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChallengeLimits {
+    /// How long a challenge may be answered.
+    pub answer_within: Duration,
+    /// How long a confirmation may be spent after it was passed.
+    pub spend_within: Duration,
+    /// Wrong answers to one challenge.
+    pub wrong_answers: u32,
+    /// Pending challenges of one session.
+    pub pending_per_session: u32,
+    /// Bytes of a held request's body.
+    pub held_body: usize,
+}
+
+impl Default for ChallengeLimits {
+    fn default() -> Self {
+        Self {
+            answer_within: Duration::from_secs(10 * 60),
+            spend_within: Duration::from_secs(5 * 60),
+            wrong_answers: 5,
+            pending_per_session: 8,
+            held_body: 10 * 1024 * 1024,
+        }
+    }
+}
+
+/// A request that waits, as it will be sent.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HeldRequest {
+    /// The method.
+    pub method: String,
+    /// Path and query, exactly.
+    pub target: String,
+    /// The headers of the browser, in order, without our cookies.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for HeldRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "HeldRequest({} …, {} bytes)", self.method, self.body.len())
+    }
+}

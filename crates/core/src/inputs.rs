@@ -1,0 +1,1 @@
+//! Typed inputs, read from path, query and body.

@@ -1,0 +1,86 @@
+//! People, and what stands for somebody in a decision.
+
+use std::fmt;
+
+use crate::id::PersonId;
+
+/// Longest login name, in bytes.
+pub const LOGIN_LEN_MAX: usize = 254;
+
+/// The name with which a person signs in, in its one spelling.
+///
+/// Folded once, here: trimmed, lower-case, no control characters or inner white
+/// space, so that a counter of tries cannot be dodged by another spelling.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Login(String);
+
+/// The text is no login name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a name to sign in with is 1 to 254 bytes without white space or control characters")]
+pub struct NotALogin;
+
+impl Login {
+    /// Reads a login name.
+    pub fn parse(text: &str) -> Result<Self, NotALogin> {
+        let folded = text.trim().to_lowercase();
+        let bad = |c: char| c.is_control() || c.is_whitespace();
+        if folded.is_empty() || folded.len() > LOGIN_LEN_MAX || folded.chars().any(bad) {
+            return Err(NotALogin);
+        }
+        Ok(Self(folded))
+    }
+
+    /// The one spelling.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Login(..)")
+    }
+}
+
+impl fmt::Display for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A person.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Person {
+    /// Pseudonymous: the only thing of a person that stands in the tree.
+    pub id: PersonId,
+    /// What they sign in with.
+    pub login: Login,
+    /// What they are called on pages.
+    pub name: String,
+    /// Address for `Stepgate-Email`; empty if unknown.
+    pub email: String,
+    /// Names of the groups they are in, sorted, each once.
+    pub groups: Vec<String>,
+}
+
+impl fmt::Debug for Person {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Person({:?})", self.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b66_spellings_of_one_name_are_one_name() {
+        let alice = Login::parse("alice").unwrap();
+        for spelling in ["Alice", " alice", "ALICE ", "\talice"] {
+            assert_eq!(Login::parse(spelling).unwrap(), alice, "{spelling:?}");
+        }
+        for bad in ["", "  ", "al ice", "al\0ice", &"a".repeat(255)] {
+            assert_eq!(Login::parse(bad), Err(NotALogin), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Sessions, proofs and assurance.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::catalogue::Host;
+use crate::factor::FactorKind;
+use crate::id::SessionId;
+use crate::person::Person;
+use crate::secret::TokenDigest;
+use crate::time::Timestamp;
+
+/// One factor, verified at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// What was proved.
+    pub kind: FactorKind,
+    /// When.
+    pub at: Timestamp,
+    /// The generation of the session that this proof made: a token of an older
+    /// generation does not see it.
+    pub generation: u32,
+}
+
+/// Everything that a session has proved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Assurance {
+    proofs: Vec<Proof>,
+}
+
+impl Assurance {
+    /// The assurance made of these proofs.
+    pub fn new(proofs: Vec<Proof>) -> Self {
+        Self { proofs }
+    }
+
+    /// The proofs.
+    pub fn proofs(&self) -> &[Proof] {
+        &self.proofs
+    }
+
+    /// What a token of this generation sees.
+    #[must_use]
+    pub fn seen_by(&self, generation: u32) -> Self {
+        Self { proofs: self.proofs.iter().copied().filter(|proof| proof.generation <= generation).collect() }
+    }
+
+    /// This assurance and one more proof.
+    #[must_use]
+    pub fn with(&self, proof: Proof) -> Self {
+        let mut proofs = self.proofs.clone();
+        proofs.push(proof);
+        Self { proofs }
+    }
+
+    /// The age of the youngest proof for which `which` holds; `None` is "never".
+    /// A proof from the future counts as never.
+    pub fn age(&self, now: Timestamp, which: impl Fn(FactorKind) -> bool) -> Option<Duration> {
+        self.proofs.iter().filter(|proof| which(proof.kind)).filter_map(|proof| now.since(proof.at)).min()
+    }
+
+    /// The time of the youngest proof: OpenID Connect's `auth_time`.
+    pub fn latest(&self) -> Option<Timestamp> {
+        self.proofs.iter().map(|proof| proof.at).max()
+    }
+}
+
+/// Where a session token is accepted: a token for one host is worthless on another.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Audience {
+    /// The gate's own origin.
+    Gate,
+    /// One service host.
+    Host(Host),
+}
+
+impl fmt::Debug for Audience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gate => f.write_str("Audience::Gate"),
+            Self::Host(host) => write!(f, "Audience::Host({host})"),
+        }
+    }
+}
+
+/// A session as one of its tokens shows it.
+///
+/// What `decide` judges: the assurance is that of the token's generation.
+#[derive(Clone, Debug)]
+pub struct SessionView {
+    /// The session.
+    pub id: SessionId,
+    /// Who it belongs to.
+    pub person: Arc<Person>,
+    /// Where the token is accepted.
+    pub audience: Audience,
+    /// The generation of the token.
+    pub generation: u32,
+    /// The newest generation of the session.
+    pub newest_generation: u32,
+    /// What the token's generation has proved.
+    pub assurance: Assurance,
+    /// The kinds of factors that the person has enrolled.
+    pub enrolled: Arc<[FactorKind]>,
+    /// When the person signed in.
+    pub started_at: Timestamp,
+    /// When it was last used, as far as this node knows (coarse: within a minute).
+    pub last_used_at: Timestamp,
+    /// When it ends, used or not.
+    pub ends_at: Timestamp,
+    /// The browser that the token was given to, if it was given to a browser.
+    pub browser: Option<TokenDigest>,
+    /// Whether the device had been used by this person before this sign-in.
+    pub device_known: bool,
+    /// The address that signed in.
+    pub address: String,
+    /// The user agent that signed in, shortened.
+    pub agent: String,
+}
+
+/// How long sessions live. Defaults: SP 800-63B-4 section 2.2.3 (AAL2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionLifetimes {
+    /// Used or not, the session ends after this.
+    pub absolute: Duration,
+    /// Unused for this long, the session ends.
+    pub idle: Duration,
+}
+
+impl Default for SessionLifetimes {
+    fn default() -> Self {
+        Self { absolute: Duration::from_secs(24 * 3600), idle: Duration::from_secs(3600) }
+    }
+}
+
+/// How long an old token lives after its successor was issued, if the successor is not used before.
+pub const OLD_TOKEN_GRACE: Duration = Duration::from_secs(60);
