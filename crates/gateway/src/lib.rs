@@ -1,1 +1,4 @@
-//! The doors: each turns a protocol into an operation and a verdict back into the protocol
+//! The doors: each turns a protocol into an operation and a verdict back into
+//! the protocol.
+
+pub mod canonical;
