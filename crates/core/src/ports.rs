@@ -76,6 +76,8 @@ pub struct NewSession {
     pub proof: Proof,
     /// The factor, and what the proof changes in it.
     pub used: (FactorId, FactorUse),
+    /// The prompt that a passkey answered: `UsedBefore` if a session was started with it already.
+    pub prompt: Option<TokenDigest>,
     /// The token for the gate's own origin.
     pub gate_token: TokenDigest,
     /// The browser's cookie at the gate.
@@ -436,12 +438,15 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         state: ChallengeState,
         entries: Vec<Entry>,
     ) -> Result<(), ChangeError>;
-    /// Gives a lapsed session's challenge to the session that the same person signed in to.
+    /// Gives a lapsed session's pending challenge to the session that the same person
+    /// signed in to, in the given state (`Passed`), with a code that brings the browser back.
     async fn adopt_challenge(
         &self,
         id: ChallengeId,
         version: u32,
         session: SessionId,
+        state: ChallengeState,
+        hand_back: NewCode,
         entries: Vec<Entry>,
     ) -> Result<(), ChangeError>;
     /// Completes when the challenge may have changed, or after `at_most`.

@@ -32,6 +32,8 @@ pub enum Purpose {
     EnrolmentLink,
     /// An enrolment in progress.
     EnrolmentTicket,
+    /// A sign-in prompt: answered once.
+    SignInPrompt,
 }
 
 impl Purpose {
@@ -47,6 +49,7 @@ impl Purpose {
             Self::Resume => "resume",
             Self::EnrolmentLink => "enrolment-link",
             Self::EnrolmentTicket => "enrolment-ticket",
+            Self::SignInPrompt => "sign-in-prompt",
         }
     }
 }
@@ -122,6 +125,46 @@ impl fmt::Debug for TokenDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TokenDigest({}…)", hex::encode(&self.0.get(..4).unwrap_or_default()))
     }
+}
+
+/// A key that tags what goes through a browser and must come back unchanged.
+///
+/// Each use has a label, so that a tag of one use is worthless for another.
+pub struct MacKey {
+    key: aws_lc_rs::hmac::Key,
+}
+
+impl MacKey {
+    /// A key from 32 secret bytes.
+    pub fn new(bytes: &[u8; 32]) -> Self {
+        Self { key: aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, bytes) }
+    }
+
+    /// The tag over the parts, hex (HMAC-SHA-256).
+    pub fn tag(&self, label: &str, parts: &[&[u8]]) -> String {
+        hex::encode(aws_lc_rs::hmac::sign(&self.key, &framed(label, parts)))
+    }
+
+    /// Whether this is the tag over the parts; takes the same time either way.
+    pub fn is_tag(&self, label: &str, parts: &[&[u8]], tag: &str) -> bool {
+        hex::decode(tag).is_ok_and(|tag| aws_lc_rs::hmac::verify(&self.key, &framed(label, parts), &tag).is_ok())
+    }
+}
+
+impl fmt::Debug for MacKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MacKey(..)")
+    }
+}
+
+/// Each part is preceded by its length, so that no two lists of parts are the same bytes.
+fn framed(label: &str, parts: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for part in std::iter::once(label.as_bytes()).chain(parts.iter().copied()) {
+        out.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        out.extend_from_slice(part);
+    }
+    out
 }
 
 #[cfg(test)]

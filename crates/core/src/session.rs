@@ -66,6 +66,33 @@ impl Assurance {
     }
 }
 
+/// Authentication context class of what was proved, for `acr`: `phr`
+/// (phishing-resistant, OpenID EAP), `mfa` (knowledge and possession), or the
+/// name of the one factor; `none` if nothing was.
+pub fn acr(proved: &[FactorKind]) -> &'static str {
+    if proved.iter().any(|kind| kind.is_phishing_resistant()) {
+        return "phr";
+    }
+    let knows = proved.iter().any(|kind| kind.is_knowledge());
+    let has = proved.iter().any(|kind| kind.is_possession());
+    match proved.iter().min() {
+        _ if knows && has => "mfa",
+        Some(kind) => kind.name(),
+        None => "none",
+    }
+}
+
+/// Authentication method references (RFC 8176), sorted, each once.
+pub fn amr(proved: &[FactorKind]) -> Vec<&'static str> {
+    let mut amr: Vec<_> = proved.iter().flat_map(|kind| kind.amr().iter().copied()).collect();
+    if acr(proved) == "mfa" {
+        amr.push("mfa");
+    }
+    amr.sort_unstable();
+    amr.dedup();
+    amr
+}
+
 /// Where a session token is accepted: a token for one host is worthless on another.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Audience {
