@@ -1,0 +1,510 @@
+//! The sample data of every page.
+
+use std::time::Duration;
+
+use axum::response::Response;
+use http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
+use stepgate_console::assets::AssetBase;
+use stepgate_console::outcomes::{Outcome, Reported};
+use stepgate_console::page::{ContentPolicy, respond};
+use stepgate_console::views::{
+    AccountPage, Activity, Asker, ChallengePage, CodeOffer, Destination, EnrolPage, EnrolPasskeyPage,
+    EnrolPasswordPage, EnrolTotpPage, Factor, FactorChoice, Frame, Grant, Input, LockedFactor, MissingFactor,
+    NumberMatch, Offers, PasskeyCall, PersonView, QrCode, Reason, RecoveryCodesPage, Said, ServiceView, Session,
+    SignInPage, Step, StepState, Technical, Tone, Visitor, Way,
+};
+use stepgate_console::words::{self, Moment};
+
+/// Every page by name.
+pub(crate) const NAMES: [&str; 34] = [
+    "sign-in",
+    "sign-in-again",
+    "sign-in-password-only",
+    "challenge",
+    "challenge-wrong-code",
+    "challenge-two-steps",
+    "challenge-agent",
+    "challenge-missing",
+    "challenge-freshness",
+    "challenge-recovery-only",
+    "account",
+    "account-empty",
+    "enrol",
+    "enrol-passkey",
+    "enrol-totp",
+    "enrol-password",
+    "recovery-codes",
+    "enrolled",
+    "signed-out",
+    "denied",
+    "expired",
+    "foreign",
+    "reused",
+    "failed",
+    "cancelled",
+    "not-me",
+    "passed-elsewhere",
+    "unavailable",
+    "unknown-outcome",
+    "factor-locked",
+    "ambiguous",
+    "unknown-host",
+    "too-large",
+    "dead-link",
+];
+
+const SECRET: &str = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP";
+
+pub(crate) fn render(name: &str, policy: &ContentPolicy) -> Option<Response> {
+    let ok = StatusCode::OK;
+    let view = match name {
+        "sign-in" => respond(ok, policy, &sign_in()),
+        "sign-in-again" => respond(ok, policy, &sign_in_again()),
+        "sign-in-password-only" => respond(ok, policy, &SignInPage { passkey: None, destination: None, ..sign_in() }),
+        "account" => respond(ok, policy, &account()),
+        "account-empty" => respond(ok, policy, &empty_account()),
+        "enrol" => respond(ok, policy, &enrol()),
+        "enrol-passkey" => respond(ok, policy, &enrol_passkey()),
+        "enrol-totp" => respond(ok, policy, &enrol_totp()),
+        "enrol-password" => respond(ok, policy, &enrol_password()),
+        "recovery-codes" => respond(ok, policy, &recovery_codes()),
+        _ => match challenge_of(name) {
+            Some(challenge) => respond(ok, policy, &challenge),
+            None => {
+                let outcome = outcome(name)?;
+                respond(outcome.status(), policy, &outcome.page(frame()))
+            }
+        },
+    };
+    Some(view)
+}
+
+fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+fn ago(span: SignedDuration) -> Moment {
+    Moment::with_day(now().checked_sub(span).unwrap_or_default())
+}
+
+fn later(span: SignedDuration) -> Moment {
+    Moment::of_today(now().checked_add(span).unwrap_or_default())
+}
+
+fn frame() -> Frame {
+    Frame {
+        site: "Stepgate".to_owned(),
+        home: "/".to_owned(),
+        assets: AssetBase::own_origin(),
+        visitor: Some(Visitor { name: "Alice Meyer".to_owned() }),
+        csrf: "sample".to_owned(),
+        request_id: Some("01JD9M7X3T2E8Q".to_owned()),
+    }
+}
+
+fn stranger() -> Frame {
+    Frame { visitor: None, request_id: None, ..frame() }
+}
+
+fn passkey_call() -> PasskeyCall {
+    PasskeyCall {
+        action: "/sign-in/passkey".to_owned(),
+        options: r#"{"challenge":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8","timeout":120000,"rpId":"127.0.0.1","allowCredentials":[],"userVerification":"required"}"#.to_owned(),
+        ceremony: "sample".to_owned(),
+    }
+}
+
+fn sign_in() -> SignInPage {
+    SignInPage {
+        frame: stranger(),
+        destination: Some(Destination { name: "Ledger".to_owned(), host: "ledger.example.com".to_owned() }),
+        then: Some("sealed".to_owned()),
+        action: "/sign-in".to_owned(),
+        name: String::new(),
+        passkey: Some(passkey_call()),
+        said: None,
+    }
+}
+
+fn sign_in_again() -> SignInPage {
+    SignInPage {
+        name: "alice".to_owned(),
+        said: Some(Said::bad("Name or password is not right.", "Please try again.")),
+        ..sign_in()
+    }
+}
+
+fn challenge() -> ChallengePage {
+    ChallengePage {
+        frame: frame(),
+        id: "9f1c2a77e04b4f0f".to_owned(),
+        action: "/challenges/9f1c2a77e04b4f0f/answers".to_owned(),
+        cancel_action: "/challenges/9f1c2a77e04b4f0f/cancel".to_owned(),
+        service: ServiceView { name: "Ledger".to_owned(), host: "ledger.example.com".to_owned() },
+        asker: Asker::YouHere { device: "Firefox on Linux, signed in since 09:14 UTC".to_owned() },
+        title: "Approve payment 42 of 12,000.00".to_owned(),
+        inputs: vec![input("Payment", "42"), input("Amount", "12,000.00"), input("To", "Northwind Traders Ltd")],
+        reasons: vec![Reason {
+            text: "Payments over 10,000 need your passkey, for this payment alone.".to_owned(),
+            policy: "large-payment".to_owned(),
+        }],
+        grant: Grant::ThisRequest { lifetime: Duration::from_secs(300) },
+        instruction: "Confirm that it is you".to_owned(),
+        steps: Vec::new(),
+        offers: Offers {
+            passkey: Some(passkey_call()),
+            totp: Some(CodeOffer::default()),
+            password: None,
+            recovery: Some(CodeOffer::default()),
+            username: "alice".to_owned(),
+        },
+        locked: Vec::new(),
+        missing: Vec::new(),
+        number: NumberMatch::Shown("47".to_owned()),
+        said: None,
+        expires: later(SignedDuration::from_mins(9)),
+        expires_in: "in 9 minutes".to_owned(),
+        technical: Technical {
+            method: "POST".to_owned(),
+            url: "https://ledger.example.com/payments/42/approve".to_owned(),
+            content_type: Some("application/x-www-form-urlencoded".to_owned()),
+            body_length: words::bytes(48),
+            body_digest: Some(words::in_groups("6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b", 8)),
+            headers: vec![input("idempotency-key", "3b1f")],
+            statement_digest: Some(words::in_groups(
+                "d4735e3a265e16eee03f59718b9b5d03019c07d8b6c51f90da3a666eec13ab35",
+                8,
+            )),
+        },
+    }
+}
+
+/// The challenge with this text in every place that others fill.
+pub(crate) fn challenge_with(text: &str) -> ChallengePage {
+    let plain = challenge();
+    ChallengePage {
+        title: text.to_owned(),
+        inputs: vec![input(text, text)],
+        reasons: vec![Reason { text: text.to_owned(), policy: text.to_owned() }],
+        asker: Asker::Agent { name: text.to_owned(), address: text.to_owned() },
+        offers: Offers { passkey: Some(PasskeyCall { options: text.to_owned(), ..passkey_call() }), ..plain.offers },
+        number: NumberMatch::Typed(text.to_owned()),
+        technical: Technical { url: text.to_owned(), ..plain.technical },
+        said: Some(Said::bad(text, text)),
+        ..plain
+    }
+}
+
+fn challenge_of(name: &str) -> Option<ChallengePage> {
+    let plain = challenge();
+    Some(match name {
+        "challenge" => plain,
+        "challenge-wrong-code" => ChallengePage {
+            said: Some(Said::bad("That code is not right.", "7 tries left.")),
+            offers: Offers { totp: Some(CodeOffer { tries_left: None, failed: true }), ..plain.offers },
+            ..plain
+        },
+        "challenge-two-steps" => ChallengePage {
+            title: "Delete the workspace “Finance 2026”".to_owned(),
+            instruction: "Now your passkey".to_owned(),
+            steps: vec![step("Authenticator app", StepState::Done), step("Passkey", StepState::Now)],
+            said: Some(Said::good("The code is right.", "One more proof is needed.")),
+            offers: Offers { passkey: plain.offers.passkey.clone(), ..Offers::default() },
+            number: NumberMatch::NotUsed,
+            ..plain
+        },
+        "challenge-agent" => ChallengePage {
+            asker: Asker::Agent { name: "reports-bot".to_owned(), address: "203.0.113.17".to_owned() },
+            title: "Export all customer records of November".to_owned(),
+            reasons: vec![
+                Reason {
+                    text: "Exports need a second factor from the last five minutes.".to_owned(),
+                    policy: "exports-need-a-fresh-second-factor".to_owned(),
+                },
+                Reason {
+                    text: "Programs may export only what their owner confirms.".to_owned(),
+                    policy: "programs-ask-their-owner".to_owned(),
+                },
+            ],
+            inputs: vec![input("Month", "2026-11"), input("Format", "csv")],
+            number: NumberMatch::Asked,
+            ..plain
+        },
+        "challenge-missing" => ChallengePage {
+            offers: Offers::default(),
+            missing: vec![MissingFactor {
+                need: "You need a passkey for this.".to_owned(),
+                how: "It cannot be added in the middle of a confirmation. Add one in your account, then do this again."
+                    .to_owned(),
+                link: Some("/account/factors/passkey".to_owned()),
+                link_text: "Add a passkey".to_owned(),
+            }],
+            locked: vec![LockedFactor {
+                name: "Your authenticator app".to_owned(),
+                until: later(SignedDuration::from_mins(15)),
+            }],
+            number: NumberMatch::NotUsed,
+            instruction: "You cannot confirm this yet".to_owned(),
+            ..plain
+        },
+        "challenge-freshness" => ChallengePage {
+            title: "Open the November reports".to_owned(),
+            inputs: Vec::new(),
+            grant: Grant::Freshness { window: Duration::from_secs(900) },
+            offers: Offers {
+                passkey: None,
+                totp: Some(CodeOffer::default()),
+                password: Some(CodeOffer::default()),
+                recovery: Some(CodeOffer::default()),
+                username: "alice".to_owned(),
+            },
+            technical: Technical {
+                method: "GET".to_owned(),
+                url: "https://ledger.example.com/reports/2026-11".to_owned(),
+                content_type: None,
+                body_length: words::bytes(0),
+                body_digest: None,
+                headers: Vec::new(),
+                statement_digest: None,
+            },
+            ..plain
+        },
+        "challenge-recovery-only" => ChallengePage {
+            offers: Offers { recovery: Some(CodeOffer::default()), ..Offers::default() },
+            locked: vec![LockedFactor {
+                name: "Your authenticator app".to_owned(),
+                until: later(SignedDuration::from_mins(15)),
+            }],
+            ..plain
+        },
+        _ => return None,
+    })
+}
+
+fn input(label: &str, value: &str) -> Input {
+    Input { label: label.to_owned(), value: value.to_owned() }
+}
+
+fn step(name: &str, state: StepState) -> Step {
+    Step { name: name.to_owned(), state }
+}
+
+fn account() -> AccountPage {
+    AccountPage {
+        frame: frame(),
+        person: PersonView { name: "Alice Meyer".to_owned(), email: "alice@example.com".to_owned() },
+        factors: vec![
+            Factor {
+                name: "Laptop".to_owned(),
+                kind: "passkey".to_owned(),
+                notes: vec!["kept on several devices".to_owned()],
+                added: ago(SignedDuration::from_hours(24 * 92)),
+                last_used: Some(ago(SignedDuration::from_mins(4))),
+                change_action: None,
+                remove_action: Some("/account/factors/1/remove".to_owned()),
+            },
+            Factor {
+                name: "Blue key on the key ring".to_owned(),
+                kind: "passkey".to_owned(),
+                notes: vec!["this device only".to_owned()],
+                added: ago(SignedDuration::from_hours(24 * 30)),
+                last_used: None,
+                change_action: None,
+                remove_action: Some("/account/factors/2/remove".to_owned()),
+            },
+            Factor {
+                name: "Authenticator app".to_owned(),
+                kind: "code".to_owned(),
+                notes: Vec::new(),
+                added: ago(SignedDuration::from_hours(24 * 92)),
+                last_used: Some(ago(SignedDuration::from_hours(49))),
+                change_action: None,
+                remove_action: Some("/account/factors/3/remove".to_owned()),
+            },
+            Factor {
+                name: "Recovery codes".to_owned(),
+                kind: "code".to_owned(),
+                notes: vec!["8 of 10 left".to_owned()],
+                added: ago(SignedDuration::from_hours(24 * 92)),
+                last_used: None,
+                change_action: Some("/account/factors/recovery".to_owned()),
+                remove_action: None,
+            },
+            Factor {
+                name: "Password".to_owned(),
+                kind: "password".to_owned(),
+                notes: Vec::new(),
+                added: ago(SignedDuration::from_hours(24 * 92)),
+                last_used: Some(ago(SignedDuration::from_hours(2))),
+                change_action: Some("/account/factors/password".to_owned()),
+                remove_action: None,
+            },
+        ],
+        add: vec![
+            Way::new("Add a passkey", "/account/factors/passkey"),
+            Way::new("Add an authenticator app", "/account/factors/totp"),
+        ],
+        sessions: vec![
+            Session {
+                device: "Firefox on Linux".to_owned(),
+                place: "192.0.2.44".to_owned(),
+                since: ago(SignedDuration::from_mins(130)),
+                last_seen: ago(SignedDuration::ZERO),
+                is_this: true,
+                end_action: "/account/sessions/1/end".to_owned(),
+            },
+            Session {
+                device: "Safari on iPhone".to_owned(),
+                place: "2001:db8:7::2a91".to_owned(),
+                since: ago(SignedDuration::from_hours(40)),
+                last_seen: ago(SignedDuration::from_hours(9)),
+                is_this: false,
+                end_action: "/account/sessions/2/end".to_owned(),
+            },
+        ],
+        end_others_action: Some("/account/sessions/end-others".to_owned()),
+        activity: vec![
+            activity(
+                "Confirmed “Approve payment 42 of 12,000.00”",
+                "passkey Laptop, Ledger, answered 200",
+                4,
+                Tone::Good,
+            ),
+            activity("Wrong authenticator code", "Firefox on Linux, 192.0.2.44", 6, Tone::Warning),
+            activity("Signed in", "password, Firefox on Linux, 192.0.2.44", 130, Tone::Neutral),
+            activity("Refused “Export all customer records”", "no proof would change that", 1600, Tone::Bad),
+        ],
+        said: Some(Said::good("The passkey “Laptop” was added.", "")),
+    }
+}
+
+fn activity(what: &str, detail: &str, minutes_ago: i64, tone: Tone) -> Activity {
+    Activity { what: what.to_owned(), detail: detail.to_owned(), at: ago(SignedDuration::from_mins(minutes_ago)), tone }
+}
+
+fn empty_account() -> AccountPage {
+    let full = account();
+    AccountPage {
+        factors: Vec::new(),
+        sessions: full.sessions.into_iter().take(1).collect(),
+        end_others_action: None,
+        activity: Vec::new(),
+        said: None,
+        ..account()
+    }
+}
+
+fn enrol() -> EnrolPage {
+    let choice = |name: &str, text: &str, is_recommended| FactorChoice {
+        name: name.to_owned(),
+        text: text.to_owned(),
+        href: "/enrol/sample/passkey".to_owned(),
+        is_recommended,
+    };
+    EnrolPage {
+        frame: stranger(),
+        person: "Alice".to_owned(),
+        choices: vec![
+            choice(
+                "A passkey",
+                "Your fingerprint, face or PIN on this device, or a security key. Nothing to remember, nothing to steal.",
+                true,
+            ),
+            choice("An authenticator app", "Six digits from your phone, beside a password.", false),
+            choice("A password", "Works everywhere; pick a long one.", false),
+        ],
+        expires: ago(SignedDuration::from_hours(-20)),
+        said: None,
+    }
+}
+
+fn enrol_passkey() -> EnrolPasskeyPage {
+    EnrolPasskeyPage {
+        frame: frame(),
+        action: "/account/factors/passkey".to_owned(),
+        passkey: PasskeyCall {
+            action: String::new(),
+            options: r#"{"rp":{"id":"localhost","name":"Stepgate"},"user":{"id":"YWxpY2U","name":"alice","displayName":"Alice Meyer"},"challenge":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8","pubKeyCredParams":[{"type":"public-key","alg":-7}],"timeout":120000,"excludeCredentials":[],"authenticatorSelection":{"residentKey":"required","requireResidentKey":true,"userVerification":"required"},"attestation":"none"}"#.to_owned(),
+            ceremony: "sample".to_owned(),
+        },
+        relying_party: "gate.example.com".to_owned(),
+        suggested_name: "Firefox on Linux".to_owned(),
+        back: "/account".to_owned(),
+        said: None,
+    }
+}
+
+fn enrol_totp() -> EnrolTotpPage {
+    let uri = format!("otpauth://totp/Stepgate:alice?secret={SECRET}&issuer=Stepgate");
+    let svg = qrcode::QrCode::new(uri.as_bytes())
+        .map(|code| code.render::<qrcode::render::svg::Color<'_>>().quiet_zone(true).build())
+        .unwrap_or_default();
+    EnrolTotpPage {
+        frame: frame(),
+        action: "/account/factors/totp".to_owned(),
+        ceremony: "sample".to_owned(),
+        qr: QrCode::from_svg(svg),
+        account: "alice at Stepgate".to_owned(),
+        secret_text: words::in_groups(SECRET, 4),
+        back: "/account".to_owned(),
+        said: None,
+    }
+}
+
+fn enrol_password() -> EnrolPasswordPage {
+    EnrolPasswordPage {
+        frame: frame(),
+        heading: "Set a password".to_owned(),
+        action: "/account/factors/password".to_owned(),
+        username: "alice".to_owned(),
+        minimum_length: 15,
+        back: "/account".to_owned(),
+        said: Some(Said::bad("The two are not the same.", "Type it again.")),
+    }
+}
+
+fn recovery_codes() -> RecoveryCodesPage {
+    RecoveryCodesPage {
+        frame: frame(),
+        codes: (0..10).map(|index| format!("K7Q{index}-XM4R-9TZ{index}-W2HD")).collect(),
+        next: "/account".to_owned(),
+    }
+}
+
+fn outcome(name: &str) -> Option<Outcome> {
+    let back = || Some("https://ledger.example.com/payments/42".to_owned());
+    Some(match name {
+        "enrolled" => Outcome::Enrolled,
+        "signed-out" => Outcome::SignedOut,
+        "denied" => Outcome::Denied {
+            operation: Some("Export all customer records".to_owned()),
+            reasons: vec!["Only the finance group may export.".to_owned()],
+        },
+        "expired" => Outcome::Expired { again: back() },
+        "foreign" => Outcome::ForeignChallenge,
+        "reused" => Outcome::Reused { back: back() },
+        "failed" => Outcome::Failed { again: back() },
+        "cancelled" => Outcome::Cancelled { back: back(), reported: Reported::No },
+        "not-me" => Outcome::Cancelled { back: back(), reported: Reported::NotMe },
+        "passed-elsewhere" => {
+            Outcome::PassedElsewhere { operation: "Export all customer records of November".to_owned() }
+        }
+        "unavailable" => Outcome::Unavailable { retry_after_s: 10 },
+        "unknown-outcome" => Outcome::Unknown {
+            operation: "Approve payment 42 of 12,000.00".to_owned(),
+            sent: ago(SignedDuration::from_mins(1)),
+            service: back(),
+        },
+        "factor-locked" => Outcome::FactorLocked {
+            factor: "Your authenticator app".to_owned(),
+            until: later(SignedDuration::from_mins(15)),
+            others: Some("/challenges/9f1c2a77e04b4f0f".to_owned()),
+        },
+        "ambiguous" => Outcome::Ambiguous { code: "path-dot-segment".to_owned() },
+        "unknown-host" => Outcome::UnknownHost,
+        "too-large" => Outcome::TooLarge { limit: 1024 * 1024 },
+        "dead-link" => Outcome::DeadLink,
+        _ => return None,
+    })
+}

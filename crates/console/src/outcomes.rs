@@ -1,0 +1,331 @@
+//! The pages with one thing to say: refusals, ends, failures.
+//!
+//! Each says what happened, what became of the request, and the way on. None
+//! tells a stranger more than that.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::views::{Frame, Input, OutcomePage, Tone, Way};
+use crate::words::{self, Moment};
+
+/// One thing to say to a person, with all that its page needs.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// The policy refuses, and no proof would change it.
+    Denied {
+        /// The operation in plain words, where it is known.
+        operation: Option<String>,
+        /// The `@reason` of each policy that refused.
+        reasons: Vec<String>,
+    },
+    /// The challenge was not answered in time.
+    Expired {
+        /// Where asking again begins.
+        again: Option<String>,
+    },
+    /// The challenge belongs to another session or person.
+    ForeignChallenge,
+    /// The challenge was answered before, and its request went on then.
+    Reused {
+        /// Where the request was for.
+        back: Option<String>,
+    },
+    /// The challenge was failed: too many wrong answers.
+    Failed {
+        /// Where asking again begins.
+        again: Option<String>,
+    },
+    /// The person said no.
+    Cancelled {
+        /// Where they were before.
+        back: Option<String>,
+        /// Whether they said that they had not asked.
+        reported: Reported,
+    },
+    /// Passed, and the asker is elsewhere.
+    PassedElsewhere {
+        /// The operation in plain words.
+        operation: String,
+    },
+    /// Stepgate cannot decide or record now.
+    Unavailable {
+        /// When to try again, in seconds.
+        retry_after_s: u32,
+    },
+    /// The request may or may not have reached the service.
+    Unknown {
+        /// The operation in plain words.
+        operation: String,
+        /// When it was sent.
+        sent: Moment,
+        /// The service's own page, to look.
+        service: Option<String>,
+    },
+    /// The service did not answer.
+    ServiceAway {
+        /// The service's name.
+        service: String,
+    },
+    /// The factor is locked after too many wrong tries.
+    FactorLocked {
+        /// Its name at the head of a sentence.
+        factor: String,
+        /// When it opens again.
+        until: Moment,
+        /// Where the other ways are.
+        others: Option<String>,
+    },
+    /// The request can be read in two ways.
+    Ambiguous {
+        /// The stable code of what is ambiguous.
+        code: String,
+    },
+    /// The body is not what the operation declares.
+    UnreadableBody {
+        /// The stable code of what is wrong.
+        code: String,
+    },
+    /// The request is for a host that this gate does not serve.
+    UnknownHost,
+    /// The request is larger than what is accepted.
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The form is too old, or came from another page than ours.
+    StaleForm {
+        /// The page to start from.
+        again: String,
+    },
+    /// Too many tries or requests.
+    TooMany {
+        /// When to try again, in seconds.
+        retry_after_s: u32,
+    },
+    /// The enrolment link is unknown, used, or too old.
+    DeadLink,
+    /// There is no such page.
+    NotFound,
+    /// Signed out.
+    SignedOut,
+    /// Enrolled by a link; the way on is to sign in.
+    Enrolled,
+}
+
+/// Whether a cancelled challenge was also reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reported {
+    /// `Don't do this`.
+    No,
+    /// `This wasn't me`.
+    NotMe,
+}
+
+impl Outcome {
+    /// The HTTP status that the page goes out with.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Denied { .. } | Self::ForeignChallenge | Self::StaleForm { .. } => StatusCode::FORBIDDEN,
+            Self::Expired { .. } | Self::Failed { .. } | Self::DeadLink => StatusCode::GONE,
+            Self::Reused { .. } => StatusCode::CONFLICT,
+            Self::Cancelled { .. } | Self::PassedElsewhere { .. } | Self::SignedOut | Self::Enrolled => StatusCode::OK,
+            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unknown { .. } | Self::ServiceAway { .. } => StatusCode::BAD_GATEWAY,
+            Self::FactorLocked { .. } | Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Ambiguous { .. } | Self::UnreadableBody { .. } => StatusCode::BAD_REQUEST,
+            Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NotFound => StatusCode::NOT_FOUND,
+        }
+    }
+
+    /// After how many seconds to try again, where that is known.
+    #[must_use]
+    pub fn retry_after_s(&self) -> Option<u32> {
+        match self {
+            Self::Unavailable { retry_after_s } | Self::TooMany { retry_after_s } => Some(*retry_after_s),
+            _ => None,
+        }
+    }
+
+    /// The page, in this frame.
+    #[must_use]
+    pub fn page(self, frame: Frame) -> OutcomePage {
+        let status = self.status();
+        let code = self.code();
+        let Words { tone, headline, paragraphs, facts, ways } = self.words(&frame.home);
+        OutcomePage {
+            frame,
+            tone,
+            headline,
+            paragraphs,
+            facts,
+            ways,
+            status: code.is_some().then(|| status.as_u16()),
+            code,
+        }
+    }
+
+    /// The stable code that programs and helpers know it by; `None` where
+    /// nothing went wrong.
+    fn code(&self) -> Option<String> {
+        let code = match self {
+            Self::Ambiguous { code } | Self::UnreadableBody { code } => return Some(code.clone()),
+            Self::Denied { .. } => "denied",
+            Self::Expired { .. } => "challenge-expired",
+            Self::ForeignChallenge => "challenge-not-yours",
+            Self::Reused { .. } => "challenge-already-answered",
+            Self::Failed { .. } => "challenge-failed",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Unknown { .. } => "outcome-unknown",
+            Self::ServiceAway { .. } => "service-away",
+            Self::FactorLocked { .. } => "factor-locked",
+            Self::UnknownHost => "unknown-host",
+            Self::TooLarge { .. } => "too-large",
+            Self::StaleForm { .. } => "stale-form",
+            Self::TooMany { .. } => "too-many",
+            Self::DeadLink => "link-not-valid",
+            Self::NotFound => "not-found",
+            Self::Cancelled { .. } | Self::PassedElsewhere { .. } | Self::SignedOut | Self::Enrolled => return None,
+        };
+        Some(code.to_owned())
+    }
+
+    fn words(self, home: &str) -> Words {
+        let account = || Way::new("Your account", format!("{home}account"));
+        match self {
+            Self::Denied { operation, reasons } => {
+                let what = operation.map_or_else(
+                    || "This is not allowed for you, and no proof would change that.".to_owned(),
+                    |operation| {
+                        format!("“{operation}” is not allowed for you, and no proof would change that.")
+                    },
+                );
+                Words::bad("Not allowed")
+                    .say(what)
+                    .say_all(reasons)
+                    .say("Nothing was sent to the service.")
+            }
+            Self::Expired { again } => Words::warn("This question has expired")
+                .say("It was not answered in time, so the request was dropped. Nothing was sent to the service.")
+                .way("Start again", again),
+            Self::ForeignChallenge => Words::bad("This question is not for you")
+                .say("It was opened by another session. Nobody else can answer it, and nothing has happened.")
+                .say("If somebody sent you this link, they may have wanted you to confirm something for them.")
+                .then(account()),
+            Self::Reused { back } => Words::warn("This question was already answered")
+                .say("An answer counts once. What it was for has gone on already, or was refused; it is not sent again.")
+                .way("Back to the service", back),
+            Self::Failed { again } => Words::bad("Not confirmed")
+                .say("There were too many wrong answers, so this question is closed and the request was dropped. Nothing was sent to the service.")
+                .way("Start again", again),
+            Self::Cancelled { back, reported } => match reported {
+                Reported::No => Words::neutral("Nothing was done")
+                    .say("The request was dropped and not sent to the service.")
+                    .way("Back to where you were", back),
+                Reported::NotMe => Words::warn("Thank you for saying so")
+                    .say("The request was dropped, and your report is recorded.")
+                    .say("Somebody may be using one of your sessions. Look at where you are signed in, and sign out what you do not know.")
+                    .then(account()),
+            },
+            Self::PassedElsewhere { operation } => Words::good("Confirmed")
+                .say(format!("“{operation}” goes on where it was asked. You may close this page.")),
+            Self::Unavailable { retry_after_s } => Words::warn("Not now, for a moment")
+                .say("Stepgate cannot reach what it needs to decide and to keep evidence, so it lets nothing through that matters. Nothing was sent to the service.")
+                .say(format!("Try again in {}.", words::span(Duration::from_secs(retry_after_s.into())))),
+            Self::Unknown { operation, sent, service } => Words::warn("We do not know whether this went through")
+                .say(format!("“{operation}” was confirmed and was being sent when the connection broke. It may have reached the service, or not. It will not be sent a second time."))
+                .say("Look at the service before you do it again.")
+                .fact("Sent", sent.plain().to_owned())
+                .way("Look at the service", service),
+            Self::ServiceAway { service } => Words::warn("The service does not answer")
+                .say(format!("{service} could not be reached. That is not up to you or to your confirmation; the record says what was sent.")),
+            Self::FactorLocked { factor, until, others } => Words::warn(format!("{factor} is locked for now"))
+                .say("There were too many wrong tries. Your other ways still work, and nobody can lock those by guessing at this one.")
+                .fact("Opens again", until.plain().to_owned())
+                .way("Use another way", others),
+            Self::Ambiguous { .. } => Words::bad("This request can be read in two ways")
+                .say("Two servers could understand it differently, so it was refused before anything was decided. Ordinary browsers do not send such requests; a link may be damaged."),
+            Self::UnreadableBody { .. } => Words::bad("What was sent could not be read")
+                .say("This operation declares what it takes, and what came is something else. It was refused; nothing was sent to the service."),
+            Self::UnknownHost => Words::bad("There is no such service here")
+                .say("The address names a host that this gate does not serve. Look at its spelling."),
+            Self::TooLarge { limit } => Words::bad("This is too large")
+                .say(format!("At most {} are taken here. Nothing was sent to the service.", words::bytes(limit))),
+            Self::StaleForm { again } => Words::warn("This form is too old")
+                .say("It was open for too long, or you have signed in or out since, or it did not come from our own page. Nothing was done.")
+                .way("Open it afresh", Some(again)),
+            Self::TooMany { retry_after_s } => Words::warn("Too many tries")
+                .say(format!("Wait a little, then try again in {}.", words::span(Duration::from_secs(retry_after_s.into())))),
+            Self::DeadLink => Words::warn("This link is no longer valid")
+                .say("A link for enrolling works once and for a limited time. Ask your administrator for a new one."),
+            Self::NotFound => Words::neutral("There is no such page")
+                .say("Look at the address, or go on from your account.")
+                .then(account()),
+            Self::SignedOut => Words::good("You are signed out")
+                .say("This browser’s session has ended, at every service behind this gate.")
+                .then(Way::new("Sign in again", format!("{home}sign-in"))),
+            Self::Enrolled => Words::good("You are set up")
+                .say("The link is used up. From now on you sign in with what you just added.")
+                .then(Way::new("Sign in", format!("{home}sign-in"))),
+        }
+    }
+}
+
+struct Words {
+    tone: Tone,
+    headline: String,
+    paragraphs: Vec<String>,
+    facts: Vec<Input>,
+    ways: Vec<Way>,
+}
+
+impl Words {
+    fn new(tone: Tone, headline: impl Into<String>) -> Self {
+        Self { tone, headline: headline.into(), paragraphs: Vec::new(), facts: Vec::new(), ways: Vec::new() }
+    }
+
+    fn good(headline: impl Into<String>) -> Self {
+        Self::new(Tone::Good, headline)
+    }
+
+    fn neutral(headline: impl Into<String>) -> Self {
+        Self::new(Tone::Neutral, headline)
+    }
+
+    fn warn(headline: impl Into<String>) -> Self {
+        Self::new(Tone::Warning, headline)
+    }
+
+    fn bad(headline: impl Into<String>) -> Self {
+        Self::new(Tone::Bad, headline)
+    }
+
+    fn say(mut self, paragraph: impl Into<String>) -> Self {
+        self.paragraphs.push(paragraph.into());
+        self
+    }
+
+    fn say_all(mut self, paragraphs: Vec<String>) -> Self {
+        self.paragraphs.extend(paragraphs);
+        self
+    }
+
+    fn fact(mut self, label: &str, value: String) -> Self {
+        self.facts.push(Input { label: label.to_owned(), value });
+        self
+    }
+
+    fn way(mut self, text: &str, href: Option<String>) -> Self {
+        self.ways.extend(href.map(|href| Way::new(text, href)));
+        self
+    }
+
+    fn then(mut self, way: Way) -> Self {
+        self.ways.push(way);
+        self
+    }
+}

@@ -1,0 +1,84 @@
+use askama::Template;
+
+use super::{Frame, Said, Tone, Way};
+use crate::words::Moment;
+
+/// A person's own account: factors, sessions, recent activity.
+#[derive(Debug, Template)]
+#[template(path = "account.html")]
+pub struct AccountPage {
+    /// What stands around the page.
+    pub frame: Frame,
+    /// Whose account it is.
+    pub person: PersonView,
+    /// The enrolled factors.
+    pub factors: Vec<Factor>,
+    /// The factors that can be added.
+    pub add: Vec<Way>,
+    /// The live sessions, this one first.
+    pub sessions: Vec<Session>,
+    /// Where `sign out everywhere else` goes, if there is anything else.
+    pub end_others_action: Option<String>,
+    /// What happened lately, the newest first.
+    pub activity: Vec<Activity>,
+    /// What the last step led to.
+    pub said: Option<Said>,
+}
+
+/// A person.
+#[derive(Debug, Clone)]
+pub struct PersonView {
+    /// The name to show.
+    pub name: String,
+    /// The e-mail address; may be empty.
+    pub email: String,
+}
+
+/// An enrolled factor.
+#[derive(Debug, Clone)]
+pub struct Factor {
+    /// The name that the person gave it.
+    pub name: String,
+    /// What it is, such as `passkey`.
+    pub kind: String,
+    /// What else is known, such as `backed up`.
+    pub notes: Vec<String>,
+    /// When it was added.
+    pub added: Moment,
+    /// When it was last used.
+    pub last_used: Option<Moment>,
+    /// Where changing it leads, if it can be changed.
+    pub change_action: Option<String>,
+    /// Where removing it goes, if it can be removed.
+    pub remove_action: Option<String>,
+}
+
+/// A live session.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// The browser and system, in words.
+    pub device: String,
+    /// Its network address or place.
+    pub place: String,
+    /// When it began.
+    pub since: Moment,
+    /// When it was last seen.
+    pub last_seen: Moment,
+    /// Whether it is the one that shows this page.
+    pub is_this: bool,
+    /// Where ending it goes.
+    pub end_action: String,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub struct Activity {
+    /// In a few words.
+    pub what: String,
+    /// Where and how.
+    pub detail: String,
+    /// When.
+    pub at: Moment,
+    /// How it is coloured.
+    pub tone: Tone,
+}

@@ -1,0 +1,320 @@
+use askama::Template;
+
+use super::{Frame, PasskeyCall, Said};
+use crate::words::{self, Moment};
+use std::time::Duration;
+
+/// The question itself: who asks, what for, why, what will be granted, and the
+/// ways to answer.
+#[derive(Debug, Template)]
+#[template(path = "challenge.html")]
+pub struct ChallengePage {
+    /// What stands around the page.
+    pub frame: Frame,
+    /// The challenge's id.
+    pub id: String,
+    /// Where answers go.
+    pub action: String,
+    /// Where a refusal goes.
+    pub cancel_action: String,
+    /// The service that the operation is for.
+    pub service: ServiceView,
+    /// Who asked for the operation.
+    pub asker: Asker,
+    /// The operation in plain words, such as `Approve payment 42 of 12,000.00`.
+    pub title: String,
+    /// What the operation takes, each by name.
+    pub inputs: Vec<Input>,
+    /// Why the person is asked, one for each policy that asks.
+    pub reasons: Vec<Reason>,
+    /// What a passed challenge grants.
+    pub grant: Grant,
+    /// The head of the part that asks, such as `Confirm that it is you`.
+    pub instruction: String,
+    /// The proofs that are needed, where there is more than one.
+    pub steps: Vec<Step>,
+    /// The ways to answer now.
+    pub offers: Offers,
+    /// Factors that would do but are locked.
+    pub locked: Vec<LockedFactor>,
+    /// Factors that would do but are not enrolled.
+    pub missing: Vec<MissingFactor>,
+    /// The number that ties an answer from another device to the asker.
+    pub number: NumberMatch,
+    /// What the last answer led to.
+    pub said: Option<Said>,
+    /// When the question closes.
+    pub expires: Moment,
+    /// The same as a span from now.
+    pub expires_in: String,
+    /// The exact request.
+    pub technical: Technical,
+}
+
+/// The service that an operation is for.
+#[derive(Debug, Clone)]
+pub struct ServiceView {
+    /// Its name for people.
+    pub name: String,
+    /// Its host.
+    pub host: String,
+}
+
+/// Who asked.
+#[derive(Debug, Clone)]
+pub enum Asker {
+    /// The person, in the browser that shows this page.
+    YouHere {
+        /// The browser and system, in words.
+        device: String,
+    },
+    /// The person, signed in on another device.
+    YouElsewhere {
+        /// The browser and system, in words.
+        device: String,
+        /// Its network address.
+        address: String,
+    },
+    /// A program that the person owns.
+    Agent {
+        /// The program's name.
+        name: String,
+        /// Its network address.
+        address: String,
+    },
+    /// Somebody else, whose operation waits for an approval.
+    Person {
+        /// Their name.
+        name: String,
+    },
+}
+
+impl Asker {
+    fn is_somebody_else(&self) -> bool {
+        !matches!(self, Self::YouHere { .. })
+    }
+
+    fn who(&self) -> String {
+        match self {
+            Self::YouHere { .. } => "You, in this browser".to_owned(),
+            Self::YouElsewhere { .. } => "You, on another device".to_owned(),
+            Self::Agent { name, .. } => format!("Your program “{name}”"),
+            Self::Person { name } => name.clone(),
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Self::YouHere { device } => device.clone(),
+            Self::YouElsewhere { device, address } => format!("{device}, from {address}"),
+            Self::Agent { address, .. } => format!("acting for you, from {address}"),
+            Self::Person { .. } => "another person".to_owned(),
+        }
+    }
+}
+
+/// A name with a value.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// The name for people.
+    pub label: String,
+    /// The value for people.
+    pub value: String,
+}
+
+/// Why a policy asks.
+#[derive(Debug, Clone)]
+pub struct Reason {
+    /// The policy's `@reason`.
+    pub text: String,
+    /// The policy's id.
+    pub policy: String,
+}
+
+/// What a passed challenge grants.
+#[derive(Debug, Clone, Copy)]
+pub enum Grant {
+    /// This request alone, once.
+    ThisRequest {
+        /// How long the confirmation may wait to be used.
+        lifetime: Duration,
+    },
+    /// A fresh proof, for everything whose policy accepts its age.
+    Freshness {
+        /// The largest age that the policies here accept.
+        window: Duration,
+    },
+}
+
+impl Grant {
+    fn headline(&self) -> &'static str {
+        match self {
+            Self::ThisRequest { .. } => "This one request goes on, once",
+            Self::Freshness { .. } => "You go on where you were",
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Self::ThisRequest { lifetime } => {
+                format!("It grants nothing else, and is void if unused for {}.", words::span(*lifetime))
+            }
+            Self::Freshness { window } => format!("For this, your proof counts as fresh for {}.", words::span(*window)),
+        }
+    }
+}
+
+/// The number that ties an answer from another device to the asker: the device
+/// that asked shows it, the one that answers types it.
+#[derive(Debug, Clone)]
+pub enum NumberMatch {
+    /// Neither: there is no other device.
+    NotUsed,
+    /// This device asked, and shows the number.
+    Shown(String),
+    /// This device answers, and has to type it first.
+    Asked,
+    /// This device has typed this; it is checked with the answer.
+    Typed(String),
+}
+
+impl NumberMatch {
+    fn is_asked(&self) -> bool {
+        matches!(self, Self::Asked)
+    }
+
+    fn shown(&self) -> Option<&str> {
+        match self {
+            Self::Shown(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    fn typed(&self) -> Option<&str> {
+        match self {
+            Self::Typed(number) => Some(number),
+            _ => None,
+        }
+    }
+}
+
+/// One of several proofs that are needed.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// What is proved, such as `Your password`.
+    pub name: String,
+    /// Whether it is done.
+    pub state: StepState,
+}
+
+/// How far a step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepState {
+    /// Already proved.
+    Done,
+    /// Asked for now.
+    Now,
+    /// Asked for next.
+    Later,
+}
+
+impl StepState {
+    fn class(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Now => "now",
+            Self::Later => "later",
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Now => "now",
+            Self::Later => "next",
+        }
+    }
+
+    fn is_now(self) -> bool {
+        self == Self::Now
+    }
+}
+
+/// The ways to answer now.
+#[derive(Debug, Clone, Default)]
+pub struct Offers {
+    /// The passkey call.
+    pub passkey: Option<PasskeyCall>,
+    /// A code from an authenticator app.
+    pub totp: Option<CodeOffer>,
+    /// The password.
+    pub password: Option<CodeOffer>,
+    /// A recovery code.
+    pub recovery: Option<CodeOffer>,
+    /// The name that a password manager knows the person by.
+    pub username: String,
+}
+
+impl Offers {
+    fn has_other_than_passkey(&self) -> bool {
+        self.totp.is_some() || self.password.is_some() || self.recovery.is_some()
+    }
+
+    fn only_recovery(&self) -> bool {
+        self.recovery.is_some() && self.passkey.is_none() && self.totp.is_none() && self.password.is_none()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.passkey.is_none() && !self.has_other_than_passkey()
+    }
+}
+
+/// A factor that is typed.
+#[derive(Debug, Clone, Default)]
+pub struct CodeOffer {
+    /// Said where an earlier try failed: `7 tries left.`
+    pub tries_left: Option<String>,
+    /// Whether the last try was with this factor and failed.
+    pub failed: bool,
+}
+
+/// A factor that would do but is locked.
+#[derive(Debug, Clone)]
+pub struct LockedFactor {
+    /// Its name at the head of a sentence, such as `Your authenticator app`.
+    pub name: String,
+    /// When it opens again.
+    pub until: Moment,
+}
+
+/// A factor that would do but is not enrolled.
+#[derive(Debug, Clone)]
+pub struct MissingFactor {
+    /// What is needed, such as `You need a passkey for this.`
+    pub need: String,
+    /// How to come by it.
+    pub how: String,
+    /// Where to come by it, if the person can.
+    pub link: Option<String>,
+    /// The words of that link.
+    pub link_text: String,
+}
+
+/// The exact request, for those who want to see it.
+#[derive(Debug, Clone)]
+pub struct Technical {
+    /// The method.
+    pub method: String,
+    /// The full URL.
+    pub url: String,
+    /// The content type, where there is a body.
+    pub content_type: Option<String>,
+    /// How long the body is, in words.
+    pub body_length: String,
+    /// The digest of the body, in groups.
+    pub body_digest: Option<String>,
+    /// The headers that change what the operation does.
+    pub headers: Vec<Input>,
+    /// The digest of the statement that is confirmed, in groups.
+    pub statement_digest: Option<String>,
+}

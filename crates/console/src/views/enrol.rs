@@ -1,0 +1,154 @@
+use askama::Template;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::{Frame, PasskeyCall, Said};
+use crate::words::Moment;
+
+/// The first page behind a one-time enrolment link.
+#[derive(Debug, Template)]
+#[template(path = "enrol.html")]
+pub struct EnrolPage {
+    /// What stands around the page.
+    pub frame: Frame,
+    /// Who enrols.
+    pub person: String,
+    /// The factors to choose from, the recommended one first.
+    pub choices: Vec<FactorChoice>,
+    /// When the link closes.
+    pub expires: Moment,
+    /// What the last step led to.
+    pub said: Option<Said>,
+}
+
+/// A factor to choose.
+#[derive(Debug, Clone)]
+pub struct FactorChoice {
+    /// Its name.
+    pub name: String,
+    /// What it is, in a sentence.
+    pub text: String,
+    /// Where the choice leads.
+    pub href: String,
+    /// Whether it is the one we would take.
+    pub is_recommended: bool,
+}
+
+/// Making a passkey.
+#[derive(Debug, Template)]
+#[template(path = "enrol_passkey.html")]
+pub struct EnrolPasskeyPage {
+    /// What stands around the page.
+    pub frame: Frame,
+    /// Where the form goes.
+    pub action: String,
+    /// The creation call.
+    pub passkey: PasskeyCall,
+    /// The host that the passkey will answer to.
+    pub relying_party: String,
+    /// A name to start from.
+    pub suggested_name: String,
+    /// The way back.
+    pub back: String,
+    /// What the last try led to.
+    pub said: Option<Said>,
+}
+
+/// Adding an authenticator app.
+#[derive(Template)]
+#[template(path = "enrol_totp.html")]
+pub struct EnrolTotpPage {
+    /// What stands around the page.
+    pub frame: Frame,
+    /// Where the form goes.
+    pub action: String,
+    /// Names the open enrolment; the secret itself never comes from the browser.
+    pub ceremony: String,
+    /// The provisioning URI as a picture.
+    pub qr: QrCode,
+    /// The account name that the app will show.
+    pub account: String,
+    /// The secret in base32, in groups.
+    pub secret_text: String,
+    /// The way back.
+    pub back: String,
+    /// What the last try led to.
+    pub said: Option<Said>,
+}
+
+// The secret is in it.
+impl std::fmt::Debug for EnrolTotpPage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EnrolTotpPage").field("account", &self.account).finish_non_exhaustive()
+    }
+}
+
+/// A QR code as an SVG document.
+///
+/// It is shown as an image, never as markup of the page, so nothing in it can run.
+#[derive(Clone)]
+pub struct QrCode {
+    svg: String,
+}
+
+impl QrCode {
+    /// From the text of an SVG document.
+    #[must_use]
+    pub fn from_svg(svg: String) -> Self {
+        Self { svg }
+    }
+
+    fn as_data_url(&self) -> String {
+        format!("data:image/svg+xml;base64,{}", STANDARD.encode(&self.svg))
+    }
+}
+
+// The picture is the secret.
+impl std::fmt::Debug for QrCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("QrCode(…)")
+    }
+}
+
+/// Setting or changing a password.
+#[derive(Debug, Template)]
+#[template(path = "enrol_password.html")]
+pub struct EnrolPasswordPage {
+    /// What stands around the page.
+    pub frame: Frame,
+    /// `Set a password` or `Change your password`.
+    pub heading: String,
+    /// Where the form goes.
+    pub action: String,
+    /// The name that a password manager should keep it under.
+    pub username: String,
+    /// 15 where the password stands alone, 8 beside a second factor
+    /// (NIST SP 800-63B-4, section 3.1.1.2).
+    pub minimum_length: usize,
+    /// The way back.
+    pub back: String,
+    /// What the last try led to.
+    pub said: Option<Said>,
+}
+
+/// Recovery codes, shown once.
+#[derive(Template)]
+#[template(path = "recovery_codes.html")]
+pub struct RecoveryCodesPage {
+    /// What stands around the page.
+    pub frame: Frame,
+    /// The codes.
+    pub codes: Vec<String>,
+    /// Where to go on.
+    pub next: String,
+}
+
+// The codes are secrets.
+impl std::fmt::Debug for RecoveryCodesPage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RecoveryCodesPage")
+            .field("codes", &self.codes.len())
+            .field("next", &self.next)
+            .finish_non_exhaustive()
+    }
+}
