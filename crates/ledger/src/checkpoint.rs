@@ -70,11 +70,7 @@ impl Checkpoint {
     /// Extension lines are allowed and ignored: the signature covers them all the same.
     fn from_body(body: &[u8]) -> Option<Self> {
         let read = foreign::Checkpoint::from_bytes(body).ok()?;
-        Some(Self {
-            origin: Origin::parse(read.origin()).ok()?,
-            size: read.size(),
-            root: (*read.hash()).into(),
-        })
+        Some(Self { origin: Origin::parse(read.origin()).ok()?, size: read.size(), root: (*read.hash()).into() })
     }
 }
 
@@ -93,10 +89,7 @@ impl SignedCheckpoint {
     /// [`CheckpointError::Malformed`] if it is not one.
     pub fn parse(text: &str) -> Result<Self, CheckpointError> {
         let (_, claimed) = read_note(text)?;
-        Ok(Self {
-            text: text.to_owned(),
-            claimed,
-        })
+        Ok(Self { text: text.to_owned(), claimed })
     }
 
     /// The signed note, ready to be written to a file.
@@ -170,10 +163,7 @@ impl CheckpointSigner {
     ///
     /// [`BadOrigin`] if the name cannot be a log's.
     pub fn from_seed(name: &str, seed: [u8; 32]) -> Result<Self, BadOrigin> {
-        Ok(Self {
-            origin: Origin::parse(name)?,
-            key: SigningKey::from_bytes(&seed),
-        })
+        Ok(Self { origin: Origin::parse(name)?, key: SigningKey::from_bytes(&seed) })
     }
 
     /// The log whose heads it signs.
@@ -185,11 +175,7 @@ impl CheckpointSigner {
     /// A head of this signer's log, not yet signed.
     #[must_use]
     pub fn checkpoint(&self, size: u64, root: Hash) -> Checkpoint {
-        Checkpoint {
-            origin: self.origin.clone(),
-            size,
-            root,
-        }
+        Checkpoint { origin: self.origin.clone(), size, root }
     }
 
     /// Signs a head.
@@ -199,10 +185,7 @@ impl CheckpointSigner {
     /// [`WrongLog`] if the checkpoint names another log than the key.
     pub fn sign(&self, checkpoint: &Checkpoint) -> Result<SignedCheckpoint, WrongLog> {
         if checkpoint.origin != self.origin {
-            return Err(WrongLog {
-                key: self.origin.clone(),
-                asked: checkpoint.origin.clone(),
-            });
+            return Err(WrongLog { key: self.origin.clone(), asked: checkpoint.origin.clone() });
         }
         Ok(self.sign_own(checkpoint))
     }
@@ -219,10 +202,7 @@ impl CheckpointSigner {
         let mut signature = self.key_id().to_be_bytes().to_vec();
         signature.extend_from_slice(&self.key.sign(body.as_bytes()).to_bytes());
         let signature = base64::engine::general_purpose::STANDARD.encode(signature);
-        SignedCheckpoint {
-            text: format!("{body}\n— {} {signature}\n", self.origin),
-            claimed: checkpoint.clone(),
-        }
+        SignedCheckpoint { text: format!("{body}\n— {} {signature}\n", self.origin), claimed: checkpoint.clone() }
     }
 
     fn key_id(&self) -> u32 {
@@ -243,10 +223,7 @@ impl CheckpointSigner {
 /// Shows the log only: the key is a secret.
 impl fmt::Debug for CheckpointSigner {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("CheckpointSigner")
-            .field("origin", &self.origin)
-            .finish_non_exhaustive()
+        formatter.debug_struct("CheckpointSigner").field("origin", &self.origin).finish_non_exhaustive()
     }
 }
 
@@ -273,11 +250,7 @@ impl CheckpointVerifier {
     pub fn parse(key: &str) -> Result<Self, BadVerifierKey> {
         let verifier = StandardVerifier::new(key).map_err(|_| BadVerifierKey)?;
         let name = key.split('+').next().unwrap_or_default();
-        Ok(Self {
-            key: key.to_owned(),
-            origin: Origin::parse(name).map_err(|_| BadVerifierKey)?,
-            verifier,
-        })
+        Ok(Self { key: key.to_owned(), origin: Origin::parse(name).map_err(|_| BadVerifierKey)?, verifier })
     }
 
     /// The log whose key it is.
@@ -306,10 +279,7 @@ impl CheckpointVerifier {
             _ => CheckpointError::NotSigned(self.key.clone()),
         })?;
         if checkpoint.origin != self.origin {
-            return Err(CheckpointError::OtherLog {
-                expected: self.origin.clone(),
-                found: checkpoint.origin,
-            });
+            return Err(CheckpointError::OtherLog { expected: self.origin.clone(), found: checkpoint.origin });
         }
         Ok(checkpoint)
     }

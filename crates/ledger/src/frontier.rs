@@ -50,12 +50,7 @@ impl Frontier {
     /// The Merkle tree hash (RFC 6962, section 2.1).
     #[must_use]
     pub fn root(&self) -> Hash {
-        self.peaks
-            .iter()
-            .copied()
-            .rev()
-            .reduce(|right, left| node_hash(left, right))
-            .unwrap_or(Hash::EMPTY_TREE)
+        self.peaks.iter().copied().rev().reduce(|right, left| node_hash(left, right)).unwrap_or(Hash::EMPTY_TREE)
     }
 
     /// The size as eight big-endian bytes, then the hashes from left to right.
@@ -76,25 +71,14 @@ impl Frontier {
     /// size has complete subtrees.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ContradictoryFrontier> {
         let Some((size, hashes)) = bytes.split_first_chunk::<8>() else {
-            return Err(ContradictoryFrontier {
-                size: 0,
-                expected: 0,
-                found: bytes.len(),
-            });
+            return Err(ContradictoryFrontier { size: 0, expected: 0, found: bytes.len() });
         };
         let size = u64::from_be_bytes(*size);
         let (peaks, rest) = hashes.as_chunks::<HASH_LENGTH>();
         if !rest.is_empty() || peaks.len() != size.count_ones() as usize {
-            return Err(ContradictoryFrontier {
-                size,
-                expected: size.count_ones(),
-                found: hashes.len(),
-            });
+            return Err(ContradictoryFrontier { size, expected: size.count_ones(), found: hashes.len() });
         }
-        Ok(Self {
-            size,
-            peaks: peaks.iter().copied().map(Hash::from_bytes).collect(),
-        })
+        Ok(Self { size, peaks: peaks.iter().copied().map(Hash::from_bytes).collect() })
     }
 }
 

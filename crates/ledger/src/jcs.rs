@@ -46,23 +46,17 @@ fn refuse_what_has_no_canonical_form(value: &Value, depth: usize) -> Result<(), 
     match value {
         Value::Null | Value::Bool(_) | Value::String(_) => Ok(()),
         Value::Number(number) => refuse_inexact(number),
-        Value::Array(values) => values
-            .iter()
-            .try_for_each(|value| refuse_what_has_no_canonical_form(value, depth + 1)),
-        Value::Object(members) => members
-            .values()
-            .try_for_each(|value| refuse_what_has_no_canonical_form(value, depth + 1)),
+        Value::Array(values) => values.iter().try_for_each(|value| refuse_what_has_no_canonical_form(value, depth + 1)),
+        Value::Object(members) => {
+            members.values().try_for_each(|value| refuse_what_has_no_canonical_form(value, depth + 1))
+        }
     }
 }
 
 fn refuse_inexact(number: &Number) -> Result<(), NotCanonical> {
-    let magnitude = number
-        .as_u64()
-        .or_else(|| number.as_i64().map(i64::unsigned_abs));
+    let magnitude = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
     match magnitude {
-        Some(magnitude) if magnitude > LARGEST_INTEGER => {
-            Err(NotCanonical::IntegerTooLarge(number.clone()))
-        }
+        Some(magnitude) if magnitude > LARGEST_INTEGER => Err(NotCanonical::IntegerTooLarge(number.clone())),
         Some(_) => Ok(()),
         None if number.as_f64().is_some_and(f64::is_finite) => Ok(()),
         None => Err(NotCanonical::NotFinite(number.clone())),

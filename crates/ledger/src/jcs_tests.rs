@@ -106,11 +106,7 @@ fn what_nests_too_deep_is_refused() {
 
 #[test]
 fn a_member_that_stands_twice_is_refused() {
-    for json in [
-        r#"{"amount":"1","amount":"12000"}"#,
-        r#"{"a":[{"b":1,"b":1}]}"#,
-        r#"{"a":1,"\u0061":2}"#,
-    ] {
+    for json in [r#"{"amount":"1","amount":"12000"}"#, r#"{"a":[{"b":1,"b":1}]}"#, r#"{"a":1,"\u0061":2}"#] {
         assert!(parse_strict(json.as_bytes()).is_err(), "{json}");
     }
     let json = r#"{"a":[1,-2,0.5,"x",null,true],"b":{"a":1}}"#;

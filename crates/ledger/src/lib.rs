@@ -21,11 +21,9 @@ pub mod jcs;
 pub mod proof;
 pub mod proof_file;
 pub mod tile;
-// pub mod verify;
+pub mod verify;
 
-pub use checkpoint::{
-    Checkpoint, CheckpointError, CheckpointSigner, CheckpointVerifier, Origin, SignedCheckpoint,
-};
+pub use checkpoint::{Checkpoint, CheckpointError, CheckpointSigner, CheckpointVerifier, Origin, SignedCheckpoint};
 pub use frontier::Frontier;
 pub use hash::{Hash, leaf_hash, node_hash};
 pub use proof::{ConsistencyProof, HashSource, InclusionProof, LoadedTiles};

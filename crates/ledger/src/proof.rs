@@ -114,8 +114,7 @@ impl InclusionProof {
     ///
     /// [`InvalidProof`] if the proof does not show that.
     pub fn verify(&self, index: u64, size: u64, leaf: Hash, root: Hash) -> Result<(), InvalidProof> {
-        tlog::check_record(&foreign(&self.0), size, root.into(), index, leaf.into())
-            .map_err(|_| InvalidProof)
+        tlog::check_record(&foreign(&self.0), size, root.into(), index, leaf.into()).map_err(|_| InvalidProof)
     }
 }
 
@@ -131,17 +130,12 @@ impl ConsistencyProof {
     ///
     /// [`CannotProve`] if `old_size` is zero or larger than `new_size`, or if the source lacks a
     /// tile.
-    pub fn build(
-        old_size: u64,
-        new_size: u64,
-        source: &impl HashSource,
-    ) -> Result<Self, CannotProve> {
+    pub fn build(old_size: u64, new_size: u64, source: &impl HashSource) -> Result<Self, CannotProve> {
         if old_size == 0 || old_size > new_size || new_size > MAX_SIZE {
             return Err(CannotProve::OutOfRange(old_size, new_size));
         }
         let tree = Tree::new(new_size, source);
-        tree.finish(tlog::prove_tree(new_size, old_size, &tree))
-            .map(Self)
+        tree.finish(tlog::prove_tree(new_size, old_size, &tree)).map(Self)
     }
 
     /// The tiles that [`ConsistencyProof::build`] will ask for.
@@ -174,16 +168,9 @@ impl ConsistencyProof {
     ///
     /// [`InvalidProof`] if the proof does not show that, and always for an `old_size` of zero: an
     /// empty tree is the beginning of every tree, so a proof of it says nothing.
-    pub fn verify(
-        &self,
-        old_size: u64,
-        old_root: Hash,
-        new_size: u64,
-        new_root: Hash,
-    ) -> Result<(), InvalidProof> {
+    pub fn verify(&self, old_size: u64, old_root: Hash, new_size: u64, new_root: Hash) -> Result<(), InvalidProof> {
         let proof = foreign(&self.0);
-        tlog::check_tree(&proof, new_size, new_root.into(), old_size, old_root.into())
-            .map_err(|_| InvalidProof)
+        tlog::check_tree(&proof, new_size, new_root.into(), old_size, old_root.into()).map_err(|_| InvalidProof)
     }
 }
 
@@ -200,16 +187,11 @@ pub fn tile_hashes(tile: Tile, source: &impl HashSource) -> Result<Vec<Hash>, Ca
         return Err(CannotProve::MissingTile(tile));
     };
     let first = tile.index() * u64::from(TILE_WIDTH);
-    (first..first + u64::from(tile.width()))
-        .map(|index| tile_root(Tile::full(below, index), source))
-        .collect()
+    (first..first + u64::from(tile.width())).map(|index| tile_root(Tile::full(below, index), source)).collect()
 }
 
 fn tile_root(tile: Tile, source: &impl HashSource) -> Result<Hash, CannotProve> {
-    source
-        .tile(tile)
-        .and_then(|hashes| complete_root(&hashes))
-        .ok_or(CannotProve::MissingTile(tile))
+    source.tile(tile).and_then(|hashes| complete_root(&hashes)).ok_or(CannotProve::MissingTile(tile))
 }
 
 fn foreign(hashes: &[Hash]) -> Vec<tlog::Hash> {
@@ -226,11 +208,7 @@ struct Tree<'a, S> {
 
 impl<'a, S: HashSource> Tree<'a, S> {
     fn new(size: u64, source: &'a S) -> Self {
-        Self {
-            size,
-            source,
-            missing: Cell::new(None),
-        }
+        Self { size, source, missing: Cell::new(None) }
     }
 
     fn finish(&self, made: Result<Vec<tlog::Hash>, tlog::Error>) -> Result<Vec<Hash>, CannotProve> {

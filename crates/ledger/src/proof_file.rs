@@ -70,11 +70,8 @@ impl ProofFile {
         if text.len() > MAX_LENGTH {
             return Err(NotAProofFile("too long"));
         }
-        let (head, checkpoint) = text
-            .split_once("\n\n")
-            .ok_or(NotAProofFile("no empty line before the checkpoint"))?;
-        let checkpoint =
-            SignedCheckpoint::parse(checkpoint).map_err(|_| NotAProofFile("no checkpoint"))?;
+        let (head, checkpoint) = text.split_once("\n\n").ok_or(NotAProofFile("no empty line before the checkpoint"))?;
+        let checkpoint = SignedCheckpoint::parse(checkpoint).map_err(|_| NotAProofFile("no checkpoint"))?;
         let mut lines = head.split('\n').peekable();
         if lines.next() != Some(FIRST_LINE) {
             return Err(NotAProofFile("the first line is another"));
@@ -94,12 +91,7 @@ impl ProofFile {
             .map(Hash::from_base64)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|_| NotAProofFile("a line of the proof is not a hash"))?;
-        Ok(Self {
-            index,
-            proof: InclusionProof::from_hashes(hashes),
-            checkpoint,
-            extra,
-        })
+        Ok(Self { index, proof: InclusionProof::from_hashes(hashes), checkpoint, extra })
     }
 
     /// Checks that `entry` is in the log that the key signed, and gives the head that says so.
@@ -107,17 +99,9 @@ impl ProofFile {
     /// # Errors
     ///
     /// [`ProofFileError`] if the head is not by the key, or the entry is not under it.
-    pub fn verify(
-        &self,
-        entry: &[u8],
-        verifier: &CheckpointVerifier,
-    ) -> Result<Checkpoint, ProofFileError> {
-        let head = verifier
-            .verify(self.checkpoint.text())
-            .map_err(ProofFileError::Checkpoint)?;
-        self.proof
-            .verify(self.index, head.size, leaf_hash(entry), head.root)
-            .map_err(ProofFileError::NotIncluded)?;
+    pub fn verify(&self, entry: &[u8], verifier: &CheckpointVerifier) -> Result<Checkpoint, ProofFileError> {
+        let head = verifier.verify(self.checkpoint.text()).map_err(ProofFileError::Checkpoint)?;
+        self.proof.verify(self.index, head.size, leaf_hash(entry), head.root).map_err(ProofFileError::NotIncluded)?;
         Ok(head)
     }
 }

@@ -35,11 +35,7 @@ impl Tile {
     ///
     /// [`NotATile`] for a level or a width out of range.
     pub fn new(level: u8, index: u64, width: u16) -> Result<Self, NotATile> {
-        let tile = Self {
-            level,
-            index,
-            width,
-        };
+        let tile = Self { level, index, width };
         if level > MAX_LEVEL || !(1..=TILE_WIDTH).contains(&width) {
             return Err(NotATile(format!("{tile:?}")));
         }
@@ -48,11 +44,7 @@ impl Tile {
 
     /// A full tile. Levels beyond [`MAX_LEVEL`] are never asked for here.
     pub(crate) const fn full(level: u8, index: u64) -> Self {
-        Self {
-            level,
-            index,
-            width: TILE_WIDTH,
-        }
+        Self { level, index, width: TILE_WIDTH }
     }
 
     /// The level, 0 for leaf hashes.
@@ -141,9 +133,7 @@ impl Tile {
     ///
     /// [`NotATile`] for anything that [`Tile::path`] would not write.
     pub fn parse(path: &str) -> Result<Self, NotATile> {
-        Self::read(path)
-            .filter(|tile| tile.path() == path)
-            .ok_or_else(|| NotATile(path.chars().take(80).collect()))
+        Self::read(path).filter(|tile| tile.path() == path).ok_or_else(|| NotATile(path.chars().take(80).collect()))
     }
 
     fn read(path: &str) -> Option<Self> {
@@ -255,9 +245,22 @@ mod tests {
     #[test]
     fn other_spellings_of_a_path_are_refused() {
         for path in [
-            "", "tile/0", "tile/0/0", "tile/0/0000", "tile/00/000", "tile/8/000", "tile/0/000.p/256",
-            "tile/0/000.p/0", "tile/0/000.p/01", "tile/0/x000/000", "tile/0/001/000", "/tile/0/000",
-            "tile/0/x001/x01/000", "tile/0/../000", "tile/0/000/", "tile/0/+00",
+            "",
+            "tile/0",
+            "tile/0/0",
+            "tile/0/0000",
+            "tile/00/000",
+            "tile/8/000",
+            "tile/0/000.p/256",
+            "tile/0/000.p/0",
+            "tile/0/000.p/01",
+            "tile/0/x000/000",
+            "tile/0/001/000",
+            "/tile/0/000",
+            "tile/0/x001/x01/000",
+            "tile/0/../000",
+            "tile/0/000/",
+            "tile/0/+00",
             "tile/0/x999/x999/x999/x999/x999/x999/x999/999",
         ] {
             assert!(Tile::parse(path).is_err(), "{path}");

@@ -76,12 +76,7 @@ impl DetailsLine {
             Details::Kept { salt, body } => (Some(salt.as_str()), Some(body), None),
             Details::Erased => (None, None, Some(true)),
         };
-        serde_json::to_string(&Written {
-            index: index.to_string(),
-            salt,
-            body,
-            erased,
-        })
+        serde_json::to_string(&Written { index: index.to_string(), salt, body, erased })
     }
 
     /// Reads a line.
@@ -112,10 +107,7 @@ mod tests {
 
     #[test]
     fn a_line_reads_back() {
-        let kept = Details::Kept {
-            salt: "s".into(),
-            body: serde_json::json!({"amount": "12000"}),
-        };
+        let kept = Details::Kept { salt: "s".into(), body: serde_json::json!({"amount": "12000"}) };
         for (details, line) in [
             (kept, r#"{"index":"7","salt":"s","body":{"amount":"12000"}}"#),
             (Details::Erased, r#"{"index":"7","erased":true}"#),

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use super::bundle;
 use super::details::BadDetailsLine;
-use super::{
-    CHECKPOINT_FILE, DETAILS_FILE, Details, DetailsLine, MAX_DETAILS_LINE, MAX_ENTRY_LENGTH,
-};
+use super::{CHECKPOINT_FILE, DETAILS_FILE, Details, DetailsLine, MAX_DETAILS_LINE, MAX_ENTRY_LENGTH};
 use crate::checkpoint::{CheckpointError, MAX_CHECKPOINT_LENGTH, SignedCheckpoint};
-use crate::hash::{HASH_LENGTH, Hash};
+use crate::hash::HASH_LENGTH;
+use crate::proof::{CannotProve, InclusionProof, LoadedTiles};
+use crate::proof_file::ProofFile;
 use crate::tile::{TILE_WIDTH, Tile};
 
 /// Largest bundle in bytes that is read.
@@ -46,9 +46,12 @@ pub enum ReadError {
     /// A file that the checkpoint demands is not there.
     #[error("{0} is missing")]
     Missing(PathBuf),
-    /// A bundle does not hold the entries that it should.
-    #[error("{0} does not hold {1} entries")]
+    /// A bundle or a tile does not hold what it should.
+    #[error("{0} does not hold {1} entries or hashes")]
     Bundle(PathBuf, u16),
+    /// There is no such entry, or the hash tiles to prove it are missing.
+    #[error("the entry cannot be proved")]
+    NotProven(#[source] CannotProve),
     /// A line of `details.jsonl` cannot be read.
     #[error("line {line} of details.jsonl cannot be read")]
     Details {
@@ -79,9 +82,7 @@ impl Reader {
     /// [`ReadError::Io`] if it is not a directory that can be read.
     pub fn open(directory: &Path) -> Result<Self, ReadError> {
         std::fs::read_dir(directory).map_err(at(directory))?;
-        Ok(Self {
-            directory: directory.to_owned(),
-        })
+        Ok(Self { directory: directory.to_owned() })
     }
 
     /// The text of the file `checkpoint`, `None` if there is none.
@@ -100,9 +101,7 @@ impl Reader {
     ///
     /// [`ReadError::NoCheckpoint`] and [`ReadError::Checkpoint`].
     pub fn checkpoint(&self) -> Result<SignedCheckpoint, ReadError> {
-        let text = self
-            .checkpoint_text()?
-            .ok_or_else(|| ReadError::NoCheckpoint(self.directory.clone()))?;
+        let text = self.checkpoint_text()?.ok_or_else(|| ReadError::NoCheckpoint(self.directory.clone()))?;
         SignedCheckpoint::parse(&text).map_err(ReadError::Checkpoint)
     }
 
@@ -136,11 +135,27 @@ impl Reader {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(source) => return Err(ReadError::Io { path, source }),
         };
-        Ok(DetailsLines {
-            path,
-            file,
-            line: 0,
-        })
+        Ok(DetailsLines { path, file, line: 0 })
+    }
+
+    /// The proof that the entry at `index` is in this log, as a file for somebody who has neither.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::NotProven`] if there is no such entry or a hash tile is missing, and as
+    /// [`Reader::checkpoint`].
+    pub fn proof_file(&self, index: u64) -> Result<ProofFile, ReadError> {
+        let checkpoint = self.checkpoint()?;
+        let size = checkpoint.unverified().size;
+        let mut tiles = LoadedTiles::new();
+        for tile in InclusionProof::tiles(index, size).map_err(ReadError::NotProven)? {
+            if let Some(bytes) = self.tile(tile)? {
+                let path = self.directory.join(tile.path());
+                tiles.insert(tile, &bytes).map_err(|_| ReadError::Bundle(path, tile.width()))?;
+            }
+        }
+        let proof = InclusionProof::build(index, size, &tiles).map_err(ReadError::NotProven)?;
+        Ok(ProofFile { index, proof, checkpoint, extra: None })
     }
 
     /// All entries up to the checkpoint in order, with memory for one bundle. Nothing is verified.
@@ -148,9 +163,7 @@ impl Reader {
     /// # Errors
     ///
     /// As [`Reader::checkpoint`]; the iterator ends after its first error.
-    pub fn records(
-        &self,
-    ) -> Result<impl Iterator<Item = Result<Record, ReadError>> + use<>, ReadError> {
+    pub fn records(&self) -> Result<impl Iterator<Item = Result<Record, ReadError>> + use<>, ReadError> {
         let size = self.checkpoint()?.unverified().size;
         let mut details = self.details()?.peekable();
         let reader = self.clone();
@@ -182,11 +195,7 @@ impl Reader {
                     }
                 }
                 index += 1;
-                Ok(Some(Record {
-                    index: index - 1,
-                    entry,
-                    details: beside,
-                }))
+                Ok(Some(Record { index: index - 1, entry, details: beside }))
             };
             let next = next().transpose();
             broken = matches!(next, Some(Err(_)));
@@ -210,20 +219,13 @@ impl Reader {
         let path = self.directory.join(name);
         let file = match File::open(&path) {
             Ok(file) => file,
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) =>
-            {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 return Ok(None);
             }
             Err(source) => return Err(ReadError::Io { path, source }),
         };
         let mut bytes = Vec::new();
-        file.take(limit as u64 + 1)
-            .read_to_end(&mut bytes)
-            .map_err(at(&path))?;
+        file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(at(&path))?;
         if bytes.len() > limit {
             return Err(ReadError::TooLarge(path));
         }
@@ -254,9 +256,7 @@ impl Iterator for DetailsLines {
     fn next(&mut self) -> Option<Self::Item> {
         let file = self.file.as_mut()?;
         let mut bytes = Vec::new();
-        let read = file
-            .take(MAX_DETAILS_LINE as u64 + 2)
-            .read_until(b'\n', &mut bytes);
+        let read = file.take(MAX_DETAILS_LINE as u64 + 2).read_until(b'\n', &mut bytes);
         if let Err(source) = read {
             self.file = None;
             let path = self.path.clone();
@@ -272,11 +272,7 @@ impl Iterator for DetailsLines {
             return Some(Err(ReadError::TooLarge(self.path.clone())));
         }
         let line = self.line;
-        Some(
-            DetailsLine::parse(&bytes)
-                .map(|read| (line, read))
-                .map_err(|source| ReadError::Details { line, source }),
-        )
+        Some(DetailsLine::parse(&bytes).map(|read| (line, read)).map_err(|source| ReadError::Details { line, source }))
     }
 }
 
@@ -294,11 +290,4 @@ pub(crate) fn entries_beyond(reader: &Reader, size: u64) -> Result<Option<Tile>,
         }
     }
     Ok(None)
-}
-
-/// The hashes of a tile, `None` if its file is not there or not of the tile's width.
-pub(crate) fn tile_hashes(reader: &Reader, tile: Tile) -> Result<Option<Vec<Hash>>, ReadError> {
-    Ok(reader
-        .tile(tile)?
-        .and_then(|bytes| tile.hashes(&bytes).ok()))
 }

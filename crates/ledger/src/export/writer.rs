@@ -97,11 +97,9 @@ impl Writer {
     /// [`WriteError`]; the export is of no use after one.
     pub fn append(&mut self, entry: &[u8], details: Option<&Details>) -> Result<(), WriteError> {
         let index = self.frontier.size();
-        bundle::append(&mut self.bundle, entry)
-            .map_err(|source| WriteError::Entry { index, source })?;
+        bundle::append(&mut self.bundle, entry).map_err(|source| WriteError::Entry { index, source })?;
         if let Some(details) = details {
-            let line = DetailsLine::to_json(index, details)
-                .map_err(|source| WriteError::Details(index, source))?;
+            let line = DetailsLine::to_json(index, details).map_err(|source| WriteError::Details(index, source))?;
             if line.len() > MAX_DETAILS_LINE {
                 return Err(WriteError::DetailsTooLong(index));
             }
@@ -153,14 +151,10 @@ impl Writer {
                 self.write(&tile.entries_path(), &self.bundle)?;
             }
         }
-        self.details
-            .flush()
-            .map_err(at(&self.directory.join(DETAILS_FILE)))?;
+        self.details.flush().map_err(at(&self.directory.join(DETAILS_FILE)))?;
         let path = self.directory.join(CHECKPOINT_FILE);
         let mut file = File::create_new(&path).map_err(at(&path))?;
-        file.write_all(checkpoint.text().as_bytes())
-            .and_then(|()| file.sync_all())
-            .map_err(at(&path))
+        file.write_all(checkpoint.text().as_bytes()).and_then(|()| file.sync_all()).map_err(at(&path))
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), WriteError> {

@@ -1,0 +1,235 @@
+//! What a verification found.
+
+use serde::Serialize;
+
+use crate::hash::Hash;
+
+/// How many findings are listed; beyond that they are counted.
+pub const MAX_FINDINGS: usize = 1000;
+
+/// Something wrong with an export.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(tag = "finding", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Finding {
+    /// There is no checkpoint: the export was broken off, or somebody took it away.
+    #[error("the checkpoint is missing")]
+    CheckpointMissing,
+    /// The checkpoint is not signed by a key that is trusted.
+    #[error("the checkpoint is not believed: {reason}")]
+    CheckpointNotBelieved {
+        /// Why.
+        reason: String,
+    },
+    /// The entries do not hash to the root in the checkpoint.
+    #[error("the {found_size} entries hash to {found}, the checkpoint says {size} entries and {expected}")]
+    RootMismatch {
+        /// Entries according to the checkpoint.
+        size: u64,
+        /// Their root according to the checkpoint.
+        expected: Hash,
+        /// Entries found.
+        found_size: u64,
+        /// Their root.
+        found: Hash,
+    },
+    /// Entries from `from` on, before `to`, have no file.
+    #[error("entries {from} to {to} (exclusive) are missing")]
+    EntriesMissing {
+        /// The first that is missing.
+        from: u64,
+        /// The first that is there again.
+        to: u64,
+    },
+    /// A bundle ends within an entry.
+    #[error("the bundle {path} ends within an entry")]
+    BundleCut {
+        /// Its file.
+        path: String,
+    },
+    /// The entry at this index is not the one that was signed.
+    #[error("entry {index} was changed")]
+    EntryChanged {
+        /// Its index.
+        index: u64,
+    },
+    /// The entry that was signed at this index is not there.
+    #[error("entry {index} is missing")]
+    EntryMissing {
+        /// Its index.
+        index: u64,
+    },
+    /// An entry that was never signed stands at this place.
+    #[error("an entry was inserted at {found_at}")]
+    EntryInserted {
+        /// Where it stands.
+        found_at: u64,
+    },
+    /// An entry that was signed stands at another place.
+    #[error("entry {index} was moved to {found_at}")]
+    EntryMoved {
+        /// The index at which it was signed.
+        index: u64,
+        /// Where it stands.
+        found_at: u64,
+    },
+    /// The export holds entries that the checkpoint does not cover.
+    #[error("{path} holds entries beyond the checkpoint")]
+    EntriesBeyondCheckpoint {
+        /// The file with them.
+        path: String,
+    },
+    /// A hash tile is not what is beneath it.
+    #[error("the hash tile {path} does not fit what is beneath it")]
+    TileMismatch {
+        /// Its file.
+        path: String,
+    },
+    /// The log is shorter than it was.
+    #[error("the log was cut: it had {remembered} entries, now it has {found}")]
+    Truncated {
+        /// Entries of the remembered head.
+        remembered: u64,
+        /// Entries now.
+        found: u64,
+    },
+    /// What was signed now contradicts what was signed then.
+    #[error("the log was rewritten: its first {size} entries hashed to {remembered}, now they hash to {found}")]
+    Forked {
+        /// Entries of the remembered head.
+        size: u64,
+        /// Its root.
+        remembered: Hash,
+        /// The root over as many entries of what is signed now.
+        found: Hash,
+    },
+    /// The entries, which are not those that the checkpoint signed either, are not those of the
+    /// remembered head.
+    #[error("the first {size} entries are not those of the remembered checkpoint")]
+    DiffersFromRemembered {
+        /// Entries of the remembered head.
+        size: u64,
+    },
+    /// The remembered head is of another log.
+    #[error("the remembered checkpoint is of the log {remembered}, this is {found}")]
+    OtherLog {
+        /// The log of the remembered head.
+        remembered: String,
+        /// The log of the export.
+        found: String,
+    },
+    /// A line of `details.jsonl` that cannot be read.
+    #[error("line {line} of details.jsonl: {reason}")]
+    DetailsMalformed {
+        /// The line, counted from one.
+        line: u64,
+        /// Why.
+        reason: String,
+    },
+    /// A line of `details.jsonl` that is out of order, doubled, or of no entry.
+    #[error("line {line} of details.jsonl is for entry {index}, which is out of place")]
+    DetailsMisplaced {
+        /// The line, counted from one.
+        line: u64,
+        /// The entry that it names.
+        index: u64,
+    },
+}
+
+/// Something that could not be checked, though nothing is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(tag = "not_checked", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum NotChecked {
+    /// No earlier head was given.
+    #[error("whether the log was cut or rewritten: no remembered checkpoint was given")]
+    NoRememberedCheckpoint,
+    /// Hash tiles are absent; what they would have told is not lost, only where it went wrong.
+    #[error("{count} hash tiles: they are not in the export")]
+    TilesAbsent {
+        /// How many.
+        count: u64,
+    },
+    /// Too much is missing to compute the root of a remembered head.
+    #[error("the remembered checkpoint of {size} entries: too much is missing")]
+    Remembered {
+        /// Entries of that head.
+        size: u64,
+    },
+}
+
+/// The outcome of a verification.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The log that the checkpoint names.
+    pub origin: Option<String>,
+    /// Entries according to the checkpoint.
+    pub size: u64,
+    /// The root according to the checkpoint.
+    pub root: Option<Hash>,
+    /// The trusted keys that signed it.
+    pub signed_by: Vec<String>,
+    /// Entries that were read and visited.
+    pub entries: u64,
+    /// What is wrong, at most [`MAX_FINDINGS`] of it.
+    pub findings: Vec<Finding>,
+    /// How many more findings there were.
+    pub more_findings: u64,
+    /// What could not be checked.
+    pub not_checked: Vec<NotChecked>,
+}
+
+impl Report {
+    /// Whether nothing is wrong: a trusted key signed exactly these entries in this order, and they
+    /// continue every remembered head.
+    #[must_use]
+    pub const fn is_intact(&self) -> bool {
+        self.findings.is_empty() && self.more_findings == 0
+    }
+}
+
+/// Collects findings up to the limit.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    listed: Vec<Finding>,
+    more: u64,
+    not_checked: Vec<NotChecked>,
+}
+
+impl Findings {
+    pub(super) fn add(&mut self, finding: Finding) {
+        if let (Some(Finding::EntriesMissing { to: end, .. }), Finding::EntriesMissing { from, to }) =
+            (self.listed.last_mut(), &finding)
+            && end == from
+        {
+            *end = *to;
+            return;
+        }
+        if self.listed.len() < MAX_FINDINGS {
+            self.listed.push(finding);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    pub(super) fn not_checked(&mut self, what: NotChecked) {
+        self.not_checked.push(what);
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.listed.is_empty()
+    }
+
+    pub(super) fn into_report(self) -> Report {
+        Report {
+            origin: None,
+            size: 0,
+            root: None,
+            signed_by: Vec::new(),
+            entries: 0,
+            findings: self.listed,
+            more_findings: self.more,
+            not_checked: self.not_checked,
+        }
+    }
+}
