@@ -1,1 +1,36 @@
-//! Fake clock, seeded randomness, software authenticator, throwaway PostgreSQL, whole-gate harness
+//! What tests stand on: a software authenticator, a throwaway PostgreSQL, a
+//! browser with a virtual passkey, an upstream that records what reaches it, a
+//! third-party application, a clock that is set by hand and chance that repeats.
+//!
+//! *Architecture invariant:* only tests depend on this crate. A program that is
+//! missing is a failed test that names `cargo xtask test`, never a skipped one,
+//! and everything that is started ends with the test process, even if that is
+//! killed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test fails"
+)]
+
+pub mod authenticator;
+pub mod browser;
+pub mod clock;
+pub mod leash;
+pub mod node_red;
+pub mod postgres;
+pub mod programs;
+pub mod randomness;
+pub mod recording;
+pub mod upstream;
+
+pub use authenticator::{Ceremony, Flags, SoftwareAuthenticator};
+pub use browser::{Browser, VirtualAuthenticator};
+pub use clock::FakeClock;
+pub use node_red::NodeRed;
+pub use postgres::Postgres;
+pub use randomness::SeededRandomness;
+pub use recording::RecordedRequest;
+pub use upstream::{Answer, RecordingHop, RecordingUpstream};
