@@ -19,3 +19,4 @@ pub mod secret;
 pub mod session;
 pub mod surroundings;
 pub mod time;
+pub mod web;

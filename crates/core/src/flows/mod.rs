@@ -1,1 +1,122 @@
-//! The flows.
+//! The flows that join decision, challenge and ports: ask → answer → pass → resume.
+//!
+//! Doors and pages share nothing but these. Each flow is one natural way from a
+//! request to its evidence; none keeps state between calls.
+
+mod answer;
+mod ask;
+mod clear;
+mod enrol;
+mod housekeeping;
+mod people;
+mod refusals;
+mod sign_in;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use stepgate_evidence::{Asked, Details, Entry, Event, SALT_LEN, Salt};
+
+pub use answer::{AnswerError, Answered, ChallengeView, GoOn, NotAnswerable, NotMe, Standing};
+pub use ask::{AskError, Asking, Step, may_hold_cross_site};
+pub use clear::{ClearError, Cleared, HeldForResume, Receipt, Redeemed, ResumeError};
+pub use enrol::{EnrolError, LinkView, TicketView};
+pub use housekeeping::Swept;
+pub use people::{MadeLink, PeopleError};
+pub use refusals::Refusals;
+pub use sign_in::{SignInAs, SignInAttempt, SignInError, SignInPrompt, SignedIn, is_sign_in_again};
+
+use crate::catalogue::Catalogue;
+use crate::challenge::ChallengeLimits;
+use crate::decide::{Asker, Verdict, decide};
+use crate::factor::{Factor, FactorKind};
+use crate::id::{Id, NodeId, kind};
+use crate::operation::Operation;
+use crate::policy::Policies;
+use crate::ports::{Store, TryLimits};
+use crate::secret::MacKey;
+use crate::session::SessionLifetimes;
+use crate::surroundings::{NamedNetwork, Surroundings};
+use crate::time::{Clock, Randomness, Timestamp};
+
+/// What can be reloaded, as one value: no request sees half of a change.
+#[derive(Debug)]
+pub struct Live {
+    /// Services and operations.
+    pub catalogue: Catalogue,
+    /// Policies.
+    pub policies: Policies,
+    /// Named networks.
+    pub networks: Vec<NamedNetwork>,
+    /// Limits of challenges.
+    pub challenges: ChallengeLimits,
+    /// Limits of tries.
+    pub tries: TryLimits,
+    /// Lifetimes of sessions.
+    pub sessions: SessionLifetimes,
+}
+
+/// The flows, with everything that they need handed in.
+#[derive(Debug)]
+pub struct Flows {
+    /// What can be reloaded.
+    pub live: ArcSwap<Live>,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The factors, by kind.
+    pub factors: BTreeMap<FactorKind, Arc<dyn Factor>>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub random: Arc<dyn Randomness>,
+    /// Tags what goes through a browser; the same on every node.
+    pub mac: MacKey,
+    /// This process.
+    pub node: NodeId,
+    /// Refusals that are counted in windows.
+    pub refusals: Refusals,
+}
+
+impl Flows {
+    /// What is true now, for a request from this address.
+    pub fn surroundings(&self, address: std::net::IpAddr, agent: &str) -> Surroundings {
+        Surroundings::new(address, agent, self.clock.now(), &self.live.load().networks)
+    }
+
+    /// The decision on an everyday request: no store, no lock.
+    pub fn decide(&self, operation: Operation, asker: Asker<'_>, surroundings: &Surroundings) -> Verdict {
+        decide(&self.live.load().policies, operation, asker, surroundings, &[])
+    }
+
+    fn factor(&self, kind: FactorKind) -> Option<&Arc<dyn Factor>> {
+        self.factors.get(&kind)
+    }
+
+    fn id<T>(&self) -> Id<T> {
+        Id::random(self.random.as_ref())
+    }
+
+    /// An entry about something that happened at `at`.
+    pub fn entry(&self, at: Timestamp, event: Event) -> Entry {
+        Entry { id: self.id::<kind::Entry>().to_string(), at_ms: at.as_ms(), event, details: None }
+    }
+
+    /// An entry with details beside the tree.
+    pub fn entry_with(&self, at: Timestamp, event: Event, body: serde_json::Value) -> Entry {
+        let mut salt = [0; SALT_LEN];
+        self.random.fill(&mut salt);
+        Entry { details: Some(Details { salt: Salt(salt), body }), ..self.entry(at, event) }
+    }
+}
+
+/// What was asked, as it stands in entries.
+pub fn asked(operation: &Operation) -> Asked {
+    Asked {
+        service: operation.service.name.to_string(),
+        action: operation.endpoint.action.to_string(),
+        resource: operation.endpoint.resource.clone(),
+        resource_kind: operation.endpoint.kind.clone(),
+        sensitivity: operation.endpoint.sensitivity.clone(),
+    }
+}

@@ -1,0 +1,318 @@
+//! Asking: a request that matters becomes a challenge, or goes on with one that was passed.
+
+use stepgate_evidence::{self as evidence, Event, Grant, Statement, StatementError};
+
+use super::clear::{ClearError, Cleared};
+use super::{Flows, asked};
+use crate::catalogue::CrossSite;
+use crate::challenge::{Challenge, ChallengeState, GrantKind};
+use crate::decide::{Challenged, Denied};
+use crate::factor::FactorKind;
+use crate::id::{ChallengeId, PersonId, SessionId};
+use crate::operation::ExactOperation;
+use crate::ports::{ChangeError, StoreError, ToHold};
+use crate::secret::TokenDigest;
+use crate::session::{Audience, SessionView};
+use crate::surroundings::{Surroundings, shown};
+use crate::time::Timestamp;
+
+/// What happens with a request that matters.
+#[derive(Debug)]
+pub enum Step {
+    /// Its challenge was passed: send it now, it was spent for this.
+    Go(Box<Cleared>),
+    /// The person is asked.
+    Ask(Box<Challenge>),
+    /// It is refused.
+    Deny(Box<Denied>),
+}
+
+/// Who asks, and how the request came.
+#[derive(Debug)]
+pub struct Asking<'a> {
+    /// The session.
+    pub session: &'a SessionView,
+    /// The token that came with the request.
+    pub token: TokenDigest,
+    /// The surroundings.
+    pub surroundings: &'a Surroundings,
+    /// Whether the request is held.
+    pub hold: ToHold,
+    /// `Stepgate-Challenge`: the challenge that a program names.
+    pub named: Option<ChallengeId>,
+    /// `browser` or `program`, for the person to read.
+    pub kind: &'static str,
+}
+
+/// Why nobody could be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The session has too many open challenges.
+    #[error("too many open challenges in this session")]
+    TooMany,
+    /// The named challenge is another request's, another session's, or cannot be spent any more.
+    #[error("the named challenge is not for this request, or was used already")]
+    NotForThis,
+    /// The statement could not be made.
+    #[error("the statement cannot be made")]
+    Statement(#[source] StatementError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Flows {
+    /// Goes on with a passed challenge of exactly this request, or asks.
+    ///
+    /// `body` is the whole body. A request without a hold goes on when it is
+    /// repeated with the same bytes from the same session: the challenge is found
+    /// by session and digest, or by the name that the program gives.
+    pub async fn ask(&self, challenged: Challenged, body: &[u8], asking: Asking<'_>) -> Result<Step, AskError> {
+        let Challenged { operation, ask, policies, .. } = challenged;
+        let exact = operation.exactly(body);
+        let now = asking.surroundings.now;
+        if !matches!(asking.hold, ToHold::Request(_))
+            && let Some(found) = self.find(&exact, &asking, now).await?
+        {
+            match found.state {
+                ChallengeState::Passed { .. } => {
+                    let rotate = Some((asking.token, asking.session.audience.clone()));
+                    return match self.clear(&found, exact, asking.session, asking.surroundings, None, rotate).await {
+                        Ok(step) => Ok(step),
+                        Err(ClearError::NotPassed | ClearError::Expired | ClearError::NotForThis) => {
+                            Err(AskError::NotForThis)
+                        }
+                        Err(ClearError::Store(error)) => Err(AskError::Store(error)),
+                        Err(ClearError::Statement(error)) => Err(AskError::Statement(error)),
+                        Err(ClearError::TooMany) => Err(AskError::TooMany),
+                    };
+                }
+                _ => return Ok(Step::Ask(Box::new(found))),
+            }
+        }
+        if asking.named.is_some() {
+            return Err(AskError::NotForThis);
+        }
+        let opening = Opening {
+            exact: &exact,
+            ask,
+            policies,
+            session: asking.session.id,
+            person: asking.session.person.id,
+            audience: &asking.session.audience,
+            browser: asking.session.browser,
+            kind: asking.kind,
+            surroundings: asking.surroundings,
+            hold: &asking.hold,
+            succeeds: None,
+        };
+        let (challenge, entry) = self.new_challenge(opening).map_err(AskError::Statement)?;
+        let held = match &asking.hold {
+            ToHold::Request(held) => Some(held),
+            ToHold::Nothing | ToHold::SafeNavigation => None,
+        };
+        let pending_max = self.live.load().challenges.pending_per_session;
+        match self.store.open_challenge(&challenge, held, pending_max, vec![entry]).await {
+            Ok(()) => Ok(Step::Ask(Box::new(challenge))),
+            Err(ChangeError::Limit(_)) => Err(AskError::TooMany),
+            Err(ChangeError::Store(error)) => Err(AskError::Store(error)),
+            // A new id cannot conflict; if it does, the caller may try again.
+            Err(ChangeError::Conflict | ChangeError::UsedBefore) => Err(AskError::NotForThis),
+        }
+    }
+
+    /// The challenge that this request may go on with.
+    async fn find(
+        &self,
+        exact: &ExactOperation,
+        asking: &Asking<'_>,
+        now: Timestamp,
+    ) -> Result<Option<Challenge>, AskError> {
+        let Some(named) = asking.named else {
+            return Ok(self.store.challenge_for(asking.session.id, exact.digest(), now).await?);
+        };
+        let found = self.store.challenge(named).await?;
+        let fits = |challenge: &Challenge| {
+            challenge.session == asking.session.id
+                && challenge.person == asking.session.person.id
+                && challenge.operation == exact.digest()
+                && matches!(challenge.state, ChallengeState::Pending { .. } | ChallengeState::Passed { .. })
+        };
+        match found {
+            Some(challenge) if fits(&challenge) => Ok(Some(challenge)),
+            // Foreign, spent, expired or unknown: one answer, so that nothing is told.
+            _ => Err(AskError::NotForThis),
+        }
+    }
+
+    /// Keeps a request whose session has just lapsed until the same person has
+    /// signed in again. It holds whether or not the decision will ask for more then.
+    pub async fn ask_to_sign_in_again(
+        &self,
+        exact: &ExactOperation,
+        lapsed: (SessionId, PersonId),
+        audience: &Audience,
+        browser: TokenDigest,
+        surroundings: &Surroundings,
+        hold: ToHold,
+    ) -> Result<Challenge, AskError> {
+        let reason = "Your session has ended. Sign in again and this goes on.".to_owned();
+        let opening = Opening {
+            exact,
+            ask: crate::challenge::Ask { grant: GrantKind::Freshness, ways: Vec::new(), not_enrolled: Vec::new() },
+            policies: vec![evidence::PolicyRef { id: "stepgate.sign-in-again".to_owned(), reason }],
+            session: lapsed.0,
+            person: lapsed.1,
+            audience,
+            browser: Some(browser),
+            kind: "browser",
+            surroundings,
+            hold: &hold,
+            succeeds: None,
+        };
+        let (challenge, entry) = self.new_challenge(opening).map_err(AskError::Statement)?;
+        let held = match &hold {
+            ToHold::Request(held) => Some(held),
+            ToHold::Nothing | ToHold::SafeNavigation => None,
+        };
+        let pending_max = self.live.load().challenges.pending_per_session;
+        match self.store.open_challenge(&challenge, held, pending_max, vec![entry]).await {
+            Ok(()) => Ok(challenge),
+            Err(ChangeError::Store(error)) => Err(AskError::Store(error)),
+            Err(_) => Err(AskError::TooMany),
+        }
+    }
+
+    pub(super) fn new_challenge(&self, opening: Opening<'_>) -> Result<(Challenge, evidence::Entry), StatementError> {
+        let live = self.live.load();
+        let Opening { exact, ask, policies, surroundings, .. } = opening;
+        let operation = exact.operation();
+        let now = surroundings.now;
+        let id: ChallengeId = self.id();
+        let expires_at = now.plus(live.challenges.answer_within);
+        let grant = match ask.grant {
+            GrantKind::Freshness => Grant::Freshness,
+            GrantKind::Confirmation => Grant::Confirmation {
+                lifetime_s: live.challenges.spend_within.as_secs().to_string(),
+                uses: "1".to_owned(),
+            },
+        };
+        let asked = asked(operation);
+        let mut nonce = [0; 16];
+        self.random.fill(&mut nonce);
+        let statement = Statement {
+            challenge: id.to_string(),
+            nonce: hex::encode(nonce),
+            principal: opening.person.to_string(),
+            session: opening.session.to_string(),
+            asker: evidence::Asker {
+                kind: opening.kind.to_owned(),
+                address: surroundings.address.to_string(),
+                agent: surroundings.agent.clone(),
+            },
+            service: asked.service.clone(),
+            action: asked.action.clone(),
+            resource: asked.resource.clone(),
+            title: operation.title(),
+            inputs: operation.inputs.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
+            method: operation.method.clone(),
+            url: operation.url.clone(),
+            content_type: operation.content_type.clone(),
+            headers: operation.effect_headers.clone(),
+            body_sha256: hex::encode(exact.body_sha256()),
+            policies: policies.clone(),
+            policy_version: live.policies.version().to_owned(),
+            grant,
+            asked_at_ms: now.as_ms().to_string(),
+            expires_at_ms: expires_at.as_ms().to_string(),
+        };
+        let digest = hex::encode(statement.digest()?);
+        let body = serde_json::json!({
+            "statement": serde_json::to_value(&statement).map_err(StatementError::Json)?,
+            "surroundings": {
+                "address": surroundings.address.to_string(),
+                "network": surroundings.network,
+                "country": surroundings.country,
+                "agent": surroundings.agent,
+                "risk_level": surroundings.risk_level,
+                "risk_signals": surroundings.risk_signals,
+            },
+        });
+        let challenge = Challenge {
+            id,
+            version: 1,
+            session: opening.session,
+            person: opening.person,
+            host: match opening.audience {
+                Audience::Gate => None,
+                Audience::Host(host) => Some(host.clone()),
+            },
+            browser: opening.browser,
+            operation: exact.digest(),
+            asked: asked.clone(),
+            statement,
+            ask,
+            number: self.number(),
+            held: opening.hold.held(),
+            succeeds: opening.succeeds,
+            opened_at: now,
+            expires_at,
+            state: ChallengeState::Pending { answered: Vec::new(), wrong: 0 },
+        };
+        let event = Event::ChallengeOpened {
+            challenge: id.to_string(),
+            session: opening.session.to_string(),
+            person: opening.person.to_string(),
+            asked,
+            policies: policies.into_iter().map(|policy| policy.id).collect(),
+            policy: live.policies.version().to_owned(),
+            offered: challenge.ask.summary(),
+            statement: digest,
+            held: matches!(opening.hold, ToHold::Request(_)),
+            succeeds: opening.succeeds.map(|id| id.to_string()).unwrap_or_default(),
+        };
+        Ok((challenge, self.entry_with(now, event, body)))
+    }
+
+    /// Six digits, each number equally likely (rejection sampling).
+    fn number(&self) -> String {
+        loop {
+            let mut bytes = [0; 4];
+            self.random.fill(&mut bytes);
+            let value = u32::from_be_bytes(bytes) >> 12;
+            if value < 1_000_000 {
+                return format!("{value:06}");
+            }
+        }
+    }
+}
+
+/// Whether a request with an effect that comes from another site may be held for
+/// this endpoint: holding it would launder cross-site request forgery.
+pub const fn may_hold_cross_site(cross_site: CrossSite) -> bool {
+    matches!(cross_site, CrossSite::Allow)
+}
+
+pub(super) struct Opening<'a> {
+    pub(super) exact: &'a ExactOperation,
+    pub(super) ask: crate::challenge::Ask,
+    pub(super) policies: Vec<evidence::PolicyRef>,
+    pub(super) session: SessionId,
+    pub(super) person: PersonId,
+    pub(super) audience: &'a Audience,
+    pub(super) browser: Option<TokenDigest>,
+    pub(super) kind: &'static str,
+    pub(super) surroundings: &'a Surroundings,
+    pub(super) hold: &'a ToHold,
+    pub(super) succeeds: Option<ChallengeId>,
+}
+
+/// The kinds of proofs, without their times.
+pub(super) fn kinds(answered: &[(FactorKind, Timestamp)]) -> Vec<FactorKind> {
+    answered.iter().map(|(kind, _)| *kind).collect()
+}
+
+/// A reason as it may stand in an entry.
+pub(super) fn reason(text: &str) -> String {
+    shown(text, 200)
+}

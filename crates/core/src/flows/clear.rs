@@ -1,0 +1,391 @@
+//! Going on: a passed challenge is decided again, spent, and its request sent once.
+
+use stepgate_evidence::{Event, Outcome, StatementError};
+
+use super::ask::{Opening, Step};
+use super::{Flows, asked};
+use crate::challenge::{Challenge, ChallengeState, GrantKind, Held, HeldRequest, SendOutcome};
+use crate::decide::{Asker, Permitted, Verdict, decide};
+use crate::factor::FactorKind;
+use crate::id::{ChallengeId, RequestId};
+use crate::operation::ExactOperation;
+use crate::ports::{ChangeError, NewCode, Spend, StoreError, ToHold};
+use crate::secret::{Purpose, Token, TokenDigest};
+use crate::session::{Audience, Proof, SessionView};
+use crate::surroundings::Surroundings;
+use crate::time::Timestamp;
+
+/// An operation whose confirmation was spent, durably: it may be sent, once.
+///
+/// [`Flows::clear`] is the only constructor. Whoever holds it sends the request
+/// and then calls [`Flows::sent`] with the receipt.
+#[derive(Debug)]
+#[must_use = "a cleared operation was spent: it must be sent, and its outcome recorded"]
+pub struct Cleared {
+    /// The permit.
+    pub permitted: Permitted,
+    /// For the outcome.
+    pub receipt: Receipt,
+    /// The proofs that it rests on.
+    pub proofs: Vec<(FactorKind, Timestamp)>,
+    /// A new token for the asker's host, if the asker is not a resumed browser.
+    pub new_token: Option<Token>,
+}
+
+/// Says which spending an outcome belongs to.
+#[derive(Debug)]
+#[must_use = "the outcome must be recorded"]
+pub struct Receipt {
+    /// The challenge.
+    pub challenge: ChallengeId,
+    /// The request.
+    pub request: RequestId,
+}
+
+/// Why a passed challenge cannot be spent.
+#[derive(Debug, thiserror::Error)]
+pub enum ClearError {
+    /// It is pending, failed, expired, cancelled, or was spent already.
+    #[error("the challenge is not passed, or was spent already")]
+    NotPassed,
+    /// Its confirmation was not spent in time.
+    #[error("the confirmation has expired")]
+    Expired,
+    /// It belongs to another request, session or person.
+    #[error("the challenge is not for this request")]
+    NotForThis,
+    /// The decision asks for something new, and there was a successor already.
+    #[error("too many challenges for one request")]
+    TooMany,
+    /// A successor's statement could not be made.
+    #[error("the statement cannot be made")]
+    Statement(#[source] StatementError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a held request cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    /// There is no such challenge for this session and host: one answer for
+    /// unknown, foreign and other people's.
+    #[error("there is nothing to go on with")]
+    NotYours,
+    /// It was spent: what became of it.
+    #[error("it was sent already")]
+    Spent(SendOutcome),
+    /// It is not passed (yet, or any more).
+    #[error("the challenge is {0}")]
+    NotPassed(&'static str),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A redeemed code: the browser is at the service's host now.
+#[derive(Debug)]
+pub struct Redeemed {
+    /// The session token for this host.
+    pub token: Token,
+    /// The challenge that it comes back from.
+    pub challenge: Option<Challenge>,
+    /// Posted to the original URL to put the held request in its place.
+    pub resume: Option<Token>,
+}
+
+/// A held request that is about to go on.
+#[derive(Debug)]
+pub struct HeldForResume {
+    /// Its challenge.
+    pub challenge: Challenge,
+    /// The request.
+    pub request: HeldRequest,
+}
+
+/// How long a hand-off, hand-back or resume code lives.
+const CODE_LIFETIME: std::time::Duration = std::time::Duration::from_secs(60);
+/// How long the browser may take to post the resume code.
+const RESUME_LIFETIME: std::time::Duration = std::time::Duration::from_secs(5 * 60);
+
+impl Flows {
+    /// Makes a code that takes a signed-in browser from the gate to a service's host.
+    ///
+    /// `browser` is the digest of the host's own browser cookie: the code is
+    /// worthless in any other browser.
+    pub async fn hand_off(
+        &self,
+        session: &SessionView,
+        host: crate::catalogue::Host,
+        browser: TokenDigest,
+    ) -> Result<Token, StoreError> {
+        let token = Token::random(self.random.as_ref());
+        let code = NewCode {
+            digest: token.digest(Purpose::HandOff),
+            purpose: Purpose::HandOff,
+            session: session.id,
+            audience: Audience::Host(host),
+            browser: Some(browser),
+            challenge: None,
+            expires_at: self.clock.now().plus(CODE_LIFETIME),
+        };
+        self.store.put_code(code).await?;
+        Ok(token)
+    }
+
+    pub(super) fn hand_back(
+        &self,
+        challenge: &Challenge,
+        session: crate::id::SessionId,
+        at: Timestamp,
+    ) -> (Token, NewCode) {
+        let token = Token::random(self.random.as_ref());
+        let code = NewCode {
+            digest: token.digest(Purpose::HandBack),
+            purpose: Purpose::HandBack,
+            session,
+            audience: challenge.host.clone().map_or(Audience::Gate, Audience::Host),
+            browser: challenge.browser,
+            challenge: Some(challenge.id),
+            expires_at: at.plus(RESUME_LIFETIME),
+        };
+        (token, code)
+    }
+
+    /// Redeems a hand-off or hand-back code at the host that it was made for, once.
+    ///
+    /// `None`: unknown, foreign, used or late; all look the same.
+    pub async fn redeem(
+        &self,
+        code: &Token,
+        purpose: Purpose,
+        audience: &Audience,
+        browser: Option<TokenDigest>,
+    ) -> Result<Option<Redeemed>, StoreError> {
+        let now = self.clock.now();
+        let token = Token::random(self.random.as_ref());
+        let session_purpose = match audience {
+            Audience::Gate => Purpose::GateSession,
+            Audience::Host(_) => Purpose::ServiceSession,
+        };
+        let redeemed =
+            self.store.redeem_code(code.digest(purpose), audience, browser, token.digest(session_purpose), now).await;
+        let code = match redeemed {
+            Ok(Some(code)) => code,
+            Ok(None) | Err(ChangeError::Conflict | ChangeError::UsedBefore | ChangeError::Limit(_)) => return Ok(None),
+            Err(ChangeError::Store(error)) => return Err(error),
+        };
+        let Some(id) = code.challenge else {
+            return Ok(Some(Redeemed { token, challenge: None, resume: None }));
+        };
+        let challenge = self.store.challenge(id).await?;
+        let holds = challenge.as_ref().is_some_and(|challenge| challenge.held == Held::Request);
+        if !holds {
+            return Ok(Some(Redeemed { token, challenge, resume: None }));
+        }
+        let resume = Token::random(self.random.as_ref());
+        let digest = resume.digest(Purpose::Resume);
+        let expires_at = now.plus(RESUME_LIFETIME);
+        self.store.put_code(NewCode { digest, purpose: Purpose::Resume, expires_at, ..code }).await?;
+        Ok(Some(Redeemed { token, challenge, resume: Some(resume) }))
+    }
+
+    /// The held request of a challenge, for the session that made it and no other.
+    pub async fn held_for_resume(&self, id: ChallengeId, session: &SessionView) -> Result<HeldForResume, ResumeError> {
+        let challenge = self.store.challenge(id).await?.ok_or(ResumeError::NotYours)?;
+        let audience = challenge.host.clone().map_or(Audience::Gate, Audience::Host);
+        if challenge.session != session.id || challenge.person != session.person.id || audience != session.audience {
+            return Err(ResumeError::NotYours);
+        }
+        match &challenge.state {
+            ChallengeState::Passed { .. } => {}
+            ChallengeState::Spent { outcome, .. } => return Err(ResumeError::Spent(*outcome)),
+            other => return Err(ResumeError::NotPassed(other.name())),
+        }
+        let request = self.store.held(id).await?.ok_or(ResumeError::NotYours)?;
+        Ok(HeldForResume { challenge, request })
+    }
+
+    /// Decides a passed challenge's request *again*, spends it and lets it go.
+    ///
+    /// The decision is taken with the surroundings of now. If it asks for
+    /// something new, one successor challenge may carry a held request on.
+    pub async fn clear(
+        &self,
+        challenge: &Challenge,
+        exact: ExactOperation,
+        session: &SessionView,
+        surroundings: &Surroundings,
+        resume_code: Option<TokenDigest>,
+        rotate: Option<(TokenDigest, Audience)>,
+    ) -> Result<Step, ClearError> {
+        let ChallengeState::Passed { answered, spend_before, .. } = &challenge.state else {
+            return Err(ClearError::NotPassed);
+        };
+        if challenge.operation != exact.digest()
+            || challenge.session != session.id
+            || challenge.person != session.person.id
+        {
+            return Err(ClearError::NotForThis);
+        }
+        let now = surroundings.now;
+        if now >= *spend_before {
+            return Err(ClearError::Expired);
+        }
+        // Only what this challenge proved is added: as a confirmation it counts for
+        // this operation alone; as freshness it is on the session already, but an
+        // asker whose token is older does not see it yet.
+        let (confirmed, seen) = match challenge.ask.grant {
+            GrantKind::Confirmation => (answered.clone(), None),
+            GrantKind::Freshness => {
+                let proof = |(kind, at): &(FactorKind, Timestamp)| Proof { kind: *kind, at: *at, generation: 0 };
+                let assurance = answered.iter().map(proof).fold(session.assurance.clone(), |sum, one| sum.with(one));
+                (Vec::new(), Some(SessionView { assurance, ..session.clone() }))
+            }
+        };
+        let view = seen.as_ref().unwrap_or(session);
+        let body_sha256 = hex::encode(exact.body_sha256());
+        let verdict = decide(
+            &self.live.load().policies,
+            exact.operation().clone(),
+            Asker::SignedIn(view),
+            surroundings,
+            &confirmed,
+        );
+        match verdict {
+            Verdict::Permit(permitted) => self.spend(challenge, permitted, body_sha256, now, resume_code, rotate).await,
+            Verdict::Challenge(challenged) => {
+                if challenge.succeeds.is_some() || challenge.held != Held::Request {
+                    return Err(ClearError::TooMany);
+                }
+                let opening = Opening {
+                    exact: &exact,
+                    ask: challenged.ask,
+                    policies: challenged.policies,
+                    session: session.id,
+                    person: session.person.id,
+                    audience: &session.audience,
+                    browser: challenge.browser,
+                    kind: "browser",
+                    surroundings,
+                    hold: &ToHold::Request(HeldRequest {
+                        method: String::new(),
+                        target: String::new(),
+                        headers: Vec::new(),
+                        body: Vec::new(),
+                    }),
+                    succeeds: Some(challenge.id),
+                };
+                let (successor, opened) = self.new_challenge(opening).map_err(ClearError::Statement)?;
+                let failed = self.entry(
+                    now,
+                    Event::ChallengeFailed {
+                        challenge: challenge.id.to_string(),
+                        session: session.id.to_string(),
+                        person: session.person.id.to_string(),
+                        reason: "succeeded".to_owned(),
+                    },
+                );
+                match self
+                    .store
+                    .succeed_challenge(challenge.id, challenge.version, &successor, vec![failed, opened])
+                    .await
+                {
+                    Ok(()) => Ok(Step::Ask(Box::new(successor))),
+                    Err(ChangeError::Store(error)) => Err(ClearError::Store(error)),
+                    Err(_) => Err(ClearError::TooMany),
+                }
+            }
+            Verdict::Deny(denied) => Ok(Step::Deny(Box::new(denied))),
+            Verdict::SignIn(_) => Err(ClearError::NotForThis),
+        }
+    }
+
+    async fn spend(
+        &self,
+        challenge: &Challenge,
+        permitted: Permitted,
+        body_sha256: String,
+        now: Timestamp,
+        resume_code: Option<TokenDigest>,
+        rotate: Option<(TokenDigest, Audience)>,
+    ) -> Result<Step, ClearError> {
+        let ChallengeState::Passed { answered, .. } = &challenge.state else {
+            return Err(ClearError::NotPassed);
+        };
+        let request: RequestId = self.id();
+        let statement = challenge.statement.digest().map_err(ClearError::Statement)?;
+        let entry = self.entry(
+            now,
+            Event::OperationSent {
+                challenge: challenge.id.to_string(),
+                session: challenge.session.to_string(),
+                person: challenge.person.to_string(),
+                request: request.to_string(),
+                asked: asked(permitted.operation()),
+                policies: permitted.policies().to_vec(),
+                policy: self.live.load().policies.version().to_owned(),
+                statement: hex::encode(statement),
+                body_sha256,
+            },
+        );
+        let spend = Spend {
+            challenge: challenge.id,
+            version: challenge.version,
+            request,
+            node: self.node,
+            at: now,
+            resume_code,
+        };
+        match self.store.spend(spend, entry).await {
+            Ok(()) => {}
+            Err(ChangeError::Store(error)) => return Err(ClearError::Store(error)),
+            // Another tab, node or click was first.
+            Err(_) => return Err(ClearError::NotPassed),
+        }
+        let new_token = match rotate {
+            None => None,
+            Some((old, audience)) => self.rotate(old, &audience, now).await,
+        };
+        Ok(Step::Go(Box::new(Cleared {
+            permitted,
+            receipt: Receipt { challenge: challenge.id, request },
+            proofs: answered.clone(),
+            new_token,
+        })))
+    }
+
+    /// A failed rotation does not undo what was spent: the old token lives on as it was.
+    async fn rotate(&self, old: TokenDigest, audience: &Audience, now: Timestamp) -> Option<Token> {
+        let token = Token::random(self.random.as_ref());
+        let purpose = match audience {
+            Audience::Gate => Purpose::GateSession,
+            Audience::Host(_) => Purpose::ServiceSession,
+        };
+        match self.store.rotate_token(old, audience, token.digest(purpose), now).await {
+            Ok(()) => Some(token),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a session token was not rotated");
+                None
+            }
+        }
+    }
+
+    /// Records how the upstream answered what was sent.
+    pub async fn sent(&self, receipt: Receipt, outcome: SendOutcome) -> Result<(), ChangeError> {
+        let recorded = match outcome {
+            SendOutcome::Answered { status } => Outcome::Answered { status },
+            SendOutcome::NotSent => Outcome::NotSent,
+            SendOutcome::Sending | SendOutcome::Unknown => Outcome::Unknown,
+        };
+        let entry = self.entry(
+            self.clock.now(),
+            Event::OperationFinished {
+                challenge: receipt.challenge.to_string(),
+                request: receipt.request.to_string(),
+                outcome: recorded,
+            },
+        );
+        self.store.finish(receipt.challenge, receipt.request, outcome, entry).await
+    }
+}

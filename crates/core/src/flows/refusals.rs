@@ -1,0 +1,148 @@
+//! Refusals are counted in windows, so that a flood cannot fill the ledger: each
+//! kind of refusal has a first entry at once, the rest are one entry a window.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+
+use parking_lot::Mutex;
+use stepgate_evidence::{Asked, Event};
+
+use super::{Flows, asked};
+use crate::decide::{Asker, Denied};
+use crate::ports::StoreError;
+
+/// Length of a window, seconds.
+const WINDOW_S: u32 = 60;
+/// Kinds of refusals that are told apart in one window; what comes after is counted together.
+const KINDS_MAX: usize = 10_000;
+
+/// Counts of the running window. Lost if the process is killed: only counts, the
+/// first of each kind is durable.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    counts: Mutex<HashMap<Refusal, u32>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Refusal {
+    Denied {
+        person: String,
+        service: String,
+        action: String,
+        resource: String,
+        kind: String,
+        sensitivity: String,
+        policies: Vec<String>,
+    },
+    BeforeDecision {
+        code: String,
+    },
+    Overflow,
+}
+
+impl Refusals {
+    /// Counts; `true` for the first of its kind in this window.
+    fn count(&self, refusal: Refusal) -> bool {
+        let mut counts = self.counts.lock();
+        let room = counts.len() < KINDS_MAX;
+        let key = if room || counts.contains_key(&refusal) { refusal } else { Refusal::Overflow };
+        match counts.entry(key) {
+            Slot::Vacant(slot) => {
+                slot.insert(0);
+                true
+            }
+            Slot::Occupied(mut slot) => {
+                let count = slot.get_mut();
+                *count = count.saturating_add(1);
+                false
+            }
+        }
+    }
+
+    fn take(&self) -> Vec<(Refusal, u32)> {
+        let counts = std::mem::take(&mut *self.counts.lock());
+        counts.into_iter().filter(|(_, count)| *count > 0).collect()
+    }
+}
+
+impl Flows {
+    /// Records that a decision denied. A policy that erred is an entry of its own, and an alarm.
+    ///
+    /// Evidence that cannot be written changes nothing here: it is refused either way.
+    pub async fn denied(&self, denied: &Denied, asker: Asker<'_>) {
+        let person = match asker {
+            Asker::Anonymous => String::new(),
+            Asker::SignedIn(session) => session.person.id.to_string(),
+        };
+        let asked = asked(&denied.operation);
+        let policies: Vec<String> = denied.policies.iter().map(|policy| policy.id.clone()).collect();
+        let policy = self.live.load().policies.version().to_owned();
+        let at = self.clock.now();
+        let mut entries = Vec::new();
+        if !denied.erred.is_empty() {
+            tracing::error!(policies = ?denied.erred, "a policy erred: denied");
+            let erred = Refusal::BeforeDecision { code: format!("erred:{}", denied.erred.join(",")) };
+            if self.refusals.count(erred) {
+                let policies = denied.erred.clone();
+                let event = Event::DecisionErred { asked: asked.clone(), policy: policy.clone(), policies };
+                entries.push(self.entry(at, event));
+            }
+        }
+        let refusal = Refusal::Denied {
+            person: person.clone(),
+            service: asked.service.clone(),
+            action: asked.action.clone(),
+            resource: asked.resource.clone(),
+            kind: asked.resource_kind.clone(),
+            sensitivity: asked.sensitivity.clone(),
+            policies: policies.clone(),
+        };
+        if self.refusals.count(refusal) {
+            let event = Event::OperationRefused { person, asked, policies, policy, count: 1, window_s: 0 };
+            entries.push(self.entry(at, event));
+        }
+        self.record_or_log(entries).await;
+    }
+
+    /// Records that a request was refused before any decision (ambiguous, too large,
+    /// a forged, spent or foreign code). `code` is a stable name.
+    pub async fn refused(&self, code: &str) {
+        if self.refusals.count(Refusal::BeforeDecision { code: code.to_owned() }) {
+            let event = Event::RequestRefused { code: code.to_owned(), count: 1, window_s: 0 };
+            self.record_or_log(vec![self.entry(self.clock.now(), event)]).await;
+        }
+    }
+
+    async fn record_or_log(&self, entries: Vec<stepgate_evidence::Entry>) {
+        if entries.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.record(entries).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "a refusal could not be recorded");
+        }
+    }
+
+    /// Writes the counts of the window that ends now.
+    pub async fn flush_refusals(&self) -> Result<(), StoreError> {
+        let at = self.clock.now();
+        let policy = self.live.load().policies.version().to_owned();
+        let entries: Vec<_> = self
+            .refusals
+            .take()
+            .into_iter()
+            .map(|(refusal, count)| match refusal {
+                Refusal::Denied { person, service, action, resource, kind, sensitivity, policies } => {
+                    let asked = Asked { service, action, resource, resource_kind: kind, sensitivity };
+                    let policy = policy.clone();
+                    Event::OperationRefused { person, asked, policies, policy, count, window_s: WINDOW_S }
+                }
+                Refusal::BeforeDecision { code } => Event::RequestRefused { code, count, window_s: WINDOW_S },
+                Refusal::Overflow => {
+                    Event::RequestRefused { code: "too_many_kinds".to_owned(), count, window_s: WINDOW_S }
+                }
+            })
+            .map(|event| self.entry(at, event))
+            .collect();
+        if entries.is_empty() { Ok(()) } else { self.store.record(entries).await }
+    }
+}

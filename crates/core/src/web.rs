@@ -1,0 +1,196 @@
+//! What the HTTP door and the pages agree on: names of cookies, paths, and what
+//! the door tells the pages about a request. Strings and values only.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::id::ChallengeId;
+use crate::secret::TokenDigest;
+use crate::session::SessionView;
+
+/// Whether browsers reach us by TLS: decides the cookies' names and attributes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// `https`: cookies are `__Host-` and `Secure`.
+    Tls,
+    /// `http` on loopback: no prefix (browsers demand TLS for it).
+    Plain,
+}
+
+/// Our cookies. All are host-only, `HttpOnly`, `SameSite=Lax`, `Path=/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OurCookie {
+    /// The session token of this origin or host.
+    Session,
+    /// Names the browser; grants nothing.
+    Browser,
+    /// Names a device at the gate's origin; grants nothing.
+    Device,
+    /// At a service's host: the challenge whose held request is about to be put in place.
+    Resume,
+}
+
+impl OurCookie {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Session, Self::Browser, Self::Device, Self::Resume];
+
+    /// The name that is set and read on this transport.
+    pub const fn name(self, transport: Transport) -> &'static str {
+        match (self, transport) {
+            (Self::Session, Transport::Tls) => "__Host-stepgate",
+            (Self::Session, Transport::Plain) => "stepgate",
+            (Self::Browser, Transport::Tls) => "__Host-stepgate-browser",
+            (Self::Browser, Transport::Plain) => "stepgate-browser",
+            (Self::Device, Transport::Tls) => "__Host-stepgate-device",
+            (Self::Device, Transport::Plain) => "stepgate-device",
+            (Self::Resume, Transport::Tls) => "__Host-stepgate-resume",
+            (Self::Resume, Transport::Plain) => "stepgate-resume",
+        }
+    }
+
+    /// Whether a cookie of this name is one of ours on any transport: it never
+    /// reaches an upstream, and no upstream may set it. Folds case.
+    pub fn is_ours(name: &str) -> bool {
+        let folded = name.trim().to_ascii_lowercase();
+        let bare = folded.strip_prefix("__host-").or_else(|| folded.strip_prefix("__secure-")).unwrap_or(&folded);
+        bare == "stepgate" || bare.starts_with("stepgate-")
+    }
+
+    /// A `Set-Cookie` value; `max_age_s` of 0 deletes it, `None` is a session cookie.
+    pub fn set(self, transport: Transport, value: &str, max_age_s: Option<u64>) -> String {
+        let mut out = format!("{}={value}; Path=/; HttpOnly; SameSite=Lax", self.name(transport));
+        if transport == Transport::Tls {
+            out.push_str("; Secure");
+        }
+        if let Some(max_age) = max_age_s {
+            out.push_str(&format!("; Max-Age={max_age}"));
+        }
+        out
+    }
+
+    /// Reads it from `Cookie` header values. `None` if it is absent, or there
+    /// twice with different values: which one is meant is not ours to guess.
+    pub fn read<'h>(self, transport: Transport, headers: impl Iterator<Item = &'h str>) -> Option<&'h str> {
+        let name = self.name(transport);
+        let mut found = None;
+        for pair in headers.flat_map(|header| header.split(';')) {
+            let Some((key, value)) = pair.split_once('=') else { continue };
+            if key.trim() != name {
+                continue;
+            }
+            match found {
+                None => found = Some(value.trim()),
+                Some(first) if first == value.trim() => {}
+                Some(_) => return None,
+            }
+        }
+        found
+    }
+}
+
+/// Paths on a service's host (and for the gate's own service, on its origin).
+pub mod host_path {
+    /// Everything below is ours and never reaches an upstream.
+    pub const PREFIX: &str = "/.stepgate";
+    /// Redeems a hand-off code: `?code=…&to=/path`.
+    pub const HAND_OFF: &str = "/.stepgate/hand-off";
+    /// Redeems a hand-back code: `/{challenge}?code=…`.
+    pub const RESUME: &str = "/.stepgate/resume";
+    /// Leads to the gate's sign-out page.
+    pub const SIGN_OUT: &str = "/.stepgate/sign-out";
+    /// Who is signed in here, as JSON.
+    pub const WHO_AM_I: &str = "/.stepgate/whoami";
+    /// The script that goes on for `fetch` and XHR.
+    pub const SCRIPT: &str = "/.stepgate/stepgate.js";
+}
+
+/// Paths on the gate's own origin.
+pub mod gate_path {
+    /// `?next=/…` or `?continue={challenge}`.
+    pub const SIGN_IN: &str = "/sign-in";
+    /// Asks, then ends the session.
+    pub const SIGN_OUT: &str = "/sign-out";
+    /// `?service=…&to=/path&browser={hex digest}`: to a service's host, signed in.
+    pub const HAND_OFF: &str = "/hand-off";
+    /// `/{id}` and `/{id}/answers`.
+    pub const CHALLENGES: &str = "/challenges";
+    /// `/{token}`: one-time enrolment links.
+    pub const ENROL: &str = "/enrol";
+    /// Style and scripts.
+    pub const ASSETS: &str = "/assets";
+    /// One's own account: decided like any other service.
+    pub const ACCOUNT: &str = "/account";
+    /// The keys of `Stepgate-Assertion`.
+    pub const JWKS: &str = "/.well-known/jwks.json";
+    /// The prefixes that the pages serve without a decision: they are the way to prove something.
+    pub const UNDECIDED: [&str; 6] = [SIGN_IN, SIGN_OUT, HAND_OFF, CHALLENGES, ENROL, ASSETS];
+}
+
+/// The form field with which the resume page posts its code.
+pub const RESUME_FIELD: &str = "stepgate-resume";
+
+/// What the door tells the pages about whoever asks. In the request's extensions.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// The address, as far as trusted hops tell.
+    pub address: IpAddr,
+    /// The request's id: in `Stepgate-Request-Id` and in the ledger.
+    pub request_id: String,
+}
+
+/// In the extensions of a request to a decided local service: it was permitted for this session.
+#[derive(Clone, Debug)]
+pub struct Permit {
+    /// The session.
+    pub session: Arc<SessionView>,
+    /// The token that came with the request.
+    pub token: TokenDigest,
+    /// The challenge that was passed for it, if any.
+    pub challenge: Option<ChallengeId>,
+}
+
+impl Permit {
+    /// What stands in entries as the authority of a change.
+    pub fn authority(&self) -> String {
+        match self.challenge {
+            Some(challenge) => format!("challenge:{challenge}"),
+            None => format!("session:{}", self.session.id),
+        }
+    }
+}
+
+/// The body of a local service's answer.
+pub type LocalBody = http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+/// A service inside this process: the pages.
+#[async_trait]
+pub trait LocalService: Send + Sync + std::fmt::Debug {
+    /// Answers. [`Client`] is in the extensions; for decided requests, [`Permit`] too.
+    async fn call(&self, request: http::Request<bytes::Bytes>) -> http::Response<LocalBody>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_cookies_are_ours_in_every_spelling() {
+        for ours in ["stepgate", "__Host-stepgate", "__host-STEPGATE-browser", "stepgate-resume", "__Secure-stepgate"] {
+            assert!(OurCookie::is_ours(ours), "{ours}");
+        }
+        for theirs in ["sid", "stepgateway", "x-stepgate"] {
+            assert!(!OurCookie::is_ours(theirs), "{theirs}");
+        }
+    }
+
+    #[test]
+    fn b58_a_cookie_that_is_there_twice_is_read_once_or_not_at_all() {
+        let read = |header: &'static str| OurCookie::Session.read(Transport::Plain, std::iter::once(header));
+        assert_eq!(read("a=b; stepgate=x"), Some("x"));
+        assert_eq!(read("stepgate=x; stepgate=x"), Some("x"));
+        assert_eq!(read("stepgate=x; stepgate=y"), None);
+        assert_eq!(read("Stepgate=x"), None);
+    }
+}
