@@ -13,26 +13,13 @@ pub(crate) fn run(names: &[String]) -> Result<(), Failure> {
         return Err(Failure::new("there is no program in bench/src/bin"));
     }
     if let Some(unknown) = names.iter().find(|name| !programs.contains(name)) {
-        return Err(Failure::new(format!(
-            "there is no benchmark '{unknown}'; there are {}",
-            programs.join(", ")
-        )));
+        return Err(Failure::new(format!("there is no benchmark '{unknown}'; there are {}", programs.join(", "))));
     }
-    step(project::cargo().args([
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "stepgate-bench",
-        "--bins",
-    ]))?;
+    step(project::cargo().args(["build", "--release", "--locked", "--package", "stepgate-bench", "--bins"]))?;
     // Some measure the gate itself, as people run it.
     step(project::cargo().args(["build", "--release", "--locked", "--package", "stepgate"]))?;
     let release = project::target_folder()?.join("release");
-    for program in programs
-        .iter()
-        .filter(|program| names.is_empty() || names.contains(program))
-    {
+    for program in programs.iter().filter(|program| names.is_empty() || names.contains(program)) {
         step(
             Command::new(release.join(program))
                 .current_dir(project::root())
@@ -47,9 +34,7 @@ fn programs() -> Result<Vec<String>, Failure> {
     let folder = project::root().join("bench/src/bin");
     let mut programs = Vec::new();
     for entry in fs::read_dir(&folder).into_iter().flatten() {
-        let entry = entry.map_err(|error| {
-            Failure::new(format!("could not list {}: {error}", folder.display()))
-        })?;
+        let entry = entry.map_err(|error| Failure::new(format!("could not list {}: {error}", folder.display())))?;
         if let Some(name) = entry.path().file_stem() {
             programs.push(name.to_string_lossy().into_owned());
         }

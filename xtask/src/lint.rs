@@ -19,9 +19,7 @@ type Check = (&'static str, fn() -> Result<(), Failure>);
 /// Runs every check, the quick ones first, and tells all that failed.
 pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     if let Some(unknown) = arguments.first() {
-        return Err(Failure::new(format!(
-            "lint takes no arguments, and got '{unknown}'"
-        )));
+        return Err(Failure::new(format!("lint takes no arguments, and got '{unknown}'")));
     }
     let checks: [Check; 8] = [
         ("registry addresses", addresses::check),
@@ -54,24 +52,12 @@ fn format() -> Result<(), Failure> {
 }
 
 fn clippy() -> Result<(), Failure> {
-    step(project::cargo().args([
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--locked",
-        "--",
-        "-D",
-        "warnings",
-    ]))
+    step(project::cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
 }
 
 /// The fuzz targets are a workspace of their own, since they are built with other flags.
 fn fuzz_targets() -> Result<(), Failure> {
-    step(
-        project::cargo()
-            .current_dir(project::root().join("fuzz"))
-            .args(["fmt", "--check"]),
-    )
+    step(project::cargo().current_dir(project::root().join("fuzz")).args(["fmt", "--check"]))
 }
 
 fn documentation() -> Result<(), Failure> {
@@ -84,14 +70,7 @@ fn documentation() -> Result<(), Failure> {
 fn deny() -> Result<(), Failure> {
     let mut deny = Command::new(cargo_deny()?);
     deny.current_dir(project::root());
-    step(deny.args([
-        "--workspace",
-        "--locked",
-        "check",
-        "bans",
-        "licenses",
-        "sources",
-    ]))
+    step(deny.args(["--workspace", "--locked", "check", "bans", "licenses", "sources"]))
 }
 
 /// The cargo-deny of the path, else our own in the target folder, installed once.
@@ -103,16 +82,7 @@ fn cargo_deny() -> Result<PathBuf, Failure> {
     let program = folder.join("bin/cargo-deny");
     if !program.is_file() {
         let mut cargo = project::cargo();
-        cargo
-            .args([
-                "install",
-                "--locked",
-                "--version",
-                CARGO_DENY,
-                "cargo-deny",
-                "--root",
-            ])
-            .arg(&folder);
+        cargo.args(["install", "--locked", "--version", CARGO_DENY, "cargo-deny", "--root"]).arg(&folder);
         // Built beside our own crates, so that a second installation finds what the first compiled.
         step(cargo.env("CARGO_TARGET_DIR", folder.join("build")))?;
     }

@@ -50,8 +50,6 @@ fn dispatch(arguments: &[String]) -> Result<(), Failure> {
             print!("{USAGE}");
             Ok(())
         }
-        other => Err(Failure::new(format!(
-            "there is no command '{other}'\n\n{USAGE}"
-        ))),
+        other => Err(Failure::new(format!("there is no command '{other}'\n\n{USAGE}"))),
     }
 }

@@ -27,11 +27,7 @@ pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
         .stdin(Stdio::null())
         .status()
         .map_err(|error| Failure::new(format!("could not start `{line}`: {error}")))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(Failure::new(format!("`{line}` failed ({status})")))
-    }
+    if status.success() { Ok(()) } else { Err(Failure::new(format!("`{line}` failed ({status})"))) }
 }
 
 /// Runs the command quietly and gives what it printed to its standard output.
@@ -43,20 +39,12 @@ pub(crate) fn output_of(command: &mut Command) -> Result<String, Failure> {
         .map_err(|error| Failure::new(format!("could not start `{line}`: {error}")))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(Failure::new(format!(
-            "`{line}` failed ({}): {}",
-            output.status,
-            said.trim()
-        )));
+        return Err(Failure::new(format!("`{line}` failed ({}): {}", output.status, said.trim())));
     }
-    String::from_utf8(output.stdout)
-        .map_err(|_| Failure::new(format!("`{line}` printed something that is not UTF-8")))
+    String::from_utf8(output.stdout).map_err(|_| Failure::new(format!("`{line}` printed something that is not UTF-8")))
 }
 
 fn as_typed(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }

@@ -23,31 +23,11 @@ struct Wanted {
 }
 
 const WANTED: [Wanted; 5] = [
-    Wanted {
-        program: "chromium",
-        variable: "STEPGATE_TEST_CHROMIUM",
-        package: "chromium",
-    },
-    Wanted {
-        program: "chromedriver",
-        variable: "STEPGATE_TEST_CHROMEDRIVER",
-        package: "chromium-driver",
-    },
-    Wanted {
-        program: "initdb",
-        variable: "STEPGATE_TEST_INITDB",
-        package: "postgresql",
-    },
-    Wanted {
-        program: "node",
-        variable: "STEPGATE_TEST_NODE",
-        package: "nodejs",
-    },
-    Wanted {
-        program: "npm",
-        variable: "STEPGATE_TEST_NPM",
-        package: "npm",
-    },
+    Wanted { program: "chromium", variable: "STEPGATE_TEST_CHROMIUM", package: "chromium" },
+    Wanted { program: "chromedriver", variable: "STEPGATE_TEST_CHROMEDRIVER", package: "chromium-driver" },
+    Wanted { program: "initdb", variable: "STEPGATE_TEST_INITDB", package: "postgresql" },
+    Wanted { program: "node", variable: "STEPGATE_TEST_NODE", package: "nodejs" },
+    Wanted { program: "npm", variable: "STEPGATE_TEST_NPM", package: "npm" },
 ];
 
 /// Where everything is, once it is there.
@@ -80,10 +60,7 @@ pub(crate) fn prepare() -> Result<Tools, Failure> {
         }
     }
     check_node_version()?;
-    environment.push((
-        "STEPGATE_TEST_NODE_RED",
-        install_node_red()?.into_os_string(),
-    ));
+    environment.push(("STEPGATE_TEST_NODE_RED", install_node_red()?.into_os_string()));
     Ok(Tools { environment })
 }
 
@@ -91,48 +68,30 @@ pub(crate) fn prepare() -> Result<Tools, Failure> {
 fn find(program: &str) -> Option<PathBuf> {
     let on_path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&on_path).chain(postgresql_folders());
-    folders
-        .map(|folder| folder.join(program))
-        .find(|candidate| candidate.is_file())
+    folders.map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
 }
 
 /// `/usr/lib/postgresql/15/bin` and its like, in no particular order.
 fn postgresql_folders() -> Vec<PathBuf> {
-    let versions = fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten();
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     versions.map(|version| version.path().join("bin")).collect()
 }
 
 fn missing_packages() -> Vec<&'static str> {
-    WANTED
-        .iter()
-        .filter(|wanted| find(wanted.program).is_none())
-        .map(|wanted| wanted.package)
-        .collect()
+    WANTED.iter().filter(|wanted| find(wanted.program).is_none()).map(|wanted| wanted.package).collect()
 }
 
 fn install_packages(packages: &[&str]) -> Result<(), Failure> {
     if packages.is_empty() {
         return Ok(());
     }
-    let line = format!(
-        "apt-get install -y --no-install-recommends {}",
-        packages.join(" ")
-    );
+    let line = format!("apt-get install -y --no-install-recommends {}", packages.join(" "));
     if !is_root()? {
-        return Err(Failure::new(format!(
-            "programs are missing that tests need; as root:\n\n    {line}\n"
-        )));
+        return Err(Failure::new(format!("programs are missing that tests need; as root:\n\n    {line}\n")));
     }
     let install = || {
         let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive").args([
-            "install",
-            "-y",
-            "--no-install-recommends",
-        ]);
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(["install", "-y", "--no-install-recommends"]);
         run(command.args(packages))
     };
     // A fresh machine has no lists of packages, an old one has lists that name what is gone.
@@ -148,12 +107,7 @@ fn is_root() -> Result<bool, Failure> {
 
 fn check_node_version() -> Result<(), Failure> {
     let said = output_of(Command::new("node").arg("--version"))?;
-    let major = said
-        .trim()
-        .trim_start_matches('v')
-        .split('.')
-        .next()
-        .and_then(|major| major.parse::<u32>().ok());
+    let major = said.trim().trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
     match major {
         Some(major) if major >= OLDEST_NODE => Ok(()),
         _ => Err(Failure::new(format!(
@@ -185,26 +139,15 @@ fn install_node_red() -> Result<PathBuf, Failure> {
     fs::write(to.join("package.json"), read(&from.join("package.json"))?).map_err(failed)?;
     fs::write(to.join("package-lock.json"), &lock).map_err(failed)?;
     let mut npm = Command::new("npm");
-    npm.current_dir(&to)
-        .env("npm_config_update_notifier", "false");
-    run(npm.args([
-        "ci",
-        "--omit=dev",
-        "--ignore-scripts",
-        "--no-audit",
-        "--no-fund",
-    ]))?;
+    npm.current_dir(&to).env("npm_config_update_notifier", "false");
+    run(npm.args(["ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]))?;
     if !script.is_file() {
-        return Err(Failure::new(format!(
-            "npm is done, yet there is no {}",
-            script.display()
-        )));
+        return Err(Failure::new(format!("npm is done, yet there is no {}", script.display())));
     }
     fs::write(&finished, &lock).map_err(failed)?;
     Ok(script)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path)
-        .map_err(|error| Failure::new(format!("could not read {}: {error}", path.display())))
+    fs::read(path).map_err(|error| Failure::new(format!("could not read {}: {error}", path.display())))
 }

@@ -24,11 +24,7 @@ const HOSTS: [(&str, &str); 10] = [
 
 /// Keys that only stand in a lock file or a Cargo configuration to name a host.
 const KEYS: [(&str, &str, &str); 3] = [
-    (
-        "package-lock.json",
-        "\"resolved\"",
-        "an address for each package",
-    ),
+    ("package-lock.json", "\"resolved\"", "an address for each package"),
     (".cargo/config.toml", "[source", "another source of crates"),
     (".cargo/config.toml", "[registries", "another registry"),
 ];
@@ -37,8 +33,8 @@ pub(crate) fn check() -> Result<(), Failure> {
     let mut found = Vec::new();
     for file in project::files()? {
         let path = project::root().join(&file);
-        let bytes = fs::read(&path)
-            .map_err(|error| Failure::new(format!("could not read {}: {error}", file.display())))?;
+        let bytes =
+            fs::read(&path).map_err(|error| Failure::new(format!("could not read {}: {error}", file.display())))?;
         let text = String::from_utf8_lossy(&bytes);
         for (first, second) in HOSTS {
             let host = format!("{first}{second}");
@@ -52,9 +48,5 @@ pub(crate) fn check() -> Result<(), Failure> {
             }
         }
     }
-    if found.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::new(found.join("\n")))
-    }
+    if found.is_empty() { Ok(()) } else { Err(Failure::new(found.join("\n"))) }
 }

@@ -20,78 +20,28 @@ struct Room {
 }
 
 const RUNTIME: &[&str] = &["tokio", "async-std", "smol", "hyper", "axum", "reqwest"];
-const DATABASE: &[&str] = &[
-    "sqlx",
-    "sqlx-core",
-    "sqlx-sqlite",
-    "sqlx-postgres",
-    "libsqlite3-sys",
-    "rusqlite",
-    "tokio-postgres",
-];
-const FACTOR: &[&str] = &[
-    "webauthn-rs-core",
-    "totp-rs",
-    "argon2",
-    "qrcode",
-    "lettre",
-    "openidconnect",
-];
+const DATABASE: &[&str] =
+    &["sqlx", "sqlx-core", "sqlx-sqlite", "sqlx-postgres", "libsqlite3-sys", "rusqlite", "tokio-postgres"];
+const FACTOR: &[&str] = &["webauthn-rs-core", "totp-rs", "argon2", "qrcode", "lettre", "openidconnect"];
 const POLICY: &[&str] = &["cedar-policy", "cedar-policy-core"];
 const PAGES: &[&str] = &["stepgate-console"];
 const DOORS: &[&str] = &["stepgate-gateway"];
 
 const ROOMS: [Room; 10] = [
-    Room {
-        name: "stepgate-ledger",
-        may_know: &[],
-        never: &[RUNTIME, DATABASE, FACTOR, POLICY],
-    },
-    Room {
-        name: "stepgate-evidence",
-        may_know: &["stepgate-ledger"],
-        never: &[RUNTIME, DATABASE, FACTOR, POLICY],
-    },
+    Room { name: "stepgate-ledger", may_know: &[], never: &[RUNTIME, DATABASE, FACTOR, POLICY] },
+    Room { name: "stepgate-evidence", may_know: &["stepgate-ledger"], never: &[RUNTIME, DATABASE, FACTOR, POLICY] },
     Room {
         name: "stepgate-core",
         may_know: &["stepgate-evidence", "stepgate-ledger"],
         never: &[RUNTIME, DATABASE, FACTOR],
     },
-    Room {
-        name: "stepgate-factors",
-        may_know: CORE_AND_BELOW,
-        never: &[DATABASE, PAGES, DOORS],
-    },
-    Room {
-        name: "stepgate-store",
-        may_know: CORE_AND_BELOW,
-        never: &[FACTOR, PAGES, DOORS],
-    },
-    Room {
-        name: "stepgate-gateway",
-        may_know: CORE_AND_BELOW,
-        never: &[DATABASE, FACTOR, PAGES],
-    },
-    Room {
-        name: "stepgate-console",
-        may_know: CORE_AND_BELOW,
-        never: &[DATABASE, FACTOR, DOORS],
-    },
-    Room {
-        name: "stepgate-monitor",
-        may_know: CORE_AND_BELOW,
-        never: &[DATABASE, FACTOR, PAGES, DOORS],
-    },
-    Room {
-        name: "stepgate-testkit",
-        may_know: CORE_AND_BELOW,
-        never: &[DATABASE, FACTOR, PAGES, DOORS],
-    },
-    Room {
-        name: "xtask",
-        may_know: &[],
-        never: &[RUNTIME, DATABASE, FACTOR, POLICY],
-    },
+    Room { name: "stepgate-factors", may_know: CORE_AND_BELOW, never: &[DATABASE, PAGES, DOORS] },
+    Room { name: "stepgate-store", may_know: CORE_AND_BELOW, never: &[FACTOR, PAGES, DOORS] },
+    Room { name: "stepgate-gateway", may_know: CORE_AND_BELOW, never: &[DATABASE, FACTOR, PAGES] },
+    Room { name: "stepgate-console", may_know: CORE_AND_BELOW, never: &[DATABASE, FACTOR, DOORS] },
+    Room { name: "stepgate-monitor", may_know: CORE_AND_BELOW, never: &[DATABASE, FACTOR, PAGES, DOORS] },
+    Room { name: "stepgate-testkit", may_know: CORE_AND_BELOW, never: &[DATABASE, FACTOR, PAGES, DOORS] },
+    Room { name: "xtask", may_know: &[], never: &[RUNTIME, DATABASE, FACTOR, POLICY] },
 ];
 
 const CORE_AND_BELOW: &[&str] = &["stepgate-core", "stepgate-evidence", "stepgate-ledger"];
@@ -110,11 +60,7 @@ const ONLY: [(&str, &[&str]); 5] = [
 pub(crate) fn check() -> Result<(), Failure> {
     let graph = Graph::read(&project::metadata()?)?;
     let wrong = wrong_arrows(&graph);
-    if wrong.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::new(wrong.join("\n")))
-    }
+    if wrong.is_empty() { Ok(()) } else { Err(Failure::new(wrong.join("\n"))) }
 }
 
 fn wrong_arrows(graph: &Graph) -> Vec<String> {
@@ -129,25 +75,14 @@ fn wrong_arrows(graph: &Graph) -> Vec<String> {
         let reached = graph.reached_from(room.name);
         for banned in room.never.iter().flat_map(|group| group.iter()) {
             if let Some(way) = reached.get(banned) {
-                wrong.push(format!(
-                    "{} must not rest on {banned}: {}",
-                    room.name,
-                    way.join(" → ")
-                ));
+                wrong.push(format!("{} must not rest on {banned}: {}", room.name, way.join(" → ")));
             }
         }
     }
     for (package, owners) in ONLY {
-        for member in graph
-            .members
-            .iter()
-            .filter(|member| !owners.contains(&member.as_str()))
-        {
+        for member in graph.members.iter().filter(|member| !owners.contains(&member.as_str())) {
             if graph.direct(member).any(|known| known == package) {
-                wrong.push(format!(
-                    "only {} may name {package}, and {member} does",
-                    owners.join(" and ")
-                ));
+                wrong.push(format!("only {} may name {package}, and {member} does", owners.join(" and ")));
             }
         }
     }
@@ -163,57 +98,34 @@ struct Graph {
 impl Graph {
     /// Reads what `cargo metadata` prints (its format, version 1).
     fn read(metadata: &Value) -> Result<Self, Failure> {
-        let unreadable =
-            || Failure::new("`cargo metadata` does not have the shape that its format 1 promises");
-        let array = |value: Option<&Value>| {
-            value
-                .and_then(Value::as_array)
-                .cloned()
-                .ok_or_else(unreadable)
-        };
+        let unreadable = || Failure::new("`cargo metadata` does not have the shape that its format 1 promises");
+        let array = |value: Option<&Value>| value.and_then(Value::as_array).cloned().ok_or_else(unreadable);
         let mut names = BTreeMap::new();
         for package in array(metadata.get("packages"))? {
-            let text = |key| {
-                package
-                    .get(key)
-                    .and_then(Value::as_str)
-                    .map(String::from)
-                    .ok_or_else(unreadable)
-            };
+            let text = |key| package.get(key).and_then(Value::as_str).map(String::from).ok_or_else(unreadable);
             names.insert(text("id")?, text("name")?);
         }
         let name_of = |id: Option<&Value>| {
-            id.and_then(Value::as_str)
-                .and_then(|id| names.get(id))
-                .cloned()
-                .ok_or_else(unreadable)
+            id.and_then(Value::as_str).and_then(|id| names.get(id)).cloned().ok_or_else(unreadable)
         };
         let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for node in array(metadata.pointer("/resolve/nodes"))? {
             let known = edges.entry(name_of(node.get("id"))?).or_default();
             for dependency in array(node.get("deps"))? {
                 let kinds = array(dependency.get("dep_kinds"))?;
-                let is_linked =
-                    |kind: &Value| kind.get("kind").and_then(Value::as_str) != Some("dev");
+                let is_linked = |kind: &Value| kind.get("kind").and_then(Value::as_str) != Some("dev");
                 if kinds.iter().any(is_linked) {
                     known.insert(name_of(dependency.get("pkg"))?);
                 }
             }
         }
         let members = array(metadata.get("workspace_members"))?;
-        let members = members
-            .iter()
-            .map(|id| name_of(Some(id)))
-            .collect::<Result<_, _>>()?;
+        let members = members.iter().map(|id| name_of(Some(id))).collect::<Result<_, _>>()?;
         Ok(Self { members, edges })
     }
 
     fn direct(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.edges
-            .get(name)
-            .into_iter()
-            .flatten()
-            .map(String::as_str)
+        self.edges.get(name).into_iter().flatten().map(String::as_str)
     }
 
     /// Everything that is reached from a package, each with the shortest way to it.
@@ -242,16 +154,9 @@ mod tests {
         let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for rule in text.split(", ") {
             let (from, to) = rule.split_once(" > ").unwrap();
-            edges
-                .entry(from.into())
-                .or_default()
-                .extend(to.split(' ').map(String::from));
+            edges.entry(from.into()).or_default().extend(to.split(' ').map(String::from));
         }
-        let members = edges
-            .keys()
-            .filter(|name| name.starts_with("stepgate"))
-            .cloned()
-            .collect();
+        let members = edges.keys().filter(|name| name.starts_with("stepgate")).cloned().collect();
         Graph { members, edges }
     }
 
@@ -262,10 +167,7 @@ mod tests {
 
     #[test]
     fn arrows_that_are_wrong() {
-        check(
-            "stepgate-core > stepgate-evidence, stepgate-evidence > stepgate-ledger, stepgate-ledger > sha2",
-            &[],
-        );
+        check("stepgate-core > stepgate-evidence, stepgate-evidence > stepgate-ledger, stepgate-ledger > sha2", &[]);
         check(
             "stepgate-gateway > stepgate-console, stepgate-console > stepgate-core",
             &[
@@ -277,20 +179,13 @@ mod tests {
             "stepgate-evidence > helper, helper > tokio",
             &["stepgate-evidence must not rest on tokio: stepgate-evidence → helper → tokio"],
         );
-        check(
-            "stepgate > sqlx, stepgate-store > sqlx",
-            &["only stepgate-store may name sqlx, and stepgate does"],
-        );
+        check("stepgate > sqlx, stepgate-store > sqlx", &["only stepgate-store may name sqlx, and stepgate does"]);
     }
 
     #[test]
     fn every_room_is_read_from_what_cargo_prints() {
         let graph = Graph::read(&project::metadata().unwrap()).unwrap();
         assert!(graph.members.iter().any(|member| member == "stepgate-core"));
-        assert!(
-            graph
-                .direct("stepgate-core")
-                .any(|known| known == "stepgate-evidence")
-        );
+        assert!(graph.direct("stepgate-core").any(|known| known == "stepgate-evidence"));
     }
 }
