@@ -11,12 +11,7 @@ impl CookieNames {
     /// Names without their `__Host-` or `__Secure-` prefix.
     #[must_use]
     pub fn new<I: IntoIterator<Item = S>, S: AsRef<str>>(names: I) -> Self {
-        Self(
-            names
-                .into_iter()
-                .map(|name| base_name(name.as_ref()).to_ascii_lowercase())
-                .collect(),
-        )
+        Self(names.into_iter().map(|name| base_name(name.as_ref()).to_ascii_lowercase()).collect())
     }
 
     /// Whether a cookie of this name is ours, or could be taken for ours.
@@ -46,9 +41,7 @@ impl CookieNames {
         if kept.is_empty() {
             return None;
         }
-        HeaderValue::from_str(&kept)
-            .ok()
-            .or_else(|| HeaderValue::from_bytes(kept.as_bytes()).ok())
+        HeaderValue::from_str(&kept).ok().or_else(|| HeaderValue::from_bytes(kept.as_bytes()).ok())
     }
 
     /// Whether a Set-Cookie header sets one of our cookies.
@@ -104,23 +97,15 @@ mod tests {
     }
 
     fn strip(header: &str) -> Option<String> {
-        names()
-            .strip_request(&HeaderValue::from_str(header).unwrap())
-            .map(|value| value.to_str().unwrap().to_owned())
+        names().strip_request(&HeaderValue::from_str(header).unwrap()).map(|value| value.to_str().unwrap().to_owned())
     }
 
     #[test]
     fn our_cookies_never_reach_an_upstream() {
         assert_eq!(strip("a=1; b=2").as_deref(), Some("a=1; b=2"));
-        assert_eq!(
-            strip("a=1;stepgate_session=s; b=2").as_deref(),
-            Some("a=1; b=2")
-        );
+        assert_eq!(strip("a=1;stepgate_session=s; b=2").as_deref(), Some("a=1; b=2"));
         assert_eq!(strip("__Host-stepgate_session=s"), None);
-        assert_eq!(
-            strip("__HOST-STEPGATE_SESSION=s; x=\"a; stepgate_browser=1\"").as_deref(),
-            Some("x=\"a")
-        );
+        assert_eq!(strip("__HOST-STEPGATE_SESSION=s; x=\"a; stepgate_browser=1\"").as_deref(), Some("x=\"a"));
         assert_eq!(strip("__secure-__Host-stepgate_session=s"), None);
         assert_eq!(strip(" stepgate_session"), None);
     }

@@ -83,10 +83,7 @@ impl Client {
     /// A client at `address` that speaks `scheme`.
     #[must_use]
     pub fn new(address: IpAddr, scheme: Scheme) -> Self {
-        Self {
-            address: address.to_canonical(),
-            scheme,
-        }
+        Self { address: address.to_canonical(), scheme }
     }
 
     /// The address of the client: the peer's own, or the last one that a chain
@@ -124,11 +121,7 @@ impl Client {
 
 /// Walks the chain from the nearest hop outwards and stops at the first address
 /// that is not a hop's: what lies beyond it, the client wrote itself.
-fn last_untrusted(
-    peer: IpAddr,
-    hops: &TrustedHops,
-    headers: &HeaderMap,
-) -> Result<IpAddr, Ambiguous> {
+fn last_untrusted(peer: IpAddr, hops: &TrustedHops, headers: &HeaderMap) -> Result<IpAddr, Ambiguous> {
     let mut chain = Vec::new();
     for value in headers.get_all("x-forwarded-for") {
         let value = value.to_str().map_err(|_| Ambiguous::Forwarded)?;
@@ -179,10 +172,7 @@ mod tests {
         let hops = TrustedHops::new(vec!["10.0.0.0/8".parse().unwrap()], tells.to_vec());
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
-            headers.append(
-                HeaderName::try_from(*name).unwrap(),
-                HeaderValue::from_str(value).unwrap(),
-            );
+            headers.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap());
         }
         let peer = SocketAddr::new(peer.parse().unwrap(), 4711);
         Client::read(peer, Scheme::Http, &hops, &headers)
@@ -194,10 +184,7 @@ mod tests {
 
     #[test]
     fn b17_b21_a_stranger_is_not_believed() {
-        let lines = [
-            ("x-forwarded-for", "192.0.2.1"),
-            ("x-forwarded-proto", "https"),
-        ];
+        let lines = [("x-forwarded-for", "192.0.2.1"), ("x-forwarded-proto", "https")];
         let both = [HopTells::ClientAddress, HopTells::ClientScheme];
         let stranger = read("203.0.113.9", &both, &lines).unwrap();
         assert_eq!(stranger.address().to_string(), "203.0.113.9");
@@ -206,10 +193,7 @@ mod tests {
 
     #[test]
     fn b21_a_hop_is_believed_only_in_what_it_tells() {
-        let lines = [
-            ("x-forwarded-for", "192.0.2.1"),
-            ("x-forwarded-proto", "https"),
-        ];
+        let lines = [("x-forwarded-for", "192.0.2.1"), ("x-forwarded-proto", "https")];
         let told = read("10.0.0.1", &[HopTells::ClientAddress], &lines).unwrap();
         assert_eq!(told.address().to_string(), "192.0.2.1");
         assert_eq!(told.scheme(), Scheme::Http);
@@ -222,15 +206,9 @@ mod tests {
     fn the_chain_is_walked_from_the_nearest_hop() {
         let spoofed = [("x-forwarded-for", "127.0.0.1, 192.0.2.1, 10.1.1.1")];
         assert_eq!(address("10.0.0.1", &spoofed), Ok("192.0.2.1".to_owned()));
-        let split = [
-            ("x-forwarded-for", "127.0.0.1"),
-            ("x-forwarded-for", "[2001:db8::1]:99"),
-        ];
+        let split = [("x-forwarded-for", "127.0.0.1"), ("x-forwarded-for", "[2001:db8::1]:99")];
         assert_eq!(address("10.0.0.1", &split), Ok("2001:db8::1".to_owned()));
-        assert_eq!(
-            address("::ffff:10.0.0.1", &split),
-            Ok("2001:db8::1".to_owned())
-        );
+        assert_eq!(address("::ffff:10.0.0.1", &split), Ok("2001:db8::1".to_owned()));
         assert_eq!(address("10.0.0.1", &[]), Ok("10.0.0.1".to_owned()));
     }
 
@@ -238,21 +216,14 @@ mod tests {
     fn b22_garbage_from_a_hop_is_refused() {
         for garbage in ["a", "", "192.0.2.1,", "unknown", "192.0.2.1 192.0.2.2"] {
             let lines = [("x-forwarded-for", garbage)];
-            assert_eq!(
-                address("10.0.0.1", &lines),
-                Err(Ambiguous::Forwarded),
-                "{garbage}"
-            );
+            assert_eq!(address("10.0.0.1", &lines), Err(Ambiguous::Forwarded), "{garbage}");
         }
         let scheme = [HopTells::ClientScheme];
         for garbage in ["gopher", "HTTPS", "https,http"] {
             let lines = [("x-forwarded-proto", garbage)];
             assert_eq!(read("10.0.0.1", &scheme, &lines), Err(Ambiguous::Forwarded));
         }
-        let twice = [
-            ("x-forwarded-proto", "https"),
-            ("x-forwarded-proto", "https"),
-        ];
+        let twice = [("x-forwarded-proto", "https"), ("x-forwarded-proto", "https")];
         assert_eq!(read("10.0.0.1", &scheme, &twice), Err(Ambiguous::Forwarded));
     }
 }

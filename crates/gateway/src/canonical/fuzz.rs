@@ -5,8 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use super::{
-    AfterHead, Ambiguous, CanonicalRequest, Framing, Listener, MAX_HEADERS, Purpose, Scheme,
-    TrustedHops, names,
+    AfterHead, Ambiguous, CanonicalRequest, Framing, Listener, MAX_HEADERS, Purpose, Scheme, TrustedHops, names,
 };
 
 /// What became of fuzzed bytes.
@@ -33,10 +32,7 @@ pub fn fuzz_read(bytes: &[u8]) -> Result<FuzzOutcome, &'static str> {
         Ok(None) => return Ok(FuzzOutcome::Unreadable),
         Err(ambiguous) => return Ok(FuzzOutcome::Refused(ambiguous)),
     };
-    let listener = Listener {
-        scheme: Scheme::Https,
-        hops: TrustedHops::default(),
-    };
+    let listener = Listener { scheme: Scheme::Https, hops: TrustedHops::default() };
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 4711));
     let (parts, ()) = request.into_parts();
     let first = match CanonicalRequest::read(parts, AfterHead::Nothing, peer, &listener) {
@@ -84,10 +80,9 @@ fn into_request(head: &httparse::Request<'_, '_>) -> Option<Request<()>> {
         _ => Version::HTTP_11,
     };
     for header in head.headers.iter() {
-        request.headers_mut().append(
-            HeaderName::from_bytes(header.name.as_bytes()).ok()?,
-            HeaderValue::from_bytes(header.value).ok()?,
-        );
+        request
+            .headers_mut()
+            .append(HeaderName::from_bytes(header.name.as_bytes()).ok()?, HeaderValue::from_bytes(header.value).ok()?);
     }
     Some(request)
 }
@@ -99,27 +94,18 @@ fn rebuild(read: &CanonicalRequest) -> Option<Request<()>> {
     *request.uri_mut() = Uri::try_from(read.target.as_str()).ok()?;
     *request.headers_mut() = read.headers.clone();
     let headers = request.headers_mut();
-    headers.insert(
-        http::header::HOST,
-        HeaderValue::try_from(read.host.to_string()).ok()?,
-    );
+    headers.insert(http::header::HOST, HeaderValue::try_from(read.host.to_string()).ok()?);
     match read.framing {
         Framing::None => {}
         Framing::Length(length) => {
             headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
         }
         Framing::Streamed => {
-            headers.insert(
-                http::header::TRANSFER_ENCODING,
-                HeaderValue::from_static("chunked"),
-            );
+            headers.insert(http::header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
     }
     if let Purpose::WebSocket { .. } = read.purpose {
-        headers.insert(
-            http::header::CONNECTION,
-            HeaderValue::from_static("upgrade"),
-        );
+        headers.insert(http::header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(http::header::UPGRADE, HeaderValue::from_static("websocket"));
     }
     Some(request)
@@ -129,22 +115,15 @@ fn check_invariants(read: &CanonicalRequest) -> Result<(), &'static str> {
     if !read.path.as_str().starts_with('/') || read.path.as_str().contains("//") {
         return Err("the path is not absolute or has an empty segment");
     }
-    let hidden = read
-        .path
-        .segments()
-        .any(|segment| segment == "." || segment == ".." || segment.contains(['/', '\\', '\0']));
+    let hidden =
+        read.path.segments().any(|segment| segment == "." || segment == ".." || segment.contains(['/', '\\', '\0']));
     if hidden {
         return Err("a decoded segment is a dot segment or hides a separator");
     }
     if !read.target.as_str().starts_with(read.path.as_str()) {
         return Err("the path is not what is forwarded");
     }
-    let stays = |name: &HeaderName| {
-        matches!(
-            names::classify(name).0,
-            names::Class::Plain | names::Class::Singleton
-        )
-    };
+    let stays = |name: &HeaderName| matches!(names::classify(name).0, names::Class::Plain | names::Class::Singleton);
     if !read.headers.keys().all(stays) {
         return Err("a header goes on that must not");
     }
@@ -165,10 +144,7 @@ mod tests {
 
     #[test]
     fn heads_are_read_and_refused() {
-        assert!(matches!(
-            fuzz_read(b"GET /a?b HTTP/1.1\r\nHost: app.test\r\nX: y\r\n\r\n"),
-            Ok(FuzzOutcome::Read(_))
-        ));
+        assert!(matches!(fuzz_read(b"GET /a?b HTTP/1.1\r\nHost: app.test\r\nX: y\r\n\r\n"), Ok(FuzzOutcome::Read(_))));
         assert!(matches!(fuzz_read(b"GET"), Ok(FuzzOutcome::Unreadable)));
         assert_eq!(refused(b"GET / HTTP/1.1\r\n\r\n"), Ambiguous::NoHost);
     }
@@ -176,8 +152,8 @@ mod tests {
     fn fragments() -> impl Strategy<Value = Vec<u8>> {
         let methods = prop::sample::select(vec!["GET", "POST", "get", "CONNECT", "HEAD", "PUT"]);
         let pieces = prop::sample::select(vec![
-            "/", "a", "..", ".", "%2e", "%2F", ";x", "\\", "%", "%25", "#", "?", "admin", "%41",
-            "http://h", "h:80", "*", "@", "%c3%a9", "~", "//",
+            "/", "a", "..", ".", "%2e", "%2F", ";x", "\\", "%", "%25", "#", "?", "admin", "%41", "http://h", "h:80",
+            "*", "@", "%c3%a9", "~", "//",
         ]);
         let lines = prop::sample::select(vec![
             "Host: h",
@@ -206,12 +182,8 @@ mod tests {
             "Origin: null",
             "TE: trailers",
         ]);
-        (
-            methods,
-            prop::collection::vec(pieces, 1..6),
-            prop::collection::vec(lines, 0..6),
-        )
-            .prop_map(|(method, pieces, lines)| {
+        (methods, prop::collection::vec(pieces, 1..6), prop::collection::vec(lines, 0..6)).prop_map(
+            |(method, pieces, lines)| {
                 let mut head = format!("{method} {} HTTP/1.1\r\n", pieces.concat());
                 for line in lines {
                     head.push_str(line);
@@ -219,7 +191,8 @@ mod tests {
                 }
                 head.push_str("\r\n");
                 head.into_bytes()
-            })
+            },
+        )
     }
 
     proptest! {

@@ -70,11 +70,7 @@ pub(super) fn inspect(headers: &HeaderMap) -> Result<Vec<HeaderName>, Ambiguous>
 ///
 /// Headers that Connection names are removed here, long before ours are added,
 /// so that nobody can name ours away (RFC 9110, section 7.6.1).
-pub(super) fn lift(
-    headers: &mut HeaderMap,
-    removed: Vec<HeaderName>,
-    version: Version,
-) -> Result<Lifted, Ambiguous> {
+pub(super) fn lift(headers: &mut HeaderMap, removed: Vec<HeaderName>, version: Version) -> Result<Lifted, Ambiguous> {
     let lifted = Lifted {
         host: only(headers, &HOST).map_err(|Twice| Ambiguous::TwoHosts)?,
         content_length: content_length(headers)?,
@@ -112,29 +108,21 @@ fn only(headers: &HeaderMap, name: &HeaderName) -> Result<Option<HeaderValue>, T
 }
 
 fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Ambiguous> {
-    let Some(value) = only(headers, &CONTENT_LENGTH).map_err(|Twice| Ambiguous::ContentLength)?
-    else {
+    let Some(value) = only(headers, &CONTENT_LENGTH).map_err(|Twice| Ambiguous::ContentLength)? else {
         return Ok(None);
     };
     let digits = value.as_bytes();
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(Ambiguous::ContentLength);
     }
-    value
-        .to_str()
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .map(Some)
-        .ok_or(Ambiguous::ContentLength)
+    value.to_str().ok().and_then(|text| text.parse().ok()).map(Some).ok_or(Ambiguous::ContentLength)
 }
 
 fn chunked(headers: &HeaderMap, version: Version) -> Result<Chunked, Ambiguous> {
     let value = only(headers, &TRANSFER_ENCODING).map_err(|Twice| Ambiguous::TransferEncoding)?;
     match value {
         None => Ok(Chunked::No),
-        Some(value)
-            if version == Version::HTTP_11 && value.as_bytes().eq_ignore_ascii_case(b"chunked") =>
-        {
+        Some(value) if version == Version::HTTP_11 && value.as_bytes().eq_ignore_ascii_case(b"chunked") => {
             Ok(Chunked::Yes)
         }
         Some(_) => Err(Ambiguous::TransferEncoding),

@@ -74,11 +74,7 @@ fn split_port(raw: &str) -> Result<(&str, Option<u16>), Ambiguous> {
     let after_address = raw.rfind(']').map_or(0, |end| end + 1);
     let tail = raw.get(after_address..).unwrap_or_default();
     let Some(colon) = tail.find(':') else {
-        return if after_address > 0 && !tail.is_empty() {
-            Err(Ambiguous::Host)
-        } else {
-            Ok((raw, None))
-        };
+        return if after_address > 0 && !tail.is_empty() { Err(Ambiguous::Host) } else { Ok((raw, None)) };
     };
     if after_address > 0 && colon != 0 {
         return Err(Ambiguous::Host);
@@ -86,9 +82,7 @@ fn split_port(raw: &str) -> Result<(&str, Option<u16>), Ambiguous> {
     let (name, port) = raw.split_at(after_address + colon);
     let digits = port.strip_prefix(':').unwrap_or_default();
     // `parse` alone would take "+80"; leading zeros are another spelling of one port.
-    let canonical = !digits.is_empty()
-        && digits.bytes().all(|b| b.is_ascii_digit())
-        && !digits.starts_with('0');
+    let canonical = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
     if !canonical {
         return Err(Ambiguous::Host);
     }
@@ -109,9 +103,7 @@ fn read_name(name: &str) -> Result<String, Ambiguous> {
                 && label.len() <= MAX_LABEL_BYTES
                 && !label.starts_with('-')
                 && !label.ends_with('-')
-                && label
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         });
     if !well_formed {
         return Err(Ambiguous::Host);
@@ -135,11 +127,7 @@ mod tests {
     use super::*;
 
     fn check(raw: &str, expected: Result<&str, Ambiguous>) {
-        assert_eq!(
-            Host::parse(raw).map(|host| host.to_string()),
-            expected.map(str::to_owned),
-            "{raw}"
-        );
+        assert_eq!(Host::parse(raw).map(|host| host.to_string()), expected.map(str::to_owned), "{raw}");
     }
 
     #[test]

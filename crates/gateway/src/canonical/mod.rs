@@ -31,7 +31,7 @@ pub use fuzz::{FuzzOutcome, fuzz_read};
 pub use host::Host;
 pub use names::{CHALLENGE, OWN_PREFIX};
 pub use path::RequestPath;
-pub use query::{DuplicateParameter, Query, one_parameter, parameters};
+pub use query::{DuplicateParameter, Parameter, Query, one_parameter, parameters};
 
 /// The most headers that a request may have.
 pub const MAX_HEADERS: usize = 100;
@@ -110,24 +110,9 @@ impl CanonicalRequest {
     ///
     /// [`Ambiguous`], with the first reason found. The request is then answered
     /// with [`Ambiguous::status`] and nothing of it goes on.
-    pub fn read(
-        parts: Parts,
-        after_head: AfterHead,
-        peer: SocketAddr,
-        listener: &Listener,
-    ) -> Result<Self, Ambiguous> {
-        let Parts {
-            method,
-            uri,
-            version,
-            mut headers,
-            extensions,
-            ..
-        } = parts;
-        if !matches!(
-            version,
-            Version::HTTP_10 | Version::HTTP_11 | Version::HTTP_2
-        ) {
+    pub fn read(parts: Parts, after_head: AfterHead, peer: SocketAddr, listener: &Listener) -> Result<Self, Ambiguous> {
+        let Parts { method, uri, version, mut headers, extensions, .. } = parts;
+        if !matches!(version, Version::HTTP_10 | Version::HTTP_11 | Version::HTTP_2) {
             return Err(Ambiguous::Version);
         }
         let protocol = extensions.get::<hyper::ext::Protocol>();
@@ -137,10 +122,7 @@ impl CanonicalRequest {
         let removed = headers::inspect(&headers)?;
         let client = Client::read(peer, listener.scheme, &listener.hops, &headers)?;
         let lifted = headers::lift(&mut headers, removed, version)?;
-        let host = read_host(
-            uri.authority().map(http::uri::Authority::as_str),
-            lifted.host,
-        )?;
+        let host = read_host(uri.authority().map(http::uri::Authority::as_str), lifted.host)?;
         let purpose = read_purpose(&method, version, protocol, lifted.upgrade, &headers)?;
         let framing = read_framing(lifted.content_length, lifted.chunked, after_head, &purpose);
         let bodiless = matches!(method, Method::GET | Method::HEAD) || purpose != Purpose::Exchange;
@@ -149,11 +131,7 @@ impl CanonicalRequest {
         }
         Ok(Self {
             // Extended CONNECT is the handshake that GET is in HTTP/1.1.
-            method: if purpose == Purpose::WebSocketOverHttp2 {
-                Method::GET
-            } else {
-                method
-            },
+            method: if purpose == Purpose::WebSocketOverHttp2 { Method::GET } else { method },
             query: Query::from_target(&target),
             target,
             path,
@@ -224,9 +202,7 @@ impl CanonicalRequest {
     /// The challenge that a program says it has passed (`Stepgate-Challenge`).
     #[must_use]
     pub fn challenge(&self) -> Option<&str> {
-        self.challenge
-            .as_ref()
-            .and_then(|value| value.to_str().ok())
+        self.challenge.as_ref().and_then(|value| value.to_str().ok())
     }
 
     /// The one value of the header `name`, or `None` where it is absent.
@@ -239,10 +215,7 @@ impl CanonicalRequest {
     /// [`Ambiguous::DuplicateHeader`] and [`Ambiguous::HeaderTwin`].
     pub fn one_header(&self, name: &HeaderName) -> Result<Option<&HeaderValue>, Ambiguous> {
         let folded = names::fold(name.as_str());
-        let twin = self
-            .headers
-            .keys()
-            .any(|given| given != name && names::fold(given.as_str()) == folded);
+        let twin = self.headers.keys().any(|given| given != name && names::fold(given.as_str()) == folded);
         if twin {
             return Err(Ambiguous::HeaderTwin);
         }
@@ -257,13 +230,9 @@ impl CanonicalRequest {
 
 fn check_method(method: &Method, protocol: Option<&hyper::ext::Protocol>) -> Result<(), Ambiguous> {
     match *method {
-        Method::GET
-        | Method::HEAD
-        | Method::POST
-        | Method::PUT
-        | Method::PATCH
-        | Method::DELETE
-        | Method::OPTIONS => Ok(()),
+        Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH | Method::DELETE | Method::OPTIONS => {
+            Ok(())
+        }
         Method::CONNECT if protocol.is_some() => Ok(()),
         Method::CONNECT => Err(Ambiguous::Connect),
         _ => Err(Ambiguous::Method),
@@ -296,14 +265,7 @@ fn read_target(uri: &http::Uri, version: Version) -> Result<PathAndQuery, Ambigu
 /// RFC 9112 section 3.2 and RFC 9113 section 8.3.1, but where authority and Host
 /// differ neither wins.
 fn read_host(authority: Option<&str>, header: Option<HeaderValue>) -> Result<Host, Ambiguous> {
-    let header = header
-        .map(|value| {
-            value
-                .to_str()
-                .map_err(|_| Ambiguous::Host)
-                .and_then(Host::parse)
-        })
-        .transpose()?;
+    let header = header.map(|value| value.to_str().map_err(|_| Ambiguous::Host).and_then(Host::parse)).transpose()?;
     match (authority.map(Host::parse).transpose()?, header) {
         (Some(authority), Some(header)) if authority != header => Err(Ambiguous::HostMismatch),
         (Some(host), _) | (None, Some(host)) => Ok(host),
@@ -333,13 +295,10 @@ fn read_purpose(
         return Err(Ambiguous::Upgrade);
     }
     check_websocket_version(headers)?;
-    let key = headers
-        .get("sec-websocket-key")
-        .ok_or(Ambiguous::WebSocketHandshake)?;
+    let key = headers.get("sec-websocket-key").ok_or(Ambiguous::WebSocketHandshake)?;
     // RFC 6455, section 4.1: 16 bytes in base64.
-    let key_bytes = base64::engine::general_purpose::STANDARD
-        .decode(key.as_bytes())
-        .map_err(|_| Ambiguous::WebSocketHandshake)?;
+    let key_bytes =
+        base64::engine::general_purpose::STANDARD.decode(key.as_bytes()).map_err(|_| Ambiguous::WebSocketHandshake)?;
     if method != Method::GET || version != Version::HTTP_11 || key_bytes.len() != 16 {
         return Err(Ambiguous::WebSocketHandshake);
     }
@@ -363,11 +322,7 @@ fn read_framing(
         (headers::Chunked::Yes, _, _) => Framing::Streamed,
         (headers::Chunked::No, Some(length), _) => Framing::Length(length),
         // What follows an extended CONNECT is the tunnel, not a body.
-        (headers::Chunked::No, None, AfterHead::Body)
-            if *purpose != Purpose::WebSocketOverHttp2 =>
-        {
-            Framing::Streamed
-        }
+        (headers::Chunked::No, None, AfterHead::Body) if *purpose != Purpose::WebSocketOverHttp2 => Framing::Streamed,
         (headers::Chunked::No, None, _) => Framing::None,
     }
 }

@@ -104,9 +104,7 @@ fn classify_folded(name: &str) -> Class {
         | "x-accel-redirect"
         | "x-sendfile"
         | "proxy" => Class::Forwarding,
-        "x-http-method-override" | "x-http-method" | "x-method-override" | "x-method" => {
-            Class::MethodOverride
-        }
+        "x-http-method-override" | "x-http-method" | "x-method-override" | "x-method" => Class::MethodOverride,
         "authorization"
         | "content-type"
         | "content-encoding"
@@ -143,9 +141,7 @@ fn classify_folded(name: &str) -> Class {
         | "depth"
         | "overwrite" => Class::Singleton,
         name if name.starts_with(OWN_PREFIX) || name == "stepgate" => Class::Own,
-        name if name.starts_with("x-forwarded") || name.starts_with("x-original-") => {
-            Class::Forwarding
-        }
+        name if name.starts_with("x-forwarded") || name.starts_with("x-original-") => Class::Forwarding,
         name if name.starts_with("x-envoy-") => Class::Forwarding,
         _ => Class::Plain,
     }

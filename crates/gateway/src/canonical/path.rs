@@ -48,9 +48,7 @@ impl RequestPath {
             return Err(Ambiguous::TargetForm);
         }
         check_path(target.path())?;
-        Ok(Self {
-            target: target.clone(),
-        })
+        Ok(Self { target: target.clone() })
     }
 
     /// The path as it is forwarded.
@@ -336,11 +334,8 @@ mod tests {
 
     #[test]
     fn b13_under_means_whole_segments() {
-        let under = |path: &str, parent: &str| {
-            RequestPath::parse(path)
-                .unwrap()
-                .is_under(&RequestPath::parse(parent).unwrap())
-        };
+        let under =
+            |path: &str, parent: &str| RequestPath::parse(path).unwrap().is_under(&RequestPath::parse(parent).unwrap());
         assert!(under("/wire", "/wire"));
         assert!(under("/wire/1", "/wire"));
         assert!(under("/wire/", "/wire"));
@@ -355,13 +350,8 @@ mod tests {
 
     #[test]
     fn segments_are_decoded_and_the_trailing_slash_is_seen() {
-        let segments = |path: &str| {
-            RequestPath::parse(path)
-                .unwrap()
-                .segments()
-                .map(Cow::into_owned)
-                .collect::<Vec<_>>()
-        };
+        let segments =
+            |path: &str| RequestPath::parse(path).unwrap().segments().map(Cow::into_owned).collect::<Vec<_>>();
         assert_eq!(segments("/"), Vec::<String>::new());
         assert_eq!(segments("/a%20b/c"), ["a b", "c"]);
         assert_eq!(segments("/a/"), ["a", ""]);

@@ -19,9 +19,7 @@ pub struct Query {
 
 impl Query {
     pub(super) fn from_target(target: &PathAndQuery) -> Self {
-        Self {
-            target: target.clone(),
-        }
+        Self { target: target.clone() }
     }
 
     /// The raw query without its `?`, or `None` where there is no `?`.
@@ -36,8 +34,8 @@ impl Query {
     /// # Errors
     ///
     /// [`Ambiguous::QuerySeparator`] for a raw `;`, [`Ambiguous::QueryEncoding`]
-    /// for an invalid percent-encoding, what is not UTF-8, and control characters.
-    pub fn parameters(&self) -> Result<Vec<(Cow<'_, str>, Cow<'_, str>)>, Ambiguous> {
+    /// for an invalid percent-encoding and what is not UTF-8.
+    pub fn parameters(&self) -> Result<Vec<Parameter<'_>>, Ambiguous> {
         let Some(raw) = self.as_str() else {
             return Ok(Vec::new());
         };
@@ -55,18 +53,24 @@ impl Query {
     ///
     /// As [`Query::parameters`], and [`Ambiguous::QueryDuplicate`].
     pub fn one(&self, name: &str) -> Result<Option<Cow<'_, str>>, Ambiguous> {
-        one_parameter(self.parameters()?, name)
-            .map_err(|DuplicateParameter| Ambiguous::QueryDuplicate)
+        one_parameter(self.parameters()?, name).map_err(|DuplicateParameter| Ambiguous::QueryDuplicate)
     }
 }
 
 impl fmt::Debug for Query {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A query may hold what nobody should read in a log.
-        f.debug_struct("Query")
-            .field("bytes", &self.as_str().map(str::len))
-            .finish()
+        f.debug_struct("Query").field("bytes", &self.as_str().map(str::len)).finish()
     }
+}
+
+/// One decoded parameter of a query or a form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter<'a> {
+    /// Its name.
+    pub name: Cow<'a, str>,
+    /// Its value, empty where there is none.
+    pub value: Cow<'a, str>,
 }
 
 /// Reads `application/x-www-form-urlencoded` text strictly. Forms in a body are
@@ -75,7 +79,7 @@ impl fmt::Debug for Query {
 /// # Errors
 ///
 /// As [`Query::parameters`].
-pub fn parameters(raw: &str) -> Result<Vec<(Cow<'_, str>, Cow<'_, str>)>, Ambiguous> {
+pub fn parameters(raw: &str) -> Result<Vec<Parameter<'_>>, Ambiguous> {
     if raw.contains(';') {
         return Err(Ambiguous::QuerySeparator);
     }
@@ -83,7 +87,7 @@ pub fn parameters(raw: &str) -> Result<Vec<(Cow<'_, str>, Cow<'_, str>)>, Ambigu
         .filter(|pair| !pair.is_empty())
         .map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            Ok((decode(name)?, decode(value)?))
+            Ok(Parameter { name: decode(name)?, value: decode(value)? })
         })
         .collect()
 }
@@ -98,12 +102,12 @@ pub struct DuplicateParameter;
 ///
 /// [`DuplicateParameter`].
 pub fn one_parameter<'a>(
-    parameters: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    parameters: Vec<Parameter<'a>>,
     name: &str,
 ) -> Result<Option<Cow<'a, str>>, DuplicateParameter> {
     let folded = fold(name);
     let mut found = None;
-    for (given, value) in parameters {
+    for Parameter { name: given, value } in parameters {
         if given != name {
             if fold(&given) == folded {
                 return Err(DuplicateParameter);
@@ -161,18 +165,13 @@ mod tests {
 
     fn one(raw: &str, name: &str) -> Result<Option<String>, Ambiguous> {
         let target = PathAndQuery::try_from(format!("/x?{raw}")).unwrap();
-        Query::from_target(&target)
-            .one(name)
-            .map(|value| value.map(Cow::into_owned))
+        Query::from_target(&target).one(name).map(|value| value.map(Cow::into_owned))
     }
 
     #[test]
     fn a_parameter_is_read_once_or_not_at_all() {
         assert_eq!(one("amount=5", "amount"), Ok(Some("5".to_owned())));
-        assert_eq!(
-            one("a=b&amount=%35+0", "amount"),
-            Ok(Some("5 0".to_owned()))
-        );
+        assert_eq!(one("a=b&amount=%35+0", "amount"), Ok(Some("5 0".to_owned())));
         assert_eq!(one("amount", "amount"), Ok(Some(String::new())));
         assert_eq!(one("", "amount"), Ok(None));
         assert_eq!(one("x=1", "amount"), Ok(None));
@@ -193,10 +192,7 @@ mod tests {
             assert_eq!(one(raw, "amount"), Err(Ambiguous::QueryDuplicate), "{raw}");
         }
         assert_eq!(one("pay.id=1", "pay_id"), Err(Ambiguous::QueryDuplicate));
-        assert_eq!(
-            one("a=1;amount=2", "amount"),
-            Err(Ambiguous::QuerySeparator)
-        );
+        assert_eq!(one("a=1;amount=2", "amount"), Err(Ambiguous::QuerySeparator));
         assert_eq!(one("amount=%zz", "amount"), Err(Ambiguous::QueryEncoding));
         assert_eq!(one("amount=%ff", "amount"), Err(Ambiguous::QueryEncoding));
     }

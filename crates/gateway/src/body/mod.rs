@@ -1,0 +1,123 @@
+//! Bodies: streamed with limits, or read whole for an operation that needs them.
+
+mod read;
+mod stream;
+
+use std::error::Error as StdError;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use http_body_util::combinators::UnsyncBoxBody;
+
+pub use read::{BodyLimits, ReadBodyError, read_whole};
+pub use stream::{Metered, StreamLimits};
+
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The peer broke off or broke its own framing.
+    #[error("the body broke off")]
+    Broken(#[source] hyper::Error),
+    /// Nothing came for as long as may be waited.
+    #[error("the body stalled")]
+    Stalled,
+    /// More came than may.
+    #[error("the body is larger than allowed")]
+    TooLarge,
+    /// A body made in this process failed.
+    #[error("the body could not be produced")]
+    Local(#[source] Box<dyn StdError + Send + Sync>),
+}
+
+/// The one type of body that is sent, to clients and to upstreams.
+#[derive(Debug)]
+pub struct Body {
+    inner: Inner,
+    _busy: Option<crate::server::Busy>,
+}
+
+#[derive(Debug)]
+enum Inner {
+    Empty,
+    Whole(Option<Bytes>),
+    Metered(Metered),
+    Local(UnsyncBoxBody<Bytes, BodyError>),
+}
+
+impl Body {
+    fn new(inner: Inner) -> Self {
+        Self { inner, _busy: None }
+    }
+
+    pub(crate) fn keeping_busy(self, busy: crate::server::Busy) -> Self {
+        Self { _busy: Some(busy), ..self }
+    }
+
+    /// No body.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::new(Inner::Empty)
+    }
+
+    /// A body that is already in memory.
+    #[must_use]
+    pub fn whole(bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        if bytes.is_empty() {
+            return Self::empty();
+        }
+        Self::new(Inner::Whole(Some(bytes)))
+    }
+
+    /// A body that passes through under limits.
+    #[must_use]
+    pub fn metered(metered: Metered) -> Self {
+        Self::new(Inner::Metered(metered))
+    }
+
+    /// A body made in this process, as by the pages.
+    #[must_use]
+    pub fn local<B>(body: B) -> Self
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let body = body.map_err(|error| BodyError::Local(error.into()));
+        Self::new(Inner::Local(body.boxed_unsync()))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.inner {
+            Inner::Empty => Poll::Ready(None),
+            Inner::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Inner::Metered(metered) => Pin::new(metered).poll_frame(cx),
+            Inner::Local(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.inner {
+            Inner::Empty => true,
+            Inner::Whole(bytes) => bytes.is_none(),
+            Inner::Metered(metered) => metered.is_end_stream(),
+            Inner::Local(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.inner {
+            Inner::Empty => SizeHint::with_exact(0),
+            Inner::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Inner::Metered(metered) => metered.size_hint(),
+            Inner::Local(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! A body on its way through, with limits and without trailers.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+use super::BodyError;
+
+/// The limits of a body that passes through.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamLimits {
+    /// The most bytes, or `None` for no limit.
+    pub bytes: Option<u64>,
+    /// The longest wait for the next bytes.
+    pub stall: Duration,
+}
+
+/// A body that passes through.
+///
+/// Frames go on as they come, nothing is gathered, so chunked streams and
+/// server-sent events arrive unbuffered. Trailers do not go on: servers merge
+/// them into the headers, after the decision.
+///
+/// The timer is made only when the body keeps us waiting, so bodies that are
+/// there already cost none.
+#[derive(Debug)]
+pub struct Metered {
+    incoming: Incoming,
+    limits: StreamLimits,
+    received: u64,
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl Metered {
+    /// Passes `incoming` on within `limits`.
+    #[must_use]
+    pub fn new(incoming: Incoming, limits: StreamLimits) -> Self {
+        Self { incoming, limits, received: 0, waiting: None }
+    }
+
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
+        let stall = self.limits.stall;
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(stall)));
+        ready!(waiting.as_mut().poll(cx));
+        Poll::Ready(BodyError::Stalled)
+    }
+
+    fn count(&mut self, length: usize) -> Result<(), BodyError> {
+        self.received = self.received.saturating_add(length as u64);
+        match self.limits.bytes {
+            Some(limit) if self.received > limit => Err(BodyError::TooLarge),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl HttpBody for Metered {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+            let Poll::Ready(frame) = polled else {
+                let stalled = ready!(self.poll_stalled(cx));
+                return Poll::Ready(Some(Err(stalled)));
+            };
+            self.waiting = None;
+            return Poll::Ready(match frame {
+                None => None,
+                Some(Err(error)) => Some(Err(BodyError::Broken(error))),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => Some(self.count(data.len()).map(|()| Frame::data(data))),
+                    // Trailers: dropped, and the end comes next.
+                    Err(_) => continue,
+                },
+            });
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}

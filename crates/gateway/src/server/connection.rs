@@ -1,0 +1,150 @@
+//! One connection: handshake, requests, end.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+
+use http::{Request, Response};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use super::activity::{Activity, Look};
+use super::{Arrived, ClientUpgrade, Handler, RequestBody, ServerLimits};
+use crate::body::Body;
+use crate::canonical::{AfterHead, CanonicalRequest, Listener, MAX_HEADER_BYTES, MAX_HEADERS};
+
+pub(super) struct Context<H> {
+    pub(super) handler: Arc<H>,
+    pub(super) listener: Arc<Listener>,
+    pub(super) limits: ServerLimits,
+    pub(super) tls: Option<TlsAcceptor>,
+    /// No new requests.
+    pub(super) stop: CancellationToken,
+    /// Nothing at all any more.
+    pub(super) cut: CancellationToken,
+}
+
+pub(super) async fn serve<H: Handler>(context: &Arc<Context<H>>, stream: TcpStream, peer: SocketAddr) {
+    let Some(tls) = &context.tls else {
+        return serve_stream(context, stream, peer).await;
+    };
+    let handshake = tokio::time::timeout(context.limits.handshake, tls.accept(stream));
+    let accepted = tokio::select! {
+        () = context.stop.cancelled() => return,
+        accepted = handshake => accepted,
+    };
+    match accepted {
+        Ok(Ok(stream)) => Box::pin(serve_stream(context, stream, peer)).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    }
+}
+
+async fn serve_stream<H, S>(context: &Arc<Context<H>>, stream: S, peer: SocketAddr)
+where
+    H: Handler,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let activity = Arc::new(Activity::default());
+    let service = {
+        let context = Arc::clone(context);
+        let activity = Arc::clone(&activity);
+        service_fn(move |request| {
+            let context = Arc::clone(&context);
+            let activity = Arc::clone(&activity);
+            async move {
+                let busy = Activity::begin(&activity);
+                let response = answer(&context, request, peer, &activity).await;
+                // A stream that is still being sent keeps its connection busy.
+                Ok::<_, Infallible>(response.map(|body| body.keeping_busy(busy)))
+            }
+        })
+    };
+    let builder = builder(&context.limits);
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let mut idle = tokio::time::interval(context.limits.idle);
+    idle.reset();
+    let mut seen = 0;
+    let mut stopping = Stopping::No;
+    loop {
+        tokio::select! {
+            biased;
+            () = context.cut.cancelled() => return,
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(error, "a connection ended early");
+                }
+                return;
+            }
+            () = context.stop.cancelled(), if stopping == Stopping::No => {
+                stopping = Stopping::Yes;
+                connection.as_mut().graceful_shutdown();
+            }
+            _ = idle.tick() => match activity.look(&mut seen) {
+                Look::Busy => {}
+                Look::Idle if stopping == Stopping::No => {
+                    stopping = Stopping::Yes;
+                    connection.as_mut().graceful_shutdown();
+                }
+                // It was asked to end, is idle, and still there.
+                Look::Idle => return,
+            },
+        }
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Stopping {
+    No,
+    Yes,
+}
+
+async fn answer<H: Handler>(
+    context: &Context<H>,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    activity: &Arc<Activity>,
+) -> Response<Body> {
+    let (mut parts, body) = request.into_parts();
+    let after_head = match body.is_end_stream() {
+        true => AfterHead::Nothing,
+        false => AfterHead::Body,
+    };
+    let upgrade = parts
+        .extensions
+        .remove::<OnUpgrade>()
+        .map(|on_upgrade| ClientUpgrade { on_upgrade, busy: Activity::begin(activity) });
+    let request = CanonicalRequest::read(parts, after_head, peer, &context.listener);
+    let arrived = Arrived { request, body: RequestBody(body), upgrade };
+    context.handler.handle(arrived).await
+}
+
+fn builder(limits: &ServerLimits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(limits.head_buffer.max(8 * 1024));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .enable_connect_protocol()
+        .max_concurrent_streams(limits.streams)
+        .max_pending_accept_reset_streams(limits.pending_resets)
+        .max_local_error_reset_streams(limits.pending_resets)
+        .max_header_list_size(u32::try_from(MAX_HEADER_BYTES * 2).unwrap_or(u32::MAX))
+        .keep_alive_interval(limits.idle)
+        .keep_alive_timeout(limits.head);
+    builder
+}

@@ -1,0 +1,233 @@
+//! The way to the applications behind the gate.
+
+mod connector;
+mod origin;
+mod outbound;
+mod response;
+mod tunnel;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::header::{CONNECTION, HOST, UPGRADE};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
+use hyper_util::client::legacy::Client;
+
+pub use connector::ConnectorError;
+pub use origin::{OriginError, UpstreamOrigin};
+pub use outbound::Outbound;
+pub use tunnel::{Switched, TunnelEnd, TunnelLimits};
+
+use crate::body::{Body, StreamLimits};
+use crate::canonical::CookieNames;
+use crate::server::Plaintext;
+use outbound::Handshake;
+
+/// The limits of the way to one upstream.
+#[derive(Clone, Debug)]
+pub struct UpstreamLimits {
+    /// The longest wait for a connection, TLS included.
+    pub connect: Duration,
+    /// The longest wait for the head of a response.
+    pub response_head: Duration,
+    /// The longest wait for the next bytes of a response.
+    pub response_stall: Duration,
+    /// The most bytes of a response, or `None` for no limit.
+    pub response_bytes: Option<u64>,
+    /// How long an unused connection is kept. Shorter than upstreams keep them
+    /// (Node.js: 5 s), so that none is closed under a request.
+    pub keep_alive: Duration,
+    /// The most unused connections that are kept.
+    pub idle_connections: usize,
+    /// The most headers of a response.
+    pub response_headers: usize,
+    /// The most bytes of a response's head.
+    pub response_head_bytes: usize,
+}
+
+impl Default for UpstreamLimits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            response_head: Duration::from_secs(60),
+            response_stall: Duration::from_secs(300),
+            response_bytes: None,
+            keep_alive: Duration::from_secs(4),
+            idle_connections: 256,
+            response_headers: 200,
+            response_head_bytes: 256 * 1024,
+        }
+    }
+}
+
+/// The Host header that the upstream gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostHeader {
+    /// The host that the client asked for.
+    Original,
+    /// The upstream's own.
+    Upstream,
+}
+
+/// How one upstream is reached.
+#[derive(Clone, Debug)]
+pub struct UpstreamConfig {
+    /// Where it is.
+    pub origin: UpstreamOrigin,
+    /// Whom it must be certified by. `None`: the platform's roots.
+    pub certificate_authority: Option<PathBuf>,
+    /// The Host header that it gets.
+    pub host_header: HostHeader,
+    /// Limits.
+    pub limits: UpstreamLimits,
+    /// Our cookies: removed from what it gets and from what it sets.
+    pub own_cookies: CookieNames,
+}
+
+/// Why a request got no response.
+///
+/// What was asked for may have happened unless [`ForwardError::nothing_sent`].
+#[derive(Debug, thiserror::Error)]
+pub enum ForwardError {
+    /// No connection: nothing was sent.
+    #[error("the upstream could not be reached")]
+    NotConnected(#[source] hyper_util::client::legacy::Error),
+    /// The connection broke after something may have been sent.
+    #[error("the connection to the upstream broke")]
+    Broken(#[source] hyper_util::client::legacy::Error),
+    /// No response in time, after something may have been sent.
+    #[error("the upstream did not answer in time")]
+    TimedOut,
+    /// The response is not one to this request.
+    #[error("the upstream's answer is not valid")]
+    Response,
+    /// The request could not be written down: nothing was sent.
+    #[error("the request cannot be expressed for the upstream")]
+    Request(#[source] http::Error),
+}
+
+impl ForwardError {
+    /// Whether it is certain that the upstream got nothing of the request. Where
+    /// it is not, the outcome is unknown, and the request must not be repeated.
+    #[must_use]
+    pub fn nothing_sent(&self) -> bool {
+        match self {
+            Self::NotConnected(_) | Self::Request(_) => true,
+            Self::Broken(_) | Self::TimedOut | Self::Response => false,
+        }
+    }
+
+    /// The status for the client (RFC 9110, section 15.6).
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            _ => StatusCode::BAD_GATEWAY,
+        }
+    }
+}
+
+/// What an upstream answered.
+#[derive(Debug)]
+pub enum Answer {
+    /// A response, its body still on the way.
+    Response(Response<Body>),
+    /// It switched to WebSocket.
+    Switched(Switched),
+}
+
+/// One application behind the gate, with its connections.
+#[derive(Debug)]
+pub struct Upstream {
+    client: Client<connector::Connector, Body>,
+    config: UpstreamConfig,
+}
+
+impl Upstream {
+    /// Makes the way; connects when the first request needs it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectorError`] where the roots cannot be loaded.
+    pub fn new(config: UpstreamConfig) -> Result<Self, ConnectorError> {
+        let connector = connector::connector(&config)?;
+        let limits = &config.limits;
+        let client = Client::builder(hyper_util::rt::TokioExecutor::new())
+            .pool_timer(hyper_util::rt::TokioTimer::new())
+            .pool_idle_timeout(limits.keep_alive)
+            .pool_max_idle_per_host(limits.idle_connections)
+            .http1_max_headers(limits.response_headers)
+            .http1_max_buf_size(limits.response_head_bytes.max(8 * 1024))
+            // Only what was certainly not begun is tried on another connection.
+            .retry_canceled_requests(true)
+            .set_host(false)
+            .build(connector);
+        Ok(Self { client, config })
+    }
+
+    /// Where requests go.
+    #[must_use]
+    pub fn origin(&self) -> &UpstreamOrigin {
+        &self.config.origin
+    }
+
+    /// Our cookies, which [`Outbound`] takes away.
+    #[must_use]
+    pub fn own_cookies(&self) -> &CookieNames {
+        &self.config.own_cookies
+    }
+
+    /// Sends one request, once.
+    ///
+    /// # Errors
+    ///
+    /// [`ForwardError`].
+    pub async fn send(&self, outbound: Outbound) -> Result<Answer, ForwardError> {
+        let (request, handshake) = self.prepare(outbound)?;
+        let sent = self.client.request(request);
+        let response = tokio::time::timeout(self.config.limits.response_head, sent)
+            .await
+            .map_err(|_| ForwardError::TimedOut)?
+            .map_err(|error| match error.is_connect() {
+                true => ForwardError::NotConnected(error),
+                false => ForwardError::Broken(error),
+            })?;
+        match handshake {
+            Some(handshake) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                tunnel::switched(response, &handshake, &self.config.own_cookies).map(Answer::Switched)
+            }
+            _ if response.status().is_informational() => Err(ForwardError::Response),
+            _ => Ok(Answer::Response(response::clean(
+                response,
+                &self.config.own_cookies,
+                StreamLimits { bytes: self.config.limits.response_bytes, stall: self.config.limits.response_stall },
+            ))),
+        }
+    }
+
+    fn prepare(&self, outbound: Outbound) -> Result<(Request<Body>, Option<Handshake>), ForwardError> {
+        let uri = self.address(outbound.target).map_err(ForwardError::Request)?;
+        let mut request = Request::new(outbound.body);
+        *request.method_mut() = outbound.method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = outbound.headers;
+        let headers = request.headers_mut();
+        let host = match self.config.host_header {
+            HostHeader::Original => outbound.host,
+            HostHeader::Upstream => self.config.origin.host_header().clone(),
+        };
+        headers.insert(HOST, host);
+        if outbound.handshake.is_some() {
+            headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        }
+        Ok((request, outbound.handshake))
+    }
+
+    fn address(&self, target: PathAndQuery) -> Result<Uri, http::Error> {
+        let mut parts = self.config.origin.parts();
+        parts.path_and_query = Some(target);
+        Uri::from_parts(parts).map_err(http::Error::from)
+    }
+}

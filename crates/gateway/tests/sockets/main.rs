@@ -1,0 +1,10 @@
+//! The gate over real sockets: raw bytes in, and what arrives at the upstream.
+//!
+//! Tests are named by the rows of the manual's catalogue of bypasses.
+
+#![expect(unreachable_pub, reason = "modules of one test")]
+
+mod framing;
+mod headers;
+mod rig;
+mod targets;
