@@ -1,1 +1,100 @@
-//! Password, authenticator code, passkey, recovery code
+//! The factors: password, authenticator code, passkey, recovery code.
+//!
+//! Each implements [`stepgate_core::factor::Factor`]: it asks, verifies and enrols,
+//! and keeps nothing. What a proof changes is handed back, and the store applies it
+//! by compare-and-swap; counting tries is the caller's.
+//!
+//! *Architecture invariant:* every secret is made here from the randomness that is
+//! handed in, never taken from a client, and no clock is read.
+
+mod begun;
+mod passkey;
+mod password;
+mod recovery;
+mod totp;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use stepgate_core::factor::{Factor, FactorKind};
+
+pub use passkey::{AuthenticatorPolicy, PasskeyFactor, user_handle};
+pub use password::{Password, PasswordRules};
+pub use recovery::RecoveryCodes;
+pub use totp::Totp;
+
+/// What can be chosen about the factors.
+#[derive(Clone, Debug, Default)]
+pub struct FactorOptions {
+    /// Which authenticators may hold a passkey.
+    pub authenticators: AuthenticatorPolicy,
+    /// Words that no password may be made of, beside the built-in ones and those of the person:
+    /// names of services, of the company.
+    pub password_words: Vec<String>,
+}
+
+/// Why the factors cannot be set up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FactorSetError {
+    /// The origin is no URL.
+    #[error("{origin:?} is not an origin")]
+    Origin {
+        /// What was given.
+        origin: String,
+    },
+    /// A browser would refuse this relying party id on this origin (WebAuthn L3 section 5.1.3).
+    #[error("the relying party {id:?} is not the host of {origin:?} nor a parent domain of it")]
+    RelyingParty {
+        /// The relying party id.
+        id: String,
+        /// The origin.
+        origin: String,
+    },
+    /// A certificate of an attestation root cannot be read.
+    #[error("the attestation root cannot be read: {0}")]
+    AttestationRoot(String),
+}
+
+/// One verifier for each kind of factor; none is missing.
+#[derive(Clone, Debug)]
+pub struct FactorSet {
+    password: Arc<dyn Factor>,
+    totp: Arc<dyn Factor>,
+    passkey: Arc<dyn Factor>,
+    recovery: Arc<dyn Factor>,
+}
+
+impl FactorSet {
+    /// The factors of one gate.
+    ///
+    /// `id` is the relying party id (the gate's host), `origin` the gate's own
+    /// origin without trailing slash and the only one whose passkey answers count,
+    /// `name` what people read in their authenticator.
+    pub fn new(id: &str, origin: &str, name: &str, options: FactorOptions) -> Result<Self, FactorSetError> {
+        let rules = PasswordRules::new([id, name].into_iter().chain(options.password_words.iter().map(String::as_str)));
+        Ok(Self {
+            password: Arc::new(Password::new(rules)),
+            totp: Arc::new(Totp::new(name)),
+            passkey: Arc::new(PasskeyFactor::new(id, origin, name, options.authenticators)?),
+            recovery: Arc::new(RecoveryCodes),
+        })
+    }
+
+    /// The verifier of this kind.
+    pub fn of(&self, kind: FactorKind) -> &Arc<dyn Factor> {
+        match kind {
+            FactorKind::Passkey => &self.passkey,
+            FactorKind::Totp => &self.totp,
+            FactorKind::Password => &self.password,
+            FactorKind::RecoveryCode => &self.recovery,
+        }
+    }
+
+    /// All of them by kind.
+    pub fn into_map(self) -> BTreeMap<FactorKind, Arc<dyn Factor>> {
+        FactorKind::ALL.into_iter().map(|kind| (kind, Arc::clone(self.of(kind)))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! Passkeys and security keys: W3C WebAuthn Level 3.
+
+mod policy;
+mod registration;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use secrecy::SecretString;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use stepgate_core::factor::{
+    Answer, BegunEnrolment, Binding, Enrolled, EnrolledFactor, EnrolmentAnswer, Factor, FactorKind, FactorSecret,
+    FactorUse, NotEnrolled, NotProved, Passkey, Prompt, Proved,
+};
+use stepgate_core::id::PersonId;
+use stepgate_core::person::Person;
+use stepgate_core::time::{Randomness, Timestamp};
+use stepgate_evidence::{Credential, PublicKey, RelyingParty, verify_assertion};
+
+use crate::FactorSetError;
+
+pub use policy::AuthenticatorPolicy;
+
+/// How long a browser may ask, in milliseconds (WebAuthn L3 section 15.1: five minutes
+/// where user verification is required).
+const TIMEOUT_MS: u32 = 300_000;
+
+/// The user handle of a person: stable, 32 bytes, and telling nothing of the person
+/// (WebAuthn L3 section 14.6.1).
+pub fn user_handle(person: PersonId) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(b"stepgate/user-handle/v1\0");
+    hash.update(person.as_bytes());
+    hash.finalize().into()
+}
+
+/// A passkey with user verification.
+#[derive(Debug)]
+pub struct PasskeyFactor {
+    relying_party: RelyingParty,
+    origin: String,
+    registration: registration::Registration,
+}
+
+impl PasskeyFactor {
+    /// Passkeys of the relying party `id`, used at `origin` alone.
+    pub fn new(
+        id: &str,
+        origin: &str,
+        name: &str,
+        authenticators: AuthenticatorPolicy,
+    ) -> Result<Self, FactorSetError> {
+        let not_an_origin = || FactorSetError::Origin { origin: origin.to_owned() };
+        let url = url::Url::parse(origin).map_err(|_| not_an_origin())?;
+        if url.origin().ascii_serialization() != origin {
+            return Err(not_an_origin());
+        }
+        let host = url.host_str().ok_or_else(not_an_origin)?;
+        let is_parent = host.strip_suffix(id).is_some_and(|front| front.ends_with('.')) && id.contains('.');
+        if id.is_empty() || (host != id && !is_parent) {
+            return Err(FactorSetError::RelyingParty { id: id.to_owned(), origin: origin.to_owned() });
+        }
+        Ok(Self {
+            relying_party: RelyingParty { id: id.to_owned(), origins: vec![origin.to_owned()] },
+            origin: origin.to_owned(),
+            registration: registration::Registration::new(id, url, name, authenticators)?,
+        })
+    }
+}
+
+/// The passkeys among these factors.
+fn passkeys(factors: &[EnrolledFactor]) -> impl Iterator<Item = (&EnrolledFactor, &Passkey)> {
+    factors.iter().filter_map(|factor| match &factor.secret {
+        FactorSecret::Passkey(passkey) => Some((factor, passkey.as_ref())),
+        _ => None,
+    })
+}
+
+#[async_trait]
+impl Factor for PasskeyFactor {
+    fn kind(&self) -> FactorKind {
+        FactorKind::Passkey
+    }
+
+    /// `PublicKeyCredentialRequestOptionsJSON` (WebAuthn L3 section 5.1.10). Nothing
+    /// enrolled means that the person is not known yet: any passkey for this gate may answer.
+    fn prompt(&self, enrolled: &[EnrolledFactor], binding: Binding) -> Prompt {
+        let allowed: Vec<_> = passkeys(enrolled)
+            .map(|(_, passkey)| json!({ "type": "public-key", "id": URL_SAFE_NO_PAD.encode(&passkey.credential_id) }))
+            .collect();
+        Prompt::Passkey {
+            options: json!({
+                "challenge": URL_SAFE_NO_PAD.encode(binding.0),
+                "rpId": self.relying_party.id,
+                "allowCredentials": allowed,
+                "userVerification": "required",
+                "timeout": TIMEOUT_MS,
+            }),
+        }
+    }
+
+    async fn verify(
+        &self,
+        enrolled: &[EnrolledFactor],
+        answer: &Answer,
+        binding: Binding,
+        _: Timestamp,
+    ) -> Result<Proved, NotProved> {
+        let Answer::Passkey(assertion) = answer else {
+            return Err(NotProved::Malformed("not an answer of a passkey".to_owned()));
+        };
+        // Looked for among this person's passkeys alone: a key of somebody else is
+        // not there, whatever it signed (attack B68).
+        let (factor, passkey) = passkeys(enrolled)
+            .find(|(_, passkey)| passkey.credential_id == assertion.credential_id)
+            .ok_or(NotProved::NotEnrolled)?;
+        let public_key =
+            PublicKey::from_cose(&passkey.public_key).map_err(|error| NotProved::Fault(error.to_string()))?;
+        let credential = Credential {
+            id: passkey.credential_id.clone(),
+            public_key,
+            owner: passkey.user_handle.clone(),
+            counter: passkey.counter,
+            backup_eligible: passkey.backup_eligible,
+        };
+        let verified = verify_assertion(&self.relying_party, &binding.0, &credential, assertion)
+            .map_err(|error| NotProved::Wrong(error.to_string()))?;
+        Ok(Proved {
+            factor: factor.id,
+            kind: FactorKind::Passkey,
+            used: FactorUse::PasskeyCounter { counter: verified.counter, backed_up: verified.backed_up },
+            assertion: Some((**assertion).clone()),
+        })
+    }
+
+    /// Nothing: a passkey is found by its credential id, which nobody can guess, so
+    /// there is no name whose existence a quick answer would tell.
+    async fn verify_nobody(&self, _: &Answer) {}
+
+    fn begin_enrolment(
+        &self,
+        person: &Person,
+        existing: &[EnrolledFactor],
+        random: &dyn Randomness,
+    ) -> Result<BegunEnrolment, NotEnrolled> {
+        self.registration.begin(person, existing, random)
+    }
+
+    async fn finish_enrolment(
+        &self,
+        person: &Person,
+        existing: &[EnrolledFactor],
+        state: &SecretString,
+        answer: &EnrolmentAnswer,
+        _: Timestamp,
+    ) -> Result<Enrolled, NotEnrolled> {
+        let EnrolmentAnswer::Passkey(answer) = answer else {
+            return Err(NotEnrolled::Refused("a new passkey is expected".to_owned()));
+        };
+        self.registration.finish(&self.origin, person, existing, state, answer)
+    }
+}

@@ -1,0 +1,247 @@
+//! Codes of an authenticator app: RFC 6238.
+
+use async_trait::async_trait;
+use qrcode::render::svg;
+use qrcode::{EcLevel, QrCode};
+use secrecy::{ExposeSecret as _, SecretString};
+use stepgate_core::factor::{
+    Answer, BegunEnrolment, Binding, Enrolled, EnrolledFactor, EnrolmentAnswer, EnrolmentOffer, Factor, FactorKind,
+    FactorSecret, FactorUse, NotEnrolled, NotProved, Prompt, Proved,
+};
+use stepgate_core::person::Person;
+use stepgate_core::time::{Randomness, Timestamp};
+use totp_rs::{Algorithm, Builder, Secret};
+use zeroize::Zeroizing;
+
+use crate::begun;
+
+/// Bytes of a seed: 160 bits, as RFC 4226 section 4 recommends.
+const SEED_LEN: usize = 20;
+/// Digits of a code.
+const DIGITS: u8 = 6;
+/// Seconds of a step (RFC 6238 section 5.2; SP 800-63B-4 allows two minutes at most).
+const STEP_S: u64 = 30;
+/// Steps before and after the present one whose code counts (RFC 6238 section 5.2).
+const SKEW: u16 = 1;
+/// SHA-1, because many apps silently use it whatever they are told; HMAC is not hurt by its collisions.
+const ALGORITHM: Algorithm = Algorithm::SHA1;
+/// Longest issuer that is shown in an app, in characters.
+const ISSUER_LEN_MAX: usize = 60;
+/// Smallest side of the QR code, in pixels.
+const QR_SIDE: u32 = 240;
+
+/// Six digits from an authenticator app.
+#[derive(Clone, Debug)]
+pub struct Totp {
+    issuer: String,
+}
+
+impl Totp {
+    /// Codes for a gate that apps call `issuer`.
+    pub fn new(issuer: &str) -> Self {
+        let issuer: String = label(issuer).chars().take(ISSUER_LEN_MAX).collect();
+        Self { issuer: if issuer.is_empty() { "Stepgate".to_owned() } else { issuer } }
+    }
+}
+
+/// A colon separates issuer and account in the URI, so neither may contain one.
+fn label(text: &str) -> String {
+    text.trim().replace(':', "-")
+}
+
+/// A code of the form that is asked for: six ASCII digits. Nothing is trimmed and
+/// nothing is folded, so a code has one spelling (attack B60).
+fn is_code(text: &str) -> bool {
+    text.len() == usize::from(DIGITS) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The whole seconds since 1970 of a moment; `None` before it.
+fn seconds(now: Timestamp) -> Option<u64> {
+    u64::try_from(now.as_ms()).ok().map(|ms| ms / 1000)
+}
+
+/// The step whose code this is; `None` if it is of no step around now.
+fn matched(seed_base32: &SecretString, code: &str, now: Timestamp) -> Result<Option<u64>, String> {
+    let secret = Secret::try_from_base32(seed_base32.expose_secret()).map_err(|_| "the seed is not base32")?;
+    let totp = Builder::new()
+        .with_algorithm(ALGORITHM)
+        .with_digits(DIGITS)
+        .with_skew(SKEW)
+        .with_step_duration(STEP_S)
+        .with_secret(secret)
+        .build()
+        .map_err(|error| error.to_string())?;
+    let at = seconds(now).ok_or("the clock stands before 1970")?;
+    Ok(totp.check(code, at))
+}
+
+#[async_trait]
+impl Factor for Totp {
+    fn kind(&self) -> FactorKind {
+        FactorKind::Totp
+    }
+
+    fn prompt(&self, _: &[EnrolledFactor], _: Binding) -> Prompt {
+        Prompt::Text
+    }
+
+    async fn verify(
+        &self,
+        enrolled: &[EnrolledFactor],
+        answer: &Answer,
+        _: Binding,
+        now: Timestamp,
+    ) -> Result<Proved, NotProved> {
+        let Answer::Text { kind: FactorKind::Totp, text } = answer else {
+            return Err(NotProved::Malformed("not an authenticator code".to_owned()));
+        };
+        let code = text.expose_secret();
+        if !is_code(code) {
+            return Err(NotProved::Malformed("a code is exactly six digits".to_owned()));
+        }
+        let mut failure = NotProved::NotEnrolled;
+        for factor in enrolled {
+            let FactorSecret::Totp { seed, last_step } = &factor.secret else { continue };
+            match matched(seed, code, now).map_err(NotProved::Fault)? {
+                Some(step) if last_step.is_none_or(|last| step > last) => {
+                    return Ok(Proved {
+                        factor: factor.id,
+                        kind: FactorKind::Totp,
+                        used: FactorUse::TotpStep(step),
+                        assertion: None,
+                    });
+                }
+                // RFC 6238 section 5.2: a code is accepted once. A lower step than the
+                // last is refused as well, so that a slower writer cannot turn it back.
+                Some(_) => failure = NotProved::UsedBefore,
+                None if failure == NotProved::NotEnrolled => {
+                    failure = NotProved::Wrong("not the code of now".to_owned());
+                }
+                None => {}
+            }
+        }
+        Err(failure)
+    }
+
+    async fn verify_nobody(&self, answer: &Answer) {
+        let Answer::Text { text, .. } = answer else { return };
+        if is_code(text.expose_secret()) {
+            let nobody = SecretString::from(Secret::from([0; SEED_LEN]).to_base32());
+            let _ = std::hint::black_box(matched(&nobody, text.expose_secret(), Timestamp::from_ms(1_000_000)));
+        }
+    }
+
+    fn begin_enrolment(
+        &self,
+        person: &Person,
+        _: &[EnrolledFactor],
+        random: &dyn Randomness,
+    ) -> Result<BegunEnrolment, NotEnrolled> {
+        let mut seed = Zeroizing::new([0; SEED_LEN]);
+        random.fill(seed.as_mut());
+        let totp = Builder::new()
+            .with_algorithm(ALGORITHM)
+            .with_digits(DIGITS)
+            .with_skew(SKEW)
+            .with_step_duration(STEP_S)
+            .with_issuer(Some(self.issuer.as_str()))
+            .with_account_name(label(person.login.as_str()))
+            .with_secret(*seed)
+            .build()
+            .map_err(|error| NotEnrolled::Fault(error.to_string()))?;
+        let base32 = totp.secret().to_base32();
+        let uri = totp.to_url().map_err(|error| NotEnrolled::Fault(error.to_string()))?;
+        let qr_svg = SecretString::from(qr(&uri)?);
+        let state = begun::keep(FactorKind::Totp, person.id, &base32)?;
+        let offer = EnrolmentOffer::Totp { uri: uri.into(), secret_base32: base32.into(), qr_svg };
+        Ok(BegunEnrolment { offer, state })
+    }
+
+    async fn finish_enrolment(
+        &self,
+        person: &Person,
+        _: &[EnrolledFactor],
+        state: &SecretString,
+        answer: &EnrolmentAnswer,
+        now: Timestamp,
+    ) -> Result<Enrolled, NotEnrolled> {
+        let EnrolmentAnswer::Text(code) = answer else {
+            return Err(NotEnrolled::Refused("the first code of the app is expected".to_owned()));
+        };
+        let seed: SecretString = begun::open::<String>(FactorKind::Totp, person.id, state)?.into();
+        if !is_code(code.expose_secret()) {
+            return Err(NotEnrolled::Refused("The code is exactly six digits.".to_owned()));
+        }
+        match matched(&seed, code.expose_secret(), now).map_err(NotEnrolled::Fault)? {
+            // The code that finishes the enrolment is used up by it.
+            Some(step) => Ok(Enrolled { secret: FactorSecret::Totp { seed, last_step: Some(step) }, key: None }),
+            None => Err(NotEnrolled::Refused(
+                "That is not the code of now. Check that the clock of your device is right, and try the next one."
+                    .to_owned(),
+            )),
+        }
+    }
+}
+
+/// The URI as an SVG element, to stand inside a page.
+fn qr(uri: &str) -> Result<String, NotEnrolled> {
+    let code = QrCode::with_error_correction_level(uri, EcLevel::M)
+        .map_err(|error| NotEnrolled::Fault(format!("the QR code cannot be made: {error}")))?;
+    let document = code.render::<svg::Color<'_>>().min_dimensions(QR_SIDE, QR_SIDE).build();
+    // The XML declaration has no place inside HTML.
+    Ok(document.find("<svg").and_then(|start| document.get(start..)).unwrap_or(&document).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 6238, appendix B.
+    const RFC_6238: [(u64, &str, &str, &str); 6] = [
+        (59, "94287082", "46119246", "90693936"),
+        (1_111_111_109, "07081804", "68084774", "25091201"),
+        (1_111_111_111, "14050471", "67062674", "99943326"),
+        (1_234_567_890, "89005924", "91819424", "93441116"),
+        (2_000_000_000, "69279037", "90698825", "38618901"),
+        (20_000_000_000, "65353130", "77737706", "47863826"),
+    ];
+
+    fn seed(len: usize) -> Vec<u8> {
+        b"1234567890".iter().copied().cycle().take(len).collect()
+    }
+
+    #[test]
+    fn the_codes_of_rfc_6238_in_all_three_algorithms() {
+        for (at, sha1, sha256, sha512) in RFC_6238 {
+            for (algorithm, len, expected) in
+                [(Algorithm::SHA1, 20, sha1), (Algorithm::SHA256, 32, sha256), (Algorithm::SHA512, 64, sha512)]
+            {
+                let totp =
+                    Builder::new().with_algorithm(algorithm).with_digits(8).with_secret(seed(len)).build().unwrap();
+                assert_eq!(totp.generate(at).to_string(), expected, "{algorithm} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_six_digits_of_rfc_6238_are_accepted_at_their_time() {
+        let seed = SecretString::from(Secret::from(seed(20)).to_base32());
+        for (at, sha1, _, _) in RFC_6238 {
+            let now = Timestamp::from_ms(i64::try_from(at).unwrap() * 1000);
+            let Ok(Some(step)) = matched(&seed, &sha1[2..], now) else { panic!("refused at {at}") };
+            assert_eq!(step, at / 30, "at {at}");
+        }
+    }
+
+    #[test]
+    fn a_clock_before_1970_is_a_fault_and_not_a_match() {
+        let seed = SecretString::from(Secret::from(seed(20)).to_base32());
+        assert!(matched(&seed, "000000", Timestamp::from_ms(-1)).is_err());
+    }
+
+    #[test]
+    fn colons_cannot_move_the_border_between_issuer_and_account() {
+        assert_eq!(Totp::new("A:B").issuer, "A-B");
+        assert_eq!(Totp::new("").issuer, "Stepgate");
+    }
+}
