@@ -1,4 +1,18 @@
 //! The decision.
+//!
+//! Cedar is asked with what is true now; where it refuses, it is asked again with
+//! what the person could still prove, from the least to the most trouble. The
+//! rule that asks and the rule that lets through are the same text.
+//!
+//! *Architecture invariant:* [`decide`] is the only way to a [`Permitted`], and a
+//! verdict is never kept: what was allowed a moment ago is asked again.
+
+mod explain;
+mod search;
+mod until;
+
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -12,6 +26,10 @@ use crate::session::SessionView;
 use crate::surroundings::Surroundings;
 use crate::time::Timestamp;
 
+pub use explain::{Explanation, PolicyNow, PolicyState, Step, evaluate_whole, explain};
+pub use search::MAX_AGE_MAX;
+pub use until::{VALID_FOR_MAX, valid_until};
+
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
 pub enum Asker<'a> {
@@ -19,6 +37,15 @@ pub enum Asker<'a> {
     Anonymous,
     /// A person, in a session.
     SignedIn(&'a SessionView),
+}
+
+impl<'a> Asker<'a> {
+    pub(crate) const fn session(self) -> Option<&'a SessionView> {
+        match self {
+            Self::Anonymous => None,
+            Self::SignedIn(session) => Some(session),
+        }
+    }
 }
 
 /// What is decided.
@@ -47,12 +74,15 @@ pub struct Permitted {
 pub struct Challenged {
     /// The operation.
     pub operation: Operation,
-    /// What suffices.
+    /// What suffices. No way is offered that the person cannot go: if `ways` is
+    /// empty, `not_enrolled` says what they need to have.
     pub ask: Ask,
-    /// The policies that refused, with the reasons for the person.
+    /// The policies that refused, with the reasons for the person. Where nothing
+    /// forbids but nothing permits yet either, one entry with the id
+    /// [`NO_PERMIT`](crate::policy::NO_PERMIT) says so.
     pub policies: Vec<PolicyRef>,
-    /// RFC 9470's `max_age`: the greatest age that the policies accept; `None` if
-    /// the operation itself must be confirmed.
+    /// RFC 9470's `max_age`: the greatest age that the policies accept, in whole
+    /// seconds; `None` if the operation itself must be confirmed.
     pub max_age: Option<Duration>,
 }
 
@@ -85,12 +115,22 @@ impl Permitted {
 }
 
 /// Decides.
+///
+/// `confirmed` are the proofs of a passed challenge of exactly this operation:
+/// they make `context.confirmed`, and count as fresh here and nowhere else.
 pub fn decide(
-    _policies: &Policies,
+    policies: &Policies,
     operation: Operation,
-    _asker: Asker<'_>,
-    _surroundings: &Surroundings,
-    _confirmed: &[(FactorKind, Timestamp)],
+    asker: Asker<'_>,
+    surroundings: &Surroundings,
+    confirmed: &[(FactorKind, Timestamp)],
 ) -> Verdict {
-    Verdict::Deny(Denied { operation, policies: Vec::new(), erred: Vec::new() })
+    match search::find(policies, &operation, asker, surroundings, confirmed, &mut search::Unwatched) {
+        search::Finding::Permit { policies } => Verdict::Permit(Permitted { operation, policies }),
+        search::Finding::Challenge { ask, policies, max_age } => {
+            Verdict::Challenge(Challenged { operation, ask, policies, max_age })
+        }
+        search::Finding::SignIn => Verdict::SignIn(operation),
+        search::Finding::Deny { policies, erred } => Verdict::Deny(Denied { operation, policies, erred }),
+    }
 }

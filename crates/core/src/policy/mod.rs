@@ -1,6 +1,53 @@
 //! Policy: Cedar, strictly validated against a schema made from the catalogue.
+//!
+//! Policies are read and indexed once. For each endpoint there is a slice: the
+//! policies whose scope can concern it, with the scope taken off, since it is
+//! known to hold. `decide` asks Cedar about that slice; what it answers is never
+//! kept.
+//!
+//! *Architecture invariant:* nothing here allows anything by itself. An error, a
+//! missing slice, a broken set: each is a refusal.
+
+mod context;
+mod evaluate;
+mod lint;
+mod needs;
+mod read;
+mod schema;
+mod slice;
+
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+
+use cedar_policy::{Effect, Entities, PolicySet, ValidationMode, Validator};
+use jiff::tz::TimeZone;
+use sha2::{Digest as _, Sha256};
 
 use crate::catalogue::Catalogue;
+use crate::operation::Operation;
+
+pub(crate) use context::{Moment, Proven};
+pub(crate) use evaluate::{Case, Outcome, Prepared};
+pub(crate) use slice::Slice;
+
+/// Most policies in one set.
+pub const POLICIES_MAX: usize = 50_000;
+/// Longest source, in bytes.
+pub const SOURCE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Longest `@id`, in bytes.
+pub const ID_LEN_MAX: usize = 100;
+/// Longest `@reason`, in characters: a person reads it on the page.
+pub const REASON_LEN_MAX: usize = 200;
+/// Names that no policy may have: they stand in evidence for something else.
+pub const RESERVED_IDS: [&str; 2] = [NO_PERMIT, BROKEN];
+/// Stands for "no policy permits it" where a policy that refused is named.
+pub const NO_PERMIT: &str = "no-permit";
+/// Stands for a policy set that could not be loaded.
+pub const BROKEN: &str = "policies-broken";
 
 /// A file of policies.
 #[derive(Clone, Debug)]
@@ -11,10 +58,61 @@ pub struct PolicySource {
     pub text: String,
 }
 
-/// A loaded policy set.
+/// A loaded policy set, or a broken one, which denies everything.
 #[derive(Debug)]
 pub struct Policies {
     version: String,
+    schema_text: String,
+    zone: TimeZone,
+    about: HashMap<String, PolicyAbout>,
+    slices: slice::Slices,
+    whole: PolicySet,
+    whole_entities: Entities,
+    advice: Vec<PolicyMistake>,
+    broken: Option<String>,
+}
+
+/// What is known of one policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyAbout {
+    /// Its `@id`.
+    pub id: String,
+    /// Whether it permits or forbids.
+    pub effect: PolicyEffect,
+    /// Its `@reason`; empty where a permit has none.
+    pub reason: String,
+    /// The source's name.
+    pub source_name: String,
+    /// The line on which it begins, from 1.
+    pub line: usize,
+}
+
+/// What a policy does when it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PolicyEffect {
+    /// It lets through, unless another forbids.
+    Permit,
+    /// It refuses, whatever else permits.
+    Forbid,
+}
+
+impl PolicyEffect {
+    /// As it stands in policies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Permit => "permit",
+            Self::Forbid => "forbid",
+        }
+    }
+}
+
+impl From<Effect> for PolicyEffect {
+    fn from(effect: Effect) -> Self {
+        match effect {
+            Effect::Permit => Self::Permit,
+            Effect::Forbid => Self::Forbid,
+        }
+    }
 }
 
 /// What is wrong with a policy, and where.
@@ -25,7 +123,7 @@ pub struct PolicyMistake {
     pub source_name: String,
     /// Line, from 1.
     pub line: usize,
-    /// Column, from 1.
+    /// Column, from 1, in characters.
     pub column: usize,
     /// Byte range in the source's text.
     pub span: std::ops::Range<usize>,
@@ -34,13 +132,146 @@ pub struct PolicyMistake {
 }
 
 impl Policies {
-    /// Loads policies.
-    pub fn load(_catalogue: &Catalogue, _sources: &[PolicySource]) -> Result<Self, Vec<PolicyMistake>> {
-        Ok(Self { version: String::new() })
+    /// Loads policies; the time of day is UTC.
+    ///
+    /// Gives every mistake at once, in the order of the sources.
+    pub fn load(catalogue: &Catalogue, sources: &[PolicySource]) -> Result<Self, Vec<PolicyMistake>> {
+        Self::load_in(catalogue, sources, TimeZone::UTC)
     }
 
-    /// SHA-256 over sources and schema, hex.
+    /// Loads policies; `context.time.hour` and `.weekday` are those of `zone`.
+    pub fn load_in(
+        catalogue: &Catalogue,
+        sources: &[PolicySource],
+        zone: TimeZone,
+    ) -> Result<Self, Vec<PolicyMistake>> {
+        let schema_text = schema::text(catalogue)?;
+        let schema = schema::parse(&schema_text)?;
+        let read = read::read(sources);
+        let mut mistakes = read.mistakes;
+        let validator = Validator::new(schema.clone());
+        // Level 1: only what a request brings (principal, resource) is looked into.
+        // A literal like `Person::"bob".email` is not in the store, and would err
+        // with every request.
+        let result = validator.validate_with_level(&read.set, ValidationMode::Strict, 1);
+        for error in result.validation_errors() {
+            mistakes.extend(read.places.mistakes(error.policy_id(), error));
+        }
+        let mut advice = Vec::new();
+        for warning in result.validation_warnings() {
+            let found = read.places.mistakes(warning.policy_id(), warning);
+            if lint::is_mistake(warning) {
+                mistakes.extend(found);
+            } else {
+                advice.extend(found);
+            }
+        }
+        mistakes.extend(lint::unknown_names(&read.set, catalogue, &read.places));
+        if !mistakes.is_empty() {
+            read.places.sort(&mut mistakes);
+            return Err(mistakes);
+        }
+        let fault = |why: String| vec![PolicyMistake::elsewhere("the services", why)];
+        let slices = slice::Slices::new(&read.set, catalogue, &schema).map_err(fault)?;
+        let whole_entities = evaluate::all_entities(catalogue, &schema).map_err(fault)?;
+        let version = version(sources, &schema_text, &zone);
+        let about = read.about;
+        Ok(Self { version, schema_text, zone, about, slices, whole: read.set, whole_entities, advice, broken: None })
+    }
+
+    /// A set that denies everything and says why: what stands where policies could not be loaded.
+    pub fn broken(why: impl Into<String>) -> Self {
+        let why = why.into();
+        Self {
+            version: hex::encode(Sha256::digest(format!("{BROKEN}\0{why}"))),
+            schema_text: String::new(),
+            zone: TimeZone::UTC,
+            about: HashMap::new(),
+            slices: slice::Slices::none(),
+            whole: PolicySet::new(),
+            whole_entities: Entities::empty(),
+            advice: Vec::new(),
+            broken: Some(why),
+        }
+    }
+
+    /// SHA-256 over sources, schema and time zone, hex.
     pub fn version(&self) -> &str {
         &self.version
     }
+
+    /// The Cedar schema that the policies were validated against.
+    pub fn schema_text(&self) -> &str {
+        &self.schema_text
+    }
+
+    /// The Cedar schema of a catalogue, without any policies.
+    pub fn schema_of(catalogue: &Catalogue) -> Result<String, Vec<PolicyMistake>> {
+        schema::text(catalogue)
+    }
+
+    /// Why everything is denied, if the set is broken.
+    pub fn why_broken(&self) -> Option<&str> {
+        self.broken.as_deref()
+    }
+
+    /// What is odd but not wrong, e.g. a string that mixes scripts.
+    pub fn advice(&self) -> &[PolicyMistake] {
+        &self.advice
+    }
+
+    /// What is known of a policy.
+    pub fn about(&self, id: &str) -> Option<&PolicyAbout> {
+        self.about.get(id)
+    }
+
+    /// All policies, by id.
+    pub fn all(&self) -> Vec<&PolicyAbout> {
+        let mut all: Vec<_> = self.about.values().collect();
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        all
+    }
+
+    /// The ids of the policies that concern an operation, whoever asks, sorted.
+    pub fn concerning(&self, operation: &Operation) -> Vec<&str> {
+        let mut ids = self.slices.of(operation).map(|(_, slice)| slice.ids()).unwrap_or_default();
+        ids.sort_unstable();
+        ids
+    }
+
+    pub(crate) fn slices(&self) -> &slice::Slices {
+        &self.slices
+    }
+
+    pub(crate) fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
+    pub(crate) fn whole(&self) -> (&PolicySet, &Entities) {
+        (&self.whole, &self.whole_entities)
+    }
+}
+
+impl PolicyMistake {
+    /// A mistake that stands in no source.
+    fn elsewhere(what: &str, message: String) -> Self {
+        Self { source_name: what.to_owned(), line: 1, column: 1, span: 0..0, message }
+    }
+}
+
+fn version(sources: &[PolicySource], schema_text: &str, zone: &TimeZone) -> String {
+    let mut digest = Sha256::new();
+    let mut field = |text: &str| {
+        digest.update((text.len() as u64).to_be_bytes());
+        digest.update(text);
+    };
+    let mut sorted: Vec<_> = sources.iter().collect();
+    sorted.sort_by(|a, b| a.name.cmp(&b.name));
+    field(schema_text);
+    field(zone.iana_name().unwrap_or("UTC"));
+    for source in sorted {
+        field(&source.name);
+        field(&source.text);
+    }
+    hex::encode(digest.finalize())
 }

@@ -1,0 +1,260 @@
+//! The search for the least that would turn the answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepgate_evidence::PolicyRef;
+
+use super::Asker;
+use crate::catalogue::Admits;
+use crate::challenge::{Ask, GrantKind, Way};
+use crate::factor::FactorKind;
+use crate::operation::Operation;
+use crate::policy::{BROKEN, Case, Moment, NO_PERMIT, Outcome, Policies, Prepared, Proven, Slice};
+use crate::surroundings::Surroundings;
+use crate::time::Timestamp;
+
+/// The greatest `max_age` that is looked for: a policy that accepts a proof of
+/// this age accepts it for as long as anybody stays signed in.
+pub const MAX_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What was found; the operation is the caller's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Finding {
+    Permit { policies: Vec<String> },
+    Challenge { ask: Ask, policies: Vec<PolicyRef>, max_age: Option<Duration> },
+    SignIn,
+    Deny { policies: Vec<PolicyRef>, erred: Vec<String> },
+}
+
+/// Sees each step of the search.
+pub(super) trait Watch {
+    fn tried(&mut self, what: Tried<'_>, outcome: &Outcome);
+}
+
+/// What was tried.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Tried<'a> {
+    Now,
+    Everything { but: &'a [FactorKind] },
+    Way { grant: GrantKind, kinds: &'a [FactorKind] },
+}
+
+/// Nobody watches.
+pub(super) struct Unwatched;
+
+impl Watch for Unwatched {
+    fn tried(&mut self, _what: Tried<'_>, _outcome: &Outcome) {}
+}
+
+/// The one evaluation behind `decide`, `explain` and the preflight of a form:
+/// what is asked beforehand cannot differ from what is enforced (attack B55).
+pub(super) fn find(
+    policies: &Policies,
+    operation: &Operation,
+    asker: Asker<'_>,
+    surroundings: &Surroundings,
+    confirmed: &[(FactorKind, Timestamp)],
+    watch: &mut impl Watch,
+) -> Finding {
+    if let Some(why) = policies.why_broken() {
+        let reason = "The rules could not be loaded, so nothing is allowed.".to_owned();
+        return Finding::Deny {
+            policies: vec![PolicyRef { id: BROKEN.to_owned(), reason }],
+            erred: vec![why.to_owned()],
+        };
+    }
+    let fault = |error: String| Finding::Deny { policies: Vec::new(), erred: vec![error] };
+    let Some((slice, prepared)) = (match prepare(policies, operation, asker) {
+        Ok(found) => found,
+        Err(error) => return fault(error),
+    }) else {
+        return fault(format!("no policies were loaded for {:?}", operation.endpoint.resource));
+    };
+    let case = case(policies, operation, asker, surroundings, &prepared);
+    let proven = Proven::now(asker.session(), confirmed, surroundings.now);
+    let signs_in = asker.session().is_none() && slice.permits_somebody();
+    if asker.session().is_none() && operation.endpoint.admits != Admits::Anyone {
+        return if signs_in { Finding::SignIn } else { refused(Vec::new()) };
+    }
+    let now = case.ask(&proven);
+    watch.tried(Tried::Now, &now);
+    if now.allowed {
+        return Finding::Permit { policies: now.decided };
+    }
+    if !now.erred.is_empty() {
+        return Finding::Deny { policies: refs(policies, &now), erred: now.erred };
+    }
+    let Asker::SignedIn(session) = asker else {
+        return if signs_in { Finding::SignIn } else { refused(refs(policies, &now)) };
+    };
+    let search = Search { case: &case, proven, enrolled: &session.enrolled };
+    match search.least(watch) {
+        None => refused(refs(policies, &now)),
+        Some(ask) => {
+            let max_age = search.max_age(&ask);
+            let mut asked = refs(policies, &now);
+            if asked.is_empty() {
+                let reason = "Nothing permits this without the proof that is asked for.".to_owned();
+                asked.push(PolicyRef { id: NO_PERMIT.to_owned(), reason });
+            }
+            Finding::Challenge { ask, policies: asked, max_age }
+        }
+    }
+}
+
+/// The slice of an operation and what is known of the asker there; `None` if no
+/// policies were loaded for it.
+pub(super) fn prepare<'p>(
+    policies: &'p Policies,
+    operation: &Operation,
+    asker: Asker<'_>,
+) -> Result<Option<(&'p Slice, Arc<Prepared>)>, String> {
+    let Some((number, slice)) = policies.slices().of(operation) else {
+        return Ok(None);
+    };
+    let prepared = match asker {
+        Asker::Anonymous => slice.prepare_anonymous()?,
+        Asker::SignedIn(session) => policies.slices().prepare(number, slice, &session.person)?,
+    };
+    Ok(Some((slice, prepared)))
+}
+
+/// The case to ask Cedar about.
+pub(super) fn case<'a>(
+    policies: &'a Policies,
+    operation: &'a Operation,
+    asker: Asker<'a>,
+    surroundings: &'a Surroundings,
+    prepared: &'a Prepared,
+) -> Case<'a> {
+    let moment = Moment { operation, session: asker.session(), surroundings, zone: policies.zone() };
+    Case { prepared, moment }
+}
+
+fn refused(policies: Vec<PolicyRef>) -> Finding {
+    Finding::Deny { policies, erred: Vec::new() }
+}
+
+/// The policies that forbade, as people read them.
+fn refs(policies: &Policies, outcome: &Outcome) -> Vec<PolicyRef> {
+    let reason = |id: &str| policies.about(id).map(|about| about.reason.clone()).unwrap_or_default();
+    outcome.decided.iter().map(|id| PolicyRef { id: id.clone(), reason: reason(id) }).collect()
+}
+
+struct Search<'a> {
+    case: &'a Case<'a>,
+    proven: Proven,
+    enrolled: &'a [FactorKind],
+}
+
+impl Search<'_> {
+    /// The first class of proofs in which something turns the answer.
+    fn least(&self, watch: &mut impl Watch) -> Option<Ask> {
+        if !self.everything_would_do(watch) {
+            return None;
+        }
+        let singles: Vec<Way> = FactorKind::ALL.into_iter().map(|kind| vec![kind]).collect();
+        let pairs: Vec<Way> = FactorKind::ALL
+            .into_iter()
+            .flat_map(|a| FactorKind::ALL.into_iter().filter(move |b| a < *b).map(move |b| vec![a, b]))
+            .collect();
+        let mut unobtainable = None;
+        for grant in [GrantKind::Freshness, GrantKind::Confirmation] {
+            let alone = self.working(grant, &singles, watch);
+            // Two are asked for only where neither would do alone.
+            let needed: Vec<Way> =
+                pairs.iter().filter(|pair| !alone.iter().flatten().any(|kind| pair.contains(kind))).cloned().collect();
+            if let Some(ask) = self.offer(grant, &alone, &mut unobtainable) {
+                return Some(ask);
+            }
+            let together = self.working(grant, &needed, watch);
+            if let Some(ask) = self.offer(grant, &together, &mut unobtainable) {
+                return Some(ask);
+            }
+        }
+        unobtainable
+    }
+
+    /// Everything obtainable at once: if that is refused, so is all of it.
+    ///
+    /// Tried a second time without a recovery code, since that is the one proof
+    /// that a policy may well hold against a person ("no payments for a day after
+    /// a recovery code").
+    fn everything_would_do(&self, watch: &mut impl Watch) -> bool {
+        [&[][..], &[FactorKind::RecoveryCode][..]].into_iter().any(|but| {
+            let kinds: Vec<FactorKind> = FactorKind::ALL.into_iter().filter(|kind| !but.contains(kind)).collect();
+            let outcome = self.case.ask(&self.proven.confirmed_with(&kinds));
+            watch.tried(Tried::Everything { but }, &outcome);
+            outcome.allowed
+        })
+    }
+
+    fn working(&self, grant: GrantKind, ways: &[Way], watch: &mut impl Watch) -> Vec<Way> {
+        let works = |way: &&Way| {
+            let proven = match grant {
+                GrantKind::Freshness => self.proven.proved(way, Duration::ZERO),
+                GrantKind::Confirmation => self.proven.confirmed_with(way),
+            };
+            let outcome = self.case.ask(&proven);
+            watch.tried(Tried::Way { grant, kinds: way }, &outcome);
+            outcome.allowed
+        };
+        ways.iter().filter(works).cloned().collect()
+    }
+
+    /// What of a class is offered. The first class that works only with factors
+    /// that are not enrolled is kept in `unobtainable`.
+    fn offer(&self, grant: GrantKind, working: &[Way], unobtainable: &mut Option<Ask>) -> Option<Ask> {
+        let has = |kind: &FactorKind| self.enrolled.contains(kind);
+        let ways: Vec<Way> = working.iter().filter(|way| way.iter().all(has)).cloned().collect();
+        let mut not_enrolled: Vec<FactorKind> = working.iter().flatten().filter(|kind| !has(kind)).copied().collect();
+        not_enrolled.sort_unstable();
+        not_enrolled.dedup();
+        // A recovery code is a way back to another factor, nothing to get for its own sake.
+        if !ways.is_empty() || not_enrolled.iter().any(|kind| *kind != FactorKind::RecoveryCode) {
+            not_enrolled.retain(|kind| *kind != FactorKind::RecoveryCode);
+        }
+        let ask = Ask { grant, ways, not_enrolled };
+        if !ask.ways.is_empty() {
+            return Some(ask);
+        }
+        if !working.is_empty() && unobtainable.is_none() {
+            *unobtainable = Some(ask);
+        }
+        None
+    }
+
+    /// The greatest age of the offered proofs that the policies accept, in whole
+    /// seconds: found by bisection, so what is returned was tried and was allowed.
+    fn max_age(&self, ask: &Ask) -> Option<Duration> {
+        if ask.grant == GrantKind::Confirmation {
+            return None;
+        }
+        let unobtainable: Vec<Way> = ask.not_enrolled.iter().map(|kind| vec![*kind]).collect();
+        let ways = if ask.ways.is_empty() { &unobtainable } else { &ask.ways };
+        let mut least: Option<u64> = None;
+        for way in ways {
+            let accepts =
+                |age_s: u64| age_s == 0 || self.case.ask(&self.proven.proved(way, Duration::from_secs(age_s))).allowed;
+            let most = least.unwrap_or(MAX_AGE_MAX.as_secs());
+            least = Some(if accepts(most) { most } else { greatest(most, accepts) });
+        }
+        least.map(Duration::from_secs)
+    }
+}
+
+/// The greatest number below `refused` that is accepted, if acceptance is
+/// monotone; an accepted one in any case. Zero is accepted. At most 64 questions.
+pub(super) fn greatest(refused: u64, accepts: impl Fn(u64) -> bool) -> u64 {
+    let (mut low, mut high) = (0, refused);
+    while high.saturating_sub(low) > 1 {
+        let middle = low + (high - low) / 2;
+        if accepts(middle) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}

@@ -1,0 +1,403 @@
+//! Decisions as sentences.
+
+use std::time::Duration;
+
+use crate::decide::{Asker, Verdict, decide, explain};
+use crate::factor::FactorKind;
+use crate::policy::fixture::{NOON, SAMPLE, load, operation, person, session, surroundings};
+use crate::policy::{BROKEN, NO_PERMIT, Policies};
+use crate::session::SessionView;
+use crate::surroundings::Surroundings;
+use crate::time::Timestamp;
+
+/// A verdict in one line, with the policies that decided it.
+fn said(verdict: &Verdict) -> String {
+    let because = |policies: &[stepgate_evidence::PolicyRef]| {
+        let ids: Vec<&str> = policies.iter().map(|policy| policy.id.as_str()).collect();
+        if ids.is_empty() { String::new() } else { format!(", because {}", ids.join(" and ")) }
+    };
+    match verdict {
+        Verdict::Permit(permitted) => format!("permit, because {}", permitted.policies().join(" and ")),
+        Verdict::Challenge(challenged) => format!("{}{}", challenged.ask.summary(), because(&challenged.policies)),
+        Verdict::SignIn(_) => "sign in".to_owned(),
+        Verdict::Deny(denied) if denied.erred.is_empty() => format!("deny{}", because(&denied.policies)),
+        Verdict::Deny(denied) => format!("deny{}, erred: {}", because(&denied.policies), denied.erred.join(" and ")),
+    }
+}
+
+fn decided(
+    policies: &Policies,
+    asked: &str,
+    asker: Asker<'_>,
+    surroundings: &Surroundings,
+    confirmed: &[(FactorKind, Timestamp)],
+) -> String {
+    let verdict = decide(policies, operation(asked), asker, surroundings, confirmed);
+    let explained = explain(policies, &operation(asked), asker, surroundings, confirmed);
+    // b55: what is explained beforehand is what is enforced.
+    assert_eq!(explained.verdict, verdict.summary(), "{asked}");
+    said(&verdict)
+}
+
+#[track_caller]
+fn check(policies: &Policies, asked: &str, who: &SessionView, expected: &str) {
+    assert_eq!(decided(policies, asked, Asker::SignedIn(who), &surroundings(), &[]), expected, "{asked}");
+}
+
+#[track_caller]
+fn check_nobody(policies: &Policies, asked: &str, expected: &str) {
+    assert_eq!(decided(policies, asked, Asker::Anonymous, &surroundings(), &[]), expected, "{asked}");
+}
+
+const ALL: &str = "password totp passkey";
+
+#[test]
+fn the_design_s_policies_decide_as_written() {
+    let policies = load(SAMPLE);
+    let finance = person("alice", &["finance"]);
+    let alice = session(&finance, "password 1m", ALL);
+    check(&policies, "ledger read", &alice, "permit, because finance");
+    check(&policies, "ledger payments.approve amount=900", &alice, "permit, because finance");
+    check(&policies, "ledger payments.approve amount=10000", &alice, "permit, because finance");
+    check(&policies, "ledger payments.approve amount=12000", &alice, "confirm: passkey, because large-payment");
+    check(
+        &policies,
+        "ledger reports.export",
+        &alice,
+        "fresh: passkey | totp, because exports-need-a-fresh-second-factor",
+    );
+    check(&policies, "wiki read", &alice, "deny");
+    let abroad = SessionView { device_known: false, ..alice.clone() };
+    check(&policies, "ledger read", &abroad, "permit, because finance");
+    check(&policies, "ledger write", &abroad, "fresh: passkey, because unfamiliar-place");
+    check(
+        &policies,
+        "ledger payments.approve amount=12000",
+        &abroad,
+        "confirm: passkey, because large-payment and unfamiliar-place",
+    );
+    let other = session(&person("bob", &["sales"]), "password 1m", ALL);
+    check(&policies, "ledger read", &other, "deny");
+    check(&policies, "ledger payments.approve amount=12000", &other, "deny, because large-payment");
+    check_nobody(&policies, "ledger read", "sign in");
+    check_nobody(&policies, "wiki read", "deny");
+}
+
+#[test]
+fn a_challenge_says_how_old_a_proof_may_be_and_why_it_is_asked() {
+    let policies = load(SAMPLE);
+    let alice = session(&person("alice", &["finance"]), "password 1m", ALL);
+    let ask = |asked| match decide(&policies, operation(asked), Asker::SignedIn(&alice), &surroundings(), &[]) {
+        Verdict::Challenge(challenged) => challenged,
+        other => panic!("{other:?}"),
+    };
+    let export = ask("ledger reports.export");
+    assert_eq!(export.max_age, Some(Duration::from_secs(300)));
+    assert_eq!(export.policies[0].reason, "Exports need a second factor from the last five minutes.");
+    assert_eq!(ask("ledger payments.approve amount=12000").max_age, None);
+}
+
+#[test]
+fn a_passed_challenge_counts_for_this_operation() {
+    let policies = load(SAMPLE);
+    let alice = session(&person("alice", &["finance"]), "password 1m", ALL);
+    let abroad = SessionView { device_known: false, ..alice };
+    let with = |confirmed: &[(FactorKind, Timestamp)]| {
+        let asked = "ledger payments.approve amount=12000";
+        decided(&policies, asked, Asker::SignedIn(&abroad), &surroundings(), confirmed)
+    };
+    // Its proof is also fresh: `unfamiliar-place` is content without a second touch.
+    assert_eq!(with(&[(FactorKind::Passkey, NOON)]), "permit, because finance");
+    assert_eq!(
+        with(&[(FactorKind::Totp, NOON)]),
+        "confirm: passkey, because large-payment and unfamiliar-place",
+        "another factor's confirmation is another"
+    );
+}
+
+#[test]
+fn what_is_not_enrolled_is_named_and_not_offered() {
+    let policies = load(SAMPLE);
+    let alice = session(&person("alice", &["finance"]), "password 1m", "password totp");
+    check(
+        &policies,
+        "ledger payments.approve amount=12000",
+        &alice,
+        "confirm: passkey (not enrolled), because large-payment",
+    );
+    check(
+        &policies,
+        "ledger reports.export",
+        &alice,
+        "fresh: totp | passkey (not enrolled), because exports-need-a-fresh-second-factor",
+    );
+    let spare = session(&person("alice", &["finance"]), "password 1m", "password recovery_code");
+    check(
+        &policies,
+        "ledger reports.export",
+        &spare,
+        "fresh: recovery_code | passkey (not enrolled) | totp (not enrolled), \
+         because exports-need-a-fresh-second-factor",
+    );
+}
+
+#[test]
+fn the_least_trouble_comes_first() {
+    let rule = |condition: &str| {
+        load(&format!(
+            "@id(\"all\") permit (principal, action, resource);
+             @id(\"rule\") @reason(\"So it is.\") forbid (principal, action, resource) unless {{ {condition} }};"
+        ))
+    };
+    let ask = |condition: &str, proved: &str, enrolled: &str, expected: &str| {
+        let alice = session(&person("alice", &[]), proved, enrolled);
+        check(&rule(condition), "wiki read", &alice, expected);
+    };
+    let two = "context.age.totp <= duration(\"5m\") && context.age.password <= duration(\"5m\")";
+    ask(two, "", ALL, "fresh: totp + password, because rule");
+    ask(two, "password 1m", ALL, "fresh: totp, because rule");
+    ask(two, "password 1m, totp 1m", ALL, "permit, because all");
+    ask(two, "password 1m", "password", "fresh: totp (not enrolled), because rule");
+    let either = format!("context.age.passkey <= duration(\"5m\") || ({two})");
+    ask(&either, "", ALL, "fresh: passkey, because rule");
+    ask(&either, "", "totp password", "fresh: totp + password, because rule");
+    ask("context.confirmed.contains(\"totp\")", "totp 0s", ALL, "confirm: totp, because rule");
+    let both = "context.confirmed.contains(\"totp\") && context.confirmed.contains(\"passkey\")";
+    ask(both, "", ALL, "confirm: passkey + totp, because rule");
+    let mixed = "context.confirmed.contains(\"totp\") || context.age.passkey <= duration(\"1m\")";
+    ask(mixed, "", ALL, "fresh: passkey, because rule");
+    ask(mixed, "", "totp password", "confirm: totp | passkey (not enrolled), because rule");
+    ask("context.approvals > 0", "", ALL, "deny, because rule");
+    ask("context.network.name == \"office\"", "", "", "permit, because all");
+    ask("context.network.name == \"lab\"", "", ALL, "deny, because rule");
+    // A proof that is held against the person does not hide what would help.
+    let wary = "context.age.recovery_code > duration(\"1d\") && context.age.passkey <= duration(\"5m\")";
+    ask(wary, "", ALL, "fresh: passkey, because rule");
+}
+
+#[test]
+fn a_permit_that_wants_proof_is_asked_for_like_a_forbid_that_does() {
+    let policies = load(
+        "@id(\"with-totp\") permit (principal, action, resource)
+         when { context.age.totp <= duration(\"5m\") };",
+    );
+    let alice = session(&person("alice", &[]), "password 1m", ALL);
+    check(&policies, "wiki read", &alice, &format!("fresh: totp, because {NO_PERMIT}"));
+}
+
+#[test]
+fn b47_b48_one_factor_is_not_another() {
+    let policies = |age: &str| {
+        load(&format!(
+            "@id(\"p\") permit (principal, action, resource) when {{ context.age.{age} <= duration(\"3650d\") }};"
+        ))
+    };
+    let counts = |age: &str, proved: &str| {
+        let alice = session(&person("alice", &[]), proved, "");
+        decided(&policies(age), "wiki read", Asker::SignedIn(&alice), &surroundings(), &[]) == "permit, because p"
+    };
+    for (proved, ages) in [
+        ("password 1m", "password knowledge any_factor"),
+        ("totp 1m", "totp second_factor possession any_factor"),
+        ("passkey 1m", "passkey second_factor phishing_resistant possession any_factor"),
+        ("recovery_code 1m", "recovery_code second_factor possession any_factor"),
+        ("", ""),
+    ] {
+        let ages: Vec<&str> = ages.split_whitespace().collect();
+        for age in [
+            "password",
+            "totp",
+            "passkey",
+            "recovery_code",
+            "second_factor",
+            "phishing_resistant",
+            "knowledge",
+            "possession",
+            "any_factor",
+        ] {
+            assert_eq!(counts(age, proved), ages.contains(&age), "{age} after {proved:?}");
+        }
+    }
+}
+
+#[test]
+fn negative_ages_are_never() {
+    let policies = load(
+        "@id(\"p\") permit (principal, action, resource)
+         when { context.age.password <= duration(\"3650d\") || context.confirmed.contains(\"password\") };
+         @id(\"q\") permit (principal, action, resource)
+         when { context.session.age < duration(\"1s\") || context.session.idle < duration(\"1s\") };",
+    );
+    let alice = session(&person("alice", &[]), "password 1m", "");
+    let early = |seconds: u64| Timestamp::from_ms(NOON.as_ms() - i64::try_from(seconds).unwrap() * 1000);
+    let at = |now: Timestamp, confirmed: &[(FactorKind, Timestamp)]| {
+        let around = Surroundings { now, ..surroundings() };
+        decided(&policies, "wiki read", Asker::SignedIn(&alice), &around, confirmed)
+    };
+    assert_eq!(at(NOON, &[]), "permit, because p");
+    assert_eq!(at(early(60), &[]), "permit, because p and q");
+    let before_anything = early(3 * 3600);
+    assert_eq!(
+        at(before_anything, &[]),
+        format!("fresh: password (not enrolled), because {NO_PERMIT}"),
+        "the clock stands before the proof"
+    );
+    assert_eq!(
+        at(before_anything, &[(FactorKind::Password, NOON)]),
+        format!("fresh: password (not enrolled), because {NO_PERMIT}"),
+        "a confirmation from the future"
+    );
+}
+
+#[test]
+fn b81_a_policy_that_errs_denies_though_a_permit_stands() {
+    let policies = load(
+        "@id(\"all\") permit (principal, action, resource);
+         @id(\"limit\") @reason(\"Too much.\")
+         forbid (principal, action == Action::\"payments.approve\", resource)
+         when { context.input.amount + 9223372036854775807 > 9223372036854775807 };
+         @id(\"late\") @reason(\"Late.\")
+         forbid (principal, action == Action::\"notes.add\", resource)
+         when { context.time.now.offset(context.age.totp) < datetime(\"2024-01-01\") };",
+    );
+    let alice = session(&person("alice", &[]), "password 1m", ALL);
+    check(&policies, "ledger payments.approve amount=0", &alice, "permit, because all");
+    check(&policies, "ledger payments.approve amount=1", &alice, "deny, erred: limit");
+    check(&policies, "ledger notes.add", &alice, "deny, erred: late");
+    check(&policies, "ledger write", &alice, "permit, because all");
+}
+
+#[test]
+fn b81_an_operation_that_does_not_fit_its_schema_denies() {
+    let policies = load(SAMPLE);
+    let alice = session(&person("alice", &["finance"]), "passkey 0s", ALL);
+    for change in [
+        |inputs: &mut crate::operation::Inputs| {
+            inputs.remove("amount");
+        },
+        |inputs: &mut crate::operation::Inputs| {
+            inputs.insert("amount".into(), crate::operation::InputValue::String("12000".into()));
+        },
+    ] {
+        let mut asked = operation("ledger payments.approve amount=12000");
+        change(&mut asked.inputs);
+        let verdict = decide(&policies, asked, Asker::SignedIn(&alice), &surroundings(), &[]);
+        assert_eq!(said(&verdict), "deny, erred: large-payment");
+    }
+}
+
+#[test]
+fn nobody_is_let_in_only_by_name() {
+    let policies = load(
+        "@id(\"everybody\") permit (principal, action, resource in Service::\"wiki\");
+         @id(\"public\") permit (principal is Anonymous, action == Action::\"pages.read\", resource);
+         @id(\"street\") permit (principal == Anonymous::\"nobody\", action in Action::\"read\", resource);
+         @id(\"closed\") @reason(\"Closed from abroad.\")
+         forbid (principal, action, resource) when { context.network.country == \"XX\" };",
+    );
+    check_nobody(&policies, "wiki pages.read", "permit, because public and street");
+    // An unconstrained permit opens no door to the street, though the endpoint is public.
+    check_nobody(&policies, "wiki pages.write", "sign in");
+    // A permit for Anonymous opens nothing that the configuration does not call public.
+    check_nobody(&policies, "wiki read", "sign in");
+    check_nobody(&policies, "wiki reports.export", "sign in");
+    check_nobody(&policies, "ledger read", "deny");
+    let abroad = Surroundings { country: "XX".into(), ..surroundings() };
+    assert_eq!(decided(&policies, "wiki pages.read", Asker::Anonymous, &abroad, &[]), "sign in");
+    let alice = session(&person("alice", &[]), "", "");
+    check(&policies, "wiki pages.read", &alice, "permit, because everybody");
+    check(&policies, "ledger read", &alice, "deny");
+}
+
+#[test]
+fn principals_are_told_apart_by_login_and_group() {
+    let policies = load(
+        "@id(\"alice\") permit (principal == Person::\"alice\", action, resource);
+         @id(\"staff\") permit (principal in Group::\"staff\", action in Action::\"read\", resource);
+         @id(\"people\") permit (principal is Person, action == Action::\"notes.add\", resource);
+         @id(\"agents\") permit (principal is Agent, action, resource);
+         @id(\"staff-mail\") permit (principal is Person in Group::\"staff\", action == Action::\"write\", resource)
+         when { principal.email like \"*@example.com\" && principal.login != \"carol\" };",
+    );
+    let who = |login, groups: &[&str]| session(&person(login, groups), "", "");
+    check(&policies, "wiki read", &who("alice", &[]), "permit, because alice");
+    check(&policies, "wiki read", &who("alice", &["staff"]), "permit, because alice and staff");
+    check(&policies, "wiki read", &who("bob", &["staff"]), "permit, because staff");
+    check(&policies, "wiki read", &who("bob", &["Staff"]), "deny");
+    check(&policies, "wiki read", &who("alice2", &[]), "deny");
+    check(&policies, "ledger notes.add", &who("bob", &[]), "permit, because people");
+    check(&policies, "wiki write", &who("bob", &["staff"]), "permit, because staff-mail");
+    check(&policies, "wiki write", &who("carol", &["staff"]), "deny");
+}
+
+#[test]
+fn a_person_who_changed_is_decided_as_they_are_now() {
+    let policies = load("@id(\"staff\") permit (principal in Group::\"staff\", action, resource);");
+    for (groups, expected) in
+        [(&["staff"][..], "permit, because staff"), (&[][..], "deny"), (&["staff"][..], "permit, because staff")]
+    {
+        check(&policies, "wiki read", &session(&person("alice", groups), "", ""), expected);
+    }
+}
+
+#[test]
+fn b56_what_one_route_allowed_is_not_used_on_another() {
+    let policies = load("@id(\"wiki\") permit (principal, action, resource in Service::\"wiki\");");
+    let alice = session(&person("alice", &[]), "", "");
+    check(&policies, "wiki reports.export", &alice, "permit, because wiki");
+    check(&policies, "ledger reports.export", &alice, "deny");
+    let changed = load("@id(\"wiki\") permit (principal, action, resource in Service::\"ledger\");");
+    check(&changed, "wiki reports.export", &alice, "deny");
+}
+
+#[test]
+fn a_broken_set_denies_everything_and_says_why() {
+    let policies = Policies::broken("policies/a.cedar:3:1: unexpected end of input");
+    let alice = session(&person("alice", &["finance"]), "passkey 0s", ALL);
+    let expected = format!("deny, because {BROKEN}, erred: policies/a.cedar:3:1: unexpected end of input");
+    check(&policies, "ledger read", &alice, &expected);
+    check_nobody(&policies, "wiki pages.read", &expected);
+}
+
+#[test]
+fn an_operation_of_another_configuration_is_denied() {
+    let policies = load("@id(\"all\") permit (principal, action, resource);");
+    let alice = session(&person("alice", &[]), "", "");
+    let mut asked = operation("ledger read");
+    asked.endpoint = std::sync::Arc::new(crate::policy::fixture::endpoint(
+        "ledger",
+        "DELETE /everything",
+        "everything.delete",
+        crate::catalogue::Effect::Write,
+        &[],
+    ));
+    let verdict = decide(&policies, asked, Asker::SignedIn(&alice), &surroundings(), &[]);
+    assert_eq!(said(&verdict), "deny, erred: no policies were loaded for \"ledger DELETE /everything\"");
+}
+
+#[test]
+fn an_explanation_names_policies_context_and_steps() {
+    let policies = load(SAMPLE);
+    let alice = session(&person("alice", &["finance"]), "password 1m", ALL);
+    let asked = operation("ledger reports.export");
+    let explained = explain(&policies, &asked, Asker::SignedIn(&alice), &surroundings(), &[]);
+    assert_eq!(explained.verdict, "fresh: passkey | totp");
+    let now: Vec<String> =
+        explained.policies.iter().map(|policy| format!("{} {:?}", policy.id, policy.state)).collect();
+    assert_eq!(now, ["exports-need-a-fresh-second-factor Holds", "finance Holds"]);
+    assert_eq!(explained.context["age"]["password"]["__extn"]["arg"], "60000ms");
+    assert_eq!(explained.context["time"]["hour"], 12);
+    assert_eq!(explained.context["time"]["weekday"], "wednesday");
+    let steps: Vec<String> = explained.steps.iter().map(|step| format!("{}: {}", step.tried, step.allowed)).collect();
+    assert_eq!(
+        steps,
+        [
+            "what is proved now: false",
+            "everything that could be proved: true",
+            "fresh passkey: true",
+            "fresh totp: true",
+            "fresh password: false",
+            "fresh recovery_code: true",
+        ]
+    );
+}

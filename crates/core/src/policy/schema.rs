@@ -1,0 +1,164 @@
+//! The Cedar schema, made from the catalogue.
+//!
+//! No attribute is optional anywhere: a policy that reads one can rely on it, and
+//! a `forbid` cannot be skipped because something was missing (attack B81).
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use cedar_policy::Schema;
+
+use super::PolicyMistake;
+use crate::catalogue::{Catalogue, Effect, Endpoint, InputKind};
+
+/// What is the same in every deployment.
+const FIXED: &str = r#"// Who acts. `login` and `email` are empty for Anonymous.
+entity Group;
+entity Person in [Group] { login: String, email: String };
+entity Agent in [Group] { login: String, email: String };
+entity Anonymous { login: String, email: String };
+
+// What is asked for.
+entity Service;
+entity Endpoint in [Service] { sensitivity: String, kind: String };
+
+// How long ago each factor was proved. Never is 9223372036854775807ms.
+type Ages = {
+  password: __cedar::duration,
+  totp: __cedar::duration,
+  passkey: __cedar::duration,
+  recovery_code: __cedar::duration,
+  second_factor: __cedar::duration,
+  phishing_resistant: __cedar::duration,
+  knowledge: __cedar::duration,
+  possession: __cedar::duration,
+  any_factor: __cedar::duration,
+};
+type Device = { known: Bool };
+// `name` is empty outside the configured networks; `country` is "ZZ" if unknown.
+type Network = { address: __cedar::ipaddr, name: String, country: String };
+type SignedIn = { age: __cedar::duration, idle: __cedar::duration };
+// `weekday` is monday, tuesday, …, in the configured time zone, like `hour`.
+type Time = { now: __cedar::datetime, hour: Long, weekday: String };
+// `level` is unknown, low, medium or high.
+type Risk = { level: String, signals: Set<String> };
+"#;
+
+/// The schema's text.
+///
+/// Errors: an action that is declared twice in different ways.
+pub(super) fn text(catalogue: &Catalogue) -> Result<String, Vec<PolicyMistake>> {
+    let mut text = FIXED.to_owned();
+    let (actions, mistakes) = actions(catalogue);
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
+    for effect in [Effect::Read, Effect::Write] {
+        action(&mut text, group(effect), None, &[]);
+    }
+    for (name, endpoint) in actions {
+        if name != group(endpoint.effect) {
+            let inputs: Vec<_> = endpoint.inputs.iter().map(|input| (input.name.as_str(), input.kind)).collect();
+            action(&mut text, name, Some(group(endpoint.effect)), &inputs);
+        }
+    }
+    Ok(text)
+}
+
+/// Reads what `text` wrote.
+pub(super) fn parse(text: &str) -> Result<Schema, Vec<PolicyMistake>> {
+    match Schema::from_cedarschema_str(text) {
+        Ok((schema, _warnings)) => Ok(schema),
+        Err(error) => {
+            let detail = cedar_policy::ffi::DetailedError::from(&error);
+            Err(vec![PolicyMistake::elsewhere("the schema made from the services", detail.message)])
+        }
+    }
+}
+
+/// The action group of an effect, which is also the action of what no operation names.
+pub(super) const fn group(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Read => "read",
+        Effect::Write => "write",
+    }
+}
+
+/// All endpoints of the catalogue.
+pub(super) fn endpoints(catalogue: &Catalogue) -> impl Iterator<Item = &Endpoint> {
+    catalogue.services.values().flat_map(|service| {
+        service.endpoints.iter().chain([&service.read, &service.write]).map(std::convert::AsRef::as_ref)
+    })
+}
+
+/// Each action once, with one endpoint that has it.
+fn actions(catalogue: &Catalogue) -> (BTreeMap<&str, &Endpoint>, Vec<PolicyMistake>) {
+    let mut actions: BTreeMap<&str, &Endpoint> = BTreeMap::new();
+    let mut mistakes = Vec::new();
+    let mut mistake = |message: String| mistakes.push(PolicyMistake::elsewhere("the services", message));
+    for endpoint in endpoints(catalogue) {
+        let name = endpoint.action.as_str();
+        let reserved = [Effect::Read, Effect::Write].into_iter().find(|effect| group(*effect) == name);
+        if reserved.is_some_and(|effect| endpoint.effect != effect || !endpoint.inputs.is_empty()) {
+            mistake(format!(
+                "the action {name:?} of {:?} is the group of everything that {name}s: \
+                 give an operation with inputs or another effect an action of its own",
+                endpoint.resource
+            ));
+            continue;
+        }
+        let inputs = |endpoint: &Endpoint| -> BTreeMap<String, InputKind> {
+            endpoint.inputs.iter().map(|input| (input.name.clone(), input.kind)).collect()
+        };
+        match actions.get(name) {
+            Some(first) if first.effect != endpoint.effect || inputs(first) != inputs(endpoint) => mistake(format!(
+                "the action {name:?} is declared by {:?} and by {:?} with different inputs or effects: \
+                 declare them alike, or give one of them another action",
+                first.resource, endpoint.resource
+            )),
+            Some(_) => {}
+            None => {
+                actions.insert(name, endpoint);
+            }
+        }
+    }
+    (actions, mistakes)
+}
+
+fn action(text: &mut String, name: &str, group: Option<&str>, inputs: &[(&str, InputKind)]) {
+    let member = group.map(|group| format!(" in [\"{group}\"]")).unwrap_or_default();
+    let inputs: Vec<String> =
+        inputs.iter().map(|(name, kind)| format!("\"{}\": {}", name.escape_debug(), cedar_type(*kind))).collect();
+    // Writing to a String cannot fail.
+    let _ = write!(
+        text,
+        "
+action \"{}\"{member} appliesTo {{
+  principal: [Person, Agent, Anonymous],
+  resource: [Endpoint],
+  context: {{
+    age: Ages,
+    confirmed: Set<String>,
+    approvals: Long,
+    device: Device,
+    network: Network,
+    session: SignedIn,
+    time: Time,
+    risk: Risk,
+    input: {{ {} }},
+  }},
+}};
+",
+        name.escape_debug(),
+        inputs.join(", ")
+    );
+}
+
+const fn cedar_type(kind: InputKind) -> &'static str {
+    match kind {
+        InputKind::Long => "__cedar::Long",
+        InputKind::String => "__cedar::String",
+        InputKind::Bool => "__cedar::Bool",
+        InputKind::Decimal => "__cedar::decimal",
+    }
+}
