@@ -4,7 +4,7 @@
 //! and whoever has the ledger can give it the same.
 
 mod authenticator_data;
-mod base64url;
+pub(crate) mod base64url;
 mod client_data;
 
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,147 @@
+//! What can be checked of one entry alone: its spelling, its details, its statement.
+
+use stepgate_ledger::export::{Details as Beside, Record};
+
+use super::beside::imported;
+use super::report::Problem;
+use crate::entry::{Entry, Event};
+use crate::statement::{Grant, Statement};
+
+/// An entry and what lies beside it.
+pub(super) struct ReadEntry {
+    pub(super) index: u64,
+    /// `None` if it cannot be read.
+    pub(super) entry: Option<Entry>,
+    pub(super) content: Content,
+    /// For an opened challenge whose statement is kept and right.
+    pub(super) statement: Option<Confirmed>,
+    pub(super) problems: Vec<Problem>,
+}
+
+/// What became of the details that an entry commits to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// The entry commits to none.
+    None,
+    /// There, and what it commits to.
+    Kept,
+    /// There, and not what it commits to.
+    Wrong,
+    Erased,
+    Absent,
+}
+
+/// What a statement says that later entries are held against.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Confirmed {
+    pub(super) body_sha256: [u8; 32],
+    pub(super) expires_at_ms: i64,
+    /// `None` for freshness.
+    pub(super) lifetime_ms: Option<i64>,
+}
+
+pub(super) fn read(record: Record) -> ReadEntry {
+    let Record { index, entry, details } = record;
+    let mut problems = Vec::new();
+    let (entry, commitment) = match Entry::from_leaf(&entry) {
+        Ok((entry, commitment)) => (entry, commitment),
+        Err(error) => {
+            let reason = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(": ");
+            problems.push(Problem::NotAnEntry { reason });
+            return ReadEntry { index, entry: None, content: Content::None, statement: None, problems };
+        }
+    };
+    let (content, body) = compare(commitment, details, &mut problems);
+    let statement = match &entry.event {
+        event @ Event::ChallengeOpened { .. } => match content {
+            Content::Kept => body.and_then(|body| confirmed(event, &body, &mut problems)),
+            Content::None => {
+                problems.push(Problem::NoStatement);
+                None
+            }
+            Content::Wrong | Content::Erased | Content::Absent => None,
+        },
+        _ => None,
+    };
+    ReadEntry { index, entry: Some(entry), content, statement, problems }
+}
+
+fn compare(
+    commitment: Option<String>,
+    beside: Option<Beside>,
+    problems: &mut Vec<Problem>,
+) -> (Content, Option<serde_json::Value>) {
+    match (commitment, beside) {
+        (None, None) => (Content::None, None),
+        (None, Some(_)) => {
+            problems.push(Problem::UnexpectedDetails);
+            (Content::None, None)
+        }
+        (Some(_), None) => (Content::Absent, None),
+        (Some(_), Some(Beside::Erased)) => (Content::Erased, None),
+        (Some(expected), Some(kept)) => match imported(kept) {
+            Ok(Some(details)) if details.commitment().is_ok_and(|found| found == expected) => {
+                (Content::Kept, Some(details.body))
+            }
+            _ => {
+                problems.push(Problem::OtherDetails);
+                (Content::Wrong, None)
+            }
+        },
+    }
+}
+
+/// Holds the statement beside an opened challenge against the entry.
+fn confirmed(event: &Event, body: &serde_json::Value, problems: &mut Vec<Problem>) -> Option<Confirmed> {
+    let Event::ChallengeOpened { challenge, session, person, asked, policies, policy, statement: digest, .. } = event
+    else {
+        return None;
+    };
+    let Some(value) = body.get("statement") else {
+        problems.push(Problem::NoStatement);
+        return None;
+    };
+    let statement: Statement = serde_json::from_value(value.clone())
+        .ok()
+        .filter(|statement: &Statement| statement.digest().is_ok_and(|found| hex::encode(found) == *digest))
+        .or_else(|| {
+            problems.push(Problem::OtherStatement);
+            None
+        })?;
+    let asked_policies = statement.policies.iter().map(|policy| &policy.id);
+    for (field, same) in [
+        ("the challenge", statement.challenge == *challenge),
+        ("the session", statement.session == *session),
+        ("the person", statement.principal == *person),
+        ("the service", statement.service == asked.service),
+        ("the action", statement.action == asked.action),
+        ("the resource", statement.resource == asked.resource),
+        ("the policies", asked_policies.eq(policies)),
+        ("the policies' version", statement.policy_version == *policy),
+    ] {
+        if !same {
+            problems.push(Problem::StatementContradicts { field });
+        }
+    }
+    let facts = facts(&statement);
+    if facts.is_none() {
+        problems.push(Problem::StatementContradicts { field: "its own numbers" });
+    }
+    facts
+}
+
+fn facts(statement: &Statement) -> Option<Confirmed> {
+    let mut body_sha256 = [0; 32];
+    hex::decode_to_slice(&statement.body_sha256, &mut body_sha256).ok()?;
+    let lifetime_ms = match &statement.grant {
+        Grant::Freshness => None,
+        Grant::Confirmation { lifetime_s, uses } if uses == "1" => {
+            Some(lifetime_s.parse::<i64>().ok()?.checked_mul(1000)?)
+        }
+        Grant::Confirmation { .. } => return None,
+    };
+    Some(Confirmed { body_sha256, expires_at_ms: statement.expires_at_ms.parse().ok()?, lifetime_ms })
+}

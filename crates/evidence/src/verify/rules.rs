@@ -1,0 +1,259 @@
+//! The rules that the gate keeps, held against what it wrote, entry by entry.
+
+use std::collections::HashMap;
+
+use stepgate_ledger::verify as ledger;
+
+use super::keys::{Keys, Signature};
+use super::read::{Confirmed, Content, ReadEntry};
+use super::report::{Counts, Findings, NotChecked, Problem, Report};
+use crate::assertion::AssertionError;
+use crate::entry::{Asked, Entry, Event, FactorProof};
+
+mod challenge;
+mod key;
+
+use challenge::{Challenge, Stage};
+use key::Key;
+
+/// What the entries so far amount to.
+#[derive(Default)]
+pub(super) struct Story {
+    findings: Findings,
+    counts: Counts,
+    keys: Keys,
+    /// Whose session it is.
+    sessions: HashMap<Key, Key>,
+    /// What passkeys signed to sign in, and the sessions that began so.
+    sign_ins: HashMap<Key, Key>,
+    /// Enrolment links that were used, and for whom.
+    links: HashMap<Key, Key>,
+    challenges: HashMap<Key, Challenge>,
+    /// The origin that the first entry named.
+    origin: Option<String>,
+}
+
+/// The entry at hand: where it stands, when it was written.
+#[derive(Clone, Copy)]
+struct At {
+    index: u64,
+    ms: i64,
+}
+
+/// What an entry says of a challenge: which, in which session, of whom.
+#[derive(Clone, Copy)]
+struct Of<'a> {
+    challenge: &'a str,
+    session: &'a str,
+    person: &'a str,
+}
+
+impl Story {
+    /// Holds one entry against all before it. Gives the signatures that it needs checked.
+    pub(super) fn judge(&mut self, read: ReadEntry) -> Vec<Signature> {
+        let ReadEntry { index, entry, content, statement, problems } = read;
+        self.counts.entries += 1;
+        problems.into_iter().for_each(|problem| self.findings.add(index, problem));
+        match content {
+            Content::Kept => self.counts.details += 1,
+            Content::Erased => self.findings.not_checked(NotChecked::ContentErased),
+            Content::Absent => self.findings.not_checked(NotChecked::ContentAbsent),
+            Content::None | Content::Wrong => {}
+        }
+        let Some(Entry { at_ms, event, .. }) = entry else { return Vec::new() };
+        let at = At { index, ms: at_ms };
+        self.judge_opening(index, &event);
+        let mut signatures = Vec::new();
+        if let Err(problem) = self.judge_event(at, &event, statement, &mut signatures) {
+            self.findings.add(index, problem);
+        }
+        signatures
+    }
+
+    pub(super) fn take_signatures(&mut self, checked: Vec<(u64, Result<(), AssertionError>)>) {
+        for (index, result) in checked {
+            match result {
+                Ok(()) => self.counts.signatures += 1,
+                Err(error) => self.findings.add(index, Problem::Assertion { reason: error.to_string() }),
+            }
+        }
+    }
+
+    pub(super) fn into_report(mut self, ledger: ledger::Report) -> Report {
+        for challenge in self.challenges.values() {
+            if matches!(challenge.stage, Stage::Sent { .. }) {
+                self.findings.not_checked(NotChecked::Outcome);
+            }
+        }
+        if let Some(named) = self.origin.filter(|named| ledger.origin.as_ref().is_some_and(|log| log != named)) {
+            self.findings.add(0, Problem::OtherLog { named });
+        }
+        self.findings.into_report(ledger, self.counts)
+    }
+
+    fn judge_opening(&mut self, index: u64, event: &Event) {
+        let opens = match event {
+            Event::LogOpened { origin, .. } => {
+                self.origin.get_or_insert_with(|| origin.clone());
+                true
+            }
+            _ => false,
+        };
+        if opens != (index == 0) {
+            self.findings.add(index, Problem::LogOpening);
+        }
+    }
+
+    fn judge_event(
+        &mut self,
+        at: At,
+        event: &Event,
+        statement: Option<Confirmed>,
+        signatures: &mut Vec<Signature>,
+    ) -> Result<(), Problem> {
+        match event {
+            Event::NodeStarted { relying_party, origins, .. } => self.keys.add_party(relying_party, origins),
+            Event::LinkUsed { link, person } => self.use_link(link, person)?,
+            Event::FactorEnrolled { person, factor_id, authority, key, .. } => {
+                self.judge_authority(person, authority)?;
+                if let Some(key) = key {
+                    self.keys.enrol(person, factor_id, key)?;
+                    self.findings.not_checked(NotChecked::Attestation);
+                }
+            }
+            Event::FactorRemoved { person, factor_id, authority, .. } => {
+                self.keys.remove(factor_id);
+                self.judge_authority(person, authority)?;
+            }
+            Event::PersonRemoved { person, .. } => self.keys.remove_all_of(person),
+            Event::SessionStarted { session, person, proof } => {
+                if self.sessions.insert(Key::of(session), Key::of(person)).is_some() {
+                    return Err(Problem::Again { what: "session" });
+                }
+                self.judge_sign_in(at, session, person, proof, signatures)?;
+            }
+            Event::ChallengeOpened { challenge, session, person, asked, statement: digest, succeeds, .. } => {
+                let of = Of { challenge, session, person };
+                self.open(of, asked, digest, statement)?;
+                if !succeeds.is_empty() && !self.challenges.contains_key(&Key::of(succeeds)) {
+                    return Err(Problem::UnknownChallenge);
+                }
+            }
+            Event::ChallengeAnswered { challenge, session, person, proof } => {
+                let of = Of { challenge, session, person };
+                self.answer(at, of, proof, signatures)?;
+            }
+            Event::ChallengePassed { challenge, session, person, asked, grants, proof } => {
+                let of = Of { challenge, session, person };
+                if grants == "sign_in" {
+                    self.pass_by_sign_in(at, of, asked, proof, signatures)?;
+                } else {
+                    self.answer(at, of, proof, signatures)?;
+                    self.pass(at, of, asked, grants)?;
+                }
+            }
+            Event::ChallengeFailed { challenge, person, .. }
+            | Event::ChallengeExpired { challenge, person, .. }
+            | Event::ChallengeCancelled { challenge, person, .. } => {
+                let open = self.challenge(challenge, person)?;
+                let was = std::mem::replace(&mut open.stage, Stage::Closed);
+                if !matches!(was, Stage::Pending | Stage::Passed { .. }) {
+                    return Err(Problem::ChallengeWas { state: was.name() });
+                }
+            }
+            Event::OperationSent { challenge, session, person, request, asked, statement, body_sha256, .. } => {
+                let of = Of { challenge, session, person };
+                self.send(at, of, request, asked, statement, body_sha256)?;
+            }
+            Event::OperationFinished { challenge, request, .. } => {
+                let open = self.challenges.get_mut(&Key::of(challenge)).ok_or(Problem::UnknownChallenge)?;
+                match open.stage {
+                    Stage::Sent { request: sent } if sent == Key::of(request) => open.stage = Stage::Closed,
+                    _ => return Err(Problem::NeverSent),
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn use_link(&mut self, link: &str, person: &str) -> Result<(), Problem> {
+        match self.links.insert(Key::of(link), Key::of(person)) {
+            None => Ok(()),
+            Some(_) => Err(Problem::Again { what: "use of the link" }),
+        }
+    }
+
+    /// Whether a link, a challenge or a session of this person allowed a change of factors.
+    fn judge_authority(&mut self, person: &str, authority: &str) -> Result<(), Problem> {
+        let person = Key::of(person);
+        let allowed = match authority.split_once(':') {
+            Some(("link", link)) => self.links.get(&Key::of(link)) == Some(&person),
+            Some(("challenge", challenge)) => self
+                .challenges
+                .get(&Key::of(challenge))
+                .is_some_and(|challenge| challenge.person == person && challenge.was_passed),
+            Some(("session", session)) => self.sessions.get(&Key::of(session)) == Some(&person),
+            _ => {
+                self.findings.not_checked(NotChecked::Authority);
+                true
+            }
+        };
+        if allowed { Ok(()) } else { Err(Problem::NoAuthority { authority: authority.to_owned() }) }
+    }
+
+    fn judge_sign_in(
+        &mut self,
+        at: At,
+        session: &str,
+        person: &str,
+        proof: &FactorProof,
+        signatures: &mut Vec<Signature>,
+    ) -> Result<(), Problem> {
+        if proof.assertion.is_some() {
+            if self.sign_ins.insert(Key::of(&proof.bound_to), Key::of(session)).is_some() {
+                return Err(Problem::ProofUsedTwice);
+            }
+            self.findings.not_checked(NotChecked::SignInStatement);
+        }
+        self.judge_proof(at, person, proof, signatures)
+    }
+
+    /// A proof by itself: its parts belong together, and its signature is to be checked.
+    fn judge_proof(
+        &mut self,
+        at: At,
+        person: &str,
+        proof: &FactorProof,
+        signatures: &mut Vec<Signature>,
+    ) -> Result<(), Problem> {
+        let FactorProof { factor, factor_id, assertion, user_verified, bound_to } = proof;
+        let mut bound = [0; 32];
+        if hex::decode_to_slice(bound_to, &mut bound).is_err() || hex::encode(bound) != *bound_to {
+            return Err(Problem::BoundElsewhere);
+        }
+        let complete =
+            (factor == "passkey") == assertion.is_some() && assertion.is_some() == (*user_verified == Some(true));
+        if !complete {
+            return Err(Problem::ProofIncomplete);
+        }
+        match assertion {
+            None => self.findings.not_checked(NotChecked::Factor(factor.clone())),
+            Some(_) if !self.keys.knows_party() => self.findings.not_checked(NotChecked::NoRelyingParty),
+            Some(assertion) => {
+                signatures.push(self.keys.signature(at.index, person, factor_id, bound, assertion)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_session_of(&self, session: &str, person: &str) -> Result<(), Problem> {
+        let is = self.sessions.get(&Key::of(session)) == Some(&Key::of(person));
+        if is { Ok(()) } else { Err(Problem::OtherSession) }
+    }
+
+    fn challenge(&mut self, challenge: &str, person: &str) -> Result<&mut Challenge, Problem> {
+        let found = self.challenges.get_mut(&Key::of(challenge)).ok_or(Problem::UnknownChallenge)?;
+        if found.person == Key::of(person) { Ok(found) } else { Err(Problem::OtherPerson) }
+    }
+}
