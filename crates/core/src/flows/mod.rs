@@ -11,6 +11,7 @@ mod housekeeping;
 mod people;
 mod refusals;
 mod sign_in;
+mod way_back;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
