@@ -15,6 +15,7 @@ mod details;
 mod entry;
 mod statement;
 pub mod verify;
+mod words;
 
 pub use assertion::{Assertion, AssertionError, Credential, RelyingParty, Verified, verify_assertion};
 pub use cose::PublicKey;

@@ -1,0 +1,139 @@
+//! An entry in one sentence, for people who read the log.
+
+use crate::entry::{Asked, Entry, Event, FactorProof, Outcome};
+
+impl Entry {
+    /// What happened, in one line without control characters.
+    ///
+    /// Only what stands in the tree: no names, no addresses. A passkey's user
+    /// verification is called `user verified`; how the authenticator did it (PIN,
+    /// finger, face) is not known to anybody but the authenticator.
+    pub fn sentence(&self) -> String {
+        let text = sentence(&self.event);
+        text.chars().map(|c| if c.is_control() { '·' } else { c }).collect()
+    }
+}
+
+fn sentence(event: &Event) -> String {
+    match event {
+        Event::LogOpened { origin, version } => format!("log {origin} opened by Stepgate {version}"),
+        Event::NodeStarted { node, version, policy, .. } => {
+            format!("node {} started, version {version}, policies {}", short(node), short(policy))
+        }
+        Event::NodeStopped { node } => format!("node {} stopped", short(node)),
+        Event::PolicyLoaded { policy, policies } => format!("{policies} policies loaded, version {}", short(policy)),
+        Event::PolicyRefused { kept, .. } => format!("policies did not load; version {} stays", short(kept)),
+        Event::ConfigLoaded { config } => format!("configuration {} loaded", short(config)),
+        Event::PlaintextAllowed { service } => {
+            format!("the upstream of {service} is spoken to without TLS, as configured")
+        }
+        Event::PersonAdded { person, by } => format!("person {} added by {}", short(person), short(by)),
+        Event::PersonChanged { person, by } => format!("person {} changed by {}", short(person), short(by)),
+        Event::PersonRemoved { person, by } => format!("person {} removed by {}", short(person), short(by)),
+        Event::LinkMade { link, person, by, .. } => {
+            format!("enrolment link {} made for person {} by {}", short(link), short(person), short(by))
+        }
+        Event::LinkUsed { link, person } => format!("enrolment link {} used for person {}", short(link), short(person)),
+        Event::FactorEnrolled { person, factor, authority, .. } => {
+            format!("person {} enrolled {} (authority {})", short(person), named(factor), authority)
+        }
+        Event::FactorRemoved { person, factor, authority, .. } => {
+            format!("person {} removed {} (authority {})", short(person), named(factor), authority)
+        }
+        Event::FactorLocked { person, factor, .. } => {
+            format!("{} of person {} locked after too many wrong tries", named(factor), short(person))
+        }
+        Event::AttemptFailed { person, factor, purpose, reason, .. } => {
+            let who = if person.is_empty() { "an unknown name".to_owned() } else { format!("person {}", short(person)) };
+            format!("{who} did not prove {} for {purpose}: {reason}", named(factor))
+        }
+        Event::SessionStarted { session, person, proof } => {
+            format!("person {} signed in with {}, session {}", short(person), proved(proof), short(session))
+        }
+        Event::SessionEnded { session, reason, .. } => format!("session {} ended: {reason}", short(session)),
+        Event::ChallengeOpened { challenge, person, asked, policies, offered, held, .. } => {
+            let held = if *held { ", request held" } else { "" };
+            let policies = policies.join(", ");
+            format!(
+                "challenge {}: person {} asked for {} needs {offered}, because {policies}{held}",
+                short(challenge),
+                short(person),
+                what(asked)
+            )
+        }
+        Event::ChallengeAnswered { challenge, proof, .. } => {
+            format!("challenge {}: one proof given with {}; more are needed", short(challenge), proved(proof))
+        }
+        Event::ChallengePassed { challenge, person, asked, grants, proof, .. } => format!(
+            "challenge {} passed: person {} proved {} for {} (grants {grants})",
+            short(challenge),
+            short(person),
+            proved(proof),
+            what(asked)
+        ),
+        Event::ChallengeFailed { challenge, reason, .. } => format!("challenge {} failed: {reason}", short(challenge)),
+        Event::ChallengeExpired { challenge, .. } => format!("challenge {} expired", short(challenge)),
+        Event::ChallengeCancelled { challenge, reason, .. } => {
+            format!("challenge {} refused by the person: {reason}", short(challenge))
+        }
+        Event::OperationSent { challenge, person, asked, request, .. } => format!(
+            "challenge {} spent: {} of person {} is being sent, request {}",
+            short(challenge),
+            what(asked),
+            short(person),
+            short(request)
+        ),
+        Event::OperationFinished { challenge, outcome, .. } => {
+            let outcome = match outcome {
+                Outcome::Answered { status } => format!("the upstream answered {status}"),
+                Outcome::NotSent => "nothing was sent".to_owned(),
+                Outcome::Unknown => "outcome unknown; it is never sent again".to_owned(),
+            };
+            format!("challenge {}: {outcome}", short(challenge))
+        }
+        Event::OperationRefused { person, asked, policies, count, .. } => {
+            let who = if person.is_empty() { "nobody signed in".to_owned() } else { format!("person {}", short(person)) };
+            let why = if policies.is_empty() { "no policy permits it".to_owned() } else { policies.join(", ") };
+            format!("{} refused for {who}: {why} ({count} times)", what(asked))
+        }
+        Event::RequestRefused { code, count, .. } => format!("requests refused before any decision: {code} ({count} times)"),
+        Event::DecisionErred { asked, policies, .. } => {
+            format!("ALARM: policies erred on {}: {}; denied", what(asked), policies.join(", "))
+        }
+        Event::EvidenceSearched { by, .. } => format!("evidence searched by {}", short(by)),
+        Event::EvidenceExported { by, from_index, to_index } => {
+            format!("evidence from entry {from_index} to {to_index} exported by {}", short(by))
+        }
+        Event::EvidenceErased { person, entries, by } => {
+            format!("details of {entries} entries of person {} erased by {}", short(person), short(by))
+        }
+        Event::KeyRotated { purpose, key, by } => format!("{purpose} key {key} made by {}", short(by)),
+        Event::ClockJumped { node, by_ms } => format!("ALARM: the clock of node {} jumped by {by_ms} ms", short(node)),
+        Event::Fault { node, what } => format!("ALARM: node {} failed: {what}", short(node)),
+    }
+}
+
+fn what(asked: &Asked) -> String {
+    format!("{} ({})", asked.action, asked.resource)
+}
+
+fn named(factor: &str) -> &str {
+    match factor {
+        "totp" => "authenticator code",
+        "recovery_code" => "recovery code",
+        other => other,
+    }
+}
+
+fn proved(proof: &FactorProof) -> String {
+    match proof.user_verified {
+        Some(true) => format!("{} (user verified)", named(&proof.factor)),
+        _ => named(&proof.factor).to_owned(),
+    }
+}
+
+/// The first digits of an id: enough for a reader to follow it through a page.
+fn short(id: &str) -> &str {
+    let is_id = id.len() >= 32 && id.bytes().all(|b| b.is_ascii_hexdigit());
+    if is_id { id.get(..8).unwrap_or(id) } else { id }
+}

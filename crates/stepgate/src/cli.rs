@@ -1,0 +1,361 @@
+//! The command line: what can be said, and what each word means.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Step-up authentication in front of applications, APIs, databases and AI agents.
+///
+/// Everyday requests pass. A request that matters asks the person for exactly the
+/// proof that the policy wants, bound to that request, and leaves evidence that
+/// anybody can check.
+///
+/// Exit codes: 0 done; 1 it failed; 2 wrong usage, configuration or policy;
+/// 3 a verification or test found something wrong.
+#[derive(Debug, Parser)]
+#[command(name = "stepgate", version, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a gate with a small example application, and say what to try.
+    Demo(DemoArgs),
+    /// Write a commented configuration, a policy, keys, and the first administrator's enrolment link.
+    Init(InitArgs),
+    /// Run the gate.
+    Run(ConfigArgs),
+    /// Explain a configuration: mistakes, services, which operation a request is, which policies concern it.
+    Check(CheckArgs),
+    /// Add, change, remove and list people; make enrolment links.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Test and explain policies.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Export, verify, show and follow the evidence.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Show and rotate keys.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Bring the store to this version's schema.
+    Migrate(ConfigArgs),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where the configuration is.
+#[derive(Debug, Args, Clone)]
+pub struct ConfigArgs {
+    /// The configuration file.
+    #[arg(long, short, default_value = "stepgate.toml", env = "STEPGATE_CONFIG")]
+    pub config: PathBuf,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs: one JSON document.
+    Json,
+}
+
+/// `--json`.
+#[derive(Debug, Args, Clone, Copy)]
+pub struct Output {
+    /// Print JSON for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Output {
+    /// How to print.
+    pub fn format(self) -> Format {
+        if self.json { Format::Json } else { Format::Text }
+    }
+}
+
+/// `stepgate demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Walk through the whole main job without a browser, with a software
+    /// authenticator, print what each step proves, and exit.
+    #[arg(long)]
+    pub tour: bool,
+    /// Keep configuration, store and evidence here (otherwise a temporary directory).
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+    /// The gate's port; the next free one is taken if it is busy.
+    #[arg(long, default_value_t = 4180)]
+    pub port: u16,
+}
+
+/// `stepgate init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The directory to write to.
+    #[arg(long, default_value = ".")]
+    pub dir: PathBuf,
+    /// The gate's own origin.
+    #[arg(long, default_value = "http://localhost:4180")]
+    pub origin: String,
+    /// The name with which the first administrator signs in.
+    #[arg(long, default_value = "admin")]
+    pub admin: String,
+}
+
+/// `stepgate check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// A request to explain, e.g. `POST http://ledger.localhost:4180/payments/42/approve`.
+    #[arg(value_names = ["METHOD", "URL"], num_args = 2)]
+    pub request: Vec<String>,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `stepgate user …`.
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Add a person and print their one-time enrolment link.
+    Add {
+        /// The name to sign in with.
+        login: String,
+        /// The name on pages.
+        #[arg(long, default_value = "")]
+        name: String,
+        /// The address for `Stepgate-Email`.
+        #[arg(long, default_value = "")]
+        email: String,
+        /// A group; may be given several times.
+        #[arg(long = "group")]
+        groups: Vec<String>,
+        /// Where the configuration is.
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Change a person's name, address and groups. What is not given stays.
+    Change {
+        /// The name to sign in with.
+        login: String,
+        /// The name on pages.
+        #[arg(long)]
+        name: Option<String>,
+        /// The address for `Stepgate-Email`.
+        #[arg(long)]
+        email: Option<String>,
+        /// The groups, all of them; may be given several times.
+        #[arg(long = "group")]
+        groups: Option<Vec<String>>,
+        /// Where the configuration is.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Remove a person: sessions, factors and links end at once.
+    Remove {
+        /// The name to sign in with.
+        login: String,
+        /// Where the configuration is.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// List people and what they have enrolled.
+    List {
+        /// Where the configuration is.
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Make a new one-time enrolment link for a person.
+    Link {
+        /// The name to sign in with.
+        login: String,
+        /// How many hours it can be used.
+        #[arg(long, default_value_t = 24)]
+        hours: u64,
+        /// Where the configuration is.
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Forget wrong tries and locks of a person's factor.
+    Unlock {
+        /// The name to sign in with.
+        login: String,
+        /// The factor: passkey, totp, password or `recovery_code`.
+        factor: String,
+        /// Where the configuration is.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+}
+
+/// `stepgate policy …`.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Run the tables of requests with expected verdicts that lie beside the policies.
+    Test {
+        /// Test files; all `*.test.toml` beside the policies if none is given.
+        files: Vec<PathBuf>,
+        /// Where the configuration is.
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// For one request: which policies decide, and what would have to be proved.
+    Explain(ExplainArgs),
+    /// Print the schema that policies are validated against.
+    Schema(ConfigArgs),
+}
+
+/// `stepgate policy explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The method.
+    pub method: String,
+    /// The whole URL.
+    pub url: String,
+    /// The body.
+    #[arg(long)]
+    pub body: Option<String>,
+    /// The body's content type.
+    #[arg(long, default_value = "application/json")]
+    pub content_type: String,
+    /// A group of the person; may be given several times.
+    #[arg(long = "group")]
+    pub groups: Vec<String>,
+    /// What the person has proved and how long ago, e.g. `password=5m`; several times.
+    #[arg(long = "proved")]
+    pub proved: Vec<String>,
+    /// What the person has enrolled; several times. All factors if none is given.
+    #[arg(long = "enrolled")]
+    pub enrolled: Vec<String>,
+    /// The address that asks.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub ip: std::net::IpAddr,
+    /// The moment, RFC 3339 (now if not given).
+    #[arg(long)]
+    pub at: Option<String>,
+    /// Whether the device was used before: `known` or `new`.
+    #[arg(long, default_value = "known")]
+    pub device: String,
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `stepgate audit …`.
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Write the whole log to a directory that can be verified alone.
+    Export {
+        /// The directory; it must not exist or be empty.
+        #[arg(long)]
+        out: PathBuf,
+        /// Where the configuration is.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Verify an exported log. Needs the export and a public key, nothing else.
+    Verify {
+        /// The export.
+        dir: PathBuf,
+        /// The log's public key, as `stepgate audit key` printed it (or a file that holds it).
+        #[arg(long)]
+        key: String,
+        /// A checkpoint that was remembered earlier: finds truncation and forks.
+        #[arg(long)]
+        remembered: Option<PathBuf>,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Print entries of an export in words.
+    Show {
+        /// The export.
+        dir: PathBuf,
+        /// Only this entry.
+        #[arg(long)]
+        index: Option<u64>,
+        /// Only entries of this challenge.
+        #[arg(long)]
+        challenge: Option<String>,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Write a `.tlog-proof` for one entry, or check one with `--check`.
+    Proof {
+        /// The export.
+        dir: PathBuf,
+        /// The entry.
+        index: u64,
+        /// Where to write it; standard output if not given.
+        #[arg(long, short)]
+        out: Option<PathBuf>,
+        /// Check this proof of the entry instead of writing one.
+        #[arg(long, requires = "key")]
+        check: Option<PathBuf>,
+        /// The log's public key, for `--check`.
+        #[arg(long)]
+        key: Option<String>,
+    },
+    /// Print the newest entries of the live log.
+    Tail {
+        /// How many.
+        #[arg(long, short = 'n', default_value_t = 20)]
+        lines: u32,
+        /// Go on as entries come.
+        #[arg(long, short)]
+        follow: bool,
+        /// Where the configuration is.
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Print the log's public key and newest checkpoint: keep them somewhere else.
+    Key(ConfigArgs),
+}
+
+/// `stepgate keys …`.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// List keys: purpose, id, whether current. No secrets.
+    Show {
+        /// Where the configuration is.
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Make a new master key, and seal everything in the store with it.
+    Rotate(ConfigArgs),
+}

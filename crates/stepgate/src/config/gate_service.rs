@@ -1,0 +1,148 @@
+//! The gate's own service: account pages, decided by the same engine as everything else.
+
+use std::sync::Arc;
+
+use stepgate_core::catalogue::{
+    ActionName, Admits, CrossSite, Effect, Endpoint, GATE_SERVICE, Host, InputKind, InputSource, InputSpec,
+    PathTemplate, Service, ServiceName, Title,
+};
+
+use super::service::default_endpoint;
+
+/// The policies of the gate's own service. Policies beside the configuration may
+/// forbid more; they cannot permit less than nothing here.
+pub const GATE_POLICIES: &str = include_str!("../../../../policies/stepgate.cedar");
+
+struct Declared {
+    on: (&'static str, &'static str),
+    action: &'static str,
+    title: &'static str,
+    sensitivity: &'static str,
+    inputs: &'static [(&'static str, Place)],
+}
+
+enum Place {
+    Path,
+    Form,
+}
+
+const OPERATIONS: &[Declared] = &[
+    Declared {
+        on: ("GET", "/account"),
+        action: "account.view",
+        title: "See your account",
+        sensitivity: "low",
+        inputs: &[],
+    },
+    Declared {
+        on: ("GET", "/account/activity"),
+        action: "evidence.search",
+        title: "See your recent activity",
+        sensitivity: "normal",
+        inputs: &[],
+    },
+    Declared {
+        on: ("GET", "/account/{rest...}"),
+        action: "account.view",
+        title: "See your account",
+        sensitivity: "low",
+        inputs: &[],
+    },
+    Declared {
+        on: ("POST", "/account/factors"),
+        action: "factors.enrol",
+        title: "Add a way to prove it is you: {kind}",
+        sensitivity: "high",
+        inputs: &[("kind", Place::Form)],
+    },
+    Declared {
+        on: ("POST", "/account/factors/{id}/remove"),
+        action: "factors.remove",
+        title: "Remove a way to prove it is you",
+        sensitivity: "high",
+        inputs: &[("id", Place::Path)],
+    },
+    Declared {
+        on: ("POST", "/account/sessions/{id}/end"),
+        action: "sessions.end",
+        title: "Sign out one of your sessions",
+        sensitivity: "normal",
+        inputs: &[("id", Place::Path)],
+    },
+    Declared {
+        on: ("POST", "/account/enrolments/{rest...}"),
+        action: "account.enrolment",
+        title: "Go on adding a way to prove it is you",
+        sensitivity: "normal",
+        inputs: &[],
+    },
+];
+
+/// The gate's own service. Its host is the gate's.
+pub(super) fn service(origin: &str, host: &Host) -> Arc<Service> {
+    let name = name();
+    let mut endpoints: Vec<Arc<Endpoint>> =
+        OPERATIONS.iter().filter_map(|declared| endpoint(declared).map(Arc::new)).collect();
+    endpoints.sort_by(|a, b| a.path.specificity(&b.path));
+    Arc::new(Service {
+        title: "Stepgate".to_owned(),
+        origin: origin.to_owned(),
+        host: host.clone(),
+        endpoints,
+        read: Arc::new(default_endpoint(&name, Effect::Read)),
+        write: Arc::new(default_endpoint(&name, Effect::Write)),
+        name,
+    })
+}
+
+fn name() -> ServiceName {
+    #[expect(clippy::expect_used, reason = "a literal, covered by a test")]
+    ServiceName::parse(GATE_SERVICE).expect("the gate's own name is a service name")
+}
+
+fn endpoint(declared: &Declared) -> Option<Endpoint> {
+    let (method, path) = declared.on;
+    let inputs = declared
+        .inputs
+        .iter()
+        .map(|(name, place)| InputSpec {
+            name: (*name).to_owned(),
+            source: match place {
+                Place::Path => InputSource::Path((*name).to_owned()),
+                Place::Form => InputSource::Form((*name).to_owned()),
+            },
+            kind: InputKind::String,
+        })
+        .collect();
+    Some(Endpoint {
+        resource: format!("{GATE_SERVICE} {method} {path}"),
+        action: ActionName::parse(declared.action).ok()?,
+        effect: if method == "GET" { Effect::Read } else { Effect::Write },
+        kind: "account".to_owned(),
+        sensitivity: declared.sensitivity.to_owned(),
+        title: Title::new(declared.title),
+        methods: vec![method.to_owned()],
+        path: PathTemplate::parse(path).ok()?,
+        inputs,
+        effect_headers: Vec::new(),
+        admits: Admits::SignedIn,
+        cross_site: CrossSite::Refuse,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_of_the_gate_is_there() {
+        let service = service("http://localhost:1", &Host::parse("localhost").unwrap());
+        assert_eq!(service.endpoints.len(), OPERATIONS.len());
+        let action = |method, segments: &[&str]| service.endpoint(method, segments).0.action.to_string();
+        assert_eq!(action("GET", &["account"]), "account.view");
+        assert_eq!(action("GET", &["account", "activity"]), "evidence.search");
+        assert_eq!(action("POST", &["account", "factors"]), "factors.enrol");
+        assert_eq!(action("POST", &["account", "factors", "x", "remove"]), "factors.remove");
+        assert_eq!(action("POST", &["account", "other"]), "write");
+    }
+}

@@ -1,0 +1,3 @@
+//! The demo: a gate, a small ledger behind it, and two people.
+
+pub mod app;
