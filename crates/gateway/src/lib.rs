@@ -3,5 +3,6 @@
 
 pub mod body;
 pub mod canonical;
+pub mod http;
 pub mod server;
 pub mod upstream;

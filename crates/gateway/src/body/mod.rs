@@ -11,8 +11,10 @@ use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
+use tokio::task::AbortHandle;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-pub use read::{BodyLimits, ReadBodyError, read_whole};
+pub use read::{BodyLimits, ReadBodyError, read_whole, refuse_encoded};
 pub use stream::{Metered, StreamLimits};
 
 /// Why a body broke off.
@@ -27,6 +29,9 @@ pub enum BodyError {
     /// More came than may.
     #[error("the body is larger than allowed")]
     TooLarge,
+    /// What the stream rests on has ended.
+    #[error("the stream may not go on")]
+    Revoked,
     /// A body made in this process failed.
     #[error("the body could not be produced")]
     Local(#[source] Box<dyn StdError + Send + Sync>),
@@ -36,7 +41,21 @@ pub enum BodyError {
 #[derive(Debug)]
 pub struct Body {
     inner: Inner,
+    until: Option<Until>,
     _busy: Option<crate::server::Busy>,
+}
+
+/// Ends a body early, and its watcher with the body.
+#[derive(Debug)]
+struct Until {
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    watcher: AbortHandle,
+}
+
+impl Drop for Until {
+    fn drop(&mut self) {
+        self.watcher.abort();
+    }
 }
 
 #[derive(Debug)]
@@ -49,11 +68,17 @@ enum Inner {
 
 impl Body {
     fn new(inner: Inner) -> Self {
-        Self { inner, _busy: None }
+        Self { inner, until: None, _busy: None }
     }
 
     pub(crate) fn keeping_busy(self, busy: crate::server::Busy) -> Self {
         Self { _busy: Some(busy), ..self }
+    }
+
+    /// This body, until `cut` is cancelled: then it breaks off. `watcher` is
+    /// aborted when the body is done.
+    pub(crate) fn until(self, cut: CancellationToken, watcher: AbortHandle) -> Self {
+        Self { until: Some(Until { cut: Box::pin(cut.cancelled_owned()), watcher }), ..self }
     }
 
     /// No body.
@@ -95,6 +120,11 @@ impl HttpBody for Body {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(until) = &mut self.until
+            && until.cut.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Some(Err(BodyError::Revoked)));
+        }
         match &mut self.inner {
             Inner::Empty => Poll::Ready(None),
             Inner::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),

@@ -63,21 +63,30 @@ impl ReadBodyError {
     }
 }
 
+/// Refuses a body whose inputs would have to be unpacked first.
+///
+/// # Errors
+///
+/// [`ReadBodyError::Encoded`] for any content encoding other than `identity`.
+pub fn refuse_encoded(headers: &HeaderMap) -> Result<(), ReadBodyError> {
+    let plain = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    match headers.get_all(CONTENT_ENCODING).iter().all(plain) {
+        true => Ok(()),
+        false => Err(ReadBodyError::Encoded),
+    }
+}
+
 /// Reads all of a body, so that the bytes that are decided on are the bytes that
 /// are forwarded.
 ///
 /// # Errors
 ///
 /// [`ReadBodyError`]; nothing of the body may then be decided on or forwarded.
-pub async fn read_whole<B>(headers: &HeaderMap, body: B, limits: BodyLimits) -> Result<Bytes, ReadBodyError>
+pub async fn read_whole<B>(body: B, limits: BodyLimits) -> Result<Bytes, ReadBodyError>
 where
     B: HttpBody<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let plain = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
-    if !headers.get_all(CONTENT_ENCODING).iter().all(plain) {
-        return Err(ReadBodyError::Encoded);
-    }
     if body.size_hint().lower() > limits.bytes as u64 {
         return Err(ReadBodyError::TooLarge);
     }

@@ -15,6 +15,7 @@ mod host;
 mod names;
 mod path;
 mod query;
+mod restore;
 
 use std::net::SocketAddr;
 
@@ -25,13 +26,14 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Version};
 
 pub use ambiguous::Ambiguous;
-pub use cookies::{CookieNames, cookie_values};
+pub use cookies::{is_ours as is_our_cookie, sets_ours as sets_our_cookie, without_ours as without_our_cookies};
 pub use forwarded::{Client, HopTells, Scheme, TrustedHops};
 pub use fuzz::{FuzzOutcome, fuzz_read};
 pub use host::Host;
 pub use names::{CHALLENGE, OWN_PREFIX};
 pub use path::RequestPath;
 pub use query::{DuplicateParameter, Parameter, Query, one_parameter, parameters};
+pub use restore::Restore;
 
 /// The most headers that a request may have.
 pub const MAX_HEADERS: usize = 100;

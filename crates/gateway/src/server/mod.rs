@@ -59,12 +59,8 @@ impl RequestBody {
     /// # Errors
     ///
     /// [`crate::body::ReadBodyError`].
-    pub async fn whole(
-        self,
-        request: &CanonicalRequest,
-        limits: crate::body::BodyLimits,
-    ) -> Result<bytes::Bytes, crate::body::ReadBodyError> {
-        crate::body::read_whole(request.headers(), self.0, limits).await
+    pub async fn whole(self, limits: crate::body::BodyLimits) -> Result<bytes::Bytes, crate::body::ReadBodyError> {
+        crate::body::read_whole(self.0, limits).await
     }
 }
 

@@ -20,7 +20,6 @@ pub use outbound::Outbound;
 pub use tunnel::{Switched, TunnelEnd, TunnelLimits};
 
 use crate::body::{Body, StreamLimits};
-use crate::canonical::CookieNames;
 use crate::server::Plaintext;
 use outbound::Handshake;
 
@@ -81,8 +80,6 @@ pub struct UpstreamConfig {
     pub host_header: HostHeader,
     /// Limits.
     pub limits: UpstreamLimits,
-    /// Our cookies: removed from what it gets and from what it sets.
-    pub own_cookies: CookieNames,
 }
 
 /// Why a request got no response.
@@ -172,12 +169,6 @@ impl Upstream {
         &self.config.origin
     }
 
-    /// Our cookies, which [`Outbound`] takes away.
-    #[must_use]
-    pub fn own_cookies(&self) -> &CookieNames {
-        &self.config.own_cookies
-    }
-
     /// Sends one request, once.
     ///
     /// # Errors
@@ -195,12 +186,11 @@ impl Upstream {
             })?;
         match handshake {
             Some(handshake) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                tunnel::switched(response, &handshake, &self.config.own_cookies).map(Answer::Switched)
+                tunnel::switched(response, &handshake).map(Answer::Switched)
             }
             _ if response.status().is_informational() => Err(ForwardError::Response),
             _ => Ok(Answer::Response(response::clean(
                 response,
-                &self.config.own_cookies,
                 StreamLimits { bytes: self.config.limits.response_bytes, stall: self.config.limits.response_stall },
             ))),
         }

@@ -1,11 +1,11 @@
 //! A request as the upstream gets it.
 
-use http::header::{CONTENT_LENGTH, COOKIE, HeaderName};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, COOKIE, HeaderName};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method};
 
 use crate::body::Body;
-use crate::canonical::{CanonicalRequest, CookieNames, Framing, OWN_PREFIX, Purpose};
+use crate::canonical::{CanonicalRequest, Framing, OWN_PREFIX, Purpose, without_our_cookies};
 
 /// A request on its way to an upstream.
 ///
@@ -46,9 +46,9 @@ impl Outbound {
     /// `websocket_nonce` is 16 fresh random bytes: the key of the upstream's
     /// handshake where the client, speaking HTTP/2, has none (RFC 8441, section 5).
     #[must_use]
-    pub fn new(canonical: &CanonicalRequest, body: Body, own_cookies: &CookieNames, websocket_nonce: [u8; 16]) -> Self {
+    pub fn new(canonical: &CanonicalRequest, body: Body, websocket_nonce: [u8; 16]) -> Self {
         let mut headers = canonical.headers().clone();
-        strip_cookies(&mut headers, own_cookies);
+        strip_cookies(&mut headers);
         let host = header_value(canonical.host().to_string());
         set_forwarded(&mut headers, canonical, &host);
         if let Framing::Length(length) = canonical.framing() {
@@ -75,12 +75,19 @@ impl Outbound {
     }
 }
 
-fn strip_cookies(headers: &mut HeaderMap, own: &CookieNames) {
+impl Outbound {
+    /// Asks for an answer that is not compressed, because something is put into it.
+    pub fn accept_plain(&mut self) {
+        self.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
+}
+
+fn strip_cookies(headers: &mut HeaderMap) {
     // Reading the request left at most one.
     let Some(cookies) = headers.get(COOKIE) else {
         return;
     };
-    match own.strip_request(cookies) {
+    match without_our_cookies(cookies) {
         Some(kept) if kept == cookies => {}
         Some(kept) => {
             headers.insert(COOKIE, kept);

@@ -7,17 +7,17 @@ use http::{HeaderMap, HeaderValue, Response, Version};
 use hyper::body::Incoming;
 
 use crate::body::{Body, Metered, StreamLimits};
-use crate::canonical::{CookieNames, OWN_PREFIX};
+use crate::canonical::{OWN_PREFIX, sets_our_cookie};
 
 /// Takes away what is the connection's and what is ours; the body stays a stream.
-pub(super) fn clean(response: Response<Incoming>, own_cookies: &CookieNames, limits: StreamLimits) -> Response<Body> {
+pub(super) fn clean(response: Response<Incoming>, limits: StreamLimits) -> Response<Body> {
     let mut response = response.map(|body| Body::metered(Metered::new(body, limits)));
     *response.version_mut() = Version::HTTP_11;
-    clean_headers(response.headers_mut(), own_cookies);
+    clean_headers(response.headers_mut());
     response
 }
 
-pub(super) fn clean_headers(headers: &mut HeaderMap, own_cookies: &CookieNames) {
+pub(super) fn clean_headers(headers: &mut HeaderMap) {
     let mut removed: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -29,11 +29,11 @@ pub(super) fn clean_headers(headers: &mut HeaderMap, own_cookies: &CookieNames) 
     for name in removed {
         headers.remove(name);
     }
-    let sets_ours = headers.get_all(SET_COOKIE).iter().any(|cookie| own_cookies.sets(cookie));
+    let sets_ours = headers.get_all(SET_COOKIE).iter().any(sets_our_cookie);
     if sets_ours {
         tracing::warn!("an upstream tried to set one of Stepgate's cookies");
         let kept: Vec<HeaderValue> =
-            headers.get_all(SET_COOKIE).iter().filter(|cookie| !own_cookies.sets(cookie)).cloned().collect();
+            headers.get_all(SET_COOKIE).iter().filter(|cookie| !sets_our_cookie(cookie)).cloned().collect();
         headers.remove(SET_COOKIE);
         for cookie in kept {
             headers.append(SET_COOKIE, cookie);

@@ -20,7 +20,6 @@ use super::ForwardError;
 use super::outbound::{ClientSide, Handshake};
 use super::response::clean_headers;
 use crate::body::Body;
-use crate::canonical::CookieNames;
 use crate::server::ClientUpgrade;
 
 /// What every handshake key is extended by (RFC 6455, section 1.3).
@@ -61,11 +60,7 @@ pub struct Switched {
     upstream: OnUpgrade,
 }
 
-pub(super) fn switched(
-    mut response: Response<Incoming>,
-    handshake: &Handshake,
-    own_cookies: &CookieNames,
-) -> Result<Switched, ForwardError> {
+pub(super) fn switched(mut response: Response<Incoming>, handshake: &Handshake) -> Result<Switched, ForwardError> {
     let switches_to_websocket =
         response.headers().get(UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
     let accept = response.headers().get("sec-websocket-accept");
@@ -76,7 +71,7 @@ pub(super) fn switched(
     let mut response = response.map(|_| Body::empty());
     *response.version_mut() = Version::HTTP_11;
     let headers = response.headers_mut();
-    clean_headers(headers, own_cookies);
+    clean_headers(headers);
     match handshake.client {
         ClientSide::Http1 => {
             headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -91,6 +86,12 @@ pub(super) fn switched(
 }
 
 impl Switched {
+    /// The status for the client: 101, or 200 over HTTP/2.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
     /// The answer for the client, and the tunnel, which the caller runs in a task
     /// of its own. It ends when `until` is cancelled, at the latest.
     pub fn join(

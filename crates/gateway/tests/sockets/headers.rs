@@ -141,14 +141,14 @@ async fn b42_method_overrides_are_refused() {
 
 #[tokio::test]
 async fn our_cookies_do_not_go_up_and_do_not_come_down() {
-    let answer = "HTTP/1.1 200 OK\r\nSet-Cookie: a=1; Path=/\r\nSet-Cookie: __Host-stepgate_session=evil; Secure; Path=/\r\n\
-                  Set-Cookie: STEPGATE_SESSION=evil\r\nSet-Cookie: =stepgate_session=evil\r\nSet-Cookie: b=2\r\n\
+    let answer = "HTTP/1.1 200 OK\r\nSet-Cookie: a=1; Path=/\r\nSet-Cookie: __Host-stepgate-session=evil; Secure; Path=/\r\n\
+                  Set-Cookie: STEPGATE-SESSION=evil\r\nSet-Cookie: =stepgate-session=evil\r\nSet-Cookie: b=2\r\n\
                   Stepgate-Request-Id: forged\r\nAlt-Svc: h3=\":443\"\r\nConnection: X-Gone\r\nX-Gone: 1\r\n\
                   Content-Length: 2\r\n\r\nok";
     let rig = Setup::default().start_before(Recorder::answering(answer).await).await;
     let mut connection = raw::Connection::open(rig.gate).await;
     connection
-        .send(with("Cookie: a=1; __Host-stepgate_session=secret\r\nCookie: b=2;stepgate_session=x\r\n").as_bytes())
+        .send(with("Cookie: a=1; __Host-stepgate-session=secret\r\nCookie: b=2;stepgate-session=x\r\n").as_bytes())
         .await;
     let (head, _) = connection.response().await.unwrap();
     assert_eq!(head.values("set-cookie"), ["a=1; Path=/", "b=2"]);
@@ -156,7 +156,7 @@ async fn our_cookies_do_not_go_up_and_do_not_come_down() {
         assert!(head.values(name).is_empty(), "{name}");
     }
     assert_eq!(rig.recorder.last().head.one("cookie"), "a=1; b=2");
-    rig.ask(with("Cookie: stepgate_session=secret\r\n")).await;
+    rig.ask(with("Cookie: stepgate-session=secret\r\n")).await;
     assert!(rig.recorder.last().head.values("cookie").is_empty());
 }
 

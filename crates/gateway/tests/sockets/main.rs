@@ -2,7 +2,14 @@
 //!
 //! Tests are named by the rows of the manual's catalogue of bypasses.
 
-#![expect(unreachable_pub, reason = "modules of one test")]
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "modules of one test"
+)]
 
 mod framing;
 mod headers;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use http::{HeaderValue, Response, StatusCode};
 use stepgate_gateway::body::{Body, StreamLimits};
-use stepgate_gateway::canonical::{CookieNames, TrustedHops};
+use stepgate_gateway::canonical::TrustedHops;
 use stepgate_gateway::server::{Arrived, Binding, Drained, Handler, Plaintext, Server, ServerLimits};
 use stepgate_gateway::upstream::{
     Answer, HostHeader, Outbound, TunnelLimits, Upstream, UpstreamConfig, UpstreamLimits, UpstreamOrigin,
@@ -54,7 +54,7 @@ impl Handler for PassOn {
             client: request.client().address().to_string(),
         });
         let body = arrived.body.stream(self.stream);
-        let mut outbound = Outbound::new(&request, body, self.upstream.own_cookies(), [7; 16]);
+        let mut outbound = Outbound::new(&request, body, [7; 16]);
         if self.identity {
             let name = http::HeaderName::from_static("stepgate-principal");
             outbound.set_own(name, HeaderValue::from_static("ada")).unwrap();
@@ -126,7 +126,6 @@ impl Setup {
             certificate_authority: None,
             host_header: self.host_header,
             limits: self.upstream,
-            own_cookies: CookieNames::new(["stepgate_session"]),
         })
         .unwrap();
         let handler = Arc::new(PassOn {

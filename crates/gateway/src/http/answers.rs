@@ -1,0 +1,344 @@
+//! The door's own answers: few pages for people, problems for programs.
+
+use std::sync::LazyLock;
+
+use askama::Template;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, SET_COOKIE, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use http::{HeaderValue, Response, StatusCode};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use stepgate_core::challenge::{Challenge, SendOutcome};
+use stepgate_core::id::ChallengeId;
+use stepgate_core::ports::StoreError;
+use stepgate_core::secret::Token;
+use stepgate_core::web::{RESUME_FIELD, gate_path};
+use stepgate_evidence::PolicyRef;
+
+use super::asker::Reader;
+use super::operation::NoOperation;
+use super::problem::problem;
+use super::resume::in_words;
+use crate::body::{Body, ReadBodyError};
+use crate::canonical::Ambiguous;
+use crate::upstream::ForwardError;
+
+/// Everything that the pages look like. In the page itself, so that a page about
+/// an unknown host needs no other request.
+const STYLE: &str = include_str!("../../templates/style.css");
+/// Posts the resume form by itself. Without scripts there is a button.
+const RESUME_SCRIPT: &str = "document.getElementById('go-on').requestSubmit();";
+
+/// Allows exactly this style and this script. There is no `form-action`: browsers
+/// apply it to redirects too, and the application may redirect anywhere.
+static PAGE_POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
+    let policy = format!(
+        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; base-uri 'none'; frame-ancestors 'none'",
+        hash(STYLE),
+        hash(RESUME_SCRIPT),
+    );
+    HeaderValue::try_from(policy).unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'"))
+});
+
+#[derive(Template)]
+#[template(path = "message.html")]
+struct MessagePage<'a> {
+    title: &'a str,
+    text: &'a str,
+    reasons: Vec<&'a str>,
+    link: Option<(&'a str, &'a str)>,
+    code: &'a str,
+    style: &'static str,
+}
+
+#[derive(Template)]
+#[template(path = "resume.html")]
+struct ResumePage<'a> {
+    title: &'a str,
+    action: &'a str,
+    field: &'static str,
+    token: &'a str,
+    style: &'static str,
+    script: &'static str,
+}
+
+/// Something that is said instead of an answer from the application.
+struct Message<'a> {
+    status: StatusCode,
+    code: &'a str,
+    title: &'a str,
+    text: &'a str,
+    reasons: Vec<&'a str>,
+    link: Option<(&'a str, &'a str)>,
+    more: Value,
+}
+
+impl<'a> Message<'a> {
+    fn new(status: StatusCode, code: &'a str, title: &'a str, text: &'a str) -> Self {
+        Self { status, code, title, text, reasons: Vec::new(), link: None, more: Value::Null }
+    }
+
+    fn link(self, label: &'a str, url: &'a str) -> Self {
+        Self { link: Some((label, url)), ..self }
+    }
+
+    fn to(self, reader: Reader) -> Response<Body> {
+        match reader {
+            Reader::Person => {
+                let page = MessagePage {
+                    title: self.title,
+                    text: self.text,
+                    reasons: self.reasons,
+                    link: self.link,
+                    code: self.code,
+                    style: STYLE,
+                };
+                html(self.status, &page)
+            }
+            Reader::Script | Reader::Program => {
+                let detail = std::iter::once(self.text).chain(self.reasons).collect::<Vec<_>>().join(" ");
+                problem(self.status, self.code, self.title, &detail, self.more)
+            }
+        }
+    }
+}
+
+fn html(status: StatusCode, page: &impl Template) -> Response<Body> {
+    let text = page.render().unwrap_or_else(|error| {
+        tracing::error!(%error, "a page could not be rendered");
+        String::new()
+    });
+    let mut response = Response::new(Body::whole(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(CONTENT_SECURITY_POLICY, PAGE_POLICY.clone());
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    response
+}
+
+// --- answers that are no pages ------------------------------------------------
+
+pub(super) fn see_other(url: &str) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    let Ok(url) = HeaderValue::try_from(url) else {
+        return fault(Reader::Person);
+    };
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, url);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
+pub(super) fn to_challenge(gate_origin: &str, id: ChallengeId) -> Response<Body> {
+    see_other(&format!("{gate_origin}{}/{id}", gate_path::CHALLENGES))
+}
+
+pub(super) fn json(status: StatusCode, value: &Value) -> Response<Body> {
+    let mut response = Response::new(Body::whole(value.to_string()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+pub(super) fn set_cookie(response: &mut Response<Body>, cookie: Option<String>) {
+    let Some(cookie) = cookie else { return };
+    match HeaderValue::try_from(cookie) {
+        Ok(value) => {
+            response.headers_mut().append(SET_COOKIE, value);
+        }
+        Err(error) => tracing::error!(%error, "a cookie could not be set"),
+    }
+}
+
+/// Text inside a quoted string of a header (RFC 9110, section 5.6.4), ASCII only.
+pub(super) fn quoted(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '"' | '\\' => '\'',
+            c if c.is_ascii() && !c.is_ascii_control() => c,
+            _ => '?',
+        })
+        .collect()
+}
+
+// --- refusals before a decision -----------------------------------------------
+
+pub(super) fn ambiguous(ambiguous: Ambiguous) -> Response<Body> {
+    let text = ambiguous.to_string();
+    problem(ambiguous.status(), ambiguous.code(), "This request can be read in more than one way", &text, Value::Null)
+}
+
+pub(super) fn unknown_host(reader: Reader) -> Response<Body> {
+    let text = "This gate does not answer for the host that the request names.";
+    Message::new(StatusCode::MISDIRECTED_REQUEST, "unknown_host", "Unknown host", text).to(reader)
+}
+
+pub(super) fn nothing_here(reader: Reader) -> Response<Body> {
+    Message::new(StatusCode::NOT_FOUND, "not_found", "Nothing here", "There is no such page on this gate.").to(reader)
+}
+
+pub(super) fn body(reader: Reader, error: &ReadBodyError) -> Response<Body> {
+    let text = match error {
+        ReadBodyError::TooLarge => "What was sent is too large to be checked here. Nothing was forwarded.",
+        ReadBodyError::Encoded => {
+            "What was sent is compressed, and this operation's inputs must be readable. Nothing was forwarded."
+        }
+        _ => "What was sent did not arrive completely or in order. Nothing was forwarded.",
+    };
+    Message::new(error.status(), error.code(), "The request was not accepted", text).to(reader)
+}
+
+pub(super) fn code_of(error: &NoOperation) -> &'static str {
+    match error {
+        NoOperation::Ambiguous(ambiguous) => ambiguous.code(),
+        NoOperation::Body(error) => error.code(),
+        NoOperation::Inputs(error) => error.code(),
+    }
+}
+
+pub(super) fn no_operation(reader: Reader, error: &NoOperation) -> Response<Body> {
+    let title = "The request was not accepted";
+    match error {
+        NoOperation::Ambiguous(cause) => ambiguous(*cause),
+        NoOperation::Body(error) => body(reader, error),
+        NoOperation::Inputs(error) => {
+            let status = error.status();
+            Message::new(status, error.code(), title, &error.to_string()).to(reader)
+        }
+    }
+}
+
+pub(super) fn cross_site(reader: Reader) -> Response<Body> {
+    let text = "Another site's page sent this. It is not kept for confirmation; start from the application itself.";
+    Message::new(StatusCode::FORBIDDEN, "cross_site", "This came from another site", text).to(reader)
+}
+
+// --- refusals by a decision -----------------------------------------------------
+
+pub(super) fn forbidden(reader: Reader, policies: &[PolicyRef]) -> Response<Body> {
+    let reasons = policies.iter().map(|policy| policy.reason.as_str()).filter(|reason| !reason.is_empty()).collect();
+    let refusing: Vec<Value> = policies.iter().map(|p| json!({"id": p.id, "reason": p.reason})).collect();
+    let text = "The rules here do not allow this.";
+    let message = Message::new(StatusCode::FORBIDDEN, "denied", "Not allowed", text);
+    Message { reasons, more: json!({ "policies": refusing }), ..message }.to(reader)
+}
+
+pub(super) fn sign_in_first(reader: Reader, url: &str, realm: &str) -> Response<Body> {
+    let text = "Sign in first, then send this again. Nothing was forwarded, and nothing was kept.";
+    let message = Message::new(StatusCode::UNAUTHORIZED, "sign_in", "You are not signed in", text);
+    let message = Message { more: json!({ "url": url }), ..message.link("Sign in", url) };
+    let mut response = message.to(reader);
+    if let Ok(value) = HeaderValue::try_from(format!(r#"Bearer realm="{}""#, quoted(realm))) {
+        response.headers_mut().insert(WWW_AUTHENTICATE, value);
+    }
+    response
+}
+
+pub(super) fn not_for_this(reader: Reader) -> Response<Body> {
+    let text = "The confirmation is for another request, or was used already. Start again from the application.";
+    Message::new(StatusCode::CONFLICT, "not_for_this", "Not for this request", text).to(reader)
+}
+
+pub(super) fn too_many(reader: Reader) -> Response<Body> {
+    let text = "Too many confirmations are open. Answer or cancel some of them first.";
+    Message::new(StatusCode::TOO_MANY_REQUESTS, "too_many_challenges", "Too many open confirmations", text).to(reader)
+}
+
+pub(super) fn bad_code(reader: Reader, origin: &str) -> Response<Body> {
+    let text = "This link was used already, is too old, or belongs to another browser.";
+    Message::new(StatusCode::FORBIDDEN, "bad_code", "This link does not work any more", text)
+        .link("Back to the application", origin)
+        .to(reader)
+}
+
+// --- troubles --------------------------------------------------------------------
+
+pub(super) fn store(reader: Reader, error: &StoreError) -> Response<Body> {
+    tracing::error!(error = error as &dyn std::error::Error, "the store failed a request");
+    unavailable(reader)
+}
+
+pub(super) fn unavailable(reader: Reader) -> Response<Body> {
+    let text = "This gate cannot decide right now, so nothing was forwarded. Try again shortly.";
+    Message::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available right now", text).to(reader)
+}
+
+pub(super) fn busy(reader: Reader) -> Response<Body> {
+    let text = "Too many connections of this kind are open.";
+    Message::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Not available right now", text).to(reader)
+}
+
+pub(super) fn fault(reader: Reader) -> Response<Body> {
+    let text = "Something went wrong in this gate.";
+    Message::new(StatusCode::INTERNAL_SERVER_ERROR, "fault", "Something went wrong", text).to(reader)
+}
+
+/// Whether something was sent is said, most of all where it had been confirmed.
+pub(super) fn upstream(reader: Reader, error: &ForwardError, confirmed: bool) -> Response<Body> {
+    let (code, text) = match (error.nothing_sent(), confirmed) {
+        (true, true) => (
+            "upstream_unreachable",
+            "The application cannot be reached, and nothing was sent. The confirmation is used up; start again.",
+        ),
+        (true, false) => ("upstream_unreachable", "The application cannot be reached. Nothing was sent."),
+        (false, true) => (
+            "outcome_unknown",
+            "The request was sent, but no answer came. Whether it took effect is not known. It is not sent again.",
+        ),
+        (false, false) => ("upstream_failed", "The application did not answer. The request may have reached it."),
+    };
+    Message::new(error.status(), code, "The application did not answer", text).to(reader)
+}
+
+// --- coming back from a challenge -------------------------------------------------
+
+pub(super) fn resume_page(challenge: &Challenge, resume: &Token) -> Response<Body> {
+    let page = ResumePage {
+        title: &challenge.statement.title,
+        action: &challenge.statement.url,
+        field: RESUME_FIELD,
+        token: resume.expose(),
+        style: STYLE,
+        script: RESUME_SCRIPT,
+    };
+    html(StatusCode::OK, &page)
+}
+
+pub(super) fn resume_lost(reader: Reader, url: &str) -> Response<Body> {
+    let text = "You confirmed this, but the page that was to send it was left. Nothing was sent. Start again.";
+    Message::new(StatusCode::CONFLICT, "resume_lost", "Not sent", text).link("Back to the application", url).to(reader)
+}
+
+pub(super) fn not_passed(reader: Reader, state: &str, url: &str) -> Response<Body> {
+    let text = match state {
+        "expired" => "The time for this confirmation is over. Nothing was sent.",
+        "cancelled" => "This was cancelled. Nothing was sent.",
+        "failed" => "This was not confirmed. Nothing was sent.",
+        _ => "This has not been confirmed yet. Nothing was sent.",
+    };
+    Message::new(StatusCode::CONFLICT, "not_passed", "Not sent", text).link("Back to the application", url).to(reader)
+}
+
+pub(super) fn outcome(reader: Reader, outcome: SendOutcome, url: &str) -> Response<Body> {
+    let text = in_words(outcome);
+    let (status, code) = match outcome {
+        SendOutcome::Answered { .. } => (StatusCode::OK, "answered"),
+        SendOutcome::NotSent => (StatusCode::CONFLICT, "not_sent"),
+        SendOutcome::Sending | SendOutcome::Unknown => (StatusCode::CONFLICT, "outcome_unknown"),
+    };
+    Message::new(status, code, "This was sent before", &text).link("Back to the application", url).to(reader)
+}

@@ -1,0 +1,364 @@
+//! Deciding, and asking for what is missing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Response};
+use stepgate_core::challenge::{Challenge, ChallengeState, GrantKind, HeldRequest};
+use stepgate_core::decide::{Asker, Challenged, Denied, Verdict};
+use stepgate_core::flows::{AskError, Asking, Cleared, Step, may_hold_cross_site};
+use stepgate_core::id::{ChallengeId, RequestId};
+use stepgate_core::operation::Operation;
+use stepgate_core::ports::ToHold;
+use stepgate_core::session::Audience;
+use stepgate_core::surroundings::Surroundings;
+use stepgate_core::web::OurCookie;
+
+use super::asker::{From, Reader, Signed};
+use super::assertion::Passed;
+use super::forward::{Forwarded, Sending};
+use super::operation::Payload;
+use super::{Exchange, Inner, REQUEST_ID, Site, answers, problem};
+use crate::body::{Body, BodyLimits};
+use crate::canonical::{CanonicalRequest, Purpose, without_our_cookies};
+use crate::server::ClientUpgrade;
+
+/// The longest sleep between two looks at a challenge that is waited for.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+
+impl Inner {
+    pub(super) async fn decide(self: &Arc<Self>, mut exchange: Exchange) -> Response<Body> {
+        let reader = exchange.reader;
+        let surroundings = self.surroundings(&exchange.request);
+        let standing = match self.standing(&exchange, &surroundings).await {
+            Ok(standing) => standing,
+            Err(error) => return answers::store(reader, &error),
+        };
+        let operation = match self.operation(&mut exchange).await {
+            Ok(operation) => operation,
+            Err(error) => {
+                self.flows.refused(answers::code_of(&error)).await;
+                return answers::no_operation(reader, &error);
+            }
+        };
+        if *exchange.request.purpose() != Purpose::Exchange
+            && From::of(&exchange.request, &exchange.site.service.origin) == From::Elsewhere
+        {
+            self.flows.refused("websocket_origin").await;
+            return answers::cross_site(reader);
+        }
+        let asker = match standing.signed() {
+            Some(signed) => Asker::SignedIn(&signed.view),
+            None => Asker::Anonymous,
+        };
+        match (self.flows.decide(operation, asker, &surroundings), standing.signed().cloned()) {
+            (Verdict::Permit(permitted), signed) => {
+                if let Some(signed) = &signed {
+                    self.flows.store.touch(signed.view.id, surroundings.now);
+                }
+                let sending = sending(exchange, signed, surroundings);
+                self.forward(sending, permitted).await.response
+            }
+            (Verdict::Challenge(challenged), Some(signed)) => {
+                self.flows.store.touch(signed.view.id, surroundings.now);
+                Box::pin(self.challenge(exchange, challenged, signed, surroundings)).await
+            }
+            (Verdict::Challenge(Challenged { operation, .. }) | Verdict::SignIn(operation), _) => {
+                Box::pin(self.ask_to_sign_in(exchange, operation, standing, surroundings)).await
+            }
+            (Verdict::Deny(denied), signed) => Box::pin(self.deny(&denied, signed.as_ref(), reader)).await,
+        }
+    }
+
+    pub(super) async fn deny(&self, denied: &Denied, signed: Option<&Signed>, reader: Reader) -> Response<Body> {
+        let asker = match signed {
+            Some(signed) => Asker::SignedIn(&signed.view),
+            None => Asker::Anonymous,
+        };
+        self.flows.denied(denied, asker).await;
+        answers::forbidden(reader, &denied.policies)
+    }
+
+    async fn challenge(
+        self: &Arc<Self>,
+        mut exchange: Exchange,
+        challenged: Challenged,
+        signed: Signed,
+        surroundings: Surroundings,
+    ) -> Response<Body> {
+        let reader = exchange.reader;
+        if let Some(response) = self.freshen(&exchange, &challenged, &signed) {
+            return response;
+        }
+        let limits =
+            BodyLimits { bytes: self.flows.live.load().challenges.held_body, deadline: self.limits.held_body_deadline };
+        let payload = std::mem::replace(&mut exchange.payload, Payload::Whole(Bytes::new()));
+        let body = match payload.whole(limits).await {
+            Ok(body) => body,
+            Err(error) => {
+                self.flows.refused(error.code()).await;
+                return answers::body(reader, &error);
+            }
+        };
+        let hold = match hold(&exchange, &challenged.operation, &body) {
+            Ok(hold) => hold,
+            Err(CrossSite) => {
+                self.flows.refused("cross_site").await;
+                return answers::cross_site(reader);
+            }
+        };
+        let named = match exchange.request.challenge().map(str::parse::<ChallengeId>) {
+            None => None,
+            Some(Ok(id)) => Some(id),
+            Some(Err(_)) => return self.not_for_this(reader).await,
+        };
+        let wait = problem::wait(&exchange.request, self.limits.wait);
+        let Exchange { request, upgrade, id, site, .. } = exchange;
+        let asked = Asked { request, body, upgrade, id, site, reader, signed, surroundings, hold, named };
+        match wait {
+            Some(wait) if reader != Reader::Person && asked.upgrade.is_none() => {
+                self.ask_and_wait(asked, challenged, wait).await
+            }
+            _ => {
+                let max_age = challenged.max_age;
+                let site = asked.site.clone();
+                let step = self.ask_in_task(asked, challenged).await;
+                self.show(step, reader, &site, max_age).await
+            }
+        }
+    }
+
+    /// A navigation whose token has not yet seen what its session proved since,
+    /// perhaps on another host, fetches a newer token first. The new one is of the
+    /// newest generation, so this does not go round in circles.
+    fn freshen(&self, exchange: &Exchange, challenged: &Challenged, signed: &Signed) -> Option<Response<Body>> {
+        let behind = signed.view.generation < signed.view.newest_generation;
+        let safe = exchange.request.method().is_safe();
+        let at_service = matches!(exchange.site.audience, Audience::Host(_));
+        if !behind || !safe || !at_service || exchange.reader != Reader::Person {
+            return None;
+        }
+        (challenged.ask.grant == GrantKind::Freshness).then(|| self.to_hand_off(exchange))
+    }
+
+    /// Asks in a task of its own: once something is spent, the request is sent
+    /// and its outcome recorded, whether or not the client waits.
+    async fn ask_in_task(self: &Arc<Self>, asked: Asked, challenged: Challenged) -> Shown {
+        let inner = Arc::clone(self);
+        let task = tokio::spawn(async move { Box::pin(inner.ask(asked, challenged)).await });
+        task.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "asking ended early");
+            Shown::Failed(None)
+        })
+    }
+
+    async fn ask(self: Arc<Self>, asked: Asked, challenged: Challenged) -> Shown {
+        let Asked { request, body, upgrade, id, site, reader, signed, surroundings, hold, named } = asked;
+        let digest = challenged.operation.clone().exactly(&body).digest();
+        let asking = Asking {
+            session: &signed.view,
+            token: signed.token,
+            surroundings: &surroundings,
+            hold,
+            named,
+            kind: reader.kind(),
+        };
+        let cleared = match self.flows.ask(challenged, &body, asking).await {
+            Ok(Step::Go(cleared)) => cleared,
+            Ok(Step::Ask(challenge)) => return Shown::Asked(challenge),
+            Ok(Step::Deny(denied)) => return Shown::Answer(self.deny(&denied, Some(&signed), reader).await),
+            Err(error) => return Shown::Failed(Some(error)),
+        };
+        let passed = Passed { challenge: cleared.receipt.challenge, operation: digest, proofs: cleared.proofs.clone() };
+        let payload = Payload::Whole(body);
+        let sending = Sending {
+            request,
+            payload,
+            upgrade,
+            id,
+            site,
+            reader,
+            signed: Some(signed),
+            surroundings,
+            passed: Some(passed),
+        };
+        Shown::Answer(self.send_cleared(sending, *cleared).await)
+    }
+
+    /// Sends what was spent, and records how it ended. Runs in a task that nobody
+    /// can interrupt; if the process dies here, the entry stays without an
+    /// outcome, and the next start records it as unknown.
+    pub(super) async fn send_cleared(self: &Arc<Self>, mut sending: Sending, cleared: Cleared) -> Response<Body> {
+        let Cleared { permitted, receipt, new_token, .. } = cleared;
+        sending.id = receipt.request;
+        let cookie = new_token.map(|token| OurCookie::Session.set(self.transport, token.expose(), None));
+        let Forwarded { mut response, outcome } = self.forward(sending, permitted).await;
+        if let Ok(id) = HeaderValue::try_from(receipt.request.to_string()) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        answers::set_cookie(&mut response, cookie);
+        if let Err(error) = self.flows.sent(receipt, outcome).await {
+            // It was sent; the entry without an outcome is found and closed as unknown.
+            tracing::error!(error = &error as &dyn std::error::Error, "an outcome could not be recorded");
+        }
+        response
+    }
+
+    /// `Prefer: wait` (RFC 7240, section 4.3): keeps the connection open until the
+    /// challenge is answered. Ends when the client goes away.
+    async fn ask_and_wait(self: &Arc<Self>, asked: Asked, challenged: Challenged, wait: Duration) -> Response<Body> {
+        let (reader, site) = (asked.reader, asked.site.clone());
+        let max_age = challenged.max_age;
+        let again = asked.again(&challenged.operation);
+        let first = self.ask_in_task(asked, challenged).await;
+        let Shown::Asked(challenge) = first else {
+            return self.show(first, reader, &site, max_age).await;
+        };
+        let id = challenge.id;
+        let waited = tokio::time::timeout(wait, self.ask_again(again, id)).await;
+        let shown = waited.unwrap_or(Shown::Asked(challenge));
+        let mut response = self.show(shown, reader, &site, max_age).await;
+        problem::applied(&mut response, wait);
+        response
+    }
+
+    async fn ask_again(self: &Arc<Self>, again: Again, id: ChallengeId) -> Shown {
+        loop {
+            match self.flows.store.challenge(id).await {
+                Ok(Some(challenge)) if matches!(challenge.state, ChallengeState::Pending { .. }) => {
+                    self.flows.store.challenge_changed(id, LOOK_EVERY).await;
+                }
+                Ok(_) => break,
+                Err(error) => return Shown::Failed(Some(AskError::Store(error))),
+            }
+        }
+        let Again { operation, mut asked } = again;
+        asked.surroundings.now = self.flows.clock.now();
+        asked.named = Some(id);
+        let signed = asked.signed.clone();
+        match self.flows.decide(operation, Asker::SignedIn(&signed.view), &asked.surroundings) {
+            Verdict::Challenge(challenged) => self.ask_in_task(asked, challenged).await,
+            Verdict::Permit(permitted) => {
+                let Asked { request, body, id, site, reader, signed, surroundings, .. } = asked;
+                let payload = Payload::Whole(body);
+                let signed = Some(signed);
+                let upgrade = None;
+                let sending =
+                    Sending { request, payload, upgrade, id, site, reader, signed, surroundings, passed: None };
+                Shown::Answer(self.forward(sending, permitted).await.response)
+            }
+            Verdict::Deny(denied) => Shown::Answer(self.deny(&denied, Some(&signed), asked.reader).await),
+            Verdict::SignIn(_) => Shown::Failed(Some(AskError::NotForThis)),
+        }
+    }
+
+    async fn show(&self, shown: Shown, reader: Reader, site: &Site, max_age: Option<Duration>) -> Response<Body> {
+        match shown {
+            Shown::Answer(response) => response,
+            Shown::Asked(challenge) if reader == Reader::Person => {
+                answers::to_challenge(&site.gate_origin, challenge.id)
+            }
+            Shown::Asked(challenge) => problem::challenge(&challenge, &site.gate_origin, max_age),
+            Shown::Failed(Some(AskError::TooMany)) => answers::too_many(reader),
+            Shown::Failed(Some(AskError::NotForThis)) => self.not_for_this(reader).await,
+            Shown::Failed(Some(AskError::Store(error))) => answers::store(reader, &error),
+            Shown::Failed(Some(error @ AskError::Statement(_))) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a challenge could not be made");
+                answers::fault(reader)
+            }
+            Shown::Failed(None) => answers::fault(reader),
+        }
+    }
+
+    async fn not_for_this(&self, reader: Reader) -> Response<Body> {
+        self.flows.refused("foreign_or_spent_challenge").await;
+        answers::not_for_this(reader)
+    }
+}
+
+/// What is shown to whoever asked.
+enum Shown {
+    Answer(Response<Body>),
+    Asked(Box<Challenge>),
+    Failed(Option<AskError>),
+}
+
+/// A request that needs more, with all that belongs to it.
+struct Asked {
+    request: CanonicalRequest,
+    body: Bytes,
+    upgrade: Option<ClientUpgrade>,
+    id: RequestId,
+    site: Site,
+    reader: Reader,
+    signed: Signed,
+    surroundings: Surroundings,
+    hold: ToHold,
+    named: Option<ChallengeId>,
+}
+
+/// The same request once more, when its challenge was answered.
+struct Again {
+    operation: Operation,
+    asked: Asked,
+}
+
+impl Asked {
+    fn again(&self, operation: &Operation) -> Again {
+        let asked = Self {
+            request: self.request.clone(),
+            body: self.body.clone(),
+            upgrade: None,
+            id: self.id,
+            site: self.site.clone(),
+            reader: self.reader,
+            signed: self.signed.clone(),
+            surroundings: self.surroundings.clone(),
+            hold: ToHold::Nothing,
+            named: self.named,
+        };
+        Again { operation: operation.clone(), asked }
+    }
+}
+
+/// A page of another site sent a request with an effect, and it is not held.
+struct CrossSite;
+
+/// What is kept while the person is asked.
+fn hold(exchange: &Exchange, operation: &Operation, body: &Bytes) -> Result<ToHold, CrossSite> {
+    if exchange.reader != Reader::Person {
+        return Ok(ToHold::Nothing);
+    }
+    if exchange.request.method().is_safe() {
+        return Ok(ToHold::SafeNavigation);
+    }
+    let elsewhere = From::of(&exchange.request, &exchange.site.service.origin) == From::Elsewhere;
+    if elsewhere && !may_hold_cross_site(operation.endpoint.cross_site) {
+        return Err(CrossSite);
+    }
+    Ok(ToHold::Request(held(&exchange.request, body)))
+}
+
+/// The request as it will be sent: without our cookies, which are the session's
+/// of now and not of then.
+pub(super) fn held(request: &CanonicalRequest, body: &Bytes) -> HeldRequest {
+    let headers = request.headers().iter().filter_map(|(name, value)| {
+        let value = match *name {
+            http::header::COOKIE => without_our_cookies(value)?,
+            _ => value.clone(),
+        };
+        Some((name.as_str().to_owned(), value.as_bytes().to_vec()))
+    });
+    HeldRequest {
+        method: request.method().as_str().to_owned(),
+        target: request.target().as_str().to_owned(),
+        headers: headers.collect(),
+        body: body.to_vec(),
+    }
+}
+
+fn sending(exchange: Exchange, signed: Option<Signed>, surroundings: Surroundings) -> Sending {
+    let Exchange { request, payload, upgrade, id, site, reader } = exchange;
+    Sending { request, payload, upgrade, id, site, reader, signed, surroundings, passed: None }
+}

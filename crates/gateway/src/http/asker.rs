@@ -1,0 +1,138 @@
+//! Who asks, and what for: a person's navigation, a page's script, a program.
+
+use http::header::{ACCEPT, COOKIE, ORIGIN, USER_AGENT};
+use std::sync::Arc;
+use stepgate_core::ports::StoreError;
+use stepgate_core::secret::{Purpose, Token, TokenDigest};
+use stepgate_core::session::{Audience, SessionView};
+use stepgate_core::surroundings::Surroundings;
+use stepgate_core::web::OurCookie;
+
+use super::{Exchange, Inner};
+use crate::canonical::CanonicalRequest;
+
+/// Who reads the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// A person, in a browser that navigates: pages and redirects.
+    Person,
+    /// A page's script: JSON.
+    Script,
+    /// A program: JSON.
+    Program,
+}
+
+impl Reader {
+    /// Fetch metadata (W3C) where a browser sends it; older browsers and people
+    /// with command lines are told by what they accept.
+    pub(super) fn of(request: &CanonicalRequest) -> Self {
+        match header(request, "sec-fetch-mode") {
+            Some("navigate") => return Self::Person,
+            Some(_) => return Self::Script,
+            None => {}
+        }
+        let accepts_pages = header(request, ACCEPT.as_str()).is_some_and(|accept| accept.contains("text/html"));
+        let scripted = request.headers().contains_key("x-requested-with");
+        match (accepts_pages, scripted) {
+            (true, false) => Self::Person,
+            (_, true) => Self::Script,
+            (false, false) => Self::Program,
+        }
+    }
+
+    /// As it stands in the statement that the person confirms.
+    pub(super) fn kind(self) -> &'static str {
+        match self {
+            Self::Person | Self::Script => "browser",
+            Self::Program => "program",
+        }
+    }
+}
+
+/// Whether a page of another origin made the browser send this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum From {
+    /// Our own page, the person, or no browser.
+    Here,
+    /// Another site's page, one of a sibling host, or nobody knows whose.
+    Elsewhere,
+}
+
+impl From {
+    /// By `Sec-Fetch-Site`, which no page can forge, and else by `Origin`, which
+    /// browsers send with every unsafe request from another origin.
+    pub(super) fn of(request: &CanonicalRequest, origin: &str) -> Self {
+        match header(request, "sec-fetch-site") {
+            Some("same-origin" | "none") => return Self::Here,
+            Some(_) => return Self::Elsewhere,
+            None => {}
+        }
+        match header(request, ORIGIN.as_str()) {
+            Some(given) if given != origin => Self::Elsewhere,
+            Some(_) | None => Self::Here,
+        }
+    }
+}
+
+/// A session and the token that showed it.
+#[derive(Clone, Debug)]
+pub(super) struct Signed {
+    pub(super) view: Arc<SessionView>,
+    pub(super) token: TokenDigest,
+}
+
+/// What the cookies say.
+#[derive(Debug)]
+pub(super) enum Standing {
+    /// Somebody is signed in here.
+    SignedIn(Signed),
+    /// There is a token, but no session (any more).
+    Stale(TokenDigest),
+    /// There is none, or what is there is no token: never more than nobody.
+    Nobody,
+}
+
+impl Standing {
+    pub(super) fn signed(&self) -> Option<&Signed> {
+        match self {
+            Self::SignedIn(signed) => Some(signed),
+            Self::Stale(_) | Self::Nobody => None,
+        }
+    }
+}
+
+pub(super) fn header<'r>(request: &'r CanonicalRequest, name: &str) -> Option<&'r str> {
+    request.headers().get(name).and_then(|value| value.to_str().ok())
+}
+
+pub(super) const fn session_purpose(audience: &Audience) -> Purpose {
+    match audience {
+        Audience::Gate => Purpose::GateSession,
+        Audience::Host(_) => Purpose::ServiceSession,
+    }
+}
+
+impl Inner {
+    pub(super) fn cookie<'r>(&self, request: &'r CanonicalRequest, cookie: OurCookie) -> Option<&'r str> {
+        let values = request.headers().get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+        cookie.read(self.transport, values)
+    }
+
+    /// A malformed, cut or doubled token is nobody's (never "somebody unknown").
+    pub(super) async fn standing(&self, exchange: &Exchange, now: &Surroundings) -> Result<Standing, StoreError> {
+        let Some(token) = self.cookie(&exchange.request, OurCookie::Session).and_then(Token::parse) else {
+            return Ok(Standing::Nobody);
+        };
+        let audience = &exchange.site.audience;
+        let token = token.digest(session_purpose(audience));
+        Ok(match self.flows.store.session(token, audience, now.now).await? {
+            Some(view) => Standing::SignedIn(Signed { view, token }),
+            None => Standing::Stale(token),
+        })
+    }
+
+    pub(super) fn surroundings(&self, request: &CanonicalRequest) -> Surroundings {
+        let agent = header(request, USER_AGENT.as_str()).unwrap_or_default();
+        self.flows.surroundings(request.client().address(), agent)
+    }
+}

@@ -1,0 +1,114 @@
+//! A request as an operation.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName};
+use std::sync::Arc;
+use stepgate_core::catalogue::Service;
+use stepgate_core::inputs;
+use stepgate_core::operation::Operation;
+
+use super::{Exchange, Inner};
+use crate::body::{Body, BodyLimits, ReadBodyError, StreamLimits, refuse_encoded};
+use crate::canonical::{Ambiguous, CanonicalRequest};
+use crate::server::RequestBody;
+
+/// The body of a request, read or not.
+#[derive(Debug)]
+pub(super) enum Payload {
+    /// Still on the connection.
+    Unread(RequestBody),
+    /// All of it: the bytes that were decided on are the bytes that go on.
+    Whole(Bytes),
+}
+
+impl Payload {
+    pub(super) async fn whole(self, limits: BodyLimits) -> Result<Bytes, ReadBodyError> {
+        match self {
+            Self::Unread(body) => body.whole(limits).await,
+            Self::Whole(bytes) if bytes.len() > limits.bytes => Err(ReadBodyError::TooLarge),
+            Self::Whole(bytes) => Ok(bytes),
+        }
+    }
+
+    pub(super) fn into_body(self, limits: StreamLimits) -> Body {
+        match self {
+            Self::Unread(body) => body.stream(limits),
+            Self::Whole(bytes) => Body::whole(bytes),
+        }
+    }
+}
+
+/// Why a request is no operation of its service.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoOperation {
+    #[error(transparent)]
+    Ambiguous(#[from] Ambiguous),
+    #[error(transparent)]
+    Body(#[from] ReadBodyError),
+    #[error(transparent)]
+    Inputs(#[from] inputs::InputError),
+}
+
+impl Inner {
+    /// Reads the operation of an exchange, and its body where inputs are in it.
+    pub(super) async fn operation(&self, exchange: &mut Exchange) -> Result<Operation, NoOperation> {
+        let reads_body = {
+            let segments: Vec<Cow<'_, str>> = exchange.request.path().segments().collect();
+            let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
+            exchange.site.service.endpoint(exchange.request.method().as_str(), &segments).0.reads_body()
+        };
+        if !reads_body {
+            return operation(&exchange.site.service, &exchange.request, None);
+        }
+        refuse_encoded(exchange.request.headers())?;
+        let payload = std::mem::replace(&mut exchange.payload, Payload::Whole(Bytes::new()));
+        let body = payload.whole(self.limits.operation_body).await?;
+        exchange.payload = Payload::Whole(body.clone());
+        operation(&exchange.site.service, &exchange.request, Some(&body))
+    }
+}
+
+/// The operation that a canonical request is at a service. `body` is there where
+/// the endpoint reads it.
+pub(super) fn operation(
+    service: &Arc<Service>,
+    request: &CanonicalRequest,
+    body: Option<&[u8]>,
+) -> Result<Operation, NoOperation> {
+    let segments: Vec<Cow<'_, str>> = request.path().segments().collect();
+    let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
+    let (endpoint, path_values) = service.endpoint(request.method().as_str(), &segments);
+    let content_type = match request.headers().get(CONTENT_TYPE) {
+        Some(value) => Some(value.to_str().map_err(|_| Ambiguous::HeaderValue)?),
+        None => None,
+    };
+    let inputs = inputs::read(endpoint, &path_values, request.query().as_str(), content_type, body)?;
+    Ok(Operation {
+        effect_headers: effect_headers(request, &endpoint.effect_headers)?,
+        service: Arc::clone(service),
+        endpoint: Arc::clone(endpoint),
+        inputs,
+        method: request.method().as_str().to_owned(),
+        url: format!("{}{}", service.origin, request.target()),
+        content_type: content_type.unwrap_or_default().to_owned(),
+    })
+}
+
+/// Headers that change the effect: each once, or the decision and the upstream
+/// might see different ones.
+fn effect_headers(request: &CanonicalRequest, names: &[String]) -> Result<BTreeMap<String, String>, Ambiguous> {
+    names
+        .iter()
+        .map(|name| {
+            let header = HeaderName::try_from(name.as_str()).map_err(|_| Ambiguous::HeaderValue)?;
+            let value = match request.one_header(&header)? {
+                Some(value) => value.to_str().map_err(|_| Ambiguous::HeaderValue)?.to_owned(),
+                None => String::new(),
+            };
+            Ok((name.clone(), value))
+        })
+        .collect()
+}

@@ -1,0 +1,103 @@
+//! Answers for programs: RFC 9457 problems, RFC 9470 challenges, RFC 7240 waits.
+
+use std::time::Duration;
+
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+use serde_json::{Value, json};
+use stepgate_core::challenge::Challenge;
+use stepgate_core::session::acr;
+use stepgate_core::web::gate_path;
+
+use super::answers::quoted;
+use crate::body::Body;
+use crate::canonical::CanonicalRequest;
+
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// How long a program wants to wait, at most `most`. `None` if it does not.
+pub(super) fn wait(request: &CanonicalRequest, most: Duration) -> Option<Duration> {
+    let values = request.headers().get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    let mut preferences = values.flat_map(|value| value.split([',', ';'])).map(str::trim);
+    let seconds = preferences.find_map(|preference| {
+        let (name, value) = preference.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"').parse::<u64>().ok())?
+    })?;
+    Some(Duration::from_secs(seconds).min(most)).filter(|wait| !wait.is_zero())
+}
+
+/// Says that it was waited.
+pub(super) fn applied(response: &mut Response<Body>, wait: Duration) {
+    if let Ok(value) = HeaderValue::try_from(format!("wait={}", wait.as_secs())) {
+        response.headers_mut().insert(PREFERENCE_APPLIED, value);
+    }
+}
+
+/// A problem as JSON; `more` are its extension members.
+pub(super) fn problem(status: StatusCode, code: &str, title: &str, detail: &str, more: Value) -> Response<Body> {
+    let mut members = json!({
+        "type": format!("urn:stepgate:problem:{}", code.replace('_', "-")),
+        "title": title,
+        "status": status.as_u16(),
+        "code": code,
+        "detail": detail,
+    });
+    if let (Value::Object(members), Value::Object(more)) = (&mut members, more) {
+        members.extend(more);
+    }
+    let mut response = Response::new(Body::whole(members.to_string()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// RFC 9470, section 3: more is needed, and how to prove it.
+pub(super) fn challenge(challenge: &Challenge, gate_origin: &str, max_age: Option<Duration>) -> Response<Body> {
+    let policies = &challenge.statement.policies;
+    let reasons: Vec<&str> =
+        policies.iter().map(|policy| policy.reason.as_str()).filter(|reason| !reason.is_empty()).collect();
+    let detail = reasons.join(" ");
+    let ways: Vec<Vec<&str>> =
+        challenge.ask.ways.iter().map(|way| way.iter().map(|kind| kind.name()).collect()).collect();
+    let not_enrolled: Vec<&str> = challenge.ask.not_enrolled.iter().map(|kind| kind.name()).collect();
+    let refusing: Vec<Value> =
+        policies.iter().map(|policy| json!({"id": policy.id, "reason": policy.reason})).collect();
+    let more = json!({
+        "challenge": {
+            "id": challenge.id.to_string(),
+            "url": format!("{gate_origin}{}/{}", gate_path::CHALLENGES, challenge.id),
+            "number": challenge.number,
+            "expires_at": challenge.expires_at.to_string(),
+            "grants": challenge.ask.grant.name(),
+            "factors": ways,
+            "not_enrolled": not_enrolled,
+            "policies": refusing,
+        },
+    });
+    let title = "More proof is needed for this request";
+    let mut response = problem(StatusCode::UNAUTHORIZED, "challenge", title, &detail, more);
+    if let Ok(value) = HeaderValue::try_from(step_up(challenge, &detail, max_age)) {
+        response.headers_mut().insert(WWW_AUTHENTICATE, value);
+    }
+    response
+}
+
+fn step_up(challenge: &Challenge, detail: &str, max_age: Option<Duration>) -> String {
+    let mut classes: Vec<&str> = challenge.ask.ways.iter().map(|way| acr(way)).collect();
+    classes.dedup();
+    let description = match detail {
+        "" => "More proof is needed for this request",
+        detail => detail,
+    };
+    let mut value =
+        format!(r#"Bearer error="insufficient_user_authentication", error_description="{}""#, quoted(description));
+    if !classes.is_empty() {
+        value.push_str(&format!(r#", acr_values="{}""#, classes.join(" ")));
+    }
+    if let Some(max_age) = max_age {
+        value.push_str(&format!(r#", max_age="{}""#, max_age.as_secs()));
+    }
+    value
+}

@@ -1,0 +1,148 @@
+//! WebSockets and event streams: decided again while they are open.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Response;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use stepgate_core::decide::{Asker, Verdict, decide, valid_until};
+use stepgate_core::factor::FactorKind;
+use stepgate_core::operation::Operation;
+use stepgate_core::session::SessionView;
+use stepgate_core::surroundings::Surroundings;
+use stepgate_core::time::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::asker::Reader;
+use super::{Inner, answers};
+use crate::body::Body;
+use crate::server::ClientUpgrade;
+use crate::upstream::Switched;
+
+/// The shortest pause between two decisions on one stream.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+
+/// What an open stream rests on.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) operation: Operation,
+    pub(super) session: Option<Arc<SessionView>>,
+    pub(super) surroundings: Surroundings,
+    pub(super) confirmed: Vec<(FactorKind, Timestamp)>,
+}
+
+impl Inner {
+    /// Joins client and upstream until one of them, the session, the permit or
+    /// the process ends.
+    pub(super) fn watch_tunnel(
+        self: &Arc<Self>,
+        switched: Switched,
+        client: ClientUpgrade,
+        watched: Watched,
+        reader: Reader,
+    ) -> Response<Body> {
+        let Ok(seat) = Arc::clone(&self.tunnels).try_acquire_owned() else {
+            return answers::busy(reader);
+        };
+        let until = self.stop.child_token();
+        let (response, tunnel) = switched.join(client, until.clone(), self.limits.tunnel);
+        let inner = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::select! {
+                end = tunnel => tracing::debug!(?end, "a WebSocket ended"),
+                () = inner.watch(watched, until) => {}
+            }
+            drop(seat);
+        });
+        response
+    }
+
+    /// Lets a stream of events end with what it rests on. Other bodies end by
+    /// themselves.
+    pub(super) fn watch_stream(
+        self: &Arc<Self>,
+        response: Response<Body>,
+        watched: Watched,
+        reader: Reader,
+    ) -> Response<Body> {
+        if !is_stream(&response) {
+            return response;
+        }
+        let Ok(seat) = Arc::clone(&self.tunnels).try_acquire_owned() else {
+            return answers::busy(reader);
+        };
+        let until = self.stop.child_token();
+        let inner = Arc::clone(self);
+        let cut = until.clone();
+        let watcher = tokio::spawn(async move {
+            inner.watch(watched, cut).await;
+            drop(seat);
+        });
+        response.map(|body| body.until(until, watcher.abort_handle()))
+    }
+
+    /// Returns, and cancels `cut`, as soon as the stream may not go on.
+    async fn watch(&self, watched: Watched, cut: CancellationToken) {
+        let mut reloads = self.reloads.subscribe();
+        while let Some(wait) = self.permitted_for(&watched) {
+            tokio::select! {
+                biased;
+                () = cut.cancelled() => return,
+                () = self.ended(watched.session.as_deref()) => break,
+                changed = reloads.changed() => if changed.is_err() { break },
+                () = tokio::time::sleep(wait.max(PAUSE_MIN)) => {}
+            }
+        }
+        cut.cancel();
+    }
+
+    /// How long the stream may go on from now, or `None` if it may not.
+    ///
+    /// It is judged by the session as it was when the stream was opened: its ages
+    /// grow, and what ends or changes it completes `ended`.
+    fn permitted_for(&self, watched: &Watched) -> Option<Duration> {
+        let now = self.flows.clock.now();
+        let surroundings = Surroundings { now, ..watched.surroundings.clone() };
+        let asker = match &watched.session {
+            Some(session) => Asker::SignedIn(session),
+            None => Asker::Anonymous,
+        };
+        let live = self.flows.live.load_full();
+        let confirmed = &watched.confirmed;
+        let operation = &watched.operation;
+        let verdict = decide(&live.policies, operation.clone(), asker, &surroundings, confirmed);
+        if !matches!(verdict, Verdict::Permit(_)) {
+            return None;
+        }
+        let until = valid_until(&live.policies, operation, asker, &surroundings, confirmed)?;
+        let left = until.since(now)?;
+        match &watched.session {
+            Some(session) => session.ends_at.since(now).filter(|left| !left.is_zero()).map(|ends| ends.min(left)),
+            None => Some(left),
+        }
+    }
+
+    async fn ended(&self, session: Option<&SessionView>) {
+        match session {
+            Some(session) => self.flows.store.ended(session.id).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// A body without an end of its own, by its type.
+fn is_stream(response: &Response<Body>) -> bool {
+    const STREAMS: [&str; 5] = [
+        "text/event-stream",
+        "multipart/x-mixed-replace",
+        "application/x-ndjson",
+        "application/stream+json",
+        "application/grpc",
+    ];
+    let headers = response.headers();
+    !headers.contains_key(CONTENT_LENGTH)
+        && headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|kind| {
+            let kind = kind.trim_start().to_ascii_lowercase();
+            STREAMS.iter().any(|stream| kind.starts_with(stream))
+        })
+}
