@@ -63,7 +63,10 @@ pub(crate) struct Case<'a> {
 impl Case<'_> {
     /// Asks Cedar, with these proofs.
     pub(crate) fn ask(&self, proven: &Proven) -> Outcome {
-        self.ask_about(&self.prepared.subset.set, &self.prepared.entities, self.prepared.subset.needs, proven)
+        match self.response(&self.prepared.subset.set, proven) {
+            Ok(response) => Outcome::of(&response),
+            Err(error) => Outcome::fault(error),
+        }
     }
 
     /// The same, moved to another moment.
@@ -71,26 +74,25 @@ impl Case<'_> {
         Case { prepared: self.prepared, moment: Moment { surroundings, ..self.moment } }
     }
 
-    /// Asks Cedar about the whole set with the whole context: slow, and the same answer.
+    /// Asks Cedar about the whole set with the whole context, checked against the
+    /// schema: slow, and the same answer.
     pub(crate) fn ask_whole(&self, policies: &Policies, proven: &Proven) -> Outcome {
-        let (set, entities) = policies.whole();
-        let fault = |error: String| Outcome { allowed: false, decided: Vec::new(), erred: vec![error] };
-        let mut set = set.clone();
-        if self.prepared.person.is_none() {
+        match self.response_whole(policies, proven) {
+            Ok(response) => Outcome::of(&response),
+            Err(error) => Outcome::fault(error),
+        }
+    }
+
+    fn response_whole(&self, policies: &Policies, proven: &Proven) -> Result<cedar_policy::Response, String> {
+        let whole = policies.whole().ok_or("there are no policies")?;
+        let (set, principal) = match &self.prepared.person {
+            Some(person) => (whole.set.clone(), principal(person)?),
             // Nobody is let in by a permit that does not name Anonymous in its scope.
-            match without_unnamed_permits(&set) {
-                Ok(named) => set = named,
-                Err(error) => return fault(error),
-            }
-        }
-        let principal = match &self.prepared.person {
-            Some(person) => principal(person),
-            None => nobody(),
+            None => (without_unnamed_permits(&whole.set)?, nobody()?),
         };
-        match principal.and_then(|entity| entities.clone().upsert_entities([entity], None).map_err(to_string)) {
-            Ok(entities) => self.ask_about(&set, &entities, Needs::ALL, proven),
-            Err(error) => fault(error),
-        }
+        let entities = whole.entities.clone().upsert_entities([principal], Some(&whole.schema)).map_err(to_string)?;
+        let request = self.request(Needs::ALL, proven, Some(&whole.schema))?;
+        Ok(Authorizer::new().is_authorized(&request, &set, &entities))
     }
 
     /// Asks Cedar about each policy by itself: which hold now, and which err.
@@ -120,25 +122,35 @@ impl Case<'_> {
 
     fn holds(&self, policy: cedar_policy::Policy, proven: &Proven) -> Result<bool, String> {
         let set = PolicySet::from_policies([policy]).map_err(to_string)?;
-        let response = self.response(&set, &self.prepared.entities, self.prepared.subset.needs, proven)?;
+        let response = self.response(&set, proven)?;
         match response.diagnostics().errors().next() {
             Some(error) => Err(error.to_string()),
             None => Ok(response.diagnostics().reason().next().is_some()),
         }
     }
 
-    fn ask_about(&self, set: &PolicySet, entities: &Entities, needs: Needs, proven: &Proven) -> Outcome {
-        let response = match self.response(set, entities, needs, proven) {
-            Ok(response) => response,
-            Err(error) => return Outcome { allowed: false, decided: Vec::new(), erred: vec![error] },
-        };
+    fn response(&self, set: &PolicySet, proven: &Proven) -> Result<cedar_policy::Response, String> {
+        let request = self.request(self.prepared.subset.needs, proven, None)?;
+        Ok(Authorizer::new().is_authorized(&request, set, &self.prepared.entities))
+    }
+
+    fn request(&self, needs: Needs, proven: &Proven, schema: Option<&Schema>) -> Result<Request, String> {
+        let context = context::build(needs, &self.moment, proven).map_err(to_string)?;
+        let Prepared { principal, action, resource, .. } = self.prepared;
+        Request::new(principal.clone(), action.clone(), resource.clone(), context, schema).map_err(to_string)
+    }
+}
+
+impl Outcome {
+    fn of(response: &cedar_policy::Response) -> Self {
         let mut decided: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
         decided.sort_unstable();
-        let erred: Vec<String> = response
+        let mut erred: Vec<String> = response
             .diagnostics()
             .errors()
             .map(|AuthorizationError::PolicyEvaluationError(error)| error.policy_id().to_string())
             .collect();
+        erred.sort_unstable();
         // INVARIANT (errors deny): Cedar skips a policy that errs, so a forbid that
         // errs would leave the permit standing. Here any error refuses.
         let allowed = response.decision() == Decision::Allow && erred.is_empty();
@@ -146,21 +158,11 @@ impl Case<'_> {
             // The permits that Cedar names did not refuse.
             decided.clear();
         }
-        Outcome { allowed, decided, erred }
+        Self { allowed, decided, erred }
     }
 
-    fn response(
-        &self,
-        set: &PolicySet,
-        entities: &Entities,
-        needs: Needs,
-        proven: &Proven,
-    ) -> Result<cedar_policy::Response, String> {
-        let context = context::build(needs, &self.moment, proven).map_err(to_string)?;
-        let Prepared { principal, action, resource, .. } = self.prepared;
-        let request =
-            Request::new(principal.clone(), action.clone(), resource.clone(), context, None).map_err(to_string)?;
-        Ok(Authorizer::new().is_authorized(&request, set, entities))
+    fn fault(error: String) -> Self {
+        Self { allowed: false, decided: Vec::new(), erred: vec![error] }
     }
 }
 

@@ -1,15 +1,52 @@
-//! What Cedar's validator lets pass and we do not.
+//! What Cedar's validator says, and what it lets pass and we do not.
 
-use cedar_policy::{EntityUid, PolicySet, ValidationWarning};
+use std::collections::HashSet;
+
+use cedar_policy::{EntityUid, PolicySet, Schema, ValidationMode, ValidationWarning, Validator};
 
 use super::PolicyMistake;
 use super::read::Places;
 use super::schema;
 use crate::catalogue::Catalogue;
 
+/// How far into entities a policy may look: only what a request brings (principal,
+/// resource). A literal like `Person::"bob".email` is not in the store, and would
+/// err with every request.
+const LEVEL: u32 = 1;
+
+/// Validates strictly. Gives mistakes, and advice that stops nothing.
+pub(super) fn validate(set: &PolicySet, schema: Schema, places: &Places) -> (Vec<PolicyMistake>, Vec<PolicyMistake>) {
+    let result = Validator::new(schema).validate_with_level(set, ValidationMode::Strict, LEVEL);
+    let (mut mistakes, mut advice) = (Vec::new(), Vec::new());
+    let mut wrong = HashSet::new();
+    for error in result.validation_errors() {
+        wrong.insert(error.policy_id());
+        mistakes.extend(places.mistakes(error.policy_id(), error));
+    }
+    // Cedar says it again for each action that the policy covers: once is enough.
+    places.sort(&mut mistakes);
+    mistakes.dedup_by(|a, b| (&a.source_name, &a.span) == (&b.source_name, &b.span));
+    for warning in result.validation_warnings() {
+        let applies_to_nothing = matches!(warning, ValidationWarning::InvalidActionApplication(_));
+        if applies_to_nothing && wrong.insert(warning.policy_id()) {
+            mistakes.extend(places.mistakes(warning.policy_id(), warning));
+        }
+    }
+    // A policy that is wrong is impossible as well: that goes without saying.
+    for warning in result.validation_warnings().filter(|warning| !wrong.contains(warning.policy_id())) {
+        let found = places.mistakes(warning.policy_id(), warning);
+        if is_mistake(warning) {
+            mistakes.extend(found);
+        } else {
+            advice.extend(found);
+        }
+    }
+    (mistakes, advice)
+}
+
 /// Whether a warning stops loading: a policy that can never hold protects
 /// nothing, and text that reorders itself is not what the reviewer read.
-pub(super) const fn is_mistake(warning: &ValidationWarning) -> bool {
+const fn is_mistake(warning: &ValidationWarning) -> bool {
     !matches!(
         warning,
         ValidationWarning::MixedScriptString(_)
@@ -20,8 +57,7 @@ pub(super) const fn is_mistake(warning: &ValidationWarning) -> bool {
 
 /// Services and endpoints that no configuration declares: a rule for `Service::"ledgr"` protects nothing.
 pub(super) fn unknown_names(set: &PolicySet, catalogue: &Catalogue, places: &Places) -> Vec<PolicyMistake> {
-    let known: std::collections::HashSet<&str> =
-        schema::endpoints(catalogue).map(|endpoint| endpoint.resource.as_str()).collect();
+    let known: HashSet<&str> = schema::endpoints(catalogue).map(|endpoint| endpoint.resource.as_str()).collect();
     let unknown = |uid: &EntityUid| -> Option<String> {
         let id: &str = uid.id().as_ref();
         match uid.type_name().basename() {

@@ -23,7 +23,7 @@ mod tests;
 
 use std::collections::HashMap;
 
-use cedar_policy::{Effect, Entities, PolicySet, ValidationMode, Validator};
+use cedar_policy::{Effect, Entities, PolicySet, Schema};
 use jiff::tz::TimeZone;
 use sha2::{Digest as _, Sha256};
 
@@ -66,10 +66,17 @@ pub struct Policies {
     zone: TimeZone,
     about: HashMap<String, PolicyAbout>,
     slices: slice::Slices,
-    whole: PolicySet,
-    whole_entities: Entities,
+    whole: Option<Whole>,
     advice: Vec<PolicyMistake>,
     broken: Option<String>,
+}
+
+/// Everything, unindexed: what the index is held against.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    pub(crate) set: PolicySet,
+    pub(crate) entities: Entities,
+    pub(crate) schema: Schema,
 }
 
 /// What is known of one policy.
@@ -149,23 +156,8 @@ impl Policies {
         let schema = schema::parse(&schema_text)?;
         let read = read::read(sources);
         let mut mistakes = read.mistakes;
-        let validator = Validator::new(schema.clone());
-        // Level 1: only what a request brings (principal, resource) is looked into.
-        // A literal like `Person::"bob".email` is not in the store, and would err
-        // with every request.
-        let result = validator.validate_with_level(&read.set, ValidationMode::Strict, 1);
-        for error in result.validation_errors() {
-            mistakes.extend(read.places.mistakes(error.policy_id(), error));
-        }
-        let mut advice = Vec::new();
-        for warning in result.validation_warnings() {
-            let found = read.places.mistakes(warning.policy_id(), warning);
-            if lint::is_mistake(warning) {
-                mistakes.extend(found);
-            } else {
-                advice.extend(found);
-            }
-        }
+        let (wrong, advice) = lint::validate(&read.set, schema.clone(), &read.places);
+        mistakes.extend(wrong);
         mistakes.extend(lint::unknown_names(&read.set, catalogue, &read.places));
         if !mistakes.is_empty() {
             read.places.sort(&mut mistakes);
@@ -173,10 +165,11 @@ impl Policies {
         }
         let fault = |why: String| vec![PolicyMistake::elsewhere("the services", why)];
         let slices = slice::Slices::new(&read.set, catalogue, &schema).map_err(fault)?;
-        let whole_entities = evaluate::all_entities(catalogue, &schema).map_err(fault)?;
+        let entities = evaluate::all_entities(catalogue, &schema).map_err(fault)?;
         let version = version(sources, &schema_text, &zone);
         let about = read.about;
-        Ok(Self { version, schema_text, zone, about, slices, whole: read.set, whole_entities, advice, broken: None })
+        let whole = Some(Whole { set: read.set, entities, schema });
+        Ok(Self { version, schema_text, zone, about, slices, whole, advice, broken: None })
     }
 
     /// A set that denies everything and says why: what stands where policies could not be loaded.
@@ -188,8 +181,7 @@ impl Policies {
             zone: TimeZone::UTC,
             about: HashMap::new(),
             slices: slice::Slices::none(),
-            whole: PolicySet::new(),
-            whole_entities: Entities::empty(),
+            whole: None,
             advice: Vec::new(),
             broken: Some(why),
         }
@@ -247,8 +239,8 @@ impl Policies {
         &self.zone
     }
 
-    pub(crate) fn whole(&self) -> (&PolicySet, &Entities) {
-        (&self.whole, &self.whole_entities)
+    pub(crate) const fn whole(&self) -> Option<&Whole> {
+        self.whole.as_ref()
     }
 }
 
@@ -268,7 +260,7 @@ fn version(sources: &[PolicySource], schema_text: &str, zone: &TimeZone) -> Stri
     let mut sorted: Vec<_> = sources.iter().collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
     field(schema_text);
-    field(zone.iana_name().unwrap_or("UTC"));
+    field(&zone.iana_name().map_or_else(|| format!("{zone:?}"), str::to_owned));
     for source in sorted {
         field(&source.name);
         field(&source.text);

@@ -1,0 +1,274 @@
+//! How long a decision takes, over 10, 1,000 and 10,000 policies of which (at
+//! most) 20 concern the operation. What does not concern it must not cost it.
+//!
+//! Prints medians in microseconds and ratios to the smallest set. Compare ratios;
+//! microseconds belong to the machine.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use stepgate_core::catalogue::{
+    ActionName, Admits, Catalogue, CrossSite, Effect, Endpoint, Host, InputKind, InputSource, InputSpec, PathTemplate,
+    Service, ServiceName, Title,
+};
+use stepgate_core::decide::{Asker, Verdict, decide, evaluate_whole};
+use stepgate_core::factor::FactorKind;
+use stepgate_core::id::{PersonId, SessionId};
+use stepgate_core::operation::{InputValue, Inputs, Operation};
+use stepgate_core::person::{Login, Person};
+use stepgate_core::policy::{Policies, PolicySource};
+use stepgate_core::session::{Assurance, Audience, Proof, SessionView};
+use stepgate_core::surroundings::Surroundings;
+use stepgate_core::time::Timestamp;
+
+/// Policies that concern one service and action.
+const EACH: usize = 20;
+/// Decisions in one sample.
+const BATCH: u32 = 200;
+/// Samples; the median is printed.
+const SAMPLES: usize = 101;
+/// Wednesday, 2025-01-01 12:00:00 UTC.
+const NOON: Timestamp = Timestamp::from_ms(1_735_732_800_000);
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(report) => {
+            println!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<String, Box<dyn std::error::Error>> {
+    let mut report = String::new();
+    writeln!(
+        report,
+        "{:>9} {:>10} {:>9} {:>11} {:>11} {:>11} {:>11} {:>9}",
+        "policies", "concerning", "load ms", "permit us", "stranger us", "challenge us", "whole set us", "ratio"
+    )?;
+    let mut smallest = None;
+    for count in [10, 20, 1_000, 10_000] {
+        let row = measure(count)?;
+        let first = *smallest.get_or_insert(row.permit_us);
+        writeln!(
+            report,
+            "{count:>9} {:>10} {:>9.0} {:>11.2} {:>11.2} {:>11.1} {:>11.1} {:>9.2}",
+            row.concerning,
+            row.load_ms,
+            row.permit_us,
+            row.stranger_us,
+            row.challenge_us,
+            row.whole_us,
+            row.permit_us / first
+        )?;
+    }
+    Ok(report)
+}
+
+struct Row {
+    concerning: usize,
+    load_ms: f64,
+    permit_us: f64,
+    stranger_us: f64,
+    challenge_us: f64,
+    whole_us: f64,
+}
+
+fn measure(count: usize) -> Result<Row, Box<dyn std::error::Error>> {
+    let catalogue = catalogue(count.div_ceil(EACH))?;
+    let source = PolicySource { name: "bench.cedar".to_owned(), text: policies(count) };
+    let start = now();
+    let policies = Policies::load(&catalogue, &[source]).map_err(|mistakes| format!("{:?}", mistakes.first()))?;
+    let load_ms = start.elapsed().as_secs_f64() * 1e3;
+    let around = Surroundings::new("192.0.2.1".parse()?, "bench", NOON, &[]);
+    // Every policy's scope covers her.
+    let groups: Vec<String> = (0..GROUPS).map(|group| format!("g{group}")).collect();
+    let alice = session("alice", groups)?;
+    // Few policies' scopes cover him.
+    let bob = session("bob", vec!["g0".to_owned()])?;
+    let small = operation(&catalogue, 900)?;
+    let large = operation(&catalogue, 20_000)?;
+    let median = |mut asked: Operation, session: &SessionView, batch: u32, samples: usize| -> f64 {
+        let mut times = Vec::with_capacity(samples);
+        for _ in 0..samples {
+            let start = now();
+            for _ in 0..batch {
+                asked = match black_box(decide(&policies, asked, Asker::SignedIn(session), &around, &[])) {
+                    Verdict::Permit(permitted) => permitted.into_operation(),
+                    Verdict::Challenge(challenged) => challenged.operation,
+                    Verdict::SignIn(operation) => operation,
+                    Verdict::Deny(denied) => denied.operation,
+                };
+            }
+            times.push(start.elapsed().as_secs_f64() * 1e6 / f64::from(batch));
+        }
+        middle(times)
+    };
+    let expect = |asked: &Operation, expected: &str| {
+        let verdict = decide(&policies, asked.clone(), Asker::SignedIn(&alice), &around, &[]).summary();
+        if verdict == expected { Ok(()) } else { Err(format!("{verdict} where {expected} was expected")) }
+    };
+    expect(&small, "permit")?;
+    if count >= EACH {
+        expect(&large, "confirm: passkey")?;
+    }
+    let concerning = policies.concerning(&small).len();
+    let mut whole = Vec::new();
+    for _ in 0..11 {
+        let start = now();
+        black_box(evaluate_whole(&policies, &small, Asker::SignedIn(&alice), &around, &[]));
+        whole.push(start.elapsed().as_secs_f64() * 1e6);
+    }
+    Ok(Row {
+        concerning,
+        load_ms,
+        permit_us: median(small.clone(), &alice, BATCH, SAMPLES),
+        stranger_us: median(small, &bob, BATCH, SAMPLES),
+        challenge_us: median(large, &alice, 4, 31),
+        whole_us: middle(whole),
+    })
+}
+
+fn middle(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures time; nothing is decided by it")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Groups that policies name.
+const GROUPS: usize = 8;
+/// Action names, shared by the services.
+const ACTIONS: usize = 10;
+
+/// As they stand in real sets: who may, then what else must hold.
+fn policies(count: usize) -> String {
+    let mut text = String::new();
+    for at in 0..count {
+        let (service, which) = (at / EACH, at % EACH);
+        let scope = format!("action == Action::\"act-{}\", resource in Service::\"svc-{service}\"", service % ACTIONS);
+        let group = which % GROUPS;
+        let policy = match which {
+            0..=3 => format!("permit (principal in Group::\"g{group}\", {scope});"),
+            4..=6 => format!(
+                "@reason(\"r\") forbid (principal, {scope}) when {{ context.input.amount > {} }} \
+                 unless {{ context.confirmed.contains(\"passkey\") }};",
+                10_000 + which
+            ),
+            7..=9 => format!(
+                "@reason(\"r\") forbid (principal, {scope}) \
+                 unless {{ context.age.any_factor <= duration(\"{which}h\") }};"
+            ),
+            10..=12 => format!(
+                "@reason(\"r\") forbid (principal in Group::\"g{group}\", {scope}) \
+                 when {{ !context.device.known || context.risk.signals.contains(\"new_country\") }} \
+                 unless {{ context.age.phishing_resistant <= duration(\"15m\") }};"
+            ),
+            13..=15 => format!(
+                "@reason(\"r\") forbid (principal in Group::\"g{group}\", {scope}) \
+                 when {{ context.risk.level == \"high\" && resource.sensitivity == \"critical\" }};"
+            ),
+            16 => format!(
+                "@reason(\"r\") forbid (principal, {scope}) \
+                 when {{ context.network.address.isInRange(ip(\"203.0.113.0/24\")) }};"
+            ),
+            17 => format!("@reason(\"r\") forbid (principal, {scope}) when {{ context.time.hour < 6 }};"),
+            _ => format!(
+                "@reason(\"r\") forbid (principal in Group::\"g{group}\", {scope}) \
+                 when {{ context.network.country == \"X{which}\" }};"
+            ),
+        };
+        text.push_str(&format!("@id(\"p{at}\")\n{policy}\n"));
+    }
+    text
+}
+
+fn catalogue(services: usize) -> Result<Catalogue, Box<dyn std::error::Error>> {
+    let all = (0..services.max(1)).map(service).collect::<Result<_, _>>()?;
+    Catalogue::new("https://gate.test".to_owned(), Host::parse("gate.test")?, all)
+        .map_err(|(a, b)| format!("{a} and {b} have one host").into())
+}
+
+fn service(at: usize) -> Result<Arc<Service>, Box<dyn std::error::Error>> {
+    let name = format!("svc-{at}");
+    let endpoint = |on: &str, action: &str, effect: Effect, inputs: Vec<InputSpec>| {
+        Ok::<_, Box<dyn std::error::Error>>(Arc::new(Endpoint {
+            resource: format!("{name} {on}"),
+            action: ActionName::parse(action)?,
+            effect,
+            kind: "payment".to_owned(),
+            sensitivity: "high".to_owned(),
+            title: Title::new("Approve"),
+            methods: Vec::new(),
+            path: PathTemplate::any(),
+            inputs,
+            effect_headers: Vec::new(),
+            admits: Admits::SignedIn,
+            cross_site: CrossSite::Refuse,
+        }))
+    };
+    let amount =
+        InputSpec { name: "amount".into(), source: InputSource::Json("/amount".into()), kind: InputKind::Long };
+    Ok(Arc::new(Service {
+        title: name.clone(),
+        origin: format!("https://{name}.test"),
+        host: Host::parse(&format!("{name}.test"))?,
+        endpoints: vec![endpoint("POST /approve", &format!("act-{}", at % ACTIONS), Effect::Write, vec![amount])?],
+        read: endpoint("read", "read", Effect::Read, Vec::new())?,
+        write: endpoint("write", "write", Effect::Write, Vec::new())?,
+        name: ServiceName::parse(&name)?,
+    }))
+}
+
+fn operation(catalogue: &Catalogue, amount: i64) -> Result<Operation, Box<dyn std::error::Error>> {
+    let service = catalogue.by_name("svc-0").ok_or("no service")?;
+    Ok(Operation {
+        service: Arc::clone(service),
+        endpoint: Arc::clone(service.endpoints.first().ok_or("no endpoint")?),
+        inputs: Inputs::from([("amount".to_owned(), InputValue::Long(amount))]),
+        method: "POST".to_owned(),
+        url: "https://svc-0.test/approve".to_owned(),
+        content_type: "application/json".to_owned(),
+        effect_headers: BTreeMap::new(),
+    })
+}
+
+fn session(login: &str, groups: Vec<String>) -> Result<SessionView, Box<dyn std::error::Error>> {
+    let id = u8::try_from(login.len())?;
+    let ago = |s: i64| Timestamp::from_ms(NOON.as_ms() - s * 1000 - 321);
+    let person = Person {
+        id: PersonId::from_bytes([id; 16]),
+        login: Login::parse(login)?,
+        name: login.to_owned(),
+        email: format!("{login}@example.com"),
+        groups,
+    };
+    let proof = |kind, s| Proof { kind, at: ago(s), generation: 1 };
+    Ok(SessionView {
+        id: SessionId::from_bytes([id; 16]),
+        person: Arc::new(person),
+        audience: Audience::Gate,
+        generation: 1,
+        newest_generation: 1,
+        assurance: Assurance::new(vec![proof(FactorKind::Password, 3600), proof(FactorKind::Totp, 3500)]),
+        enrolled: Arc::from([FactorKind::Passkey, FactorKind::Totp, FactorKind::Password]),
+        started_at: ago(3600),
+        last_used_at: ago(10),
+        ends_at: NOON.plus(Duration::from_secs(80_000)),
+        browser: None,
+        device_known: true,
+        address: "192.0.2.1".to_owned(),
+        agent: "bench".to_owned(),
+    })
+}
