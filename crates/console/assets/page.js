@@ -35,6 +35,25 @@
     show();
   }
 
+  // A question that may be answered on another device: look now and then
+  // whether it was, and show what came of it.
+  for (const element of document.querySelectorAll("[data-watch]")) {
+    const look = async function () {
+      try {
+        const answer = await fetch(element.dataset.watch, { headers: { Accept: "application/json" } });
+        const state = answer.ok ? (await answer.json()).state : "pending";
+        if (state !== "pending" && !document.querySelector("[data-sent], [data-busy]")) {
+          location.reload();
+          return;
+        }
+      } catch (_) {
+        // Away for a moment: look again.
+      }
+      setTimeout(look, document.hidden ? 15000 : 4000);
+    };
+    setTimeout(look, 4000);
+  }
+
   // One submission is enough. Undone when the browser brings the page back.
   document.addEventListener("submit", function (event) {
     const form = event.target;

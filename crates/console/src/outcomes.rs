@@ -27,11 +27,6 @@ pub enum Outcome {
     },
     /// The challenge belongs to another session or person.
     ForeignChallenge,
-    /// The challenge was answered before, and its request went on then.
-    Reused {
-        /// Where the request was for.
-        back: Option<String>,
-    },
     /// The challenge was failed: too many wrong answers.
     Failed {
         /// Where asking again begins.
@@ -44,6 +39,27 @@ pub enum Outcome {
         /// Whether they said that they had not asked.
         reported: Reported,
     },
+    /// Passed, and its request is being sent.
+    Sending {
+        /// The operation in plain words.
+        operation: String,
+        /// Where the request was for.
+        back: Option<String>,
+    },
+    /// Passed, and its request went on.
+    WentOn {
+        /// The operation in plain words.
+        operation: String,
+        /// How the service answered.
+        answered: u16,
+        /// Where the request was for.
+        back: Option<String>,
+    },
+    /// Passed, but not used in time.
+    Unspent {
+        /// Where asking again begins.
+        again: Option<String>,
+    },
     /// Passed, and the asker is elsewhere.
     PassedElsewhere {
         /// The operation in plain words.
@@ -54,6 +70,13 @@ pub enum Outcome {
         /// When to try again, in seconds.
         retry_after_s: u32,
     },
+    /// The confirmation was spent, but the service could not be reached.
+    NotSent {
+        /// The operation in plain words.
+        operation: String,
+        /// Where asking again begins.
+        again: Option<String>,
+    },
     /// The request may or may not have reached the service.
     Unknown {
         /// The operation in plain words.
@@ -62,11 +85,6 @@ pub enum Outcome {
         sent: Moment,
         /// The service's own page, to look.
         service: Option<String>,
-    },
-    /// The service did not answer.
-    ServiceAway {
-        /// The service's name.
-        service: String,
     },
     /// The factor is locked after too many wrong tries.
     FactorLocked {
@@ -97,7 +115,7 @@ pub enum Outcome {
     /// The form is too old, or came from another page than ours.
     StaleForm {
         /// The page to start from.
-        again: String,
+        again: Option<String>,
     },
     /// Too many tries or requests.
     TooMany {
@@ -130,10 +148,15 @@ impl Outcome {
         match self {
             Self::Denied { .. } | Self::ForeignChallenge | Self::StaleForm { .. } => StatusCode::FORBIDDEN,
             Self::Expired { .. } | Self::Failed { .. } | Self::DeadLink => StatusCode::GONE,
-            Self::Reused { .. } => StatusCode::CONFLICT,
-            Self::Cancelled { .. } | Self::PassedElsewhere { .. } | Self::SignedOut | Self::Enrolled => StatusCode::OK,
+            Self::Unspent { .. } => StatusCode::GONE,
+            Self::Sending { .. }
+            | Self::WentOn { .. }
+            | Self::Cancelled { .. }
+            | Self::PassedElsewhere { .. }
+            | Self::SignedOut
+            | Self::Enrolled => StatusCode::OK,
             Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Unknown { .. } | Self::ServiceAway { .. } => StatusCode::BAD_GATEWAY,
+            Self::Unknown { .. } | Self::NotSent { .. } => StatusCode::BAD_GATEWAY,
             Self::FactorLocked { .. } | Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Ambiguous { .. } | Self::UnreadableBody { .. } => StatusCode::BAD_REQUEST,
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
@@ -177,11 +200,11 @@ impl Outcome {
             Self::Denied { .. } => "denied",
             Self::Expired { .. } => "challenge-expired",
             Self::ForeignChallenge => "challenge-not-yours",
-            Self::Reused { .. } => "challenge-already-answered",
+            Self::Unspent { .. } => "confirmation-expired",
             Self::Failed { .. } => "challenge-failed",
             Self::Unavailable { .. } => "unavailable",
             Self::Unknown { .. } => "outcome-unknown",
-            Self::ServiceAway { .. } => "service-away",
+            Self::NotSent { .. } => "not-sent",
             Self::FactorLocked { .. } => "factor-locked",
             Self::UnknownHost => "unknown-host",
             Self::TooLarge { .. } => "too-large",
@@ -189,7 +212,12 @@ impl Outcome {
             Self::TooMany { .. } => "too-many",
             Self::DeadLink => "link-not-valid",
             Self::NotFound => "not-found",
-            Self::Cancelled { .. } | Self::PassedElsewhere { .. } | Self::SignedOut | Self::Enrolled => return None,
+            Self::Sending { .. }
+            | Self::WentOn { .. }
+            | Self::Cancelled { .. }
+            | Self::PassedElsewhere { .. }
+            | Self::SignedOut
+            | Self::Enrolled => return None,
         };
         Some(code.to_owned())
     }
@@ -216,9 +244,13 @@ impl Outcome {
                 .say("It was opened by another session. Nobody else can answer it, and nothing has happened.")
                 .say("If somebody sent you this link, they may have wanted you to confirm something for them.")
                 .then(account()),
-            Self::Reused { back } => Words::warn("This question was already answered")
-                .say("An answer counts once. What it was for has gone on already, or was refused; it is not sent again.")
-                .way("Back to the service", back),
+            Self::Sending { operation, back } => Words::neutral("It is being sent")
+                .say(format!("“{operation}” was confirmed and is on its way to the service. It is sent once. Reload this page to see what came of it."))
+                .way("Look at the service", back),
+            Self::WentOn { operation, answered, back } => went_on(&operation, answered).way("Look at the service", back),
+            Self::Unspent { again } => Words::warn("This confirmation was not used in time")
+                .say("You confirmed it, but the request did not go on soon enough. Nothing was sent to the service.")
+                .way("Start again", again),
             Self::Failed { again } => Words::bad("Not confirmed")
                 .say("There were too many wrong answers, so this question is closed and the request was dropped. Nothing was sent to the service.")
                 .way("Start again", again),
@@ -241,8 +273,9 @@ impl Outcome {
                 .say("Look at the service before you do it again.")
                 .fact("Sent", sent.plain().to_owned())
                 .way("Look at the service", service),
-            Self::ServiceAway { service } => Words::warn("The service does not answer")
-                .say(format!("{service} could not be reached. That is not up to you or to your confirmation; the record says what was sent.")),
+            Self::NotSent { operation, again } => Words::warn("The service could not be reached")
+                .say(format!("“{operation}” was confirmed, but nothing was sent. The confirmation is used up; you can do it again."))
+                .way("Start again", again),
             Self::FactorLocked { factor, until, others } => Words::warn(format!("{factor} is locked for now"))
                 .say("There were too many wrong tries. Your other ways still work, and nobody can lock those by guessing at this one.")
                 .fact("Opens again", until.plain().to_owned())
@@ -256,8 +289,8 @@ impl Outcome {
             Self::TooLarge { limit } => Words::bad("This is too large")
                 .say(format!("At most {} are taken here. Nothing was sent to the service.", words::bytes(limit))),
             Self::StaleForm { again } => Words::warn("This form is too old")
-                .say("It was open for too long, or you have signed in or out since, or it did not come from our own page. Nothing was done.")
-                .way("Open it afresh", Some(again)),
+                .say("It was open for too long, or you have signed in or out since, or it did not come from our own page. Nothing was done. Go back, reload the page, and try again.")
+                .way("Open it afresh", again),
             Self::TooMany { retry_after_s } => Words::warn("Too many tries")
                 .say(format!("Wait a little, then try again in {}.", words::span(Duration::from_secs(retry_after_s.into())))),
             Self::DeadLink => Words::warn("This link is no longer valid")
@@ -273,6 +306,14 @@ impl Outcome {
                 .then(Way::new("Sign in", format!("{home}sign-in"))),
         }
     }
+}
+
+fn went_on(operation: &str, answered: u16) -> Words {
+    let words = match answered {
+        200..=399 => Words::good("This was confirmed and has gone on"),
+        _ => Words::warn("This was confirmed and sent, and the service refused it"),
+    };
+    words.say(format!("“{operation}” was sent once, and the service answered {answered}. It is not sent again."))
 }
 
 struct Words {

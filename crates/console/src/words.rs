@@ -115,6 +115,12 @@ pub fn in_groups(text: &str, size: usize) -> String {
     grouped
 }
 
+/// Bytes in lower-case hex.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// What is left before a lock: `1 try left.`, `7 tries left.`
 #[must_use]
 pub fn tries_left(count: u32) -> String {

@@ -9,15 +9,15 @@ use stepgate_console::assets::AssetBase;
 use stepgate_console::outcomes::{Outcome, Reported};
 use stepgate_console::page::{ContentPolicy, respond};
 use stepgate_console::views::{
-    AccountPage, Activity, Asker, ChallengePage, CodeOffer, Destination, EnrolPage, EnrolPasskeyPage,
-    EnrolPasswordPage, EnrolTotpPage, Factor, FactorChoice, Frame, Grant, Input, LockedFactor, MissingFactor,
-    NumberMatch, Offers, PasskeyCall, PersonView, QrCode, Reason, RecoveryCodesPage, Said, ServiceView, Session,
-    SignInPage, Step, StepState, Technical, Tone, Visitor, Way,
+    AccountPage, Activity, ActivityPage, AddFactor, Asker, ChallengePage, CodeOffer, Destination, EnrolLinkPage,
+    EnrolPage, EnrolPasskeyPage, EnrolPasswordPage, EnrolTotpPage, Factor, FactorChoice, Frame, Grant, Input,
+    LockedFactor, MissingFactor, NumberMatch, Offers, PasskeyCall, PersonView, QrCode, Reason, RecoveryCodesPage, Said,
+    ServiceView, Session, SignInPage, SignOutPage, Step, StepState, Technical, Tone, Visitor,
 };
 use stepgate_console::words::{self, Moment};
 
 /// Every page by name.
-pub(crate) const NAMES: [&str; 34] = [
+pub(crate) const NAMES: [&str; 40] = [
     "sign-in",
     "sign-in-again",
     "sign-in-password-only",
@@ -30,7 +30,13 @@ pub(crate) const NAMES: [&str; 34] = [
     "challenge-recovery-only",
     "account",
     "account-empty",
+    "enrol-link",
     "enrol",
+    "enrol-more",
+    "sign-out",
+    "activity",
+    "not-sent",
+    "sending",
     "enrol-passkey",
     "enrol-totp",
     "enrol-password",
@@ -40,7 +46,7 @@ pub(crate) const NAMES: [&str; 34] = [
     "denied",
     "expired",
     "foreign",
-    "reused",
+    "went-on",
     "failed",
     "cancelled",
     "not-me",
@@ -64,7 +70,15 @@ pub(crate) fn render(name: &str, policy: &ContentPolicy) -> Option<Response> {
         "sign-in-password-only" => respond(ok, policy, &SignInPage { passkey: None, destination: None, ..sign_in() }),
         "account" => respond(ok, policy, &account()),
         "account-empty" => respond(ok, policy, &empty_account()),
+        "enrol-link" => respond(ok, policy, &enrol_link()),
         "enrol" => respond(ok, policy, &enrol()),
+        "enrol-more" => respond(ok, policy, &enrol_more()),
+        "sign-out" => respond(ok, policy, &SignOutPage { frame: frame(), action: "/sign-out".to_owned() }),
+        "activity" => {
+            let AccountPage { frame, activity, .. } = account();
+            let older = Some("/account/activity?before=1".to_owned());
+            respond(ok, policy, &ActivityPage { frame, activity, older })
+        }
         "enrol-passkey" => respond(ok, policy, &enrol_passkey()),
         "enrol-totp" => respond(ok, policy, &enrol_totp()),
         "enrol-password" => respond(ok, policy, &enrol_password()),
@@ -119,9 +133,11 @@ fn sign_in() -> SignInPage {
     SignInPage {
         frame: stranger(),
         destination: Some(Destination { name: "Ledger".to_owned(), host: "ledger.example.com".to_owned() }),
-        then: Some("sealed".to_owned()),
+        next: Some("/account".to_owned()),
+        continues: None,
         action: "/sign-in".to_owned(),
         name: String::new(),
+        signed_in_as: None,
         passkey: Some(passkey_call()),
         said: None,
     }
@@ -141,8 +157,9 @@ fn challenge() -> ChallengePage {
         id: "9f1c2a77e04b4f0f".to_owned(),
         action: "/challenges/9f1c2a77e04b4f0f/answers".to_owned(),
         cancel_action: "/challenges/9f1c2a77e04b4f0f/cancel".to_owned(),
+        watch: None,
         service: ServiceView { name: "Ledger".to_owned(), host: "ledger.example.com".to_owned() },
-        asker: Asker::YouHere { device: "Firefox on Linux, signed in since 09:14 UTC".to_owned() },
+        asker: Asker::ThisSession { device: "Firefox on Linux, signed in since 09:14 UTC".to_owned() },
         title: "Approve payment 42 of 12,000.00".to_owned(),
         inputs: vec![input("Payment", "42"), input("Amount", "12,000.00"), input("To", "Northwind Traders Ltd")],
         reasons: vec![Reason {
@@ -161,7 +178,7 @@ fn challenge() -> ChallengePage {
         },
         locked: Vec::new(),
         missing: Vec::new(),
-        number: NumberMatch::Shown("47".to_owned()),
+        number: NumberMatch::Shown("471 083".to_owned()),
         said: None,
         expires: later(SignedDuration::from_mins(9)),
         expires_in: "in 9 minutes".to_owned(),
@@ -169,8 +186,7 @@ fn challenge() -> ChallengePage {
             method: "POST".to_owned(),
             url: "https://ledger.example.com/payments/42/approve".to_owned(),
             content_type: Some("application/x-www-form-urlencoded".to_owned()),
-            body_length: words::bytes(48),
-            body_digest: Some(words::in_groups("6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b", 8)),
+            body_digest: words::in_groups("6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b", 8),
             headers: vec![input("idempotency-key", "3b1f")],
             statement_digest: Some(words::in_groups(
                 "d4735e3a265e16eee03f59718b9b5d03019c07d8b6c51f90da3a666eec13ab35",
@@ -187,7 +203,7 @@ pub(crate) fn challenge_with(text: &str) -> ChallengePage {
         title: text.to_owned(),
         inputs: vec![input(text, text)],
         reasons: vec![Reason { text: text.to_owned(), policy: text.to_owned() }],
-        asker: Asker::Agent { name: text.to_owned(), address: text.to_owned() },
+        asker: Asker::Program { name: text.to_owned(), address: text.to_owned() },
         offers: Offers { passkey: Some(PasskeyCall { options: text.to_owned(), ..passkey_call() }), ..plain.offers },
         number: NumberMatch::Typed(text.to_owned()),
         technical: Technical { url: text.to_owned(), ..plain.technical },
@@ -215,7 +231,7 @@ fn challenge_of(name: &str) -> Option<ChallengePage> {
             ..plain
         },
         "challenge-agent" => ChallengePage {
-            asker: Asker::Agent { name: "reports-bot".to_owned(), address: "203.0.113.17".to_owned() },
+            asker: Asker::Program { name: "reports-bot".to_owned(), address: "203.0.113.17".to_owned() },
             title: "Export all customer records of November".to_owned(),
             reasons: vec![
                 Reason {
@@ -251,7 +267,7 @@ fn challenge_of(name: &str) -> Option<ChallengePage> {
         "challenge-freshness" => ChallengePage {
             title: "Open the November reports".to_owned(),
             inputs: Vec::new(),
-            grant: Grant::Freshness { window: Duration::from_secs(900) },
+            grant: Grant::Freshness,
             offers: Offers {
                 passkey: None,
                 totp: Some(CodeOffer::default()),
@@ -263,8 +279,7 @@ fn challenge_of(name: &str) -> Option<ChallengePage> {
                 method: "GET".to_owned(),
                 url: "https://ledger.example.com/reports/2026-11".to_owned(),
                 content_type: None,
-                body_length: words::bytes(0),
-                body_digest: None,
+                body_digest: words::in_groups("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", 8),
                 headers: Vec::new(),
                 statement_digest: None,
             },
@@ -301,7 +316,7 @@ fn account() -> AccountPage {
                 notes: vec!["kept on several devices".to_owned()],
                 added: ago(SignedDuration::from_hours(24 * 92)),
                 last_used: Some(ago(SignedDuration::from_mins(4))),
-                change_action: None,
+                replace_kind: None,
                 remove_action: Some("/account/factors/1/remove".to_owned()),
             },
             Factor {
@@ -310,7 +325,7 @@ fn account() -> AccountPage {
                 notes: vec!["this device only".to_owned()],
                 added: ago(SignedDuration::from_hours(24 * 30)),
                 last_used: None,
-                change_action: None,
+                replace_kind: None,
                 remove_action: Some("/account/factors/2/remove".to_owned()),
             },
             Factor {
@@ -319,7 +334,7 @@ fn account() -> AccountPage {
                 notes: Vec::new(),
                 added: ago(SignedDuration::from_hours(24 * 92)),
                 last_used: Some(ago(SignedDuration::from_hours(49))),
-                change_action: None,
+                replace_kind: None,
                 remove_action: Some("/account/factors/3/remove".to_owned()),
             },
             Factor {
@@ -328,7 +343,7 @@ fn account() -> AccountPage {
                 notes: vec!["8 of 10 left".to_owned()],
                 added: ago(SignedDuration::from_hours(24 * 92)),
                 last_used: None,
-                change_action: Some("/account/factors/recovery".to_owned()),
+                replace_kind: Some("recovery".to_owned()),
                 remove_action: None,
             },
             Factor {
@@ -337,14 +352,15 @@ fn account() -> AccountPage {
                 notes: Vec::new(),
                 added: ago(SignedDuration::from_hours(24 * 92)),
                 last_used: Some(ago(SignedDuration::from_hours(2))),
-                change_action: Some("/account/factors/password".to_owned()),
+                replace_kind: Some("password".to_owned()),
                 remove_action: None,
             },
         ],
         add: vec![
-            Way::new("Add a passkey", "/account/factors/passkey"),
-            Way::new("Add an authenticator app", "/account/factors/totp"),
+            AddFactor { text: "Add a passkey".to_owned(), kind: "passkey".to_owned() },
+            AddFactor { text: "Add an authenticator app".to_owned(), kind: "totp".to_owned() },
         ],
+        add_action: "/account/factors".to_owned(),
         sessions: vec![
             Session {
                 device: "Firefox on Linux".to_owned(),
@@ -375,7 +391,8 @@ fn account() -> AccountPage {
             activity("Signed in", "password, Firefox on Linux, 192.0.2.44", 130, Tone::Neutral),
             activity("Refused “Export all customer records”", "no proof would change that", 1600, Tone::Bad),
         ],
-        said: Some(Said::good("The passkey “Laptop” was added.", "")),
+        more_activity: Some("/account/activity".to_owned()),
+        said: None,
     }
 }
 
@@ -404,18 +421,31 @@ fn enrol() -> EnrolPage {
     };
     EnrolPage {
         frame: stranger(),
-        person: "Alice".to_owned(),
+        enrolled: Vec::new(),
         choices: vec![
             choice(
                 "A passkey",
-                "Your fingerprint, face or PIN on this device, or a security key. Nothing to remember, nothing to steal.",
+                "Your fingerprint, face or PIN on this device, or a security key. Nothing to remember, nothing to give away.",
                 true,
             ),
-            choice("An authenticator app", "Six digits from your phone, beside a password.", false),
-            choice("A password", "Works everywhere; pick a long one.", false),
+            choice("An authenticator app", "Six digits from an app on your phone, beside a password.", false),
+            choice("A password", "Works everywhere. Take a long one.", false),
         ],
-        expires: ago(SignedDuration::from_hours(-20)),
+        end_action: "/enrol/with/sample/end".to_owned(),
         said: None,
+    }
+}
+
+fn enrol_more() -> EnrolPage {
+    EnrolPage { enrolled: vec!["Firefox on Linux".to_owned()], ..enrol() }
+}
+
+fn enrol_link() -> EnrolLinkPage {
+    EnrolLinkPage {
+        frame: stranger(),
+        person: "Alice Meyer".to_owned(),
+        kinds: "a passkey, an authenticator app or a password".to_owned(),
+        action: "/enrol/sample".to_owned(),
     }
 }
 
@@ -443,7 +473,6 @@ fn enrol_totp() -> EnrolTotpPage {
     EnrolTotpPage {
         frame: frame(),
         action: "/account/factors/totp".to_owned(),
-        ceremony: "sample".to_owned(),
         qr: QrCode::from_svg(svg),
         account: "alice at Stepgate".to_owned(),
         secret_text: words::in_groups(SECRET, 4),
@@ -458,7 +487,8 @@ fn enrol_password() -> EnrolPasswordPage {
         heading: "Set a password".to_owned(),
         action: "/account/factors/password".to_owned(),
         username: "alice".to_owned(),
-        minimum_length: 15,
+        minimum_length: 8,
+        advice: "Long is what counts: several random words are good, and spaces are allowed. Digits and signs are not required.".to_owned(),
         back: "/account".to_owned(),
         said: Some(Said::bad("The two are not the same.", "Type it again.")),
     }
@@ -468,7 +498,7 @@ fn recovery_codes() -> RecoveryCodesPage {
     RecoveryCodesPage {
         frame: frame(),
         codes: (0..10).map(|index| format!("K7Q{index}-XM4R-9TZ{index}-W2HD")).collect(),
-        next: "/account".to_owned(),
+        action: "/account/enrolments/sample/recovery_code".to_owned(),
     }
 }
 
@@ -483,7 +513,9 @@ fn outcome(name: &str) -> Option<Outcome> {
         },
         "expired" => Outcome::Expired { again: back() },
         "foreign" => Outcome::ForeignChallenge,
-        "reused" => Outcome::Reused { back: back() },
+        "went-on" => {
+            Outcome::WentOn { operation: "Approve payment 42 of 12,000.00".to_owned(), answered: 200, back: back() }
+        }
         "failed" => Outcome::Failed { again: back() },
         "cancelled" => Outcome::Cancelled { back: back(), reported: Reported::No },
         "not-me" => Outcome::Cancelled { back: back(), reported: Reported::NotMe },
@@ -504,6 +536,8 @@ fn outcome(name: &str) -> Option<Outcome> {
         "ambiguous" => Outcome::Ambiguous { code: "path-dot-segment".to_owned() },
         "unknown-host" => Outcome::UnknownHost,
         "too-large" => Outcome::TooLarge { limit: 1024 * 1024 },
+        "not-sent" => Outcome::NotSent { operation: "Approve payment 42 of 12,000.00".to_owned(), again: back() },
+        "sending" => Outcome::Sending { operation: "Approve payment 42 of 12,000.00".to_owned(), back: back() },
         "dead-link" => Outcome::DeadLink,
         _ => return None,
     })

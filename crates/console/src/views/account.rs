@@ -1,6 +1,6 @@
 use askama::Template;
 
-use super::{Frame, Said, Tone, Way};
+use super::{Frame, Said, Tone};
 use crate::words::Moment;
 
 /// A person's own account: factors, sessions, recent activity.
@@ -14,13 +14,17 @@ pub struct AccountPage {
     /// The enrolled factors.
     pub factors: Vec<Factor>,
     /// The factors that can be added.
-    pub add: Vec<Way>,
+    pub add: Vec<AddFactor>,
+    /// Where adding goes.
+    pub add_action: String,
     /// The live sessions, this one first.
     pub sessions: Vec<Session>,
     /// Where `sign out everywhere else` goes, if there is anything else.
     pub end_others_action: Option<String>,
     /// What happened lately, the newest first.
     pub activity: Vec<Activity>,
+    /// Where more of it is.
+    pub more_activity: Option<String>,
     /// What the last step led to.
     pub said: Option<Said>,
 }
@@ -47,10 +51,19 @@ pub struct Factor {
     pub added: Moment,
     /// When it was last used.
     pub last_used: Option<Moment>,
-    /// Where changing it leads, if it can be changed.
-    pub change_action: Option<String>,
+    /// The kind to enrol anew in its place, if it is replaced rather than added to.
+    pub replace_kind: Option<String>,
     /// Where removing it goes, if it can be removed.
     pub remove_action: Option<String>,
+}
+
+/// A factor that can be added.
+#[derive(Debug, Clone)]
+pub struct AddFactor {
+    /// What the button says.
+    pub text: String,
+    /// The kind.
+    pub kind: String,
 }
 
 /// A live session.
@@ -81,4 +94,16 @@ pub struct Activity {
     pub at: Moment,
     /// How it is coloured.
     pub tone: Tone,
+}
+
+/// All of one's own recent activity.
+#[derive(Debug, Template)]
+#[template(path = "activity.html")]
+pub struct ActivityPage {
+    /// What stands around the page.
+    pub frame: Frame,
+    /// What happened, the newest first.
+    pub activity: Vec<Activity>,
+    /// Where older activity is.
+    pub older: Option<String>,
 }

@@ -1,8 +1,9 @@
+use std::time::Duration;
+
 use askama::Template;
 
 use super::{Frame, PasskeyCall, Said};
 use crate::words::{self, Moment};
-use std::time::Duration;
 
 /// The question itself: who asks, what for, why, what will be granted, and the
 /// ways to answer.
@@ -17,6 +18,8 @@ pub struct ChallengePage {
     pub action: String,
     /// Where a refusal goes.
     pub cancel_action: String,
+    /// What to look at for an answer given elsewhere, if one can be.
+    pub watch: Option<String>,
     /// The service that the operation is for.
     pub service: ServiceView,
     /// Who asked for the operation.
@@ -63,52 +66,46 @@ pub struct ServiceView {
 /// Who asked.
 #[derive(Debug, Clone)]
 pub enum Asker {
-    /// The person, in the browser that shows this page.
-    YouHere {
+    /// The person, in the session that shows this page.
+    ThisSession {
         /// The browser and system, in words.
         device: String,
     },
     /// The person, signed in on another device.
-    YouElsewhere {
+    OtherSession {
         /// The browser and system, in words.
         device: String,
         /// Its network address.
         address: String,
     },
-    /// A program that the person owns.
-    Agent {
-        /// The program's name.
+    /// A program that is signed in as the person.
+    Program {
+        /// What it calls itself.
         name: String,
         /// Its network address.
         address: String,
     },
-    /// Somebody else, whose operation waits for an approval.
-    Person {
-        /// Their name.
-        name: String,
-    },
 }
 
 impl Asker {
-    fn is_somebody_else(&self) -> bool {
-        !matches!(self, Self::YouHere { .. })
+    fn is_elsewhere(&self) -> bool {
+        !matches!(self, Self::ThisSession { .. })
     }
 
-    fn who(&self) -> String {
+    fn who(&self) -> &'static str {
         match self {
-            Self::YouHere { .. } => "You, in this browser".to_owned(),
-            Self::YouElsewhere { .. } => "You, on another device".to_owned(),
-            Self::Agent { name, .. } => format!("Your program “{name}”"),
-            Self::Person { name } => name.clone(),
+            Self::ThisSession { .. } => "You, in this browser",
+            Self::OtherSession { .. } => "You, on another device",
+            Self::Program { .. } => "A program signed in as you",
         }
     }
 
     fn detail(&self) -> String {
         match self {
-            Self::YouHere { device } => device.clone(),
-            Self::YouElsewhere { device, address } => format!("{device}, from {address}"),
-            Self::Agent { address, .. } => format!("acting for you, from {address}"),
-            Self::Person { .. } => "another person".to_owned(),
+            Self::ThisSession { device } => device.clone(),
+            Self::OtherSession { device: name, address } | Self::Program { name, address } => {
+                format!("{name}, from {address}")
+            }
         }
     }
 }
@@ -140,17 +137,14 @@ pub enum Grant {
         lifetime: Duration,
     },
     /// A fresh proof, for everything whose policy accepts its age.
-    Freshness {
-        /// The largest age that the policies here accept.
-        window: Duration,
-    },
+    Freshness,
 }
 
 impl Grant {
     fn headline(&self) -> &'static str {
         match self {
             Self::ThisRequest { .. } => "This one request goes on, once",
-            Self::Freshness { .. } => "You go on where you were",
+            Self::Freshness => "You go on where you were",
         }
     }
 
@@ -159,7 +153,7 @@ impl Grant {
             Self::ThisRequest { lifetime } => {
                 format!("It grants nothing else, and is void if unused for {}.", words::span(*lifetime))
             }
-            Self::Freshness { window } => format!("For this, your proof counts as fresh for {}.", words::span(*window)),
+            Self::Freshness => "Your proof is dated now; each rule says for how long it counts as fresh.".to_owned(),
         }
     }
 }
@@ -309,10 +303,8 @@ pub struct Technical {
     pub url: String,
     /// The content type, where there is a body.
     pub content_type: Option<String>,
-    /// How long the body is, in words.
-    pub body_length: String,
     /// The digest of the body, in groups.
-    pub body_digest: Option<String>,
+    pub body_digest: String,
     /// The headers that change what the operation does.
     pub headers: Vec<Input>,
     /// The digest of the statement that is confirmed, in groups.

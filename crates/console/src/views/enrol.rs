@@ -3,20 +3,33 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{Frame, PasskeyCall, Said};
-use crate::words::Moment;
 
-/// The first page behind a one-time enrolment link.
+/// The first page behind a one-time enrolment link. Looking at it uses nothing up.
+#[derive(Debug, Template)]
+#[template(path = "enrol_link.html")]
+pub struct EnrolLinkPage {
+    /// What stands around the page.
+    pub frame: Frame,
+    /// Who enrols.
+    pub person: String,
+    /// What can be enrolled, in words.
+    pub kinds: String,
+    /// Where the form goes that uses the link up.
+    pub action: String,
+}
+
+/// The factors to choose from, and those that are there.
 #[derive(Debug, Template)]
 #[template(path = "enrol.html")]
 pub struct EnrolPage {
     /// What stands around the page.
     pub frame: Frame,
-    /// Who enrols.
-    pub person: String,
+    /// The names of what is enrolled already.
+    pub enrolled: Vec<String>,
     /// The factors to choose from, the recommended one first.
     pub choices: Vec<FactorChoice>,
-    /// When the link closes.
-    pub expires: Moment,
+    /// Where finishing goes.
+    pub end_action: String,
     /// What the last step led to.
     pub said: Option<Said>,
 }
@@ -62,8 +75,6 @@ pub struct EnrolTotpPage {
     pub frame: Frame,
     /// Where the form goes.
     pub action: String,
-    /// Names the open enrolment; the secret itself never comes from the browser.
-    pub ceremony: String,
     /// The provisioning URI as a picture.
     pub qr: QrCode,
     /// The account name that the app will show.
@@ -122,9 +133,10 @@ pub struct EnrolPasswordPage {
     pub action: String,
     /// The name that a password manager should keep it under.
     pub username: String,
-    /// 15 where the password stands alone, 8 beside a second factor
-    /// (NIST SP 800-63B-4, section 3.1.1.2).
+    /// Shorter ones are not sent. The factor judges; it may want more.
     pub minimum_length: usize,
+    /// What a good one is, in a sentence or two.
+    pub advice: String,
     /// The way back.
     pub back: String,
     /// What the last try led to.
@@ -139,16 +151,13 @@ pub struct RecoveryCodesPage {
     pub frame: Frame,
     /// The codes.
     pub codes: Vec<String>,
-    /// Where to go on.
-    pub next: String,
+    /// Where the form goes that says that they are kept.
+    pub action: String,
 }
 
 // The codes are secrets.
 impl std::fmt::Debug for RecoveryCodesPage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RecoveryCodesPage")
-            .field("codes", &self.codes.len())
-            .field("next", &self.next)
-            .finish_non_exhaustive()
+        f.debug_struct("RecoveryCodesPage").field("codes", &self.codes.len()).finish_non_exhaustive()
     }
 }

@@ -7,16 +7,17 @@ mod enrol;
 mod outcome;
 mod sign_in;
 
-pub use account::{AccountPage, Activity, Factor, PersonView, Session};
+pub use account::{AccountPage, Activity, ActivityPage, AddFactor, Factor, PersonView, Session};
 pub use challenge::{
     Asker, ChallengePage, CodeOffer, Grant, Input, LockedFactor, MissingFactor, NumberMatch, Offers, Reason,
     ServiceView, Step, StepState, Technical,
 };
 pub use enrol::{
-    EnrolPage, EnrolPasskeyPage, EnrolPasswordPage, EnrolTotpPage, FactorChoice, QrCode, RecoveryCodesPage,
+    EnrolLinkPage, EnrolPage, EnrolPasskeyPage, EnrolPasswordPage, EnrolTotpPage, FactorChoice, QrCode,
+    RecoveryCodesPage,
 };
 pub use outcome::OutcomePage;
-pub use sign_in::{Destination, SignInPage};
+pub use sign_in::{Destination, SignInPage, SignOutPage};
 
 use crate::assets::AssetBase;
 

@@ -10,12 +10,16 @@ pub struct SignInPage {
     pub frame: Frame,
     /// Where the person goes on to.
     pub destination: Option<Destination>,
-    /// The sealed form of the same, carried through the form.
-    pub then: Option<String>,
+    /// The place of ours to go on to, carried through the form.
+    pub next: Option<String>,
+    /// The challenge that waits for this sign-in, carried through the form.
+    pub continues: Option<String>,
     /// Where the password form goes.
     pub action: String,
     /// The name typed before, shown again after a mistake.
     pub name: String,
+    /// Who this browser is signed in as already; signing in replaces them.
+    pub signed_in_as: Option<String>,
     /// The discoverable passkey call, where passkeys are in use.
     pub passkey: Option<PasskeyCall>,
     /// What the last try led to.
@@ -29,4 +33,14 @@ pub struct Destination {
     pub name: String,
     /// Its host.
     pub host: String,
+}
+
+/// Asks whether to sign out.
+#[derive(Debug, Template)]
+#[template(path = "sign_out.html")]
+pub struct SignOutPage {
+    /// What stands around the page.
+    pub frame: Frame,
+    /// Where the form goes.
+    pub action: String,
 }

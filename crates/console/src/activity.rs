@@ -1,0 +1,135 @@
+//! What stands in the ledger about a person, in words for that person.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp as Instant;
+use stepgate_core::ports::RecordedEntry;
+use stepgate_core::surroundings::shown;
+use stepgate_evidence::{Asked, Event, FactorProof};
+
+use crate::device;
+use crate::views::{Activity, Tone};
+use crate::words::Moment;
+
+/// Longest text of one line, in characters.
+const TEXT_MAX: usize = 160;
+
+/// The kinds of entries that say something to the person themselves.
+pub(crate) const KINDS: [&str; 13] = [
+    "session.started",
+    "session.ended",
+    "attempt.failed",
+    "challenge.opened",
+    "challenge.passed",
+    "challenge.failed",
+    "challenge.expired",
+    "challenge.cancelled",
+    "factor.enrolled",
+    "factor.removed",
+    "factor.locked",
+    "enrolment.link_made",
+    "enrolment.link_used",
+];
+
+/// The entries, newest first, as lines. What only repeats another line is left out.
+pub(crate) fn in_words(entries: &[RecordedEntry]) -> Vec<Activity> {
+    let titles = titles(entries);
+    entries.iter().filter_map(|recorded| line(recorded, &titles)).collect()
+}
+
+/// The titles of the challenges that were opened among these entries.
+fn titles(entries: &[RecordedEntry]) -> BTreeMap<&str, &str> {
+    let mut found = BTreeMap::new();
+    for recorded in entries {
+        if let Event::ChallengeOpened { challenge, .. } = &recorded.entry.event
+            && let Some(details) = &recorded.entry.details
+            && let Some(title) = details.body.pointer("/statement/title").and_then(|title| title.as_str())
+        {
+            found.insert(challenge.as_str(), title);
+        }
+    }
+    found
+}
+
+fn line(recorded: &RecordedEntry, titles: &BTreeMap<&str, &str>) -> Option<Activity> {
+    let detail = |pointer: &str| {
+        let body = recorded.entry.details.as_ref().map(|details| &details.body);
+        body.and_then(|body| body.pointer(pointer)).and_then(|value| value.as_str()).unwrap_or_default()
+    };
+    let named = |challenge: &str, asked: Option<&Asked>| match titles.get(challenge) {
+        Some(title) => format!("“{title}”"),
+        None => asked.map_or_else(|| "a request".to_owned(), |asked| format!("{} at {}", asked.action, asked.service)),
+    };
+    let (tone, what, more) = match &recorded.entry.event {
+        Event::SessionStarted { proof, .. } => {
+            let from = format!("{}, from {}", device::in_words(detail("/agent")), detail("/address"));
+            let from = if recorded.erased { "details erased".to_owned() } else { from };
+            (Tone::Neutral, "Signed in".to_owned(), format!("with {}; {from}", with(proof)))
+        }
+        Event::SessionEnded { reason, .. } => {
+            let why = match reason.as_str() {
+                "sign_out" => "you signed out",
+                "signed_in_again" => "you signed in again in the same browser",
+                "not_me" => "you said that it was not you",
+                "revoked" => "you signed that device out",
+                _ => "it was ended",
+            };
+            (Tone::Neutral, "A session ended".to_owned(), why.to_owned())
+        }
+        Event::AttemptFailed { factor, purpose, challenge, reason, .. } => {
+            let what = match reason.as_str() {
+                "used_before" => format!("A {} was used a second time", kind(factor)),
+                "wrong_number" => "A wrong number was typed".to_owned(),
+                "locked" => format!("A {} was tried while it was locked", kind(factor)),
+                _ => format!("A wrong {} was tried", kind(factor)),
+            };
+            let whereat = match purpose.as_str() {
+                "sign_in" => "at sign-in".to_owned(),
+                _ => format!("for {}", named(challenge, None)),
+            };
+            (Tone::Warning, what, whereat)
+        }
+        Event::ChallengePassed { challenge, asked, proof, .. } => {
+            (Tone::Good, format!("Confirmed {}", named(challenge, Some(asked))), format!("with {}", with(proof)))
+        }
+        Event::ChallengeFailed { challenge, reason, .. } if reason != "succeeded" => {
+            (Tone::Bad, format!("Not confirmed: {}", named(challenge, None)), "too many wrong answers".to_owned())
+        }
+        Event::ChallengeExpired { challenge, .. } => {
+            (Tone::Neutral, format!("Not answered: {}", named(challenge, None)), "nothing was done".to_owned())
+        }
+        Event::ChallengeCancelled { challenge, reason, .. } => {
+            let (tone, why) = if reason == "not_me" {
+                (Tone::Bad, "you said that it was not you")
+            } else {
+                (Tone::Neutral, "nothing was done")
+            };
+            (tone, format!("Refused {}", named(challenge, None)), why.to_owned())
+        }
+        Event::FactorEnrolled { factor, .. } => {
+            (Tone::Warning, format!("Added a {}", kind(factor)), detail("/name").to_owned())
+        }
+        Event::FactorRemoved { factor, .. } => (Tone::Warning, format!("Removed a {}", kind(factor)), String::new()),
+        Event::FactorLocked { factor, .. } => {
+            (Tone::Bad, format!("Your {} was locked", kind(factor)), "after too many wrong tries".to_owned())
+        }
+        Event::LinkMade { .. } => (Tone::Warning, "An enrolment link was made for you".to_owned(), String::new()),
+        Event::LinkUsed { .. } => (Tone::Warning, "An enrolment link was opened".to_owned(), String::new()),
+        _ => return None,
+    };
+    let at = Instant::from_millisecond(recorded.entry.at_ms).unwrap_or_default();
+    Some(Activity { what: shown(&what, TEXT_MAX), detail: shown(&more, TEXT_MAX), at: Moment::with_day(at), tone })
+}
+
+/// The factor by its name in the evidence, as people call it.
+fn kind(factor: &str) -> &'static str {
+    use stepgate_core::factor::FactorKind;
+    factor.parse().map_or("factor", FactorKind::title)
+}
+
+fn with(proof: &FactorProof) -> String {
+    match proof.user_verified {
+        Some(true) => format!("a {}, user verified", kind(&proof.factor)),
+        _ => format!("a {}", kind(&proof.factor)),
+    }
+}

@@ -1,0 +1,63 @@
+//! The routes of the gate's own origin.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+use stepgate_core::flows::Flows;
+use stepgate_core::web::Transport;
+
+use crate::handlers::{account, asset, challenge, enrolment, hand_off, link, not_found, sign_in};
+
+/// What every handler needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Console {
+    pub(crate) flows: Arc<Flows>,
+    pub(crate) transport: Transport,
+    pub(crate) site: Arc<str>,
+    pub(crate) origin: Arc<str>,
+}
+
+impl Console {
+    pub(crate) fn new(flows: Arc<Flows>, transport: Transport, site: &str) -> Self {
+        let origin = flows.live.load().catalogue.gate_origin.as_str().into();
+        Self { flows, transport, site: site.into(), origin }
+    }
+
+    /// The way to prove something: served without a decision.
+    pub(crate) fn pages(self) -> Router {
+        Router::new()
+            .route("/sign-in", get(sign_in::show).post(sign_in::with_password))
+            .route("/sign-in/passkey", post(sign_in::with_passkey))
+            .route("/sign-out", get(sign_in::ask_to_sign_out).post(sign_in::sign_out))
+            .route("/hand-off", get(hand_off::go))
+            .route("/challenges/{id}", get(challenge::show).delete(challenge::delete))
+            .route("/challenges/{id}/answers", post(challenge::answer))
+            .route("/challenges/{id}/cancel", post(challenge::cancel))
+            .route("/enrol/{token}", get(link::look).post(link::open))
+            .route("/enrol/with/{ticket}", get(enrolment::choose))
+            .route("/enrol/with/{ticket}/end", post(enrolment::end))
+            .route("/enrol/with/{ticket}/{kind}", get(enrolment::begin).post(enrolment::finish))
+            .route("/assets/{name}", get(asset))
+            .fallback(not_found)
+            .method_not_allowed_fallback(not_found)
+            .with_state(self)
+    }
+
+    /// One's own account: every request was decided, and says so in its extensions.
+    pub(crate) fn account(self) -> Router {
+        Router::new()
+            .route("/account", get(account::show))
+            .route("/account/activity", get(account::activity))
+            .route("/account/factors", post(account::add_factor))
+            .route("/account/factors/{id}/remove", post(account::remove_factor))
+            .route("/account/sessions/end-others", post(account::end_others))
+            .route("/account/sessions/{id}/end", post(account::end_session))
+            .route("/account/enrolments/{ticket}", get(enrolment::choose))
+            .route("/account/enrolments/{ticket}/end", post(enrolment::end))
+            .route("/account/enrolments/{ticket}/{kind}", get(enrolment::begin).post(enrolment::finish))
+            .fallback(not_found)
+            .method_not_allowed_fallback(not_found)
+            .with_state(self)
+    }
+}

@@ -1,0 +1,219 @@
+//! `/account`: one's own factors, sessions and activity. Every request here was
+//! decided before; what was decided stands in its permit.
+
+use std::collections::BTreeSet;
+
+use axum::extract::{Path, RawQuery};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use bytes::Bytes;
+use http::StatusCode;
+use stepgate_core::factor::{EnrolledFactor, FactorKind, FactorSecret};
+use stepgate_core::id::{FactorId, SessionId};
+use stepgate_core::ports::{ChangeError, EntryQuery, SessionSummary};
+use stepgate_core::web::{OurCookie, Permit, gate_path};
+
+use crate::activity;
+use crate::device;
+use crate::failure::{Failure, no_store};
+use crate::outcomes::Outcome;
+use crate::present::instant;
+use crate::views::{AccountPage, ActivityPage, AddFactor, Factor, PersonView, Session};
+use crate::visit::Visit;
+use crate::words::Moment;
+
+/// Entries that are read for the account page.
+const RECENT: u32 = 30;
+/// Lines of activity on the account page.
+const RECENT_LINES: usize = 8;
+/// Above every index, and still a number that every database has.
+const NEWEST: u64 = i64::MAX as u64;
+/// Entries of one page of activity.
+const PAGE: u32 = 100;
+
+/// `GET /account`.
+pub(crate) async fn show(visit: Visit) -> Response {
+    visit.finish(account(&visit).await)
+}
+
+async fn account(visit: &Visit) -> Result<Response, Failure> {
+    let session = &visit.permit()?.session;
+    let flows = &visit.console.flows;
+    let person = session.person.id;
+    let enrolled = flows.store.factors(person).await?;
+    let mut sessions = flows.store.sessions(person, visit.surroundings.now).await?;
+    sessions.sort_by_key(|one| (one.id != session.id, std::cmp::Reverse(one.last_used_at)));
+    let query = EntryQuery {
+        person: Some(person),
+        kinds: kinds(),
+        limit: RECENT,
+        before: Some(NEWEST),
+        ..EntryQuery::default()
+    };
+    let entries = flows.store.entries(query).await?;
+    let mut lines = activity::in_words(&entries);
+    let has_more = lines.len() > RECENT_LINES || entries.len() >= RECENT as usize;
+    lines.truncate(RECENT_LINES);
+    let view = AccountPage {
+        frame: visit.frame(),
+        person: PersonView { name: session.person.name.clone(), email: session.person.email.clone() },
+        factors: enrolled.iter().map(factor).collect(),
+        add: addable(&flows.factors.keys().copied().collect(), &enrolled),
+        add_action: format!("{}/factors", gate_path::ACCOUNT),
+        end_others_action: (sessions.len() > 1).then(|| format!("{}/sessions/end-others", gate_path::ACCOUNT)),
+        sessions: sessions.iter().map(|one| summary(one, one.id == session.id)).collect(),
+        activity: lines,
+        more_activity: has_more.then(|| format!("{}/activity", gate_path::ACCOUNT)),
+        said: None,
+    };
+    // Changing something here may lead to a challenge and back, all on this origin.
+    Ok(visit.page(StatusCode::OK, &view))
+}
+
+fn kinds() -> Vec<String> {
+    activity::KINDS.iter().map(|kind| (*kind).to_owned()).collect()
+}
+
+fn factor(enrolled: &EnrolledFactor) -> Factor {
+    let (kind, notes) = match &enrolled.secret {
+        FactorSecret::Passkey(passkey) => {
+            let note = match (passkey.backup_eligible, passkey.backed_up) {
+                (true, true) => "synced, backed up",
+                (true, false) => "can be synced",
+                (false, _) => "this device only",
+            };
+            ("passkey", vec![note.to_owned()])
+        }
+        FactorSecret::Totp { .. } => ("authenticator app", Vec::new()),
+        FactorSecret::Password { .. } => ("password", Vec::new()),
+        FactorSecret::RecoveryCodes { left } => ("recovery codes", vec![format!("{} left", left.len())]),
+    };
+    let replaced = matches!(enrolled.kind(), FactorKind::Password | FactorKind::RecoveryCode);
+    Factor {
+        name: enrolled.name.clone(),
+        kind: kind.to_owned(),
+        notes,
+        added: Moment::with_day(instant(enrolled.enrolled_at)),
+        last_used: enrolled.last_used_at.map(|at| Moment::with_day(instant(at))),
+        replace_kind: replaced.then(|| enrolled.kind().name().to_owned()),
+        remove_action: Some(format!("{}/factors/{}/remove", gate_path::ACCOUNT, enrolled.id)),
+    }
+}
+
+fn addable(served: &BTreeSet<FactorKind>, enrolled: &[EnrolledFactor]) -> Vec<AddFactor> {
+    let has = |kind: FactorKind| enrolled.iter().any(|one| one.kind() == kind);
+    let text = |kind: FactorKind| match kind {
+        FactorKind::Passkey => Some("Add a passkey"),
+        FactorKind::Totp => Some("Add an authenticator app"),
+        FactorKind::Password => (!has(kind)).then_some("Set a password"),
+        FactorKind::RecoveryCode => (!has(kind)).then_some("Make recovery codes"),
+    };
+    let one =
+        |kind: &FactorKind| text(*kind).map(|text| AddFactor { text: text.to_owned(), kind: kind.name().to_owned() });
+    served.iter().filter_map(one).collect()
+}
+
+fn summary(session: &SessionSummary, is_this: bool) -> Session {
+    Session {
+        device: device::in_words(&session.agent),
+        place: session.address.clone(),
+        since: Moment::with_day(instant(session.started_at)),
+        last_seen: Moment::with_day(instant(session.last_used_at)),
+        is_this,
+        end_action: format!("{}/sessions/{}/end", gate_path::ACCOUNT, session.id),
+    }
+}
+
+/// `GET /account/activity?before=…`.
+pub(crate) async fn activity(visit: Visit, RawQuery(query): RawQuery) -> Response {
+    let result = async {
+        let person = visit.permit()?.session.person.id;
+        let query = query.unwrap_or_default();
+        let before = query.strip_prefix("before=").and_then(|index| index.parse().ok()).unwrap_or(NEWEST);
+        let query = EntryQuery {
+            person: Some(person),
+            kinds: kinds(),
+            before: Some(before),
+            limit: PAGE,
+            ..EntryQuery::default()
+        };
+        let entries = visit.console.flows.store.entries(query).await?;
+        let oldest = entries.iter().map(|recorded| recorded.index).min();
+        let older = oldest.filter(|_| entries.len() >= PAGE as usize);
+        let view = ActivityPage {
+            frame: visit.frame(),
+            activity: activity::in_words(&entries),
+            older: older.map(|index| format!("{}/activity?before={index}", gate_path::ACCOUNT)),
+        };
+        Ok::<_, Failure>(visit.page(StatusCode::OK, &view))
+    };
+    visit.finish(result.await)
+}
+
+/// `POST /account/factors`: a ticket to enrol one factor of this kind.
+pub(crate) async fn add_factor(visit: Visit, body: Bytes) -> Response {
+    let result = async {
+        let fields = visit.fields(&body)?;
+        let permit = visit.permit()?;
+        let kind: FactorKind = fields.text("kind").parse().map_err(|_| Outcome::NotFound)?;
+        let flows = &visit.console.flows;
+        let ticket = flows.begin_own(&permit.session, kind, permit.authority(), &visit.browser).await?;
+        let to = format!("{}/enrolments/{}", gate_path::ACCOUNT, ticket.expose());
+        Ok::<_, Failure>(no_store(Redirect::to(&to).into_response()))
+    };
+    visit.finish(result.await)
+}
+
+/// `POST /account/factors/{id}/remove`.
+pub(crate) async fn remove_factor(visit: Visit, Path(id): Path<String>, body: Bytes) -> Response {
+    let result = async {
+        visit.fields(&body)?;
+        let permit = visit.permit()?;
+        let id: FactorId = id.parse().map_err(|_| Outcome::NotFound)?;
+        visit.console.flows.remove_factor(&permit.session, id, permit.authority()).await?;
+        Ok::<_, Failure>(to_account())
+    };
+    visit.finish(result.await)
+}
+
+/// `POST /account/sessions/{id}/end`.
+pub(crate) async fn end_session(visit: Visit, Path(id): Path<String>, body: Bytes) -> Response {
+    let result = async {
+        visit.fields(&body)?;
+        let permit = visit.permit()?;
+        let id: SessionId = id.parse().map_err(|_| Outcome::NotFound)?;
+        end_one(&visit, permit, id).await?;
+        let mut response = to_account();
+        if id == permit.session.id {
+            response = no_store(Redirect::to(gate_path::SIGN_OUT).into_response());
+            visit.set_cookie(&mut response, OurCookie::Session, "", Some(0));
+        }
+        Ok::<_, Failure>(response)
+    };
+    visit.finish(result.await)
+}
+
+/// `POST /account/sessions/end-others`.
+pub(crate) async fn end_others(visit: Visit, body: Bytes) -> Response {
+    let result = async {
+        visit.fields(&body)?;
+        let permit = visit.permit()?;
+        let sessions = visit.console.flows.store.sessions(permit.session.person.id, visit.surroundings.now).await?;
+        for other in sessions.iter().filter(|other| other.id != permit.session.id) {
+            end_one(&visit, permit, other.id).await?;
+        }
+        Ok::<_, Failure>(to_account())
+    };
+    visit.finish(result.await)
+}
+
+async fn end_one(visit: &Visit, permit: &Permit, id: SessionId) -> Result<(), Failure> {
+    match visit.console.flows.end_session(id, &permit.session, "revoked").await {
+        // It is not theirs, or has ended: either way it is none of theirs now.
+        Ok(()) | Err(ChangeError::Conflict) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn to_account() -> Response {
+    no_store(Redirect::to(gate_path::ACCOUNT).into_response())
+}

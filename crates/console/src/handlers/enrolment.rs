@@ -1,0 +1,272 @@
+//! An enrolment in progress: `/enrol/with/{ticket}` after a link, and
+//! `/account/enrolments/{ticket}` after a decided request. Both look the same; the
+//! ticket says what may be enrolled, and is worthless in another browser.
+
+use axum::extract::Path;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use bytes::Bytes;
+use http::StatusCode;
+use secrecy::{ExposeSecret as _, SecretString};
+use stepgate_core::factor::{EnrolmentAnswer, EnrolmentOffer, FactorKind, NotEnrolled};
+use stepgate_core::flows::{EnrolError, TicketView};
+use stepgate_core::secret::Token;
+use stepgate_core::web::gate_path;
+
+use crate::device;
+use crate::failure::{Failure, no_store, say};
+use crate::http::Fields;
+use crate::outcomes::Outcome;
+use crate::views::{
+    EnrolPage, EnrolPasskeyPage, EnrolPasswordPage, EnrolTotpPage, FactorChoice, PasskeyCall, QrCode,
+    RecoveryCodesPage, Said,
+};
+use crate::visit::Visit;
+use crate::words;
+
+/// Shorter passwords are not even sent; the factor's own rules are stricter where
+/// the password stands alone.
+const PASSWORD_MIN: usize = 8;
+
+/// One step of an enrolment: its ticket, where it lives, and what it may enrol.
+struct Enrolment {
+    ticket: Token,
+    base: String,
+    view: TicketView,
+}
+
+impl Enrolment {
+    async fn read(visit: &Visit, ticket: &str) -> Result<Self, Failure> {
+        let ticket = Token::parse(ticket).ok_or(Outcome::DeadLink)?;
+        let view = visit.console.flows.enrolment(&ticket, &visit.browser).await?;
+        let base = match &visit.permit {
+            None => format!("{}/with/{}", gate_path::ENROL, ticket.expose()),
+            // In one's own account only one's own factors are enrolled.
+            Some(permit) if permit.session.person.id == view.person.id => {
+                format!("{}/enrolments/{}", gate_path::ACCOUNT, ticket.expose())
+            }
+            Some(_) => return Err(Outcome::DeadLink.into()),
+        };
+        Ok(Self { ticket, base, view })
+    }
+
+    fn kind(&self, kind: &str) -> Result<FactorKind, Failure> {
+        let kind = kind.parse::<FactorKind>().map_err(|_| Outcome::NotFound)?;
+        if self.view.kinds.contains(&kind) { Ok(kind) } else { Err(Outcome::NotFound.into()) }
+    }
+
+    /// Whether the ticket was made for exactly one factor, from one's account.
+    fn is_single(&self) -> bool {
+        self.view.kinds.len() < 2
+    }
+}
+
+/// `GET {base}`: what to enrol.
+pub(crate) async fn choose(visit: Visit, Path(ticket): Path<String>) -> Response {
+    let result = async {
+        let enrolment = Enrolment::read(&visit, &ticket).await?;
+        match enrolment.view.kinds.as_slice() {
+            [only] if enrolment.view.enrolled.iter().all(|one| one.kind() != *only) || visit.permit.is_some() => {
+                let to = format!("{}/{only}", enrolment.base);
+                Ok(no_store(Redirect::to(&to).into_response()))
+            }
+            _ => Ok::<_, Failure>(chooser(&visit, &enrolment, None)),
+        }
+    };
+    visit.finish(result.await)
+}
+
+fn chooser(visit: &Visit, enrolment: &Enrolment, said: Option<Said>) -> Response {
+    let has = |kind: FactorKind| enrolment.view.enrolled.iter().any(|one| one.kind() == kind);
+    let choice = |kind: &FactorKind| {
+        let (name, text) = match kind {
+            FactorKind::Passkey => (
+                "A passkey",
+                "Your fingerprint, face or PIN on this device, or a security key. Nothing to remember, nothing to give away.",
+            ),
+            FactorKind::Totp => ("An authenticator app", "Six digits from an app on your phone, beside a password."),
+            FactorKind::Password => ("A password", "Works everywhere. Take a long one."),
+            FactorKind::RecoveryCode => ("Recovery codes", "Ten codes on paper, for the day when all else is lost."),
+        };
+        FactorChoice {
+            name: name.to_owned(),
+            text: text.to_owned(),
+            href: format!("{}/{kind}", enrolment.base),
+            is_recommended: *kind == FactorKind::Passkey && !has(FactorKind::Passkey),
+        }
+    };
+    // Passkeys and apps may be several; a password and recovery codes are there once.
+    let is_open = |kind: &&FactorKind| matches!(kind, FactorKind::Passkey | FactorKind::Totp) || !has(**kind);
+    let view = EnrolPage {
+        frame: visit.frame(),
+        enrolled: enrolment.view.enrolled.iter().map(|one| one.name.clone()).collect(),
+        choices: enrolment.view.kinds.iter().filter(is_open).map(choice).collect(),
+        end_action: format!("{}/end", enrolment.base),
+        said,
+    };
+    visit.page(StatusCode::OK, &view)
+}
+
+/// `GET {base}/{kind}`: begins to enrol one.
+pub(crate) async fn begin(visit: Visit, Path((ticket, kind)): Path<(String, String)>) -> Response {
+    let result = async {
+        let enrolment = Enrolment::read(&visit, &ticket).await?;
+        let kind = enrolment.kind(&kind)?;
+        offer(&visit, &enrolment, kind, StatusCode::OK, None).await
+    };
+    visit.finish(result.await)
+}
+
+async fn offer(
+    visit: &Visit,
+    enrolment: &Enrolment,
+    kind: FactorKind,
+    status: StatusCode,
+    said: Option<Said>,
+) -> Result<Response, Failure> {
+    let offer = match visit.console.flows.begin_enrolment(&enrolment.view, kind).await {
+        Ok(offer) => offer,
+        Err(EnrolError::Refused(NotEnrolled::Refused(why))) => {
+            return Ok(chooser(visit, enrolment, Some(Said::bad("This cannot be added.", why))));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let action = format!("{}/{kind}", enrolment.base);
+    let back = if visit.permit.is_some() { gate_path::ACCOUNT.to_owned() } else { enrolment.base.clone() };
+    let frame = visit.frame();
+    let person = &enrolment.view.person;
+    Ok(match offer {
+        EnrolmentOffer::Passkey { options } => {
+            let view = EnrolPasskeyPage {
+                frame,
+                action,
+                passkey: PasskeyCall { action: String::new(), options: options.to_string(), ceremony: String::new() },
+                relying_party: visit.console.flows.live.load().catalogue.gate_host.to_string(),
+                suggested_name: device::in_words(&visit.surroundings.agent),
+                back,
+                said,
+            };
+            visit.page(status, &view)
+        }
+        EnrolmentOffer::Totp { secret_base32, qr_svg, .. } => {
+            let view = EnrolTotpPage {
+                frame,
+                action,
+                qr: QrCode::from_svg(qr_svg.expose_secret().to_owned()),
+                account: person.login.to_string(),
+                secret_text: words::in_groups(secret_base32.expose_secret(), 4),
+                back,
+                said,
+            };
+            visit.page(status, &view)
+        }
+        EnrolmentOffer::Password => {
+            let has = enrolment.view.enrolled.iter().any(|one| one.kind() == FactorKind::Password);
+            let view = EnrolPasswordPage {
+                frame,
+                heading: if has { "Change your password" } else { "Set a password" }.to_owned(),
+                action,
+                username: person.login.to_string(),
+                minimum_length: PASSWORD_MIN,
+                advice: "Long is what counts: several random words are good, and spaces are allowed. \
+                         Digits and signs are not required. At least 15 characters where the password \
+                         is your only way in, 8 beside another one."
+                    .to_owned(),
+                back,
+                said,
+            };
+            visit.page(status, &view)
+        }
+        EnrolmentOffer::RecoveryCodes { codes } => {
+            let codes = codes.iter().map(|code| code.expose_secret().to_owned()).collect();
+            visit.page(status, &RecoveryCodesPage { frame, codes, action })
+        }
+    })
+}
+
+/// `POST {base}/{kind}`: finishes what was begun.
+pub(crate) async fn finish(visit: Visit, Path((ticket, kind)): Path<(String, String)>, body: Bytes) -> Response {
+    let result = async {
+        let mut fields = visit.fields(&body)?;
+        let enrolment = Enrolment::read(&visit, &ticket).await?;
+        let kind = enrolment.kind(&kind)?;
+        complete(&visit, &enrolment, kind, &mut fields).await
+    };
+    visit.finish(result.await)
+}
+
+async fn complete(
+    visit: &Visit,
+    enrolment: &Enrolment,
+    kind: FactorKind,
+    fields: &mut Fields,
+) -> Result<Response, Failure> {
+    let unfit = StatusCode::UNPROCESSABLE_ENTITY;
+    let answer = match read_answer(kind, fields) {
+        Ok(answer) => answer,
+        Err(said) => return offer(visit, enrolment, kind, unfit, Some(said)).await,
+    };
+    let name = fields.text("name");
+    match visit.console.flows.finish_enrolment(&enrolment.view, kind, name, &answer).await {
+        Ok(_) if enrolment.is_single() => over(visit, enrolment).await,
+        Ok(_) => Ok(no_store(Redirect::to(&enrolment.base).into_response())),
+        Err(EnrolError::Refused(NotEnrolled::Refused(why))) => {
+            again(visit, enrolment, kind, Said::bad("That does not fit.", why)).await
+        }
+        Err(EnrolError::Refused(NotEnrolled::Fault(fault))) => {
+            tracing::error!(factor = %kind, fault, "a factor could not be enrolled");
+            Err(Failure::Fault("a factor could not be enrolled"))
+        }
+        Err(EnrolError::Taken) => {
+            let said = Said::bad("This passkey is enrolled already.", "Use another device or key.");
+            offer(visit, enrolment, kind, unfit, Some(said)).await
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The same once more, with what was not right. What a person has already scanned
+/// stays as it is, where the factor can show it again.
+async fn again(visit: &Visit, enrolment: &Enrolment, kind: FactorKind, said: Said) -> Result<Response, Failure> {
+    offer(visit, enrolment, kind, StatusCode::UNPROCESSABLE_ENTITY, Some(said)).await
+}
+
+fn read_answer(kind: FactorKind, fields: &mut Fields) -> Result<EnrolmentAnswer, Said> {
+    match kind {
+        FactorKind::Passkey => match serde_json::from_str(fields.text("credential")) {
+            Ok(credential) => Ok(EnrolmentAnswer::Passkey(credential)),
+            Err(_) => Err(Said::bad("No passkey was made.", "The browser has to allow scripts on this page for it.")),
+        },
+        FactorKind::Password => {
+            let (password, again) = (fields.take_secret("password"), fields.take_secret("again"));
+            if password.expose_secret() == again.expose_secret() {
+                Ok(EnrolmentAnswer::Text(password))
+            } else {
+                Err(Said::bad("The two are not the same.", "Type it once more."))
+            }
+        }
+        // Apps show codes in groups: the spaces between them are for reading.
+        FactorKind::Totp => {
+            let typed = fields.take_secret("code");
+            Ok(EnrolmentAnswer::Text(SecretString::from(typed.expose_secret().replace(' ', ""))))
+        }
+        FactorKind::RecoveryCode => Ok(EnrolmentAnswer::Text(SecretString::default())),
+    }
+}
+
+/// `POST {base}/end`: nothing more is enrolled with this ticket.
+pub(crate) async fn end(visit: Visit, Path(ticket): Path<String>, body: Bytes) -> Response {
+    let result = async {
+        visit.fields(&body)?;
+        let enrolment = Enrolment::read(&visit, &ticket).await?;
+        over(&visit, &enrolment).await
+    };
+    visit.finish(result.await)
+}
+
+async fn over(visit: &Visit, enrolment: &Enrolment) -> Result<Response, Failure> {
+    visit.console.flows.end_enrolment(&enrolment.ticket).await?;
+    Ok(match visit.permit {
+        Some(_) => no_store(Redirect::to(gate_path::ACCOUNT).into_response()),
+        None => say(visit, Outcome::Enrolled),
+    })
+}

@@ -1,0 +1,266 @@
+//! A challenge as its page and as its JSON show it.
+
+use std::time::Duration;
+
+use jiff::Timestamp as Instant;
+use stepgate_core::catalogue::Catalogue;
+use stepgate_core::challenge::{Challenge, ChallengeState};
+use stepgate_core::factor::{FactorKind, Prompt};
+use stepgate_core::flows::{ChallengeView, Standing};
+use stepgate_core::surroundings::shown;
+use stepgate_core::time::Timestamp;
+use stepgate_evidence::{Grant as Granted, Statement};
+
+use crate::device;
+use crate::views::{
+    Asker, ChallengePage, CodeOffer, Frame, Grant, Input, LockedFactor, MissingFactor, NumberMatch, Offers,
+    PasskeyCall, Reason, Said, ServiceView, Step, StepState, Technical,
+};
+use crate::words::{self, Moment};
+
+/// Longest value that is shown whole, in characters; what is signed is always whole.
+const SHOWN_MAX: usize = 300;
+
+/// What the last answer led to, for the page that follows.
+#[derive(Debug, Default)]
+pub(crate) struct LastAnswer {
+    /// What to say.
+    pub(crate) said: Option<Said>,
+    /// The kind that was tried and was wrong.
+    pub(crate) failed: Option<FactorKind>,
+    /// The kind that is locked, and until when.
+    pub(crate) locked: Option<(FactorKind, Timestamp)>,
+    /// The number that was typed.
+    pub(crate) number: Option<String>,
+}
+
+/// The page of a challenge that may be answered.
+pub(crate) fn challenge_page(
+    view: &ChallengeView,
+    frame: Frame,
+    catalogue: &Catalogue,
+    username: &str,
+    now: Timestamp,
+    last: LastAnswer,
+) -> ChallengePage {
+    let challenge = &view.challenge;
+    let statement = &challenge.statement;
+    let path = format!("{}challenges/{}", frame.home, challenge.id);
+    let offers = offers(view, username, &last);
+    let instruction = if view.prompts.is_empty() {
+        "You cannot confirm this yet"
+    } else if answered(challenge).is_empty() {
+        "Confirm that it is you"
+    } else {
+        "One more proof"
+    };
+    ChallengePage {
+        id: challenge.id.to_string(),
+        action: format!("{path}/answers"),
+        cancel_action: format!("{path}/cancel"),
+        watch: Some(path),
+        service: service(challenge, catalogue),
+        asker: asker(view),
+        title: shown(&statement.title, SHOWN_MAX),
+        inputs: inputs(statement),
+        reasons: reasons(statement),
+        grant: grant(statement),
+        instruction: instruction.to_owned(),
+        steps: steps(challenge),
+        offers,
+        locked: last.locked.iter().map(|(kind, until)| locked(*kind, *until)).collect(),
+        missing: missing(challenge, &frame.home),
+        number: number(view, last.number),
+        said: last.said,
+        expires: Moment::of_today(instant(challenge.expires_at)),
+        expires_in: words::until(instant(now), instant(challenge.expires_at)),
+        technical: technical(statement),
+        frame,
+    }
+}
+
+/// A moment of the core as the library for calendars knows it.
+pub(crate) fn instant(at: Timestamp) -> Instant {
+    Instant::from_millisecond(at.as_ms()).unwrap_or_default()
+}
+
+/// A factor at the head of a sentence.
+pub(crate) fn your(kind: FactorKind) -> &'static str {
+    match kind {
+        FactorKind::Passkey => "Your passkey",
+        FactorKind::Totp => "Your authenticator app",
+        FactorKind::Password => "Your password",
+        FactorKind::RecoveryCode => "Your recovery codes",
+    }
+}
+
+/// The proofs that were given so far.
+pub(crate) fn answered(challenge: &Challenge) -> &[(FactorKind, Timestamp)] {
+    match &challenge.state {
+        ChallengeState::Pending { answered, .. } | ChallengeState::Passed { answered, .. } => answered,
+        _ => &[],
+    }
+}
+
+fn service(challenge: &Challenge, catalogue: &Catalogue) -> ServiceView {
+    let host = challenge.host.as_ref().unwrap_or(&catalogue.gate_host);
+    let name = match catalogue.by_name(&challenge.asked.service) {
+        Some(service) => service.title.clone(),
+        None => challenge.asked.service.clone(),
+    };
+    ServiceView { name, host: host.to_string() }
+}
+
+fn asker(view: &ChallengeView) -> Asker {
+    let asker = &view.challenge.statement.asker;
+    let name = device::in_words(&asker.agent);
+    let address = asker.address.clone();
+    match (view.standing, asker.kind.as_str()) {
+        (Standing::Asked, "browser") => Asker::ThisSession { device: format!("{name}, from {address}") },
+        (_, "browser") => Asker::OtherSession { device: name, address },
+        (Standing::Asked | Standing::OtherSession, _) => Asker::Program { name, address },
+    }
+}
+
+fn inputs(statement: &Statement) -> Vec<Input> {
+    let shown_input = |(name, value): (&String, &String)| Input { label: label(name), value: shown(value, SHOWN_MAX) };
+    statement.inputs.iter().map(shown_input).collect()
+}
+
+/// An input's name for people: `new_owner` is `New owner`.
+fn label(name: &str) -> String {
+    let spaced = name.replace(['_', '-'], " ");
+    let mut letters = spaced.chars();
+    match letters.next() {
+        Some(first) => first.to_uppercase().chain(letters).collect(),
+        None => spaced,
+    }
+}
+
+fn reasons(statement: &Statement) -> Vec<Reason> {
+    let reason = |policy: &stepgate_evidence::PolicyRef| Reason {
+        text: if policy.reason.is_empty() {
+            "The rules for this ask for a proof that it is you.".to_owned()
+        } else {
+            shown(&policy.reason, SHOWN_MAX)
+        },
+        policy: policy.id.clone(),
+    };
+    statement.policies.iter().map(reason).collect()
+}
+
+fn grant(statement: &Statement) -> Grant {
+    match &statement.grant {
+        Granted::Freshness => Grant::Freshness,
+        Granted::Confirmation { lifetime_s, .. } => {
+            Grant::ThisRequest { lifetime: Duration::from_secs(lifetime_s.parse().unwrap_or(0)) }
+        }
+    }
+}
+
+/// The steps, where every way to pass takes two.
+fn steps(challenge: &Challenge) -> Vec<Step> {
+    let done: Vec<FactorKind> = answered(challenge).iter().map(|(kind, _)| *kind).collect();
+    let fits = |way: &&Vec<FactorKind>| way.len() > 1 && done.iter().all(|kind| way.contains(kind));
+    if challenge.ask.ways.iter().any(|way| way.len() < 2) {
+        return Vec::new();
+    }
+    let Some(way) = challenge.ask.ways.iter().find(fits) else { return Vec::new() };
+    let several = challenge.ask.ways.iter().filter(fits).count() > 1;
+    let mut steps: Vec<Step> = done.iter().map(|kind| step(your(*kind), StepState::Done)).collect();
+    let mut state = StepState::Now;
+    for (index, kind) in way.iter().filter(|kind| !done.contains(kind)).enumerate() {
+        let name = if several && index == 0 { "One of the ways below" } else { your(*kind) };
+        let name = if several && index > 0 { "One more" } else { name };
+        steps.push(step(name, state));
+        state = StepState::Later;
+    }
+    steps
+}
+
+fn step(name: &str, state: StepState) -> Step {
+    Step { name: name.to_owned(), state }
+}
+
+fn offers(view: &ChallengeView, username: &str, last: &LastAnswer) -> Offers {
+    let mut offers = Offers { username: username.to_owned(), ..Offers::default() };
+    for (kind, prompt) in &view.prompts {
+        if last.locked.is_some_and(|(locked, _)| locked == *kind) {
+            continue;
+        }
+        let code = CodeOffer { tries_left: None, failed: last.failed == Some(*kind) };
+        match (kind, prompt) {
+            (FactorKind::Passkey, Prompt::Passkey { options }) => {
+                offers.passkey =
+                    Some(PasskeyCall { action: String::new(), options: options.to_string(), ceremony: String::new() });
+            }
+            (FactorKind::Totp, _) => offers.totp = Some(code),
+            (FactorKind::Password, _) => offers.password = Some(code),
+            (FactorKind::RecoveryCode, _) => offers.recovery = Some(code),
+            (FactorKind::Passkey, Prompt::Text) => {}
+        }
+    }
+    offers
+}
+
+fn locked(kind: FactorKind, until: Timestamp) -> LockedFactor {
+    LockedFactor { name: your(kind).to_owned(), until: Moment::of_today(instant(until)) }
+}
+
+/// What would do but is not enrolled. It is never enrolled on the spot.
+fn missing(challenge: &Challenge, home: &str) -> Vec<MissingFactor> {
+    let alone = challenge.ask.ways.is_empty();
+    let one = |kind: &FactorKind| {
+        let what = match kind {
+            FactorKind::Passkey => "a passkey",
+            FactorKind::Totp => "an authenticator app",
+            FactorKind::Password => "a password",
+            FactorKind::RecoveryCode => "recovery codes",
+        };
+        let (need, how) = if alone {
+            (format!("You need {what} for this."), "Add it in your account, then do this again.")
+        } else {
+            (format!("With {what} this would work, too."), "You can add it in your account.")
+        };
+        MissingFactor {
+            need,
+            how: how.to_owned(),
+            link: Some(format!("{home}account")),
+            link_text: "Go to your account".to_owned(),
+        }
+    };
+    // Recovery codes are for emergencies: nobody is sent to get some for this.
+    challenge.ask.not_enrolled.iter().filter(|kind| alone || **kind == FactorKind::Passkey).map(one).collect()
+}
+
+fn number(view: &ChallengeView, typed: Option<String>) -> NumberMatch {
+    match (view.standing, typed) {
+        (Standing::Asked, _) => NumberMatch::Shown(words::in_groups(&view.challenge.number, 3)),
+        (Standing::OtherSession, None) => NumberMatch::Asked,
+        (Standing::OtherSession, Some(typed)) => NumberMatch::Typed(typed),
+    }
+}
+
+fn technical(statement: &Statement) -> Technical {
+    let header = |(name, value): (&String, &String)| Input { label: name.clone(), value: shown(value, SHOWN_MAX) };
+    Technical {
+        method: statement.method.clone(),
+        url: shown(&statement.url, 2000),
+        content_type: (!statement.content_type.is_empty()).then(|| shown(&statement.content_type, SHOWN_MAX)),
+        body_digest: words::in_groups(&statement.body_sha256, 8),
+        headers: statement.headers.iter().map(header).collect(),
+        statement_digest: statement.digest().ok().map(|digest| words::in_groups(&words::hex(&digest), 8)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inputs_are_named_for_people() {
+        assert_eq!(label("amount"), "Amount");
+        assert_eq!(label("new_owner"), "New owner");
+        assert_eq!(label(""), "");
+    }
+}
