@@ -156,7 +156,7 @@ impl Policies {
         let schema = schema::parse(&schema_text)?;
         let read = read::read(sources);
         let mut mistakes = read.mistakes;
-        let (wrong, advice) = lint::validate(&read.set, schema.clone(), &read.places);
+        let (wrong, advice) = lint::validate(&read.set, catalogue, &schema, &read.places);
         mistakes.extend(wrong);
         mistakes.extend(lint::unknown_names(&read.set, catalogue, &read.places));
         if !mistakes.is_empty() {

@@ -48,6 +48,11 @@ type Risk = { level: String, signals: Set<String> };
 ///
 /// Errors: an action that is declared twice in different ways.
 pub(super) fn text(catalogue: &Catalogue) -> Result<String, Vec<PolicyMistake>> {
+    text_with(catalogue, |_| true)
+}
+
+/// The schema's text, with only those declared actions (and always `read` and `write`).
+pub(super) fn text_with(catalogue: &Catalogue, wanted: impl Fn(&str) -> bool) -> Result<String, Vec<PolicyMistake>> {
     let mut text = FIXED.to_owned();
     let (actions, mistakes) = actions(catalogue);
     if !mistakes.is_empty() {
@@ -57,7 +62,7 @@ pub(super) fn text(catalogue: &Catalogue) -> Result<String, Vec<PolicyMistake>> 
         action(&mut text, group(effect), None, &[]);
     }
     for (name, endpoint) in actions {
-        if name != group(endpoint.effect) {
+        if name != group(endpoint.effect) && wanted(name) {
             let inputs: Vec<_> = endpoint.inputs.iter().map(|input| (input.name.as_str(), input.kind)).collect();
             action(&mut text, name, Some(group(endpoint.effect)), &inputs);
         }

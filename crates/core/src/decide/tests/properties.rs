@@ -142,7 +142,7 @@ fn who() -> impl Strategy<Value = Option<SessionView>> {
     let known = (person, proved, enrolled, any::<bool>()).prop_map(|(person, proved, enrolled, device_known)| {
         SessionView { device_known, ..session(&person, proved, enrolled) }
     });
-    proptest::option::weighted(0.85, known)
+    proptest::option::weighted(0.7, known)
 }
 
 fn around() -> impl Strategy<Value = Surroundings> {
@@ -185,7 +185,7 @@ fn sets(cases: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(sets(64))]
+    #![proptest_config(sets(48))]
 
     /// The index, the scopes taken off and the parts of the context left out change no answer.
     #[test]
