@@ -1,1 +1,49 @@
-//! SQLite and PostgreSQL behind the ports of stepgate-core
+//! SQLite and PostgreSQL behind the ports of stepgate-core: one text of SQL for both.
+//!
+//! ```text
+//! Store (port) ─► Database ─► intents ─► writer ─► one transaction: savepoints, then the ledger's head
+//!                    └──────► reads ──► memory (sessions), or a connection that cannot write
+//! ```
+//!
+//! *Architecture invariant:* only this crate holds SQL. All changes of a process go
+//! through its one writer, which takes the ledger's head row last; nothing else
+//! writes, command-line tools included.
+
+mod backend;
+mod cache;
+mod challenge_row;
+mod challenges;
+mod changes;
+mod codes;
+mod database;
+mod enrolment;
+mod error;
+mod evidence;
+mod factors;
+mod held;
+mod inner;
+mod intent;
+mod keys;
+mod ledger;
+mod lookup;
+mod maintenance;
+mod options;
+mod people;
+mod row;
+mod schema;
+mod seal;
+mod sessions;
+mod spend;
+mod store;
+mod tokens;
+mod tries;
+mod writer;
+
+pub use backend::{NotAStoreUrl, StoreUrl};
+pub use database::{Database, OpenError};
+pub use evidence::{Leaf, LeafDetails};
+pub use keys::{ASSERTION_KEYS_MAX, AssertionKey, SigningKeys};
+pub use ledger::BrokenLedger;
+pub use options::{OlderSchema, Options};
+pub use schema::{SCHEMA_VERSION, SchemaError};
+pub use seal::{Keyring, KeyringError, MASTER_KEY_LEN, MASTER_KEYS_MAX};

@@ -1,0 +1,217 @@
+-- One text for both databases: INT, BYTES, SORTED and STRICT are filled in by schema.rs.
+-- Ids and digests are lower-case hex, times are milliseconds since 1970 (UTC).
+
+CREATE TABLE people (
+    id TEXT NOT NULL PRIMARY KEY,
+    login {SORTED} NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    email TEXT NOT NULL,
+    group_names TEXT NOT NULL, -- JSON array
+    added_at {INT} NOT NULL
+) {STRICT};
+
+CREATE TABLE factors (
+    id TEXT NOT NULL PRIMARY KEY,
+    person TEXT NOT NULL REFERENCES people (id) ON DELETE CASCADE,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    enrolled_at {INT} NOT NULL,
+    ordinal {INT} NOT NULL, -- counts a person's enrolments: oldest first, even within a millisecond
+    last_used_at {INT},
+    last_step {INT},        -- totp: compare-and-swap
+    counter {INT},          -- passkey: compare-and-swap
+    backed_up {INT},        -- passkey: 0 or 1
+    credential_id {BYTES} UNIQUE,
+    sealed {BYTES} NOT NULL
+) {STRICT};
+CREATE INDEX factors_of_person ON factors (person);
+
+CREATE TABLE recovery_codes (
+    factor TEXT NOT NULL REFERENCES factors (id) ON DELETE CASCADE,
+    digest TEXT NOT NULL,
+    ordinal {INT} NOT NULL,
+    PRIMARY KEY (factor, digest)
+) {STRICT};
+
+CREATE TABLE tries (
+    person TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    wrong {INT} NOT NULL,
+    locked_until {INT},
+    PRIMARY KEY (person, kind)
+) {STRICT};
+
+CREATE TABLE devices (
+    person TEXT NOT NULL REFERENCES people (id) ON DELETE CASCADE,
+    device TEXT NOT NULL,
+    last_used_at {INT} NOT NULL,
+    PRIMARY KEY (person, device)
+) {STRICT};
+
+CREATE TABLE sessions (
+    id TEXT NOT NULL PRIMARY KEY,
+    person TEXT NOT NULL REFERENCES people (id) ON DELETE CASCADE,
+    started_at {INT} NOT NULL,
+    last_used_at {INT} NOT NULL,
+    ends_at {INT} NOT NULL,
+    idle_ms {INT} NOT NULL,
+    ended_at {INT},
+    end_reason TEXT, -- revoked or replaced
+    generation {INT} NOT NULL,
+    tokens_issued {INT} NOT NULL,
+    device_known {INT} NOT NULL,
+    address TEXT NOT NULL,
+    agent TEXT NOT NULL
+) {STRICT};
+CREATE INDEX sessions_of_person ON sessions (person);
+CREATE INDEX sessions_by_end ON sessions (ends_at);
+
+CREATE TABLE proofs (
+    session TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+    ordinal {INT} NOT NULL,
+    kind TEXT NOT NULL,
+    at {INT} NOT NULL,
+    generation {INT} NOT NULL,
+    PRIMARY KEY (session, ordinal)
+) {STRICT};
+
+CREATE TABLE tokens (
+    digest TEXT NOT NULL PRIMARY KEY,
+    session TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+    audience TEXT NOT NULL,
+    generation {INT} NOT NULL,
+    ordinal {INT} NOT NULL, -- order of issue within the session
+    browser TEXT,
+    dies_at {INT}
+) {STRICT};
+CREATE INDEX tokens_of_session ON tokens (session, audience);
+CREATE INDEX tokens_by_death ON tokens (dies_at);
+
+CREATE TABLE codes (
+    digest TEXT NOT NULL PRIMARY KEY,
+    purpose TEXT NOT NULL,
+    session TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+    audience TEXT NOT NULL,
+    browser TEXT,
+    challenge TEXT,
+    expires_at {INT} NOT NULL
+) {STRICT};
+CREATE INDEX codes_by_expiry ON codes (expires_at);
+CREATE INDEX codes_of_session ON codes (session);
+
+-- Sign-in prompts that were answered: each starts one session.
+CREATE TABLE prompts (
+    digest TEXT NOT NULL PRIMARY KEY,
+    used_at {INT} NOT NULL
+) {STRICT};
+
+CREATE TABLE challenges (
+    id TEXT NOT NULL PRIMARY KEY,
+    version {INT} NOT NULL,
+    session TEXT NOT NULL,
+    person TEXT NOT NULL,
+    host TEXT,
+    browser TEXT,
+    operation TEXT NOT NULL,
+    grant_kind TEXT NOT NULL,
+    asked TEXT NOT NULL,     -- JSON
+    statement TEXT NOT NULL, -- JSON
+    ask TEXT NOT NULL,       -- JSON
+    number TEXT NOT NULL,
+    held TEXT NOT NULL,
+    succeeds TEXT,
+    opened_at {INT} NOT NULL,
+    expires_at {INT} NOT NULL,
+    state TEXT NOT NULL,
+    standing TEXT NOT NULL,  -- JSON: what is known in that state
+    spend_before {INT},
+    closed_at {INT},
+    request TEXT,
+    node TEXT,
+    sending {INT} NOT NULL,  -- 1 from the spending until the outcome is known
+    held_request {BYTES}     -- sealed
+) {STRICT};
+CREATE INDEX challenges_of_session ON challenges (session, operation);
+CREATE INDEX challenges_of_person ON challenges (person);
+CREATE INDEX challenges_pending ON challenges (state, expires_at);
+CREATE INDEX challenges_sending ON challenges (sending, node);
+CREATE INDEX challenges_by_close ON challenges (closed_at);
+
+CREATE TABLE links (
+    id TEXT NOT NULL PRIMARY KEY,
+    digest TEXT NOT NULL UNIQUE,
+    person TEXT NOT NULL REFERENCES people (id) ON DELETE CASCADE,
+    kinds TEXT NOT NULL, -- JSON array
+    expires_at {INT} NOT NULL,
+    used_at {INT}
+) {STRICT};
+
+CREATE TABLE tickets (
+    digest TEXT NOT NULL PRIMARY KEY,
+    person TEXT NOT NULL REFERENCES people (id) ON DELETE CASCADE,
+    authority TEXT NOT NULL,
+    kinds TEXT NOT NULL, -- JSON array
+    browser TEXT NOT NULL,
+    begun_kind TEXT,
+    begun {BYTES},       -- sealed
+    expires_at {INT} NOT NULL
+) {STRICT};
+
+CREATE TABLE nodes (
+    id TEXT NOT NULL PRIMARY KEY,
+    lease_until {INT} NOT NULL
+) {STRICT};
+
+-- The one row that every batch takes last. Whoever holds it gives out indexes of
+-- the tree and numbers of changes, so both are in the order of commits, without gaps.
+CREATE TABLE ledger_head (
+    id {INT} NOT NULL PRIMARY KEY,
+    origin TEXT NOT NULL,
+    size {INT} NOT NULL,
+    frontier {BYTES} NOT NULL,
+    change_number {INT} NOT NULL,
+    checkpoint_size {INT} NOT NULL,
+    checkpoint TEXT NOT NULL -- signed note over committed entries; empty until the first is signed
+) {STRICT};
+
+CREATE TABLE entries (
+    number {INT} NOT NULL PRIMARY KEY, -- index in the tree
+    id TEXT NOT NULL,
+    at {INT} NOT NULL,
+    kind TEXT NOT NULL,
+    person TEXT,
+    challenge TEXT,
+    leaf {BYTES} NOT NULL
+) {STRICT};
+CREATE INDEX entries_of_person ON entries (person, number);
+CREATE INDEX entries_of_challenge ON entries (challenge, number);
+CREATE INDEX entries_of_kind ON entries (kind, number);
+
+-- What may be erased: the leaf holds only a salted commitment to it.
+CREATE TABLE details (
+    number {INT} NOT NULL PRIMARY KEY REFERENCES entries (number),
+    salt {BYTES} NOT NULL,
+    body TEXT NOT NULL -- JSON
+) {STRICT};
+
+CREATE TABLE tiles (
+    level {INT} NOT NULL,
+    number {INT} NOT NULL,
+    hashes {BYTES} NOT NULL,
+    PRIMARY KEY (level, number)
+) {STRICT};
+
+CREATE TABLE changes (
+    number {INT} NOT NULL PRIMARY KEY,
+    subject_kind TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    instance TEXT NOT NULL -- which process wrote it
+) {STRICT};
+
+CREATE TABLE signing_keys (
+    id TEXT NOT NULL PRIMARY KEY,
+    purpose TEXT NOT NULL,
+    ordinal {INT} NOT NULL, -- the highest of a purpose is the current one
+    made_at {INT} NOT NULL,
+    sealed {BYTES} NOT NULL
+) {STRICT};

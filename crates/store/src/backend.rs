@@ -1,0 +1,193 @@
+//! The two databases, and the few words in which they differ.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+use sqlx::any::{AnyArguments, AnyConnectOptions, AnyPoolOptions};
+use sqlx::query::Query;
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
+
+/// How long SQLite waits for another process that writes.
+const BUSY_TIMEOUT_MS: u32 = 5_000;
+/// How long a read waits for a free connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Where the database is.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoreUrl(Place);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Place {
+    Sqlite(PathBuf),
+    Postgres(String),
+}
+
+/// The text says of no database that is known here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a database is sqlite:<path> or postgres://<user>@<host>/<name>")]
+pub struct NotAStoreUrl;
+
+impl StoreUrl {
+    /// Reads `sqlite:<path>`, or a PostgreSQL URL as libpq writes it.
+    pub fn parse(text: &str) -> Result<Self, NotAStoreUrl> {
+        if let Some(path) = text.strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return if path.is_empty() || path.contains(['?', '\0']) || path == ":memory:" {
+                Err(NotAStoreUrl)
+            } else {
+                Ok(Self::sqlite(Path::new(path)))
+            };
+        }
+        let postgres = text.starts_with("postgres://") || text.starts_with("postgresql://");
+        if postgres && AnyConnectOptions::from_str(text).is_ok() {
+            return Ok(Self(Place::Postgres(text.to_owned())));
+        }
+        Err(NotAStoreUrl)
+    }
+
+    /// The SQLite database in this file.
+    pub fn sqlite(path: &Path) -> Self {
+        Self(Place::Sqlite(path.to_owned()))
+    }
+
+    /// The file of an SQLite database.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.0 {
+            Place::Sqlite(path) => Some(path),
+            Place::Postgres(_) => None,
+        }
+    }
+
+    pub(crate) fn backend(&self) -> Backend {
+        match &self.0 {
+            Place::Sqlite(_) => Backend::Sqlite,
+            Place::Postgres(_) => Backend::Postgres,
+        }
+    }
+
+    /// The URL as sqlx reads it. It may hold a password.
+    pub(crate) fn exposed(&self) -> String {
+        match &self.0 {
+            Place::Sqlite(path) => {
+                let path = percent_encode(path.as_os_str().as_encoded_bytes(), NON_ALPHANUMERIC);
+                format!("sqlite://{path}?mode=rwc")
+            }
+            Place::Postgres(url) => url.clone(),
+        }
+    }
+}
+
+/// Shows the kind only: the URL may hold a password.
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Place::Sqlite(path) => write!(f, "StoreUrl(sqlite:{})", path.display()),
+            Place::Postgres(_) => f.write_str("StoreUrl(postgres://…)"),
+        }
+    }
+}
+
+/// Which database speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Sqlite,
+    Postgres,
+}
+
+impl Backend {
+    /// Fills the words that differ into a migration's text.
+    pub(crate) fn fill_in(self, text: &str) -> String {
+        let words = match self {
+            Self::Sqlite => [("{INT}", "INTEGER"), ("{BYTES}", "BLOB"), ("{SORTED}", "TEXT"), ("{STRICT}", "STRICT")],
+            Self::Postgres => {
+                [("{INT}", "BIGINT"), ("{BYTES}", "BYTEA"), ("{SORTED}", "TEXT COLLATE \"C\""), ("{STRICT}", "")]
+            }
+        };
+        words.into_iter().fold(text.to_owned(), |text, (word, meaning)| text.replace(word, meaning))
+    }
+
+    /// How a writing transaction begins. SQLite takes its one lock at once, so
+    /// that it never has to be upgraded.
+    pub(crate) const fn begin(self) -> &'static str {
+        match self {
+            Self::Sqlite => "BEGIN IMMEDIATE",
+            Self::Postgres => "BEGIN",
+        }
+    }
+
+    /// A `SELECT` whose rows stay as they are until the transaction ends.
+    pub(crate) fn locked(self, select: &'static str) -> Query<'static, Any, AnyArguments> {
+        match self {
+            // There, the transaction itself is the lock.
+            Self::Sqlite => sqlx::query(select),
+            Self::Postgres => sqlx::query(AssertSqlSafe(format!("{select} FOR UPDATE"))),
+        }
+    }
+
+    async fn prepare(self, connection: &mut AnyConnection, use_: Use) -> Result<(), sqlx::Error> {
+        let words = match (self, use_) {
+            (Self::Sqlite, Use::Write) => format!(
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+                 PRAGMA busy_timeout = {BUSY_TIMEOUT_MS};"
+            ),
+            (Self::Sqlite, Use::Read) => format!("PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}; PRAGMA query_only = ON;"),
+            (Self::Postgres, Use::Write) => {
+                "SET synchronous_commit = on; SET default_transaction_isolation = 'read committed'; \
+                 SET lock_timeout = '10s';"
+                    .to_owned()
+            }
+            (Self::Postgres, Use::Read) => "SET default_transaction_read_only = on; SET statement_timeout = '10s';".to_owned(),
+        };
+        connection.execute(sqlx::raw_sql(AssertSqlSafe(words))).await.map(|_| ())
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Use {
+    Read,
+    Write,
+}
+
+/// A connection that may write. The writer has the only one of a process.
+pub(crate) async fn connect_to_write(url: &StoreUrl) -> Result<AnyConnection, sqlx::Error> {
+    sqlx::any::install_default_drivers();
+    keep_private(url).map_err(sqlx::Error::Io)?;
+    let mut connection = options(url)?.connect().await?;
+    match url.backend().prepare(&mut connection, Use::Write).await {
+        Ok(()) => Ok(connection),
+        Err(error) => {
+            let _ = connection.close().await;
+            Err(error)
+        }
+    }
+}
+
+/// Connections that cannot write.
+pub(crate) fn pool_to_read(url: &StoreUrl, connections: u32) -> Result<AnyPool, sqlx::Error> {
+    let backend = url.backend();
+    let pool = AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        // A read that meets a broken connection fails once; the ping would cost every read.
+        .test_before_acquire(backend == Backend::Postgres)
+        .after_connect(move |connection, _| Box::pin(backend.prepare(connection, Use::Read)));
+    Ok(pool.connect_lazy_with(options(url)?))
+}
+
+fn options(url: &StoreUrl) -> Result<AnyConnectOptions, sqlx::Error> {
+    let options = AnyConnectOptions::from_str(&url.exposed())?;
+    Ok(options.disable_statement_logging())
+}
+
+/// A new SQLite file is its owner's alone; its log and index inherit that.
+fn keep_private(url: &StoreUrl) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let Some(path) = url.path() else { return Ok(()) };
+    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,174 @@
+//! A challenge as a row, and back.
+
+use serde::{Deserialize, Serialize};
+use sqlx::any::AnyRow;
+use stepgate_core::catalogue::Host;
+use stepgate_core::challenge::{Ask, Challenge, ChallengeState, GrantKind, Held, SendOutcome};
+use stepgate_core::factor::FactorKind;
+use stepgate_core::operation::OperationDigest;
+use stepgate_core::ports::StoreError;
+use stepgate_core::time::Timestamp;
+
+use crate::error::unavailable;
+use crate::row::Fields;
+
+/// Everything of a challenge but what it holds.
+pub(crate) const COLUMNS: &str = "SELECT id, version, session, person, host, browser, operation, asked, statement, \
+     ask, number, held, succeeds, opened_at, expires_at, state, standing FROM challenges";
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AskRow {
+    grant: String,
+    ways: Vec<Vec<String>>,
+    not_enrolled: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum Standing {
+    Pending { answered: Vec<(String, i64)>, wrong: u32 },
+    Passed { answered: Vec<(String, i64)>, at: i64, spend_before: i64 },
+    Spent { at: i64, request: String, outcome: OutcomeRow },
+    Failed { reason: String },
+    Expired {},
+    Cancelled { reason: String },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum OutcomeRow {
+    Sending,
+    Answered(u16),
+    NotSent,
+    Unknown,
+}
+
+pub(crate) fn held_name(held: Held) -> &'static str {
+    match held {
+        Held::Nothing => "nothing",
+        Held::SafeNavigation => "safe_navigation",
+        Held::Request => "request",
+    }
+}
+
+pub(crate) fn ask_json(ask: &Ask) -> Result<String, StoreError> {
+    let names = |kinds: &[FactorKind]| kinds.iter().map(|kind| kind.name().to_owned()).collect::<Vec<_>>();
+    let row = AskRow {
+        grant: ask.grant.name().to_owned(),
+        ways: ask.ways.iter().map(|way| names(way)).collect(),
+        not_enrolled: names(&ask.not_enrolled),
+    };
+    serde_json::to_string(&row).map_err(unavailable)
+}
+
+pub(crate) fn standing_json(state: &ChallengeState) -> Result<String, StoreError> {
+    let answers = |answered: &[(FactorKind, Timestamp)]| {
+        answered.iter().map(|(kind, at)| (kind.name().to_owned(), at.as_ms())).collect()
+    };
+    let row = match state {
+        ChallengeState::Pending { answered, wrong } => {
+            Standing::Pending { answered: answers(answered), wrong: *wrong }
+        }
+        ChallengeState::Passed { answered, at, spend_before } => Standing::Passed {
+            answered: answers(answered),
+            at: at.as_ms(),
+            spend_before: spend_before.as_ms(),
+        },
+        ChallengeState::Spent { at, request, outcome } => Standing::Spent {
+            at: at.as_ms(),
+            request: request.to_string(),
+            outcome: match outcome {
+                SendOutcome::Sending => OutcomeRow::Sending,
+                SendOutcome::Answered { status } => OutcomeRow::Answered(*status),
+                SendOutcome::NotSent => OutcomeRow::NotSent,
+                SendOutcome::Unknown => OutcomeRow::Unknown,
+            },
+        },
+        ChallengeState::Failed { reason } => Standing::Failed { reason: reason.clone() },
+        ChallengeState::Expired => Standing::Expired {},
+        ChallengeState::Cancelled { reason } => Standing::Cancelled { reason: reason.clone() },
+    };
+    serde_json::to_string(&row).map_err(unavailable)
+}
+
+pub(crate) fn challenge(row: &AnyRow) -> Result<Challenge, StoreError> {
+    let fields = Fields::of("challenges", row);
+    let host = match fields.maybe_text("host")? {
+        None => None,
+        Some(host) => Some(Host::parse(&host).map_err(|_| fields.corrupt("host is no host"))?),
+    };
+    let state = state(&fields)?;
+    if state.name() != fields.text("state")? {
+        return Err(fields.corrupt("state is another than its standing"));
+    }
+    Ok(Challenge {
+        id: fields.id("id")?,
+        version: fields.count("version")?,
+        session: fields.id("session")?,
+        person: fields.id("person")?,
+        host,
+        browser: fields.maybe_digest("browser")?,
+        operation: OperationDigest(fields.digest("operation")?.0),
+        asked: fields.json("asked")?,
+        statement: fields.json("statement")?,
+        ask: ask(&fields)?,
+        number: fields.text("number")?,
+        held: held(&fields)?,
+        succeeds: fields.maybe_parsed("succeeds")?,
+        opened_at: fields.time("opened_at")?,
+        expires_at: fields.time("expires_at")?,
+        state,
+    })
+}
+
+fn held(fields: &Fields<'_>) -> Result<Held, StoreError> {
+    let name = fields.text("held")?;
+    [Held::Nothing, Held::SafeNavigation, Held::Request]
+        .into_iter()
+        .find(|held| held_name(*held) == name)
+        .ok_or_else(|| fields.corrupt("held is no way of holding"))
+}
+
+fn ask(fields: &Fields<'_>) -> Result<Ask, StoreError> {
+    let row: AskRow = fields.json("ask")?;
+    let kind = |name: &String| name.parse().map_err(|_| fields.corrupt("ask names no factor"));
+    let kinds = |names: &Vec<String>| names.iter().map(kind).collect::<Result<Vec<FactorKind>, _>>();
+    let grant = [GrantKind::Freshness, GrantKind::Confirmation].into_iter().find(|grant| grant.name() == row.grant);
+    Ok(Ask {
+        grant: grant.ok_or_else(|| fields.corrupt("ask names no grant"))?,
+        ways: row.ways.iter().map(kinds).collect::<Result<_, _>>()?,
+        not_enrolled: kinds(&row.not_enrolled)?,
+    })
+}
+
+fn state(fields: &Fields<'_>) -> Result<ChallengeState, StoreError> {
+    let answers = |answered: Vec<(String, i64)>| {
+        let answer = |(name, at): (String, i64)| {
+            let kind: FactorKind = name.parse().map_err(|_| fields.corrupt("standing names no factor"))?;
+            Ok((kind, Timestamp::from_ms(at)))
+        };
+        answered.into_iter().map(answer).collect::<Result<Vec<_>, StoreError>>()
+    };
+    Ok(match fields.json("standing")? {
+        Standing::Pending { answered, wrong } => ChallengeState::Pending { answered: answers(answered)?, wrong },
+        Standing::Passed { answered, at, spend_before } => ChallengeState::Passed {
+            answered: answers(answered)?,
+            at: Timestamp::from_ms(at),
+            spend_before: Timestamp::from_ms(spend_before),
+        },
+        Standing::Spent { at, request, outcome } => ChallengeState::Spent {
+            at: Timestamp::from_ms(at),
+            request: request.parse().map_err(|_| fields.corrupt("standing names no request"))?,
+            outcome: match outcome {
+                OutcomeRow::Sending => SendOutcome::Sending,
+                OutcomeRow::Answered(status) => SendOutcome::Answered { status },
+                OutcomeRow::NotSent => SendOutcome::NotSent,
+                OutcomeRow::Unknown => SendOutcome::Unknown,
+            },
+        },
+        Standing::Failed { reason } => ChallengeState::Failed { reason },
+        Standing::Expired {} => ChallengeState::Expired,
+        Standing::Cancelled { reason } => ChallengeState::Cancelled { reason },
+    })
+}

@@ -1,0 +1,384 @@
+//! Challenges: opening, answering, closing. Each change is a compare-and-swap on the version.
+
+use async_trait::async_trait;
+use stepgate_core::challenge::{Challenge, ChallengeState, GrantKind, Held, HeldRequest};
+use stepgate_core::id::{ChallengeId, SessionId};
+use stepgate_core::operation::OperationDigest;
+use stepgate_core::ports::{AnsweredChallenge, ChangeError, NewCode, StoreError};
+use stepgate_core::secret::TokenDigest;
+use stepgate_core::session::{Audience, Proof};
+use stepgate_core::time::Timestamp;
+
+use crate::challenge_row::{self, COLUMNS, ask_json, held_name, standing_json};
+use crate::changes::Subject;
+use crate::codes;
+use crate::error::{ExactlyOne as _, Stored as _, unavailable};
+use crate::factors::apply_use;
+use crate::held;
+use crate::inner::{Inner, read};
+use crate::intent::{Intent, Work};
+use crate::options::ROWS_MAX;
+use crate::row::Fields;
+use crate::sessions::{prove, take_live};
+use crate::tokens::{NewToken, issue, live_token};
+use crate::tries;
+
+pub(crate) struct OpenChallenge {
+    pub(crate) challenge: Challenge,
+    pub(crate) held: Option<HeldRequest>,
+    pub(crate) pending_max: u32,
+}
+
+#[async_trait]
+impl Intent for OpenChallenge {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        let challenge = &self.challenge;
+        // The session's row is taken, so that two at once count one after the other.
+        let live = take_live(work, challenge.session, challenge.opened_at).await?.ok_or(ChangeError::Conflict)?;
+        let pending = matches!(challenge.state, ChallengeState::Pending { .. });
+        if live.person != challenge.person || !pending || (challenge.held == Held::Request) != self.held.is_some() {
+            return Err(ChangeError::Conflict);
+        }
+        let row = sqlx::query(
+            "SELECT '' AS id, COUNT(*) AS pending FROM challenges \
+             WHERE session = $1 AND state = 'pending' AND expires_at > $2",
+        )
+        .bind(challenge.session.to_string())
+        .bind(challenge.opened_at.as_ms())
+        .fetch_one(&mut *work.connection)
+        .await
+        .stored()?;
+        if Fields::of("challenges", &row).int("pending")? >= i64::from(self.pending_max) {
+            return Err(ChangeError::Limit("pending challenges per session"));
+        }
+        let sealed = match &self.held {
+            None => None,
+            Some(request) => Some(held::seal(work, challenge.id, request)?),
+        };
+        insert(work, challenge, sealed).await
+    }
+}
+
+async fn insert(work: &mut Work<'_>, challenge: &Challenge, held_request: Option<Vec<u8>>) -> Result<(), ChangeError> {
+    sqlx::query(
+        "INSERT INTO challenges (id, version, session, person, host, browser, operation, grant_kind, asked, statement, \
+         ask, number, held, succeeds, opened_at, expires_at, state, standing, sending, held_request) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, 0, $19)",
+    )
+    .bind(challenge.id.to_string())
+    .bind(i64::from(challenge.version))
+    .bind(challenge.session.to_string())
+    .bind(challenge.person.to_string())
+    .bind(challenge.host.as_ref().map(|host| host.as_str().to_owned()))
+    .bind(challenge.browser.map(TokenDigest::to_hex))
+    .bind(challenge.operation.to_hex())
+    .bind(challenge.ask.grant.name())
+    .bind(serde_json::to_string(&challenge.asked).map_err(unavailable)?)
+    .bind(serde_json::to_string(&challenge.statement).map_err(unavailable)?)
+    .bind(ask_json(&challenge.ask)?)
+    .bind(&challenge.number)
+    .bind(held_name(challenge.held))
+    .bind(challenge.succeeds.map(|id| id.to_string()))
+    .bind(challenge.opened_at.as_ms())
+    .bind(challenge.expires_at.as_ms())
+    .bind(challenge.state.name())
+    .bind(standing_json(&challenge.state)?)
+    .bind(held_request)
+    .execute(&mut *work.connection)
+    .await
+    .or_conflict()?;
+    work.changed(Subject::Challenge(challenge.id));
+    Ok(())
+}
+
+/// Takes the challenge's row at this version, or `Conflict`.
+pub(crate) async fn take(work: &mut Work<'_>, id: ChallengeId, version: u32) -> Result<Challenge, ChangeError> {
+    const SELECT: &str = "SELECT id, version, session, person, host, browser, operation, asked, statement, ask, \
+        number, held, succeeds, opened_at, expires_at, state, standing FROM challenges WHERE id = $1 AND version = $2";
+    let row = work
+        .inner
+        .backend
+        .locked(SELECT)
+        .bind(id.to_string())
+        .bind(i64::from(version))
+        .fetch_optional(&mut *work.connection)
+        .await
+        .stored()?
+        .ok_or(ChangeError::Conflict)?;
+    Ok(challenge_row::challenge(&row)?)
+}
+
+/// Writes the new state of a challenge that was taken.
+pub(crate) async fn put_state(
+    work: &mut Work<'_>,
+    taken: &Challenge,
+    state: &ChallengeState,
+    closed_at: Option<Timestamp>,
+) -> Result<(), ChangeError> {
+    let spend_before = match state {
+        ChallengeState::Passed { spend_before, .. } => Some(spend_before.as_ms()),
+        _ => None,
+    };
+    sqlx::query(
+        "UPDATE challenges SET version = version + 1, state = $1, standing = $2, spend_before = $3, closed_at = $4 \
+         WHERE id = $5 AND version = $6",
+    )
+    .bind(state.name())
+    .bind(standing_json(state)?)
+    .bind(spend_before)
+    .bind(closed_at.map(Timestamp::as_ms))
+    .bind(taken.id.to_string())
+    .bind(i64::from(taken.version))
+    .execute(&mut *work.connection)
+    .await
+    .stored()?
+    .exactly_one()?;
+    work.changed(Subject::Challenge(taken.id));
+    Ok(())
+}
+
+pub(crate) struct AnswerChallenge {
+    pub(crate) answer: AnsweredChallenge,
+    pub(crate) at: Timestamp,
+}
+
+#[async_trait]
+impl Intent for AnswerChallenge {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        let answer = &self.answer;
+        let session = self.session_of(work).await?;
+        // Sessions before challenges, and lower ids before higher: two batches never wait for each other in a ring.
+        let mut sessions: Vec<SessionId> = std::iter::once(session).collect();
+        sessions.extend(answer.rotated.as_ref().map(|rotated| rotated.session));
+        sessions.sort_unstable();
+        sessions.dedup();
+        for taken in sessions {
+            // Whoever asked may have gone in the meantime; nothing is granted to an ended session.
+            take_live(work, taken, self.at).await?.ok_or(ChangeError::Conflict)?;
+        }
+        let challenge = take(work, answer.id, answer.version).await?;
+        let pending = matches!(challenge.state, ChallengeState::Pending { .. });
+        if !pending || challenge.session != session || self.at >= challenge.expires_at {
+            return Err(ChangeError::Conflict);
+        }
+        let kind = apply_use(work, challenge.person, &answer.used, self.at).await?;
+        tries::forget(work, challenge.person, kind).await?;
+        match &answer.state {
+            ChallengeState::Pending { .. } => {}
+            ChallengeState::Passed { .. } if challenge.ask.grant == GrantKind::Freshness => {
+                self.raise(work, challenge.session).await?;
+            }
+            ChallengeState::Passed { .. } => {}
+            _ => return Err(ChangeError::Conflict),
+        }
+        put_state(work, &challenge, &answer.state, None).await?;
+        self.rotate(work, &challenge).await?;
+        match &answer.hand_back {
+            None => Ok(()),
+            Some(code) => codes::put(work, code).await,
+        }
+    }
+}
+
+impl AnswerChallenge {
+    async fn session_of(&self, work: &mut Work<'_>) -> Result<SessionId, ChangeError> {
+        let row = sqlx::query("SELECT id, session FROM challenges WHERE id = $1")
+            .bind(self.answer.id.to_string())
+            .fetch_optional(&mut *work.connection)
+            .await
+            .stored()?
+            .ok_or(ChangeError::Conflict)?;
+        Ok(Fields::of("challenges", &row).id("session")?)
+    }
+
+    /// The session that asked gets the proofs, in its next generation.
+    async fn raise(&self, work: &mut Work<'_>, session: SessionId) -> Result<(), ChangeError> {
+        if self.answer.raises_session.is_empty() {
+            return Ok(());
+        }
+        sqlx::query("UPDATE sessions SET generation = generation + 1 WHERE id = $1")
+            .bind(session.to_string())
+            .execute(&mut *work.connection)
+            .await
+            .stored()?
+            .exactly_one()?;
+        let live = take_live(work, session, self.at).await?.ok_or(ChangeError::Conflict)?;
+        for (kind, at) in &self.answer.raises_session {
+            prove(work, session, Proof { kind: *kind, at: *at, generation: live.generation }).await?;
+        }
+        work.changed(Subject::Session(session));
+        Ok(())
+    }
+
+    /// The session that answered gets a new token for the gate.
+    async fn rotate(&self, work: &mut Work<'_>, challenge: &Challenge) -> Result<(), ChangeError> {
+        let Some(rotated) = &self.answer.rotated else { return Ok(()) };
+        let live = take_live(work, rotated.session, rotated.at).await?.ok_or(ChangeError::Conflict)?;
+        let old = live_token(work, rotated.succeeds, &Audience::Gate, rotated.at).await?.ok_or(ChangeError::Conflict)?;
+        if live.person != challenge.person || old.session != rotated.session {
+            return Err(ChangeError::Conflict);
+        }
+        let token = NewToken {
+            digest: rotated.digest,
+            session: rotated.session,
+            audience: &Audience::Gate,
+            generation: live.generation,
+            browser: old.browser,
+            at: rotated.at,
+        };
+        issue(work, token).await
+    }
+}
+
+pub(crate) struct CloseChallenge {
+    pub(crate) id: ChallengeId,
+    pub(crate) version: u32,
+    pub(crate) state: ChallengeState,
+    pub(crate) at: Timestamp,
+}
+
+#[async_trait]
+impl Intent for CloseChallenge {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        let challenge = take(work, self.id, self.version).await?;
+        let ends = match (&challenge.state, &self.state) {
+            (ChallengeState::Pending { .. }, ChallengeState::Pending { .. }) => false,
+            (
+                ChallengeState::Pending { .. } | ChallengeState::Passed { .. },
+                ChallengeState::Failed { .. } | ChallengeState::Expired | ChallengeState::Cancelled { .. },
+            ) => true,
+            _ => return Err(ChangeError::Conflict),
+        };
+        put_state(work, &challenge, &self.state, ends.then_some(self.at)).await?;
+        if ends { held::drop_it(work, self.id).await } else { Ok(()) }
+    }
+}
+
+pub(crate) struct SucceedChallenge {
+    pub(crate) old: ChallengeId,
+    pub(crate) version: u32,
+    pub(crate) new: Challenge,
+}
+
+#[async_trait]
+impl Intent for SucceedChallenge {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        let at = self.new.opened_at;
+        let live = take_live(work, self.new.session, at).await?.ok_or(ChangeError::Conflict)?;
+        let old = take(work, self.old, self.version).await?;
+        let passed = matches!(old.state, ChallengeState::Passed { .. });
+        let same = old.session == self.new.session && old.person == self.new.person && live.person == old.person;
+        if !passed || !same || old.succeeds.is_some() || self.new.held != old.held {
+            return Err(ChangeError::Conflict);
+        }
+        let sealed = match old.held {
+            Held::Request => Some(held::reseal(work, old.id, self.new.id).await?),
+            Held::Nothing | Held::SafeNavigation => None,
+        };
+        let failed = ChallengeState::Failed { reason: "decided_anew".to_owned() };
+        put_state(work, &old, &failed, Some(at)).await?;
+        held::drop_it(work, old.id).await?;
+        let new = Challenge { succeeds: Some(old.id), ..self.new.clone() };
+        insert(work, &new, sealed).await
+    }
+}
+
+pub(crate) struct AdoptChallenge {
+    pub(crate) id: ChallengeId,
+    pub(crate) version: u32,
+    pub(crate) session: SessionId,
+    pub(crate) state: ChallengeState,
+    pub(crate) hand_back: NewCode,
+    pub(crate) at: Timestamp,
+}
+
+#[async_trait]
+impl Intent for AdoptChallenge {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        let live = take_live(work, self.session, self.at).await?.ok_or(ChangeError::Conflict)?;
+        let challenge = take(work, self.id, self.version).await?;
+        let pending = matches!(challenge.state, ChallengeState::Pending { .. });
+        let passed = matches!(self.state, ChallengeState::Passed { .. });
+        if !pending || !passed || live.person != challenge.person || self.at >= challenge.expires_at {
+            return Err(ChangeError::Conflict);
+        }
+        self.refuse_if_revoked(work, challenge.session).await?;
+        put_state(work, &challenge, &self.state, None).await?;
+        sqlx::query("UPDATE challenges SET session = $1 WHERE id = $2")
+            .bind(self.session.to_string())
+            .bind(self.id.to_string())
+            .execute(&mut *work.connection)
+            .await
+            .stored()?
+            .exactly_one()?;
+        codes::put(work, &self.hand_back).await
+    }
+}
+
+impl AdoptChallenge {
+    /// What a revoked session asked dies with it: a thief's request is not the person's.
+    async fn refuse_if_revoked(&self, work: &mut Work<'_>, session: SessionId) -> Result<(), ChangeError> {
+        let row = sqlx::query("SELECT id, end_reason FROM sessions WHERE id = $1")
+            .bind(session.to_string())
+            .fetch_optional(&mut *work.connection)
+            .await
+            .stored()?
+            .ok_or(ChangeError::Conflict)?;
+        match Fields::of("sessions", &row).maybe_text("end_reason")?.as_deref() {
+            Some("revoked") => Err(ChangeError::Conflict),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) async fn challenge(&self, id: ChallengeId) -> Result<Option<Challenge>, StoreError> {
+        let found = self.challenges("WHERE id = $1", |query| query.bind(id.to_string())).await?;
+        Ok(found.into_iter().next())
+    }
+
+    pub(crate) async fn challenge_for(
+        &self,
+        session: SessionId,
+        operation: OperationDigest,
+        now: Timestamp,
+    ) -> Result<Option<Challenge>, StoreError> {
+        let condition = "WHERE session = $1 AND operation = $2 AND held <> 'request' \
+             AND ((state = 'pending' AND expires_at > $3) OR (state = 'passed' AND spend_before > $3)) \
+             ORDER BY opened_at DESC, id LIMIT 1";
+        let found = self
+            .challenges(condition, |query| query.bind(session.to_string()).bind(operation.to_hex()).bind(now.as_ms()))
+            .await?;
+        Ok(found.into_iter().next())
+    }
+
+    pub(crate) async fn overdue(&self, now: Timestamp) -> Result<Vec<Challenge>, StoreError> {
+        let condition = "WHERE state = 'pending' AND expires_at <= $1 ORDER BY expires_at LIMIT $2";
+        self.challenges(condition, |query| query.bind(now.as_ms()).bind(i64::from(ROWS_MAX))).await
+    }
+
+    async fn challenges(
+        &self,
+        condition: &'static str,
+        bind: impl FnOnce(AnyQuery) -> AnyQuery + Send,
+    ) -> Result<Vec<Challenge>, StoreError> {
+        read(async {
+            let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} {condition}"));
+            let rows = bind(sqlx::query(sql)).fetch_all(&self.readers).await.stored()?;
+            rows.iter().map(challenge_row::challenge).collect()
+        })
+        .await
+    }
+}
+
+type AnyQuery = sqlx::query::Query<'static, sqlx::Any, sqlx::any::AnyArguments>;

@@ -1,0 +1,229 @@
+//! Reading the ledger: searching, exporting, erasing what may be erased.
+
+use async_trait::async_trait;
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row as _};
+use stepgate_core::id::PersonId;
+use stepgate_core::ports::{ChangeError, EntryQuery, RecordedEntry, StoreError};
+use stepgate_evidence::{Details, Entry, SALT_LEN, Salt};
+use stepgate_ledger::tile::{MAX_LEVEL, TILE_WIDTH};
+use stepgate_ledger::{SignedCheckpoint, Tile};
+
+use crate::database::Database;
+use crate::error::{Stored as _, unavailable};
+use crate::inner::{Inner, read};
+use crate::intent::{Intent, Work};
+use crate::ledger::{self, as_int};
+use crate::options::ROWS_MAX;
+
+/// A leaf as it is exported.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Leaf {
+    /// Its index in the tree.
+    pub index: u64,
+    /// The bytes of the entry.
+    pub bytes: Vec<u8>,
+    /// What lies beside it.
+    pub details: LeafDetails,
+}
+
+/// What lies beside a leaf.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LeafDetails {
+    /// There never was anything.
+    None,
+    /// Salt and body, as they were committed to.
+    Kept(Details),
+    /// They were erased.
+    Erased,
+}
+
+impl Database {
+    /// The leaves from index `from` on, in order, at most `limit` (capped at 1,000).
+    ///
+    /// For an export: take [`stepgate_core::ports::Store::checkpoint`] first, then
+    /// exactly as many leaves as it counts; what is appended meanwhile changes neither.
+    pub async fn leaves(&self, from: u64, limit: u32) -> Result<Vec<Leaf>, StoreError> {
+        read(async {
+            let rows = sqlx::query(
+                "SELECT e.number, e.leaf, d.salt, d.body FROM entries e LEFT JOIN details d ON d.number = e.number \
+                 WHERE e.number >= $1 ORDER BY e.number LIMIT $2",
+            )
+            .bind(as_int(from).stored()?)
+            .bind(i64::from(limit.min(ROWS_MAX)))
+            .fetch_all(&self.inner.readers)
+            .await
+            .stored()?;
+            let leaf = |row| {
+                let (index, bytes, entry, committed) = parsed(row)?;
+                let details = match (entry.details, committed) {
+                    (Some(details), _) => LeafDetails::Kept(details),
+                    (None, true) => LeafDetails::Erased,
+                    (None, false) => LeafDetails::None,
+                };
+                Ok(Leaf { index, bytes, details })
+            };
+            rows.iter().map(leaf).collect()
+        })
+        .await
+    }
+
+    /// The hashes of a full tile, as they were kept when it became full.
+    pub async fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        if level > MAX_LEVEL {
+            return Ok(None);
+        }
+        read(async {
+            let row = sqlx::query("SELECT hashes FROM tiles WHERE level = $1 AND number = $2")
+                .bind(i64::from(level))
+                .bind(as_int(index).stored()?)
+                .fetch_optional(&self.inner.readers)
+                .await
+                .stored()?;
+            let Some(row) = row else { return Ok(None) };
+            let hashes: Vec<u8> = row.try_get("hashes").stored()?;
+            let tile = Tile::new(level, index, TILE_WIDTH).map_err(unavailable)?;
+            if tile.hashes(&hashes).is_err() {
+                let row = tile.path();
+                return Err(StoreError::Corrupt { table: "tiles", row, what: "hashes is not a full tile".to_owned() });
+            }
+            Ok(Some(hashes))
+        })
+        .await
+    }
+
+    /// How many entries are committed.
+    pub async fn ledger_size(&self) -> Result<u64, StoreError> {
+        read(async { Ok(ledger::head(&self.inner.readers).await.stored()?.frontier.size()) }).await
+    }
+
+    /// Erases what lies beside the entries that concern this person: statements,
+    /// names, addresses. The tree stays as it is and still verifies. `entry` makes
+    /// the entry that says so, from how many were erased.
+    pub async fn erase_details(
+        &self,
+        person: PersonId,
+        entry: impl Fn(u32) -> Entry + Send + Sync + 'static,
+    ) -> Result<u32, ChangeError> {
+        self.write(EraseDetails { person, entry }, Vec::new()).await
+    }
+}
+
+struct EraseDetails<F> {
+    person: PersonId,
+    entry: F,
+}
+
+#[async_trait]
+impl<F: Fn(u32) -> Entry + Send + Sync + 'static> Intent for EraseDetails<F> {
+    type Output = u32;
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<u32, ChangeError> {
+        let person = self.person.to_string();
+        // A challenge's later entries name no person themselves.
+        let erased = sqlx::query(
+            "DELETE FROM details WHERE number IN (SELECT number FROM entries WHERE person = $1 OR challenge IN \
+             (SELECT challenge FROM entries WHERE person = $1 AND challenge IS NOT NULL))",
+        )
+        .bind(&person)
+        .execute(&mut *work.connection)
+        .await
+        .stored()?;
+        // Closed challenges repeat the statement until they are purged.
+        sqlx::query("DELETE FROM challenges WHERE person = $1 AND closed_at IS NOT NULL AND sending = 0")
+            .bind(&person)
+            .execute(&mut *work.connection)
+            .await
+            .stored()?;
+        let erased = u32::try_from(erased.rows_affected()).unwrap_or(u32::MAX);
+        work.record(&(self.entry)(erased))?;
+        Ok(erased)
+    }
+}
+
+impl Inner {
+    pub(crate) async fn entries(&self, query: EntryQuery) -> Result<Vec<RecordedEntry>, StoreError> {
+        let mut sql = "SELECT e.number, e.leaf, d.salt, d.body FROM entries e \
+             LEFT JOIN details d ON d.number = e.number WHERE 1 = 1"
+            .to_owned();
+        let mut texts = Vec::new();
+        if let Some(person) = query.person {
+            texts.push(person.to_string());
+            sql.push_str(&format!(" AND e.person = ${}", texts.len()));
+        }
+        if let Some(challenge) = query.challenge {
+            texts.push(challenge.to_string());
+            sql.push_str(&format!(" AND e.challenge = ${}", texts.len()));
+        }
+        if !query.kinds.is_empty() {
+            let places = query.kinds.iter().map(|kind| {
+                texts.push(kind.clone());
+                format!("${}", texts.len())
+            });
+            let places = places.collect::<Vec<_>>().join(", ");
+            sql.push_str(&format!(" AND e.kind IN ({places})"));
+        }
+        let mut numbers = Vec::new();
+        for (bound, comparison) in [(query.from, ">="), (query.before, "<")] {
+            if let Some(bound) = bound {
+                // What no index can be is beyond every index.
+                numbers.push(i64::try_from(bound).unwrap_or(i64::MAX));
+                sql.push_str(&format!(" AND e.number {comparison} ${}", texts.len().saturating_add(numbers.len())));
+            }
+        }
+        let order = if query.from.is_some() { "ASC" } else { "DESC" };
+        sql.push_str(&format!(" ORDER BY e.number {order} LIMIT {}", query.limit.min(ROWS_MAX)));
+        read(async {
+            // The text is made of constants and numbers of places; values are bound.
+            let mut statement = sqlx::query(AssertSqlSafe(sql));
+            for text in texts {
+                statement = statement.bind(text);
+            }
+            for number in numbers {
+                statement = statement.bind(number);
+            }
+            let rows = statement.fetch_all(&self.readers).await.stored()?;
+            let recorded = |row| {
+                let (index, _, entry, committed) = parsed(row)?;
+                Ok(RecordedEntry { index, erased: committed && entry.details.is_none(), entry })
+            };
+            rows.iter().map(recorded).collect()
+        })
+        .await
+    }
+
+    /// The newest checkpoint. If the one that is kept is older than the committed
+    /// head, the head is signed here: the same head gives the same signature.
+    pub(crate) async fn checkpoint(&self) -> Result<String, StoreError> {
+        read(async {
+            let head = ledger::head(&self.readers).await.stored()?;
+            let kept = SignedCheckpoint::parse(&head.checkpoint).ok();
+            match kept {
+                Some(kept) if kept.unverified().size == head.frontier.size() => Ok(head.checkpoint),
+                _ => Ok(self.signer.sign_head(head.frontier.size(), head.frontier.root()).text().to_owned()),
+            }
+        })
+        .await
+    }
+}
+
+/// Index, bytes, entry with its details, and whether it commits to details.
+fn parsed(row: &AnyRow) -> Result<(u64, Vec<u8>, Entry, bool), StoreError> {
+    let number: i64 = row.try_get("number").stored()?;
+    let corrupt =
+        |what: &str| StoreError::Corrupt { table: "entries", row: number.to_string(), what: what.to_owned() };
+    let index = u64::try_from(number).map_err(|_| corrupt("number is negative"))?;
+    let bytes: Vec<u8> = row.try_get("leaf").stored()?;
+    let (mut entry, commitment) = Entry::from_leaf(&bytes).map_err(|error| corrupt(&format!("leaf: {error}")))?;
+    let salt: Option<Vec<u8>> = row.try_get("salt").stored()?;
+    let body: Option<String> = row.try_get("body").stored()?;
+    entry.details = match (salt, body) {
+        (Some(salt), Some(body)) => {
+            let salt = <[u8; SALT_LEN]>::try_from(salt.as_slice()).map_err(|_| corrupt("its details have no salt"))?;
+            let body = serde_json::from_str(&body).map_err(|_| corrupt("its details are not JSON"))?;
+            Some(Details { salt: Salt(salt), body })
+        }
+        _ => None,
+    };
+    Ok((index, bytes, entry, commitment.is_some()))
+}

@@ -1,0 +1,334 @@
+//! Factors: what verifies them is sealed, what compare-and-swap needs stands beside it.
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use sqlx::AnyConnection;
+use stepgate_core::factor::{CodeDigest, EnrolledFactor, FactorKind, FactorSecret, FactorUse, Passkey};
+use stepgate_core::id::{FactorId, PersonId};
+use stepgate_core::ports::{ChangeError, StoreError};
+use stepgate_core::secret::TokenDigest;
+use stepgate_core::time::Timestamp;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::changes::Subject;
+use crate::error::{ExactlyOne as _, Stored as _, unavailable};
+use crate::inner::{Inner, read};
+use crate::intent::{Intent, Work};
+use crate::options::FACTORS_PER_PERSON_MAX;
+use crate::row::Fields;
+
+/// What is sealed of a factor. Counters are not in it: they change with each use.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+enum Sealed {
+    Password { phc: String },
+    Totp { seed: String },
+    Passkey { public_key: String, user_handle: String, backup_eligible: bool, aaguid: String, attestation: String },
+    RecoveryCode {},
+}
+
+impl Drop for Sealed {
+    fn drop(&mut self) {
+        match self {
+            Self::Password { phc } => phc.zeroize(),
+            Self::Totp { seed } => seed.zeroize(),
+            Self::Passkey { .. } | Self::RecoveryCode {} => {}
+        }
+    }
+}
+
+pub(crate) struct Enrol {
+    pub(crate) ticket: TokenDigest,
+    pub(crate) person: PersonId,
+    pub(crate) factor: EnrolledFactor,
+    pub(crate) at: Timestamp,
+}
+
+#[async_trait]
+impl Intent for Enrol {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        let person = self.person.to_string();
+        // The person's row is taken first, so that two enrolments count one after the other.
+        let backend = work.inner.backend;
+        let found = backend.locked("SELECT id FROM people WHERE id = $1");
+        found.bind(&person).fetch_optional(&mut *work.connection).await.stored()?.ok_or(ChangeError::Conflict)?;
+        let kind = self.factor.kind();
+        sqlx::query(
+            "UPDATE tickets SET begun_kind = NULL, begun = NULL \
+             WHERE digest = $1 AND person = $2 AND begun_kind = $3 AND expires_at > $4",
+        )
+        .bind(self.ticket.to_hex())
+        .bind(&person)
+        .bind(kind.name())
+        .bind(self.at.as_ms())
+        .execute(&mut *work.connection)
+        .await
+        .stored()?
+        .exactly_one()?;
+        if matches!(kind, FactorKind::Password | FactorKind::RecoveryCode) {
+            sqlx::query("DELETE FROM factors WHERE person = $1 AND kind = $2")
+                .bind(&person)
+                .bind(kind.name())
+                .execute(&mut *work.connection)
+                .await
+                .stored()?;
+        }
+        let ordinal = next_ordinal(work.connection, &person).await?;
+        insert(work, &person, &self.factor, ordinal).await?;
+        work.changed(Subject::Person(self.person));
+        Ok(())
+    }
+}
+
+async fn next_ordinal(connection: &mut AnyConnection, person: &str) -> Result<i64, ChangeError> {
+    let row = sqlx::query(
+        "SELECT '' AS id, COUNT(*) AS enrolled, COALESCE(MAX(ordinal), 0) + 1 AS next FROM factors WHERE person = $1",
+    )
+    .bind(person)
+    .fetch_one(connection)
+    .await
+    .stored()?;
+    let fields = Fields::of("factors", &row);
+    if fields.int("enrolled")? >= FACTORS_PER_PERSON_MAX {
+        return Err(ChangeError::Limit("factors per person"));
+    }
+    Ok(fields.int("next")?)
+}
+
+async fn insert(work: &mut Work<'_>, person: &str, factor: &EnrolledFactor, ordinal: i64) -> Result<(), ChangeError> {
+    let id = factor.id.to_string();
+    let passkey = match &factor.secret {
+        FactorSecret::Passkey(passkey) => Some(passkey),
+        _ => None,
+    };
+    if let Some(passkey) = passkey
+        && owner(&mut *work.connection, &passkey.credential_id).await?.is_some()
+    {
+        return Err(ChangeError::UsedBefore);
+    }
+    let last_step = match &factor.secret {
+        FactorSecret::Totp { last_step, .. } => last_step.map(i64::try_from).transpose().map_err(unavailable)?,
+        _ => None,
+    };
+    let plain = Zeroizing::new(serde_json::to_vec(&to_seal(&factor.secret)).map_err(unavailable)?);
+    let sealed = work.seal("factors", "sealed", &id, &plain)?;
+    let inserted = sqlx::query(
+        "INSERT INTO factors (id, person, kind, name, enrolled_at, ordinal, last_used_at, last_step, counter, \
+         backed_up, credential_id, sealed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+    )
+    .bind(&id)
+    .bind(person)
+    .bind(factor.kind().name())
+    .bind(&factor.name)
+    .bind(factor.enrolled_at.as_ms())
+    .bind(ordinal)
+    .bind(factor.last_used_at.map(Timestamp::as_ms))
+    .bind(last_step)
+    .bind(passkey.map(|passkey| i64::from(passkey.counter)))
+    .bind(passkey.map(|passkey| i64::from(passkey.backed_up)))
+    .bind(passkey.map(|passkey| passkey.credential_id.clone()))
+    .bind(sealed)
+    .execute(&mut *work.connection)
+    .await;
+    match inserted.or_conflict() {
+        // Two nodes at once with one credential: the other was first.
+        Err(ChangeError::Conflict) if passkey.is_some() => return Err(ChangeError::UsedBefore),
+        other => other?,
+    };
+    if let FactorSecret::RecoveryCodes { left } = &factor.secret {
+        for (ordinal, code) in (0_i64..).zip(left) {
+            sqlx::query("INSERT INTO recovery_codes (factor, digest, ordinal) VALUES ($1, $2, $3)")
+                .bind(&id)
+                .bind(hex::encode(code.0))
+                .bind(ordinal)
+                .execute(&mut *work.connection)
+                .await
+                .or_conflict()?;
+        }
+    }
+    Ok(())
+}
+
+fn to_seal(secret: &FactorSecret) -> Sealed {
+    match secret {
+        FactorSecret::Password { phc } => Sealed::Password { phc: phc.expose_secret().to_owned() },
+        FactorSecret::Totp { seed, .. } => Sealed::Totp { seed: seed.expose_secret().to_owned() },
+        FactorSecret::Passkey(passkey) => Sealed::Passkey {
+            public_key: STANDARD.encode(&passkey.public_key),
+            user_handle: STANDARD.encode(&passkey.user_handle),
+            backup_eligible: passkey.backup_eligible,
+            aaguid: hex::encode(passkey.aaguid),
+            attestation: STANDARD.encode(&passkey.attestation),
+        },
+        FactorSecret::RecoveryCodes { .. } => Sealed::RecoveryCode {},
+    }
+}
+
+pub(crate) struct RemoveFactor {
+    pub(crate) person: PersonId,
+    pub(crate) factor: FactorId,
+}
+
+#[async_trait]
+impl Intent for RemoveFactor {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        sqlx::query("DELETE FROM factors WHERE id = $1 AND person = $2")
+            .bind(self.factor.to_string())
+            .bind(self.person.to_string())
+            .execute(&mut *work.connection)
+            .await
+            .stored()?
+            .exactly_one()?;
+        work.changed(Subject::Person(self.person));
+        Ok(())
+    }
+}
+
+/// Applies what a proof changes in its factor; each statement is the compare and the
+/// swap in one, so that of two at once one is refused, on whatever nodes they run.
+pub(crate) async fn apply_use(
+    work: &mut Work<'_>,
+    person: PersonId,
+    (factor, used): &(FactorId, FactorUse),
+    at: Timestamp,
+) -> Result<FactorKind, ChangeError> {
+    let (id, person) = (factor.to_string(), person.to_string());
+    let row = sqlx::query("SELECT id, kind FROM factors WHERE id = $1 AND person = $2")
+        .bind(&id)
+        .bind(&person)
+        .fetch_optional(&mut *work.connection)
+        .await
+        .stored()?
+        .ok_or(ChangeError::Conflict)?;
+    let kind: FactorKind = Fields::of("factors", &row).parsed("kind")?;
+    let fits = match used {
+        FactorUse::Nothing => true,
+        FactorUse::TotpStep(_) => kind == FactorKind::Totp,
+        FactorUse::PasskeyCounter { .. } => kind == FactorKind::Passkey,
+        FactorUse::RecoveryCode(_) => kind == FactorKind::RecoveryCode,
+    };
+    if !fits {
+        return Err(ChangeError::Conflict);
+    }
+    let on_factor = |text| sqlx::query(text).bind(id.clone()).bind(at.as_ms());
+    let query = match used {
+        FactorUse::Nothing => on_factor("UPDATE factors SET last_used_at = $2 WHERE id = $1"),
+        FactorUse::TotpStep(step) => on_factor(
+            "UPDATE factors SET last_used_at = $2, last_step = $3 \
+             WHERE id = $1 AND (last_step IS NULL OR last_step < $3)",
+        )
+        .bind(i64::try_from(*step).map_err(unavailable)?),
+        FactorUse::PasskeyCounter { counter, backed_up } => on_factor(
+            "UPDATE factors SET last_used_at = $2, counter = $3, backed_up = $4 \
+             WHERE id = $1 AND (counter < $3 OR (counter = 0 AND $3 = 0))",
+        )
+        .bind(i64::from(*counter))
+        .bind(i64::from(*backed_up)),
+        FactorUse::RecoveryCode(code) => {
+            let spent = sqlx::query("DELETE FROM recovery_codes WHERE factor = $1 AND digest = $2")
+                .bind(&id)
+                .bind(hex::encode(code.0))
+                .execute(&mut *work.connection)
+                .await
+                .stored()?;
+            if spent.rows_affected() != 1 {
+                return Err(ChangeError::UsedBefore);
+            }
+            on_factor("UPDATE factors SET last_used_at = $2 WHERE id = $1")
+        }
+    };
+    let changed = query.execute(&mut *work.connection).await.stored()?;
+    if changed.rows_affected() == 1 { Ok(kind) } else { Err(ChangeError::UsedBefore) }
+}
+
+async fn owner<'e>(
+    executor: impl sqlx::Executor<'e, Database = sqlx::Any>,
+    credential_id: &[u8],
+) -> Result<Option<PersonId>, StoreError> {
+    let row = sqlx::query("SELECT id, person FROM factors WHERE credential_id = $1")
+        .bind(credential_id)
+        .fetch_optional(executor)
+        .await
+        .stored()?;
+    row.map(|row| Fields::of("factors", &row).id("person")).transpose()
+}
+
+impl Inner {
+    pub(crate) async fn person_by_credential(&self, credential_id: &[u8]) -> Result<Option<PersonId>, StoreError> {
+        read(owner(&self.readers, credential_id)).await
+    }
+
+    pub(crate) async fn factors(&self, person: PersonId) -> Result<Vec<EnrolledFactor>, StoreError> {
+        read(async {
+            let rows = sqlx::query(
+                "SELECT id, kind, name, enrolled_at, last_used_at, last_step, counter, backed_up, credential_id, sealed \
+                 FROM factors WHERE person = $1 ORDER BY ordinal",
+            )
+            .bind(person.to_string())
+            .fetch_all(&self.readers)
+            .await
+            .stored()?;
+            let mut factors = Vec::with_capacity(rows.len());
+            for row in &rows {
+                factors.push(self.factor(&Fields::of("factors", row)).await?);
+            }
+            Ok(factors)
+        })
+        .await
+    }
+
+    async fn factor(&self, fields: &Fields<'_>) -> Result<EnrolledFactor, StoreError> {
+        let plain = self.open("factors", "sealed", fields.key(), &fields.bytes("sealed")?)?;
+        let sealed: Sealed =
+            serde_json::from_slice(&plain).map_err(|_| fields.corrupt("sealed cannot be read once opened"))?;
+        let decode = |text: &str| STANDARD.decode(text).map_err(|_| fields.corrupt("sealed is not base64"));
+        let secret = match &sealed {
+            Sealed::Password { phc } => FactorSecret::Password { phc: SecretString::from(phc.clone()) },
+            Sealed::Totp { seed } => FactorSecret::Totp {
+                seed: SecretString::from(seed.clone()),
+                last_step: fields.maybe_count("last_step")?,
+            },
+            Sealed::Passkey { public_key, user_handle, backup_eligible, aaguid, attestation } => {
+                let mut model = [0; 16];
+                hex::decode_to_slice(aaguid, &mut model).map_err(|_| fields.corrupt("the model is not 16 bytes"))?;
+                FactorSecret::Passkey(Box::new(Passkey {
+                    credential_id: fields.bytes("credential_id")?,
+                    public_key: decode(public_key)?,
+                    user_handle: decode(user_handle)?,
+                    counter: fields.count("counter")?,
+                    backup_eligible: *backup_eligible,
+                    backed_up: fields.flag("backed_up")?,
+                    aaguid: model,
+                    attestation: decode(attestation)?,
+                }))
+            }
+            Sealed::RecoveryCode {} => FactorSecret::RecoveryCodes { left: self.codes_left(fields.key()).await? },
+        };
+        if secret.kind() != fields.parsed("kind")? {
+            return Err(fields.corrupt("kind is another than what is sealed"));
+        }
+        Ok(EnrolledFactor {
+            id: fields.id("id")?,
+            name: fields.text("name")?,
+            enrolled_at: fields.time("enrolled_at")?,
+            last_used_at: fields.maybe_time("last_used_at")?,
+            secret,
+        })
+    }
+
+    async fn codes_left(&self, factor: &str) -> Result<Vec<CodeDigest>, StoreError> {
+        let rows = sqlx::query("SELECT digest FROM recovery_codes WHERE factor = $1 ORDER BY ordinal")
+            .bind(factor)
+            .fetch_all(&self.readers)
+            .await
+            .stored()?;
+        rows.iter().map(|row| Ok(CodeDigest(Fields::of("recovery_codes", row).digest("digest")?.0))).collect()
+    }
+}

@@ -1,0 +1,251 @@
+//! Signing keys of the deployment, sealed in the database: every node signs with the same.
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use sha2::{Digest as _, Sha256};
+use async_trait::async_trait;
+use sqlx::{AnyConnection, Connection as _};
+use stepgate_core::ports::{ChangeError, StoreError};
+use stepgate_core::time::{Clock, Randomness, Timestamp};
+use stepgate_evidence::{Entry, Event};
+use stepgate_ledger::{CheckpointSigner, Frontier, Origin, leaf_hash};
+use zeroize::Zeroizing;
+
+use crate::backend::StoreUrl;
+use crate::database::Database;
+use crate::error::{Stored as _, unavailable};
+use crate::inner::read;
+use crate::intent::{Intent, Work};
+use crate::ledger;
+use crate::row::Fields;
+use crate::seal::{Keyring, Place};
+
+const CHECKPOINT: &str = "checkpoint";
+const ASSERTION: &str = "assertion";
+/// Purpose names of secrets that are no signing keys but are the same on every node.
+const COOKIE_MAC: &str = "cookie-mac";
+/// Assertion keys that are published: the current one and those before it, whose assertions may still be on their way.
+pub const ASSERTION_KEYS_MAX: usize = 2;
+
+/// The public side of the checkpoint key, the assertion keys, and the key of tags.
+pub struct SigningKeys {
+    /// The key that verifies checkpoints, as a C2SP verifier key (`name+id+base64`).
+    pub checkpoint_verifier: String,
+    /// ES256 keys, the current one first; all are published, the first one signs.
+    pub assertion: Vec<AssertionKey>,
+    /// 32 bytes for [`stepgate_core::secret::MacKey`], the same on every node.
+    pub mac: Zeroizing<[u8; 32]>,
+}
+
+impl std::fmt::Debug for SigningKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SigningKeys")
+            .field("checkpoint_verifier", &self.checkpoint_verifier)
+            .field("assertion", &self.assertion)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An ES256 key for assertions to upstreams.
+pub struct AssertionKey {
+    /// `kid`: the first 96 bits of the SHA-256 of the public key, hex.
+    pub id: String,
+    /// The private key (PKCS#8, DER).
+    pub pkcs8: Zeroizing<Vec<u8>>,
+    /// The public key, uncompressed (SEC 1: `04 ‖ x ‖ y`).
+    pub public: Vec<u8>,
+    /// When it was made.
+    pub made_at: Timestamp,
+}
+
+impl std::fmt::Debug for AssertionKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AssertionKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Database {
+    /// The deployment's keys.
+    pub async fn signing_keys(&self) -> Result<SigningKeys, StoreError> {
+        let rows = read(async {
+            sqlx::query("SELECT id, purpose, made_at, sealed FROM signing_keys ORDER BY ordinal DESC")
+                .fetch_all(&self.inner.readers)
+                .await
+                .stored()
+        })
+        .await?;
+        let mut assertion = Vec::new();
+        let mut mac = None;
+        for row in &rows {
+            let fields = Fields::of("signing_keys", row);
+            let purpose = fields.text("purpose")?;
+            if purpose == CHECKPOINT || (purpose == ASSERTION && assertion.len() >= ASSERTION_KEYS_MAX) {
+                continue;
+            }
+            let secret = self.inner.open("signing_keys", "sealed", fields.key(), &fields.bytes("sealed")?)?;
+            if purpose == ASSERTION {
+                let public = public_half(&secret).ok_or_else(|| fields.corrupt("sealed is no ES256 key"))?;
+                let (id, made_at) = (fields.key().to_owned(), fields.time("made_at")?);
+                assertion.push(AssertionKey { id, pkcs8: secret, public, made_at });
+            } else {
+                let bytes = <[u8; 32]>::try_from(secret.as_slice());
+                mac = Some(Zeroizing::new(bytes.map_err(|_| fields.corrupt("sealed is not 32 bytes"))?));
+            }
+        }
+        let missing = || StoreError::Corrupt {
+            table: "signing_keys",
+            row: COOKIE_MAC.to_owned(),
+            what: "is missing".to_owned(),
+        };
+        Ok(SigningKeys {
+            checkpoint_verifier: self.inner.signer.verifier_key(),
+            assertion,
+            mac: mac.ok_or_else(missing)?,
+        })
+    }
+
+    /// Makes a new assertion key, which signs from now on; the one before stays published.
+    pub async fn new_assertion_key(&self, at: Timestamp, entry: Entry) -> Result<(), ChangeError> {
+        self.write(NewAssertionKey { at }, vec![entry]).await
+    }
+
+    /// The name of the log.
+    pub fn origin(&self) -> &Origin {
+        self.inner.signer.origin()
+    }
+}
+
+struct NewAssertionKey {
+    at: Timestamp,
+}
+
+#[async_trait]
+impl Intent for NewAssertionKey {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        let (id, secret) = assertion_key()?;
+        let sealed = work.seal("signing_keys", "sealed", &id, &secret)?;
+        Ok(insert(work.connection, &id, ASSERTION, self.at, &sealed).await?)
+    }
+}
+
+fn assertion_key() -> Result<(String, Zeroizing<Vec<u8>>), StoreError> {
+    // The library makes such keys with its own generator only.
+    let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
+        .map_err(|_| unavailable("an ES256 key could not be made"))?;
+    let secret = Zeroizing::new(document.as_ref().to_vec());
+    let public = public_half(&secret).ok_or_else(|| unavailable("an ES256 key could not be read"))?;
+    let digest = Sha256::digest(&public);
+    Ok((hex::encode(digest.get(..12).unwrap_or_default()), secret))
+}
+
+fn public_half(pkcs8: &[u8]) -> Option<Vec<u8>> {
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).ok()?;
+    Some(pair.public_key().as_ref().to_vec())
+}
+
+async fn insert(
+    connection: &mut AnyConnection,
+    id: &str,
+    purpose: &str,
+    at: Timestamp,
+    sealed: &[u8],
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO signing_keys (id, purpose, ordinal, made_at, sealed) \
+         SELECT $1, $2, COALESCE(MAX(ordinal), 0) + 1, $3, $4 FROM signing_keys",
+    )
+    .bind(id)
+    .bind(purpose)
+    .bind(at.as_ms())
+    .bind(sealed)
+    .execute(connection)
+    .await
+    .stored()
+    .map(|_| ())
+}
+
+/// Makes what a new database lacks, in one transaction: the head row, the keys and
+/// entry 0. Of nodes that start together one does it and the others wait. Gives the
+/// signer of the log, which shows as well that the keyring is the right one.
+pub(crate) async fn begin(
+    connection: &mut AnyConnection,
+    url: &StoreUrl,
+    keyring: &Keyring,
+    clock: &dyn Clock,
+    random: &dyn Randomness,
+    origin: &Origin,
+) -> Result<CheckpointSigner, StoreError> {
+    let backend = url.backend();
+    let mut transaction = connection.begin_with(backend.begin()).await.stored()?;
+    let empty = Frontier::new();
+    sqlx::query(
+        "INSERT INTO ledger_head (id, origin, size, frontier, change_number, checkpoint_size, checkpoint) \
+         VALUES (1, $1, 0, $2, 0, 0, '') ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(origin.as_str())
+    .bind(empty.to_bytes())
+    .execute(&mut *transaction)
+    .await
+    .stored()?;
+    let row = backend
+        .locked("SELECT origin, size FROM ledger_head WHERE id = 1")
+        .fetch_one(&mut *transaction)
+        .await
+        .stored()?;
+    let fields = Fields::of("ledger_head", &row);
+    let named = Origin::parse(&fields.text("origin")?).map_err(|_| fields.corrupt("origin is no name of a log"))?;
+    if fields.int("size")? == 0 {
+        let at = clock.now();
+        let mut seed = Zeroizing::new([0; 32]);
+        random.fill(seed.as_mut());
+        let mut mac = Zeroizing::new([0; 32]);
+        random.fill(mac.as_mut());
+        let (assertion_id, assertion) = assertion_key()?;
+        for (id, purpose, secret) in [
+            (CHECKPOINT, CHECKPOINT, seed.as_slice()),
+            (COOKIE_MAC, COOKIE_MAC, mac.as_slice()),
+            (&assertion_id, ASSERTION, assertion.as_slice()),
+        ] {
+            let place = Place { table: "signing_keys", column: "sealed", row: id };
+            let sealed = keyring.seal(&place, secret, random)?;
+            insert(&mut transaction, id, purpose, at, &sealed).await?;
+        }
+        first_entry(&mut transaction, &named, at, random).await?;
+    }
+    let row = sqlx::query("SELECT id, sealed FROM signing_keys WHERE id = $1")
+        .bind(CHECKPOINT)
+        .fetch_one(&mut *transaction)
+        .await
+        .stored()?;
+    let fields = Fields::of("signing_keys", &row);
+    let place = Place { table: "signing_keys", column: "sealed", row: CHECKPOINT };
+    let seed = keyring.open(&place, &fields.bytes("sealed")?)?;
+    let seed = <[u8; 32]>::try_from(seed.as_slice()).map_err(|_| fields.corrupt("sealed is not 32 bytes"))?;
+    transaction.commit().await.stored()?;
+    CheckpointSigner::from_seed(named.as_str(), seed).map_err(|_| fields.corrupt("no signer for this log"))
+}
+
+async fn first_entry(
+    connection: &mut AnyConnection,
+    origin: &Origin,
+    at: Timestamp,
+    random: &dyn Randomness,
+) -> Result<(), StoreError> {
+    let mut id = [0; 16];
+    random.fill(&mut id);
+    let event =
+        Event::LogOpened { origin: origin.as_str().to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
+    let entry = Entry { id: hex::encode(id), at_ms: at.as_ms(), event, details: None };
+    let leaf = entry.to_leaf().map_err(unavailable)?;
+    let mut frontier = Frontier::new();
+    frontier.push(leaf_hash(&leaf));
+    ledger::insert(connection, 0, &ledger::prepare(&entry)?).await.stored()?;
+    sqlx::query("UPDATE ledger_head SET size = 1, frontier = $1 WHERE id = 1")
+        .bind(frontier.to_bytes())
+        .execute(connection)
+        .await
+        .stored()
+        .map(|_| ())
+}

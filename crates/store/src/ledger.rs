@@ -1,0 +1,305 @@
+//! The ledger inside a batch: entries get their indexes, the tree grows, and the
+//! committed head is signed.
+
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row as _};
+use stepgate_core::ports::StoreError;
+use stepgate_evidence::Entry;
+use stepgate_ledger::export::{MAX_DETAILS_LINE, MAX_ENTRY_LENGTH};
+use stepgate_ledger::tile::{NotATile, TILE_WIDTH};
+use stepgate_ledger::{Frontier, Hash, LoadedTiles, Tile, leaf_hash};
+
+use crate::backend::Backend;
+use crate::changes::Subject;
+use crate::error::{Refused, unavailable};
+use crate::inner::Inner;
+use crate::options::CHANGES_KEPT;
+
+/// What an export adds to the body of details in their line: index, salt, punctuation.
+const DETAILS_LINE_FRAME: usize = 256;
+
+/// An entry as its row will be.
+#[derive(Clone)]
+pub(crate) struct NewEntry {
+    id: String,
+    at_ms: i64,
+    kind: String,
+    person: Option<String>,
+    challenge: Option<String>,
+    leaf: Vec<u8>,
+    details: Option<(Vec<u8>, String)>,
+}
+
+/// Turns an entry into its row. Refuses what an export could not hold.
+pub(crate) fn prepare(entry: &Entry) -> Result<NewEntry, StoreError> {
+    let event = serde_json::to_value(&entry.event).map_err(unavailable)?;
+    let field = |name: &str| {
+        let text = event.get(name).and_then(|value| value.as_str()).unwrap_or_default();
+        (!text.is_empty()).then(|| text.to_owned())
+    };
+    let leaf = entry.to_leaf().map_err(unavailable)?;
+    let details = match &entry.details {
+        None => None,
+        Some(details) => Some((details.salt.0.to_vec(), serde_json::to_string(&details.body).map_err(unavailable)?)),
+    };
+    let details_length = details.as_ref().map_or(0, |(_, body)| body.len());
+    if leaf.len() > MAX_ENTRY_LENGTH || details_length > MAX_DETAILS_LINE.saturating_sub(DETAILS_LINE_FRAME) {
+        return Err(unavailable(Refused::EntryTooLarge));
+    }
+    Ok(NewEntry {
+        id: entry.id.clone(),
+        at_ms: entry.at_ms,
+        kind: field("kind").unwrap_or_default(),
+        person: field("person"),
+        challenge: field("challenge"),
+        leaf,
+        details,
+    })
+}
+
+/// The head row.
+pub(crate) struct Head {
+    pub(crate) frontier: Frontier,
+    pub(crate) change_number: i64,
+    pub(crate) checkpoint_size: i64,
+    pub(crate) checkpoint: String,
+}
+
+const HEAD: &str =
+    "SELECT frontier, change_number, checkpoint_size, checkpoint, size FROM ledger_head WHERE id = 1";
+
+impl Head {
+    fn read(row: &AnyRow) -> Result<Self, sqlx::Error> {
+        let bytes: Vec<u8> = row.try_get("frontier")?;
+        let frontier = Frontier::from_bytes(&bytes).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        let size: i64 = row.try_get("size")?;
+        if u64::try_from(size).ok() != Some(frontier.size()) {
+            return Err(sqlx::Error::Decode("the ledger's head contradicts its frontier".into()));
+        }
+        Ok(Self {
+            frontier,
+            change_number: row.try_get("change_number")?,
+            checkpoint_size: row.try_get("checkpoint_size")?,
+            checkpoint: row.try_get("checkpoint")?,
+        })
+    }
+}
+
+/// The committed head, without taking it.
+pub(crate) async fn head<'e>(executor: impl sqlx::Executor<'e, Database = sqlx::Any>) -> Result<Head, sqlx::Error> {
+    Head::read(&sqlx::query(HEAD).fetch_one(executor).await?)
+}
+
+/// Takes the head row, appends entries and changes, and gives the new size if the ledger grew.
+///
+/// Whoever holds the row is alone: so indexes have no gap and follow the order of commits.
+pub(crate) async fn append(
+    inner: &Inner,
+    connection: &mut AnyConnection,
+    entries: Vec<NewEntry>,
+    changes: &[Subject],
+) -> Result<Option<u64>, sqlx::Error> {
+    if entries.is_empty() && changes.is_empty() {
+        return Ok(None);
+    }
+    let row = inner.backend.locked(HEAD).fetch_one(&mut *connection).await?;
+    let Head { mut frontier, change_number, .. } = Head::read(&row)?;
+    let old_size = frontier.size();
+    for entry in &entries {
+        insert(connection, as_int(frontier.size())?, entry).await?;
+        frontier.push(leaf_hash(&entry.leaf));
+    }
+    for tile in Tile::completed_between(old_size, frontier.size()) {
+        complete(connection, tile).await?;
+    }
+    let last_change = note(inner, connection, change_number, changes).await?;
+    sqlx::query("UPDATE ledger_head SET size = $1, frontier = $2, change_number = $3 WHERE id = 1")
+        .bind(as_int(frontier.size())?)
+        .bind(frontier.to_bytes())
+        .bind(last_change)
+        .execute(&mut *connection)
+        .await?;
+    if inner.backend == Backend::Postgres {
+        sqlx::query("NOTIFY stepgate_changes").execute(connection).await?;
+    }
+    Ok((!entries.is_empty()).then(|| frontier.size()))
+}
+
+pub(crate) async fn insert(connection: &mut AnyConnection, number: i64, entry: &NewEntry) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO entries (number, id, at, kind, person, challenge, leaf) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(number)
+    .bind(&entry.id)
+    .bind(entry.at_ms)
+    .bind(&entry.kind)
+    .bind(entry.person.as_deref())
+    .bind(entry.challenge.as_deref())
+    .bind(entry.leaf.as_slice())
+    .execute(&mut *connection)
+    .await?;
+    if let Some((salt, body)) = &entry.details {
+        sqlx::query("INSERT INTO details (number, salt, body) VALUES ($1, $2, $3)")
+            .bind(number)
+            .bind(salt.as_slice())
+            .bind(body)
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Writes a tile that became full. Lower levels come first, so what it is made of is there.
+async fn complete(connection: &mut AnyConnection, tile: Tile) -> Result<(), sqlx::Error> {
+    let hashes = match tile.level().checked_sub(1) {
+        None => {
+            let leaves = "SELECT leaf FROM entries WHERE number >= $1 AND number < $2 ORDER BY number";
+            let rows = beneath(connection, leaves, tile, None).await?;
+            rows.iter().map(|leaf| leaf_hash(leaf)).collect::<Vec<_>>()
+        }
+        Some(below) => {
+            let tiles =
+                "SELECT hashes FROM tiles WHERE number >= $1 AND number < $2 AND level = $3 ORDER BY number";
+            let mut loaded = LoadedTiles::new();
+            let first = tile.index().saturating_mul(u64::from(TILE_WIDTH));
+            for (index, bytes) in (first..).zip(beneath(connection, tiles, tile, Some(below)).await?) {
+                let full = Tile::new(below, index, TILE_WIDTH).map_err(undecodable)?;
+                loaded.insert(full, &bytes).map_err(undecodable)?;
+            }
+            stepgate_ledger::proof::tile_hashes(tile, &loaded)
+                .map_err(|error| sqlx::Error::Decode(Box::new(error)))?
+        }
+    };
+    if hashes.len() != usize::from(TILE_WIDTH) {
+        return Err(sqlx::Error::Decode(format!("the tile {} has not all that lies beneath it", tile.path()).into()));
+    }
+    sqlx::query("INSERT INTO tiles (level, number, hashes) VALUES ($1, $2, $3)")
+        .bind(i64::from(tile.level()))
+        .bind(as_int(tile.index())?)
+        .bind(Tile::bytes(&hashes))
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+async fn beneath(
+    connection: &mut AnyConnection,
+    select: &'static str,
+    tile: Tile,
+    level: Option<u8>,
+) -> Result<Vec<Vec<u8>>, sqlx::Error> {
+    let first = tile.index().saturating_mul(u64::from(TILE_WIDTH));
+    let next = first.saturating_add(u64::from(TILE_WIDTH));
+    let query = sqlx::query(select).bind(as_int(first)?).bind(as_int(next)?);
+    let query = match level {
+        None => query,
+        Some(level) => query.bind(i64::from(level)),
+    };
+    query.fetch_all(connection).await?.iter().map(|row| row.try_get(0)).collect()
+}
+
+async fn note(
+    inner: &Inner,
+    connection: &mut AnyConnection,
+    last: i64,
+    changes: &[Subject],
+) -> Result<i64, sqlx::Error> {
+    let mut number = last;
+    for subject in changes {
+        number = number.saturating_add(1);
+        sqlx::query("INSERT INTO changes (number, subject_kind, subject, instance) VALUES ($1, $2, $3, $4)")
+            .bind(number)
+            .bind(subject.kind())
+            .bind(subject.id())
+            .bind(&inner.instance)
+            .execute(&mut *connection)
+            .await?;
+        if number % CHANGES_KEPT == 0 {
+            sqlx::query("DELETE FROM changes WHERE number <= $1")
+                .bind(number.saturating_sub(CHANGES_KEPT))
+                .execute(&mut *connection)
+                .await?;
+        }
+    }
+    Ok(number)
+}
+
+/// Signs the committed head and keeps the checkpoint, unless there is one that is as new.
+pub(crate) async fn sign(inner: &Inner, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    let head = head(&mut *connection).await?;
+    let size = as_int(head.frontier.size())?;
+    if head.checkpoint_size >= size {
+        return Ok(());
+    }
+    let signed = inner.signer.sign_head(head.frontier.size(), head.frontier.root());
+    sqlx::query("UPDATE ledger_head SET checkpoint = $1, checkpoint_size = $2 WHERE id = 1 AND checkpoint_size < $2")
+        .bind(signed.text())
+        .bind(size)
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+/// Why the ledger of a database cannot be continued: somebody changed it by hand,
+/// or an old copy of one table lies beside a newer one of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BrokenLedger {
+    /// Entries are missing at the end, or there are more than the head knows.
+    #[error("the head counts {head} entries, but {entries} are there")]
+    Entries {
+        /// As the head says.
+        head: u64,
+        /// As the last one's index says.
+        entries: u64,
+    },
+    /// A checkpoint was signed over more entries than there are: the log was cut or set back.
+    #[error("a checkpoint was signed over {signed} entries, but the head counts {head}: the log was set back")]
+    SetBack {
+        /// Entries under the checkpoint.
+        signed: u64,
+        /// Entries that the head counts.
+        head: u64,
+    },
+    /// The newest checkpoint says another root for the same number of entries.
+    #[error("the head of {size} entries is another than the one that was signed")]
+    OtherRoot {
+        /// How many entries.
+        size: u64,
+    },
+}
+
+/// Looks whether the log can be continued: cheap signs of a cut or exchanged log.
+/// The whole proof is an export's, checked by the verifier.
+pub(crate) async fn look_over(connection: &mut AnyConnection) -> Result<Option<BrokenLedger>, sqlx::Error> {
+    let head = head(&mut *connection).await?;
+    let size = head.frontier.size();
+    let row = sqlx::query("SELECT COALESCE(MAX(number) + 1, 0) AS entries FROM entries").fetch_one(connection).await?;
+    let entries = u64::try_from(row.try_get::<i64, _>("entries")?).unwrap_or_default();
+    if entries != size {
+        return Ok(Some(BrokenLedger::Entries { head: size, entries }));
+    }
+    let signed = u64::try_from(head.checkpoint_size).unwrap_or(u64::MAX);
+    if signed > size {
+        return Ok(Some(BrokenLedger::SetBack { signed, head: size }));
+    }
+    if signed == size && size > 0 {
+        let root = root_of(&head.checkpoint);
+        if root != Some(head.frontier.root()) {
+            return Ok(Some(BrokenLedger::OtherRoot { size }));
+        }
+    }
+    Ok(None)
+}
+
+fn root_of(checkpoint: &str) -> Option<Hash> {
+    let parsed = stepgate_ledger::SignedCheckpoint::parse(checkpoint).ok()?;
+    Some(parsed.unverified().root)
+}
+
+pub(crate) fn as_int(number: u64) -> Result<i64, sqlx::Error> {
+    i64::try_from(number).map_err(|error| sqlx::Error::Encode(Box::new(error)))
+}
+
+fn undecodable(error: NotATile) -> sqlx::Error {
+    sqlx::Error::Decode(Box::new(error))
+}

@@ -1,0 +1,265 @@
+//! From a token to its session: memory first, then the database.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::Row as _;
+use stepgate_core::factor::FactorKind;
+use stepgate_core::id::{PersonId, SessionId};
+use stepgate_core::ports::{ChangeError, StoreError};
+use stepgate_core::secret::TokenDigest;
+use stepgate_core::session::{Assurance, Audience, Proof, SessionView};
+use stepgate_core::time::Timestamp;
+use tokio::time::{sleep, timeout};
+
+use crate::cache::{Cached, Epoch};
+use crate::changes::Subject;
+use crate::database::Database;
+use crate::error::Stored as _;
+use crate::inner::{Inner, read};
+use crate::options::ENDED_BY_TIME_EVERY;
+use crate::people::person_of;
+use crate::row::Fields;
+use crate::tokens::{RetirePredecessors, audience_name, audience_of};
+
+/// A token's session as the database tells it.
+struct Loaded {
+    cached: Cached,
+    ordinal: i64,
+    has_predecessors: bool,
+}
+
+impl Database {
+    pub(crate) async fn look_up(
+        &self,
+        token: TokenDigest,
+        audience: &Audience,
+        now: Timestamp,
+    ) -> Result<Option<Arc<SessionView>>, StoreError> {
+        if let Some(cached) = self.inner.cache.find(&token) {
+            self.inner.may_serve_from_memory()?;
+            if cached.view.audience != *audience {
+                return Ok(None);
+            }
+            if cached.lives(now) {
+                return Ok(Some(Arc::clone(&cached.view)));
+            }
+            // Another node may know of a later use: the database decides.
+        }
+        let epoch = self.inner.cache.epoch();
+        let Some(loaded) = self.inner.load(token, audience, now).await? else { return Ok(None) };
+        if !loaded.has_predecessors {
+            return Ok(Some(self.keep(token, loaded.cached, epoch)));
+        }
+        let retire = RetirePredecessors {
+            token,
+            session: loaded.cached.view.id,
+            audience: audience.clone(),
+            ordinal: loaded.ordinal,
+            at: now,
+        };
+        match self.write(retire, Vec::new()).await {
+            Ok(()) => {}
+            // It ended or was succeeded while we looked.
+            Err(ChangeError::Store(error)) => return Err(error),
+            Err(_) => return Ok(None),
+        }
+        let epoch = self.inner.cache.epoch();
+        let loaded = self.inner.load(token, audience, now).await?;
+        Ok(loaded.map(|loaded| self.keep(token, loaded.cached, epoch)))
+    }
+
+    fn keep(&self, token: TokenDigest, cached: Cached, epoch: Epoch) -> Arc<SessionView> {
+        let cached = Arc::new(cached);
+        let view = Arc::clone(&cached.view);
+        self.inner.cache.keep(token, cached, epoch);
+        view
+    }
+
+    pub(crate) async fn ended(&self, session: SessionId) {
+        let inner = &self.inner;
+        let of_session = inner.waiters.wait_for(Subject::Session(session));
+        let mut session_changed = std::pin::pin!(of_session.notify.notified());
+        session_changed.as_mut().enable();
+        // Whose it is tells which changes of people concern it.
+        let Ok(Some(person)) = inner.owner_of_live(session, inner.clock.now()).await else { return };
+        let of_person = inner.waiters.wait_for(Subject::Person(person));
+        let mut person_changed = std::pin::pin!(of_person.notify.notified());
+        person_changed.as_mut().enable();
+        loop {
+            let changed = async {
+                tokio::select! {
+                    () = &mut session_changed => Subject::Session(session),
+                    () = &mut person_changed => Subject::Person(person),
+                }
+            };
+            match timeout(ENDED_BY_TIME_EVERY, changed).await {
+                Ok(Subject::Person(_)) => return,
+                // A new token or a new proof is no end: look again.
+                Ok(_) => {
+                    session_changed.set(of_session.notify.notified());
+                    session_changed.as_mut().enable();
+                }
+                Err(_) => {}
+            }
+            match inner.owner_of_live(session, inner.clock.now()).await {
+                Ok(Some(_)) => {}
+                Ok(None) => return,
+                // While the database is away nobody knows; after `stale_for` that is an end.
+                Err(_) if inner.may_serve_from_memory().is_err() => return,
+                Err(_) => sleep(inner.options.poll_every).await,
+            }
+        }
+    }
+}
+
+impl Inner {
+    async fn load(
+        &self,
+        token: TokenDigest,
+        audience: &Audience,
+        now: Timestamp,
+    ) -> Result<Option<Loaded>, StoreError> {
+        read(async {
+            let row = sqlx::query(
+                "SELECT t.digest, t.session, t.audience, t.generation, t.ordinal, t.browser, t.dies_at, \
+                 s.person, s.started_at, s.last_used_at, s.ends_at, s.idle_ms, s.generation AS newest_generation, \
+                 s.device_known, s.address, s.agent, p.login, p.name, p.email, p.group_names, \
+                 (SELECT COUNT(*) FROM tokens o WHERE o.session = t.session AND o.audience = t.audience \
+                  AND o.ordinal < t.ordinal AND (o.dies_at IS NULL OR o.dies_at > $2)) AS predecessors \
+                 FROM tokens t JOIN sessions s ON s.id = t.session JOIN people p ON p.id = s.person \
+                 WHERE t.digest = $1 AND t.audience = $3 AND (t.dies_at IS NULL OR t.dies_at > $2) \
+                 AND s.ended_at IS NULL AND s.ends_at > $2",
+            )
+            .bind(token.to_hex())
+            .bind(now.as_ms())
+            .bind(audience_name(audience))
+            .fetch_optional(&self.readers)
+            .await
+            .stored()?;
+            let Some(row) = row else { return Ok(None) };
+            let fields = Fields::of("tokens", &row);
+            let session: SessionId = fields.id("session")?;
+            let used = self.cache.used(session, fields.time("last_used_at")?);
+            let idle = Duration::from_millis(fields.count("idle_ms")?);
+            if now >= used.last().plus(idle) {
+                return Ok(None);
+            }
+            let generation = fields.count("generation")?;
+            let person = Arc::new(person_of(&fields, "person")?);
+            let enrolled = self.enrolled(person.id).await?;
+            let view = SessionView {
+                id: session,
+                audience: audience_of(&fields, "audience")?,
+                generation,
+                newest_generation: fields.count("newest_generation")?,
+                assurance: Assurance::new(self.proofs(session).await?).seen_by(generation),
+                enrolled,
+                person,
+                started_at: fields.time("started_at")?,
+                last_used_at: used.last(),
+                ends_at: fields.time("ends_at")?,
+                browser: fields.maybe_digest("browser")?,
+                device_known: fields.flag("device_known")?,
+                address: fields.text("address")?,
+                agent: fields.text("agent")?,
+            };
+            let dies_at = fields.maybe_time("dies_at")?;
+            let has_predecessors = fields.int("predecessors")? > 0;
+            let ordinal = fields.int("ordinal")?;
+            Ok(Some(Loaded { cached: Cached { view: Arc::new(view), dies_at, idle, used }, ordinal, has_predecessors }))
+        })
+        .await
+    }
+
+    async fn proofs(&self, session: SessionId) -> Result<Vec<Proof>, StoreError> {
+        let rows = sqlx::query("SELECT session, kind, at, generation FROM proofs WHERE session = $1 ORDER BY ordinal")
+            .bind(session.to_string())
+            .fetch_all(&self.readers)
+            .await
+            .stored()?;
+        let proof = |row| {
+            let fields = Fields::of("proofs", row);
+            Ok(Proof { kind: fields.parsed("kind")?, at: fields.time("at")?, generation: fields.count("generation")? })
+        };
+        rows.iter().map(proof).collect()
+    }
+
+    /// The kinds of factors that a person has, least trouble first. Recovery codes count while some are left.
+    async fn enrolled(&self, person: PersonId) -> Result<Arc<[FactorKind]>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT DISTINCT f.kind AS kind FROM factors f WHERE f.person = $1 AND (f.kind <> $2 OR EXISTS \
+             (SELECT 1 FROM recovery_codes c WHERE c.factor = f.id))",
+        )
+        .bind(person.to_string())
+        .bind(FactorKind::RecoveryCode.name())
+        .fetch_all(&self.readers)
+        .await
+        .stored()?;
+        let kinds = rows.iter().map(|row| Fields::of("factors", row).parsed("kind"));
+        let mut kinds = kinds.collect::<Result<Vec<FactorKind>, _>>()?;
+        kinds.sort_unstable();
+        Ok(kinds.into())
+    }
+
+    async fn owner_of_live(&self, session: SessionId, now: Timestamp) -> Result<Option<PersonId>, StoreError> {
+        read(async {
+            let row = sqlx::query(
+                "SELECT id, person, last_used_at, idle_ms FROM sessions \
+                 WHERE id = $1 AND ended_at IS NULL AND ends_at > $2",
+            )
+            .bind(session.to_string())
+            .bind(now.as_ms())
+            .fetch_optional(&self.readers)
+            .await
+            .stored()?;
+            let Some(row) = row else { return Ok(None) };
+            let fields = Fields::of("sessions", &row);
+            let used = self.cache.used(session, fields.time("last_used_at")?);
+            let idle = Duration::from_millis(fields.count("idle_ms")?);
+            if now >= used.last().plus(idle) { Ok(None) } else { fields.id("person").map(Some) }
+        })
+        .await
+    }
+
+    /// A session that ended by time, and the person whose it was.
+    pub(crate) async fn lapsed(
+        &self,
+        token: TokenDigest,
+        audience: &Audience,
+        now: Timestamp,
+        within: Duration,
+    ) -> Result<Option<(SessionId, PersonId)>, StoreError> {
+        read(async {
+            let row = sqlx::query(
+                "SELECT t.digest, t.session, t.dies_at, s.person, s.last_used_at, s.idle_ms, s.ends_at \
+                 FROM tokens t JOIN sessions s ON s.id = t.session \
+                 WHERE t.digest = $1 AND t.audience = $2 AND s.ended_at IS NULL",
+            )
+            .bind(token.to_hex())
+            .bind(audience_name(audience))
+            .fetch_optional(&self.readers)
+            .await
+            .stored()?;
+            let Some(row) = row else { return Ok(None) };
+            let fields = Fields::of("tokens", &row);
+            let session = fields.id("session")?;
+            let used = self.cache.used(session, fields.time("last_used_at")?);
+            let unused = used.last().plus(Duration::from_millis(fields.count("idle_ms")?));
+            let lapsed_at = fields.time("ends_at")?.min(unused);
+            let succeeded = fields.maybe_time("dies_at")?.is_some_and(|dies_at| dies_at < lapsed_at);
+            let lately = now.since(lapsed_at).is_some_and(|ago| ago <= within);
+            if succeeded || !lately { Ok(None) } else { Ok(Some((session, fields.id("person")?))) }
+        })
+        .await
+    }
+
+    /// The newest committed entry's index and one more, as the database tells it.
+    pub(crate) async fn answers(&self) -> Result<(), StoreError> {
+        read(async {
+            let row = sqlx::query("SELECT size FROM ledger_head WHERE id = 1").fetch_one(&self.readers).await.stored()?;
+            row.try_get::<i64, _>(0).stored().map(|_| ())
+        })
+        .await
+    }
+}

@@ -1,0 +1,192 @@
+//! What an operator or a timer asks for: purging what is over, sealing anew.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sqlx::AssertSqlSafe;
+use stepgate_core::ports::{ChangeError, StoreError};
+use stepgate_core::time::Timestamp;
+
+use crate::database::Database;
+use crate::error::Stored as _;
+use crate::inner::read;
+use crate::intent::{Intent, Work};
+use crate::options::{CLOSED_CHALLENGES_KEPT, ENDED_SESSIONS_KEPT, PROMPTS_KEPT, PURGED_AT_ONCE, SEALED_AT_ONCE};
+use crate::row::Fields;
+use crate::seal::Keyring;
+
+/// What is over, as `(table, key, condition on $1)`. `$1` is now less the time it is kept.
+const OVER: [(&str, &str, &str, std::time::Duration); 10] = [
+    ("codes", "digest", "expires_at <= $1", std::time::Duration::ZERO),
+    ("tickets", "digest", "expires_at <= $1", std::time::Duration::ZERO),
+    ("links", "id", "expires_at <= $1", std::time::Duration::ZERO),
+    ("prompts", "digest", "used_at <= $1", PROMPTS_KEPT),
+    ("tokens", "digest", "dies_at <= $1", ENDED_SESSIONS_KEPT),
+    ("sessions", "id", "ends_at <= $1", ENDED_SESSIONS_KEPT),
+    ("sessions", "id", "ended_at <= $1", ENDED_SESSIONS_KEPT),
+    ("challenges", "id", "closed_at <= $1 AND sending = 0", CLOSED_CHALLENGES_KEPT),
+    // Passed and never spent: nothing closes these.
+    ("challenges", "id", "state = 'passed' AND spend_before <= $1", CLOSED_CHALLENGES_KEPT),
+    ("nodes", "id", "lease_until <= $1 AND id NOT IN (SELECT node FROM challenges WHERE sending = 1)", ENDED_SESSIONS_KEPT),
+];
+
+/// Columns that hold sealed values, as `(table, key, column)`.
+const SEALED: [(&str, &str, &str); 4] = [
+    ("factors", "id", "sealed"),
+    ("challenges", "id", "held_request"),
+    ("tickets", "digest", "begun"),
+    ("signing_keys", "id", "sealed"),
+];
+
+impl Database {
+    /// Deletes what is over: codes, tickets, links, prompts, tokens, sessions, closed
+    /// challenges, and what passed challenges hold that can no longer be spent. Gives
+    /// how many rows went. In small transactions, so that nobody waits long; broken
+    /// off, it goes on the next time.
+    pub async fn purge(&self, now: Timestamp) -> Result<u64, ChangeError> {
+        let mut purged = 0_u64;
+        for (table, key, condition, kept) in OVER {
+            let before = Timestamp::from_ms(now.as_ms().saturating_sub(i64::try_from(kept.as_millis()).unwrap_or(i64::MAX)));
+            loop {
+                let some = self.write(Purge { table, key, condition, before }, Vec::new()).await?;
+                purged = purged.saturating_add(some);
+                if some < PURGED_AT_ONCE.unsigned_abs() {
+                    break;
+                }
+            }
+        }
+        let held = self.write(DropHeld { now }, Vec::new()).await?;
+        Ok(purged.saturating_add(held))
+    }
+
+    /// Takes another keyring, for instance one with a new key in front. It must still
+    /// open what is sealed now.
+    pub fn replace_keyring(&self, keyring: Keyring) {
+        self.inner.keyring.store(Arc::new(keyring));
+    }
+
+    /// Seals everything with the current key that was sealed with an older one; gives
+    /// how many values that were. Broken off, it goes on where it was when it is
+    /// called again: what is sealed anew already is passed over. Afterwards
+    /// [`Keyring::only_current`] is enough on every node.
+    pub async fn seal_anew(&self) -> Result<u64, ChangeError> {
+        let mut sealed = 0_u64;
+        for (table, key, column) in SEALED {
+            let mut after = String::new();
+            loop {
+                let rows = self.sealed_values(table, key, column, &after).await?;
+                let Some((last, _)) = rows.last() else { break };
+                after.clone_from(last);
+                let keyring = self.inner.keyring.load_full();
+                let old: Vec<_> = rows.into_iter().filter(|(_, value)| !keyring.is_current(value)).collect();
+                if !old.is_empty() {
+                    sealed = sealed.saturating_add(self.write(SealAnew { table, key, column, old }, Vec::new()).await?);
+                }
+            }
+        }
+        Ok(sealed)
+    }
+
+    async fn sealed_values(
+        &self,
+        table: &'static str,
+        key: &'static str,
+        column: &'static str,
+        after: &str,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        read(async {
+            let rows = sqlx::query(AssertSqlSafe(format!(
+                "SELECT {key}, {column} FROM {table} WHERE {key} > $1 AND {column} IS NOT NULL ORDER BY {key} LIMIT $2"
+            )))
+            .bind(after)
+            .bind(SEALED_AT_ONCE)
+            .fetch_all(&self.inner.readers)
+            .await
+            .stored()?;
+            let value = |row| {
+                let fields = Fields::of(table, row);
+                Ok((fields.text(key)?, fields.bytes(column)?))
+            };
+            rows.iter().map(value).collect()
+        })
+        .await
+    }
+}
+
+struct Purge {
+    table: &'static str,
+    key: &'static str,
+    condition: &'static str,
+    before: Timestamp,
+}
+
+#[async_trait]
+impl Intent for Purge {
+    type Output = u64;
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<u64, ChangeError> {
+        let Self { table, key, condition, .. } = self;
+        let sql = format!("DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {condition} LIMIT $2)");
+        let purged = sqlx::query(AssertSqlSafe(sql))
+            .bind(self.before.as_ms())
+            .bind(PURGED_AT_ONCE)
+            .execute(&mut *work.connection)
+            .await
+            .stored()?;
+        Ok(purged.rows_affected())
+    }
+}
+
+/// Held requests of challenges that were passed and can no longer be spent.
+struct DropHeld {
+    now: Timestamp,
+}
+
+#[async_trait]
+impl Intent for DropHeld {
+    type Output = u64;
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<u64, ChangeError> {
+        let dropped = sqlx::query(
+            "UPDATE challenges SET held_request = NULL \
+             WHERE state = 'passed' AND spend_before <= $1 AND held_request IS NOT NULL",
+        )
+        .bind(self.now.as_ms())
+        .execute(&mut *work.connection)
+        .await
+        .stored()?;
+        Ok(dropped.rows_affected())
+    }
+}
+
+struct SealAnew {
+    table: &'static str,
+    key: &'static str,
+    column: &'static str,
+    old: Vec<(String, Vec<u8>)>,
+}
+
+#[async_trait]
+impl Intent for SealAnew {
+    type Output = u64;
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<u64, ChangeError> {
+        let Self { table, key, column, old } = self;
+        let mut sealed = 0_u64;
+        for (row, value) in old {
+            let plain = work.inner.open(table, column, row, value)?;
+            let anew = work.seal(table, column, row, &plain)?;
+            // Only in place of what was read: a value that changed meanwhile is sealed with the current key anyway.
+            let sql = format!("UPDATE {table} SET {column} = $1 WHERE {key} = $2 AND {column} = $3");
+            let updated = sqlx::query(AssertSqlSafe(sql))
+                .bind(anew)
+                .bind(row)
+                .bind(value.as_slice())
+                .execute(&mut *work.connection)
+                .await
+                .stored()?;
+            sealed = sealed.saturating_add(updated.rows_affected());
+        }
+        Ok(sealed)
+    }
+}

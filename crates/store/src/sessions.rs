@@ -1,0 +1,280 @@
+//! Sessions: starting, raising, ending.
+
+use async_trait::async_trait;
+use stepgate_core::id::{PersonId, SessionId};
+use stepgate_core::ports::{ChangeError, NewSession, SessionSummary, StoreError};
+use stepgate_core::secret::TokenDigest;
+use stepgate_core::session::{Audience, Proof};
+use stepgate_core::time::Timestamp;
+
+use crate::changes::Subject;
+use crate::error::{ExactlyOne as _, Stored as _, unavailable};
+use crate::factors::apply_use;
+use crate::inner::{Inner, read};
+use crate::intent::{Intent, Work};
+use crate::options::{DEVICES_PER_PERSON_MAX, PROOFS_PER_KIND_MAX, ROWS_MAX, SESSIONS_PER_PERSON_MAX, TOUCH_EVERY};
+use crate::row::Fields;
+use crate::tokens::{NewToken, issue};
+use crate::tries;
+
+pub(crate) struct StartSession {
+    pub(crate) new: NewSession,
+}
+
+#[async_trait]
+impl Intent for StartSession {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        let new = &self.new;
+        let at = new.started_at;
+        let person = new.person.to_string();
+        let found = work.inner.backend.locked("SELECT id FROM people WHERE id = $1").bind(&person);
+        found.fetch_optional(&mut *work.connection).await.stored()?.ok_or(ChangeError::Conflict)?;
+        if let Some(prompt) = new.prompt {
+            use_prompt(work, prompt, at).await?;
+        }
+        let kind = apply_use(work, new.person, &new.used, at).await?;
+        if kind != new.proof.kind {
+            return Err(ChangeError::Conflict);
+        }
+        tries::forget(work, new.person, kind).await?;
+        if let Some(replaced) = new.replaces {
+            end(work, replaced, "replaced", at).await?;
+        }
+        if live_sessions(work, &person, at).await? >= SESSIONS_PER_PERSON_MAX {
+            return Err(ChangeError::Limit("sessions per person"));
+        }
+        let device_known = remember_device(work, &person, new.device, at).await?;
+        self.insert(work, &person, device_known).await?;
+        prove(work, new.id, new.proof).await?;
+        let token = NewToken {
+            digest: new.gate_token,
+            session: new.id,
+            audience: &Audience::Gate,
+            generation: new.proof.generation,
+            browser: Some(new.browser),
+            at,
+        };
+        issue(work, token).await
+    }
+}
+
+impl StartSession {
+    async fn insert(&self, work: &mut Work<'_>, person: &str, device_known: bool) -> Result<(), ChangeError> {
+        let new = &self.new;
+        sqlx::query(
+            "INSERT INTO sessions (id, person, started_at, last_used_at, ends_at, idle_ms, generation, \
+             tokens_issued, device_known, address, agent) VALUES ($1, $2, $3, $3, $4, $5, $6, 0, $7, $8, $9)",
+        )
+        .bind(new.id.to_string())
+        .bind(person)
+        .bind(new.started_at.as_ms())
+        .bind(new.ends_at.as_ms())
+        .bind(i64::try_from(new.idle.as_millis()).map_err(unavailable)?)
+        .bind(i64::from(new.proof.generation))
+        .bind(i64::from(device_known))
+        .bind(&new.address)
+        .bind(&new.agent)
+        .execute(&mut *work.connection)
+        .await
+        .or_conflict()
+        .map(|_| ())
+    }
+}
+
+async fn use_prompt(work: &mut Work<'_>, prompt: TokenDigest, at: Timestamp) -> Result<(), ChangeError> {
+    let used = sqlx::query("INSERT INTO prompts (digest, used_at) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING")
+        .bind(prompt.to_hex())
+        .bind(at.as_ms())
+        .execute(&mut *work.connection)
+        .await
+        .stored()?;
+    if used.rows_affected() == 1 { Ok(()) } else { Err(ChangeError::UsedBefore) }
+}
+
+async fn live_sessions(work: &mut Work<'_>, person: &str, at: Timestamp) -> Result<i64, ChangeError> {
+    let row = sqlx::query(
+        "SELECT '' AS id, COUNT(*) AS live FROM sessions WHERE person = $1 AND ended_at IS NULL AND ends_at > $2",
+    )
+    .bind(person)
+    .bind(at.as_ms())
+    .fetch_one(&mut *work.connection)
+    .await
+    .stored()?;
+    Ok(Fields::of("sessions", &row).int("live")?)
+}
+
+/// Whether the device was known; from now on it is.
+async fn remember_device(
+    work: &mut Work<'_>,
+    person: &str,
+    device: TokenDigest,
+    at: Timestamp,
+) -> Result<bool, ChangeError> {
+    let device = device.to_hex();
+    let known = sqlx::query("UPDATE devices SET last_used_at = $1 WHERE person = $2 AND device = $3")
+        .bind(at.as_ms())
+        .bind(person)
+        .bind(&device)
+        .execute(&mut *work.connection)
+        .await
+        .stored()?;
+    if known.rows_affected() > 0 {
+        return Ok(true);
+    }
+    sqlx::query("INSERT INTO devices (person, device, last_used_at) VALUES ($1, $2, $3)")
+        .bind(person)
+        .bind(&device)
+        .bind(at.as_ms())
+        .execute(&mut *work.connection)
+        .await
+        .or_conflict()?;
+    sqlx::query(
+        "DELETE FROM devices WHERE person = $1 AND device NOT IN \
+         (SELECT device FROM devices WHERE person = $1 ORDER BY last_used_at DESC, device LIMIT $2)",
+    )
+    .bind(person)
+    .bind(DEVICES_PER_PERSON_MAX)
+    .execute(&mut *work.connection)
+    .await
+    .stored()?;
+    Ok(false)
+}
+
+/// Appends a proof, and drops what [`PROOFS_PER_KIND_MAX`] younger ones of its kind make needless.
+pub(crate) async fn prove(work: &mut Work<'_>, session: SessionId, proof: Proof) -> Result<(), ChangeError> {
+    let session = session.to_string();
+    sqlx::query(
+        "INSERT INTO proofs (session, ordinal, kind, at, generation) \
+         SELECT $1, COALESCE(MAX(ordinal), 0) + 1, $2, $3, $4 FROM proofs WHERE session = $1",
+    )
+    .bind(&session)
+    .bind(proof.kind.name())
+    .bind(proof.at.as_ms())
+    .bind(i64::from(proof.generation))
+    .execute(&mut *work.connection)
+    .await
+    .stored()?;
+    sqlx::query(
+        "DELETE FROM proofs WHERE session = $1 AND kind = $2 AND ordinal NOT IN \
+         (SELECT ordinal FROM proofs WHERE session = $1 AND kind = $2 ORDER BY ordinal DESC LIMIT $3)",
+    )
+    .bind(&session)
+    .bind(proof.kind.name())
+    .bind(PROOFS_PER_KIND_MAX)
+    .execute(&mut *work.connection)
+    .await
+    .stored()?;
+    Ok(())
+}
+
+/// A session whose row is taken.
+pub(crate) struct LiveSession {
+    pub(crate) person: PersonId,
+    pub(crate) generation: u32,
+}
+
+/// Takes the session's row, if the session lives at `at`.
+///
+/// Other nodes write down uses with a delay, so a session counts as unused only
+/// after some grace here; [`crate::Database`]'s look at a token is exact.
+pub(crate) async fn take_live(
+    work: &mut Work<'_>,
+    session: SessionId,
+    at: Timestamp,
+) -> Result<Option<LiveSession>, ChangeError> {
+    let row = work
+        .inner
+        .backend
+        .locked("SELECT id, person, generation, ended_at, ends_at, last_used_at, idle_ms FROM sessions WHERE id = $1")
+        .bind(session.to_string())
+        .fetch_optional(&mut *work.connection)
+        .await
+        .stored()?;
+    let Some(row) = row else { return Ok(None) };
+    let fields = Fields::of("sessions", &row);
+    let idle = std::time::Duration::from_millis(fields.count("idle_ms")?);
+    let unused_until = fields.time("last_used_at")?.plus(idle).plus(TOUCH_EVERY.saturating_mul(2));
+    if fields.maybe_int("ended_at")?.is_some() || at >= fields.time("ends_at")? || at >= unused_until {
+        return Ok(None);
+    }
+    Ok(Some(LiveSession { person: fields.id("person")?, generation: fields.count("generation")? }))
+}
+
+/// Ends a session that has not ended; nothing if it has.
+async fn end(work: &mut Work<'_>, session: SessionId, reason: &str, at: Timestamp) -> Result<(), ChangeError> {
+    sqlx::query("UPDATE sessions SET ended_at = $1, end_reason = $2 WHERE id = $3 AND ended_at IS NULL")
+        .bind(at.as_ms())
+        .bind(reason)
+        .bind(session.to_string())
+        .execute(&mut *work.connection)
+        .await
+        .stored()?;
+    work.changed(Subject::Session(session));
+    Ok(())
+}
+
+pub(crate) struct EndSession {
+    pub(crate) session: SessionId,
+    pub(crate) person: PersonId,
+    pub(crate) at: Timestamp,
+}
+
+#[async_trait]
+impl Intent for EndSession {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        sqlx::query(
+            "UPDATE sessions SET ended_at = $1, end_reason = 'revoked' \
+             WHERE id = $2 AND person = $3 AND ended_at IS NULL AND ends_at > $1",
+        )
+        .bind(self.at.as_ms())
+        .bind(self.session.to_string())
+        .bind(self.person.to_string())
+        .execute(&mut *work.connection)
+        .await
+        .stored()?
+        .exactly_one()?;
+        // Codes that wait would find no session; there is no reason to keep them.
+        sqlx::query("DELETE FROM codes WHERE session = $1")
+            .bind(self.session.to_string())
+            .execute(&mut *work.connection)
+            .await
+            .stored()?;
+        work.changed(Subject::Session(self.session));
+        Ok(())
+    }
+}
+
+impl Inner {
+    pub(crate) async fn sessions(&self, person: PersonId, now: Timestamp) -> Result<Vec<SessionSummary>, StoreError> {
+        read(async {
+            let rows = sqlx::query(
+                "SELECT id, started_at, last_used_at, ends_at, address, agent FROM sessions \
+                 WHERE person = $1 AND ended_at IS NULL AND ends_at > $2 AND last_used_at + idle_ms > $2 \
+                 ORDER BY started_at DESC, id LIMIT $3",
+            )
+            .bind(person.to_string())
+            .bind(now.as_ms())
+            .bind(i64::from(ROWS_MAX))
+            .fetch_all(&self.readers)
+            .await
+            .stored()?;
+            let summary = |row| {
+                let fields = Fields::of("sessions", row);
+                Ok(SessionSummary {
+                    id: fields.id("id")?,
+                    started_at: fields.time("started_at")?,
+                    last_used_at: fields.time("last_used_at")?,
+                    ends_at: fields.time("ends_at")?,
+                    address: fields.text("address")?,
+                    agent: fields.text("agent")?,
+                })
+            };
+            rows.iter().map(summary).collect()
+        })
+        .await
+    }
+}

@@ -1,0 +1,344 @@
+//! The port: each method is one intent or one read. The contract stands there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+use stepgate_core::challenge::{Challenge, ChallengeState, HeldRequest, SendOutcome};
+use stepgate_core::factor::{EnrolledFactor, FactorKind};
+use stepgate_core::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, RequestId, SessionId};
+use stepgate_core::operation::OperationDigest;
+use stepgate_core::person::{Login, Person};
+use stepgate_core::ports::{
+    AnsweredChallenge, ChangeError, EnrolmentLink, EntryQuery, NewCode, NewSession, RecordedEntry, SessionSummary,
+    Spend, Store, StoreError, Ticket, Try, TryLimits,
+};
+use stepgate_core::secret::TokenDigest;
+use stepgate_core::session::{Audience, SessionView};
+use stepgate_core::time::Timestamp;
+use stepgate_evidence::Entry;
+use tokio::time::timeout;
+
+use crate::challenges::{AdoptChallenge, AnswerChallenge, CloseChallenge, OpenChallenge, SucceedChallenge};
+use crate::changes::Subject;
+use crate::codes::{PutCode, RedeemCode};
+use crate::database::Database;
+use crate::enrolment::{BeginOnTicket, EndTicket, PutLink, PutTicket, UseLink};
+use crate::error::unavailable;
+use crate::factors::{Enrol, RemoveFactor};
+use crate::people::{AddPerson, ChangePerson, RemovePerson};
+use crate::sessions::{EndSession, StartSession};
+use crate::spend::{Finish, Heartbeat, SpendIt};
+use crate::tokens::RotateToken;
+use crate::tries::{BeginTry, Record, ResetTries};
+
+/// How long a wait for a challenge lasts at most before the caller looks anyway: a
+/// change between the caller's reading and its waiting wakes nobody.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// The error of an intent that nothing can be in conflict with.
+fn store_error(error: ChangeError) -> StoreError {
+    match error {
+        ChangeError::Store(error) => error,
+        refused => unavailable(refused),
+    }
+}
+
+/// When the entries say that it happened.
+fn time_of(entries: &[Entry], database: &Database) -> Timestamp {
+    entries.first().map_or_else(|| database.inner.clock.now(), |entry| Timestamp::from_ms(entry.at_ms))
+}
+
+#[async_trait]
+impl Store for Database {
+    async fn add_person(&self, person: &Person, at: Timestamp, entry: Entry) -> Result<(), ChangeError> {
+        self.write(AddPerson { person: person.clone(), at }, vec![entry]).await
+    }
+
+    async fn change_person(&self, person: &Person, entry: Entry) -> Result<(), ChangeError> {
+        self.write(ChangePerson { person: person.clone() }, vec![entry]).await
+    }
+
+    async fn remove_person(&self, person: PersonId, entries: Vec<Entry>) -> Result<(), ChangeError> {
+        self.write(RemovePerson { person }, entries).await
+    }
+
+    async fn person(&self, id: PersonId) -> Result<Option<Person>, StoreError> {
+        self.inner.person(id).await
+    }
+
+    async fn person_by_login(&self, login: &Login) -> Result<Option<Person>, StoreError> {
+        self.inner.person_by_login(login).await
+    }
+
+    async fn people(&self, after: Option<&Login>, limit: u32) -> Result<Vec<Person>, StoreError> {
+        self.inner.people(after, limit).await
+    }
+
+    async fn factors(&self, person: PersonId) -> Result<Vec<EnrolledFactor>, StoreError> {
+        self.inner.factors(person).await
+    }
+
+    async fn person_by_credential(&self, credential_id: &[u8]) -> Result<Option<PersonId>, StoreError> {
+        self.inner.person_by_credential(credential_id).await
+    }
+
+    async fn enrol(
+        &self,
+        ticket: TokenDigest,
+        person: PersonId,
+        factor: &EnrolledFactor,
+        at: Timestamp,
+        entry: Entry,
+    ) -> Result<(), ChangeError> {
+        self.write(Enrol { ticket, person, factor: factor.clone(), at }, vec![entry]).await
+    }
+
+    async fn remove_factor(&self, person: PersonId, factor: FactorId, entry: Entry) -> Result<(), ChangeError> {
+        self.write(RemoveFactor { person, factor }, vec![entry]).await
+    }
+
+    async fn begin_try(
+        &self,
+        person: PersonId,
+        kind: FactorKind,
+        limits: TryLimits,
+        at: Timestamp,
+        locked: Entry,
+    ) -> Result<Try, StoreError> {
+        self.write(BeginTry { person, kind, limits, at, locked }, Vec::new()).await.map_err(store_error)
+    }
+
+    async fn reset_tries(&self, person: PersonId, kind: FactorKind, entry: Entry) -> Result<(), ChangeError> {
+        self.write(ResetTries { person, kind }, vec![entry]).await
+    }
+
+    async fn record(&self, entries: Vec<Entry>) -> Result<(), StoreError> {
+        self.write(Record, entries).await.map_err(store_error)
+    }
+
+    async fn start_session(&self, session: NewSession, entries: Vec<Entry>) -> Result<(), ChangeError> {
+        self.write(StartSession { new: session }, entries).await
+    }
+
+    async fn session(
+        &self,
+        token: TokenDigest,
+        audience: &Audience,
+        now: Timestamp,
+    ) -> Result<Option<Arc<SessionView>>, StoreError> {
+        self.look_up(token, audience, now).await
+    }
+
+    async fn lapsed(
+        &self,
+        token: TokenDigest,
+        audience: &Audience,
+        now: Timestamp,
+        within: Duration,
+    ) -> Result<Option<(SessionId, PersonId)>, StoreError> {
+        self.inner.lapsed(token, audience, now, within).await
+    }
+
+    fn touch(&self, session: SessionId, now: Timestamp) {
+        self.inner.cache.touch(session, now);
+    }
+
+    async fn sessions(&self, person: PersonId, now: Timestamp) -> Result<Vec<SessionSummary>, StoreError> {
+        self.inner.sessions(person, now).await
+    }
+
+    async fn end_session(&self, session: SessionId, person: PersonId, entry: Entry) -> Result<(), ChangeError> {
+        let at = Timestamp::from_ms(entry.at_ms);
+        self.write(EndSession { session, person, at }, vec![entry]).await
+    }
+
+    async fn ended(&self, session: SessionId) {
+        Database::ended(self, session).await;
+    }
+
+    async fn put_code(&self, code: NewCode) -> Result<(), StoreError> {
+        self.write(PutCode { code }, Vec::new()).await.map_err(store_error)
+    }
+
+    async fn redeem_code(
+        &self,
+        code: TokenDigest,
+        audience: &Audience,
+        browser: Option<TokenDigest>,
+        token: TokenDigest,
+        at: Timestamp,
+    ) -> Result<Option<NewCode>, ChangeError> {
+        self.write(RedeemCode { code, audience: audience.clone(), browser, token, at }, Vec::new()).await
+    }
+
+    async fn rotate_token(
+        &self,
+        old: TokenDigest,
+        audience: &Audience,
+        new: TokenDigest,
+        at: Timestamp,
+    ) -> Result<(), ChangeError> {
+        self.write(RotateToken { old, audience: audience.clone(), new, at }, Vec::new()).await
+    }
+
+    async fn open_challenge(
+        &self,
+        challenge: &Challenge,
+        held: Option<&HeldRequest>,
+        pending_max: u32,
+        entries: Vec<Entry>,
+    ) -> Result<(), ChangeError> {
+        let intent = OpenChallenge { challenge: challenge.clone(), held: held.cloned(), pending_max };
+        self.write(intent, entries).await
+    }
+
+    async fn succeed_challenge(
+        &self,
+        old: ChallengeId,
+        version: u32,
+        new: &Challenge,
+        entries: Vec<Entry>,
+    ) -> Result<(), ChangeError> {
+        self.write(SucceedChallenge { old, version, new: new.clone() }, entries).await
+    }
+
+    async fn challenge(&self, id: ChallengeId) -> Result<Option<Challenge>, StoreError> {
+        self.inner.challenge(id).await
+    }
+
+    async fn challenge_for(
+        &self,
+        session: SessionId,
+        operation: OperationDigest,
+        now: Timestamp,
+    ) -> Result<Option<Challenge>, StoreError> {
+        self.inner.challenge_for(session, operation, now).await
+    }
+
+    async fn held(&self, id: ChallengeId) -> Result<Option<HeldRequest>, StoreError> {
+        self.inner.held(id).await
+    }
+
+    async fn answer_challenge(&self, answer: AnsweredChallenge, entries: Vec<Entry>) -> Result<(), ChangeError> {
+        let at = time_of(&entries, self);
+        self.write(AnswerChallenge { answer, at }, entries).await
+    }
+
+    async fn close_challenge(
+        &self,
+        id: ChallengeId,
+        version: u32,
+        state: ChallengeState,
+        entries: Vec<Entry>,
+    ) -> Result<(), ChangeError> {
+        let at = time_of(&entries, self);
+        self.write(CloseChallenge { id, version, state, at }, entries).await
+    }
+
+    async fn adopt_challenge(
+        &self,
+        id: ChallengeId,
+        version: u32,
+        session: SessionId,
+        state: ChallengeState,
+        hand_back: NewCode,
+        entries: Vec<Entry>,
+    ) -> Result<(), ChangeError> {
+        let at = time_of(&entries, self);
+        self.write(AdoptChallenge { id, version, session, state, hand_back, at }, entries).await
+    }
+
+    async fn challenge_changed(&self, id: ChallengeId, at_most: Duration) {
+        let wait = self.inner.waiters.wait_for(Subject::Challenge(id));
+        let _ = timeout(at_most.min(LOOK_AGAIN), wait.notify.notified()).await;
+    }
+
+    async fn spend(&self, spend: Spend, entry: Entry) -> Result<(), ChangeError> {
+        let request = spend.request;
+        // Noted before it is durable, so that this process never takes its own request for a dead node's.
+        self.inner.sending.lock().insert(request);
+        let spent = self.write(SpendIt { spend }, vec![entry]).await;
+        if spent.is_err() {
+            self.inner.sending.lock().remove(&request);
+        }
+        spent
+    }
+
+    async fn finish(
+        &self,
+        challenge: ChallengeId,
+        request: RequestId,
+        outcome: SendOutcome,
+        entry: Entry,
+    ) -> Result<(), ChangeError> {
+        let finished = self.write(Finish { challenge, request, outcome }, vec![entry]).await;
+        // If it could not be written down, the next sweep says that the outcome is unknown.
+        self.inner.sending.lock().remove(&request);
+        finished
+    }
+
+    async fn unfinished(&self, node: NodeId, now: Timestamp) -> Result<Vec<(ChallengeId, RequestId)>, StoreError> {
+        self.inner.unfinished(node, now).await
+    }
+
+    async fn overdue(&self, now: Timestamp) -> Result<Vec<Challenge>, StoreError> {
+        self.inner.overdue(now).await
+    }
+
+    async fn put_link(&self, link: &EnrolmentLink, entry: Entry) -> Result<(), ChangeError> {
+        self.write(PutLink { link: link.clone() }, vec![entry]).await
+    }
+
+    async fn link(&self, digest: TokenDigest, now: Timestamp) -> Result<Option<EnrolmentLink>, StoreError> {
+        self.inner.link(digest, now).await
+    }
+
+    async fn use_link(&self, link: LinkId, ticket: &Ticket, now: Timestamp, entry: Entry) -> Result<(), ChangeError> {
+        self.write(UseLink { link, ticket: ticket.clone(), now }, vec![entry]).await
+    }
+
+    async fn put_ticket(&self, ticket: &Ticket) -> Result<(), ChangeError> {
+        self.write(PutTicket { ticket: ticket.clone() }, Vec::new()).await
+    }
+
+    async fn ticket(
+        &self,
+        digest: TokenDigest,
+        browser: TokenDigest,
+        now: Timestamp,
+    ) -> Result<Option<Ticket>, StoreError> {
+        self.inner.ticket(digest, browser, now).await
+    }
+
+    async fn begin_on_ticket(&self, digest: TokenDigest, begun: (FactorKind, SecretString)) -> Result<(), ChangeError> {
+        let at = self.inner.clock.now();
+        self.write(BeginOnTicket { digest, begun, at }, Vec::new()).await
+    }
+
+    async fn end_ticket(&self, digest: TokenDigest) -> Result<(), StoreError> {
+        self.write(EndTicket { digest }, Vec::new()).await.map_err(store_error)
+    }
+
+    async fn entries(&self, query: EntryQuery) -> Result<Vec<RecordedEntry>, StoreError> {
+        self.inner.entries(query).await
+    }
+
+    async fn checkpoint(&self) -> Result<String, StoreError> {
+        self.inner.checkpoint().await
+    }
+
+    async fn entries_after(&self, index: u64, at_most: Duration) {
+        let mut size = self.inner.size.subscribe();
+        let _ = timeout(at_most, size.wait_for(|size| *size > index)).await;
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.inner.answers().await
+    }
+
+    async fn heartbeat(&self, node: NodeId, now: Timestamp) -> Result<(), StoreError> {
+        self.write(Heartbeat { node, now }, Vec::new()).await.map_err(store_error)
+    }
+}

@@ -1,0 +1,172 @@
+//! Tokens of sessions: each has an audience and a generation, and dies after its successor is issued.
+
+use async_trait::async_trait;
+use stepgate_core::catalogue::Host;
+use stepgate_core::id::SessionId;
+use stepgate_core::ports::{ChangeError, StoreError};
+use stepgate_core::secret::TokenDigest;
+use stepgate_core::session::{Audience, OLD_TOKEN_GRACE};
+use stepgate_core::time::Timestamp;
+
+use crate::changes::Subject;
+use crate::error::Stored as _;
+use crate::intent::{Intent, Work};
+use crate::options::TOKENS_PER_SESSION_MAX;
+use crate::row::Fields;
+use crate::sessions::take_live;
+
+/// The audience as rows name it.
+pub(crate) fn audience_name(audience: &Audience) -> String {
+    match audience {
+        Audience::Gate => "gate".to_owned(),
+        Audience::Host(host) => format!("host:{}", host.as_str()),
+    }
+}
+
+pub(crate) fn audience_of(fields: &Fields<'_>, column: &'static str) -> Result<Audience, StoreError> {
+    let name = fields.text(column)?;
+    if name == "gate" {
+        return Ok(Audience::Gate);
+    }
+    let host = name.strip_prefix("host:").and_then(|host| Host::parse(host).ok());
+    host.map(Audience::Host).ok_or_else(|| fields.corrupt(format!("{column} is no audience")))
+}
+
+/// A token to issue.
+pub(crate) struct NewToken<'a> {
+    pub(crate) digest: TokenDigest,
+    pub(crate) session: SessionId,
+    pub(crate) audience: &'a Audience,
+    pub(crate) generation: u32,
+    pub(crate) browser: Option<TokenDigest>,
+    pub(crate) at: Timestamp,
+}
+
+/// Issues a token. Older ones of the same session and audience live on for
+/// [`OLD_TOKEN_GRACE`], or until this one is first looked at.
+pub(crate) async fn issue(work: &mut Work<'_>, token: NewToken<'_>) -> Result<(), ChangeError> {
+    let session = token.session.to_string();
+    let audience = audience_name(token.audience);
+    sqlx::query("UPDATE sessions SET tokens_issued = tokens_issued + 1 WHERE id = $1")
+        .bind(&session)
+        .execute(&mut *work.connection)
+        .await
+        .stored()?;
+    let row = sqlx::query("SELECT '' AS id, COUNT(*) AS live FROM tokens WHERE session = $1 AND (dies_at IS NULL OR dies_at > $2)")
+        .bind(&session)
+        .bind(token.at.as_ms())
+        .fetch_one(&mut *work.connection)
+        .await
+        .stored()?;
+    if Fields::of("tokens", &row).int("live")? >= TOKENS_PER_SESSION_MAX {
+        return Err(ChangeError::Limit("tokens per session"));
+    }
+    sqlx::query(
+        "UPDATE tokens SET dies_at = $1 WHERE session = $2 AND audience = $3 AND (dies_at IS NULL OR dies_at > $1)",
+    )
+    .bind(token.at.plus(OLD_TOKEN_GRACE).as_ms())
+    .bind(&session)
+    .bind(&audience)
+    .execute(&mut *work.connection)
+    .await
+    .stored()?;
+    sqlx::query(
+        "INSERT INTO tokens (digest, session, audience, generation, ordinal, browser) \
+         SELECT $1, id, $2, $3, tokens_issued, $4 FROM sessions WHERE id = $5",
+    )
+    .bind(token.digest.to_hex())
+    .bind(&audience)
+    .bind(i64::from(token.generation))
+    .bind(token.browser.map(TokenDigest::to_hex))
+    .bind(&session)
+    .execute(&mut *work.connection)
+    .await
+    .or_conflict()?;
+    work.changed(Subject::Session(token.session));
+    Ok(())
+}
+
+/// A token that lives.
+pub(crate) struct LiveToken {
+    pub(crate) session: SessionId,
+    pub(crate) browser: Option<TokenDigest>,
+}
+
+pub(crate) async fn live_token(
+    work: &mut Work<'_>,
+    digest: TokenDigest,
+    audience: &Audience,
+    at: Timestamp,
+) -> Result<Option<LiveToken>, ChangeError> {
+    let row = sqlx::query(
+        "SELECT digest, session, browser FROM tokens \
+         WHERE digest = $1 AND audience = $2 AND (dies_at IS NULL OR dies_at > $3)",
+    )
+    .bind(digest.to_hex())
+    .bind(audience_name(audience))
+    .bind(at.as_ms())
+    .fetch_optional(&mut *work.connection)
+    .await
+    .stored()?;
+    let Some(row) = row else { return Ok(None) };
+    let fields = Fields::of("tokens", &row);
+    Ok(Some(LiveToken { session: fields.id("session")?, browser: fields.maybe_digest("browser")? }))
+}
+
+pub(crate) struct RotateToken {
+    pub(crate) old: TokenDigest,
+    pub(crate) audience: Audience,
+    pub(crate) new: TokenDigest,
+    pub(crate) at: Timestamp,
+}
+
+#[async_trait]
+impl Intent for RotateToken {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        let found = live_token(work, self.old, &self.audience, self.at).await?.ok_or(ChangeError::Conflict)?;
+        let live = take_live(work, found.session, self.at).await?.ok_or(ChangeError::Conflict)?;
+        // Once more, now that the session is taken: another node may have been first.
+        let old = live_token(work, self.old, &self.audience, self.at).await?.ok_or(ChangeError::Conflict)?;
+        let token = NewToken {
+            digest: self.new,
+            session: old.session,
+            audience: &self.audience,
+            generation: live.generation,
+            browser: old.browser,
+            at: self.at,
+        };
+        issue(work, token).await
+    }
+}
+
+/// The first look at a token ends its predecessors of the same audience.
+pub(crate) struct RetirePredecessors {
+    pub(crate) token: TokenDigest,
+    pub(crate) session: SessionId,
+    pub(crate) audience: Audience,
+    pub(crate) ordinal: i64,
+    pub(crate) at: Timestamp,
+}
+
+#[async_trait]
+impl Intent for RetirePredecessors {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        take_live(work, self.session, self.at).await?.ok_or(ChangeError::Conflict)?;
+        live_token(work, self.token, &self.audience, self.at).await?.ok_or(ChangeError::Conflict)?;
+        let retired = sqlx::query("DELETE FROM tokens WHERE session = $1 AND audience = $2 AND ordinal < $3")
+            .bind(self.session.to_string())
+            .bind(audience_name(&self.audience))
+            .bind(self.ordinal)
+            .execute(&mut *work.connection)
+            .await
+            .stored()?;
+        if retired.rows_affected() > 0 {
+            work.changed(Subject::Session(self.session));
+        }
+        Ok(())
+    }
+}
