@@ -35,22 +35,64 @@ pub enum NotCanonical {
 /// [`NotCanonical`] for integers beyond 2^53 - 1, numbers that are not finite, and values nested
 /// too deep.
 pub fn canonical(value: &Value) -> Result<Vec<u8>, NotCanonical> {
-    refuse_what_has_no_canonical_form(value, 0)?;
-    serde_json_canonicalizer::to_vec(value).map_err(NotCanonical::Unwritable)
+    let mut bytes = Vec::with_capacity(512);
+    write(&mut bytes, value, 0)?;
+    Ok(bytes)
 }
 
-fn refuse_what_has_no_canonical_form(value: &Value, depth: usize) -> Result<(), NotCanonical> {
+/// Several times faster than the canonicaliser that it is tested against, which a verifier of
+/// millions of entries notices. Numbers, the hard part, are left to that.
+fn write(bytes: &mut Vec<u8>, value: &Value, depth: usize) -> Result<(), NotCanonical> {
     if depth > MAX_DEPTH {
         return Err(NotCanonical::TooDeep);
     }
     match value {
-        Value::Null | Value::Bool(_) | Value::String(_) => Ok(()),
-        Value::Number(number) => refuse_inexact(number),
-        Value::Array(values) => values.iter().try_for_each(|value| refuse_what_has_no_canonical_form(value, depth + 1)),
+        Value::Number(number) => {
+            refuse_inexact(number)?;
+            serde_json_canonicalizer::to_writer(number, bytes).map_err(NotCanonical::Unwritable)
+        }
+        // Both write these as RFC 8785, sections 3.2.2.1 and 3.2.2.2, say.
+        Value::Null | Value::Bool(_) | Value::String(_) => {
+            serde_json::to_writer(bytes, value).map_err(NotCanonical::Unwritable)
+        }
+        Value::Array(values) => {
+            bytes.push(b'[');
+            for (position, value) in values.iter().enumerate() {
+                if position > 0 {
+                    bytes.push(b',');
+                }
+                write(bytes, value, depth + 1)?;
+            }
+            bytes.push(b']');
+            Ok(())
+        }
         Value::Object(members) => {
-            members.values().try_for_each(|value| refuse_what_has_no_canonical_form(value, depth + 1))
+            bytes.push(b'{');
+            for (position, (name, value)) in in_canonical_order(members).into_iter().enumerate() {
+                if position > 0 {
+                    bytes.push(b',');
+                }
+                serde_json::to_writer(&mut *bytes, name).map_err(NotCanonical::Unwritable)?;
+                bytes.push(b':');
+                write(bytes, value, depth + 1)?;
+            }
+            bytes.push(b'}');
+            Ok(())
         }
     }
+}
+
+/// By the UTF-16 units of the names (RFC 8785, section 3.2.3).
+fn in_canonical_order(members: &Map<String, Value>) -> Vec<(&String, &Value)> {
+    let mut sorted: Vec<_> = members.iter().collect();
+    sorted.sort_by(|(left, _), (right, _)| {
+        if left.is_ascii() && right.is_ascii() {
+            left.cmp(right)
+        } else {
+            left.encode_utf16().cmp(right.encode_utf16())
+        }
+    });
+    sorted
 }
 
 fn refuse_inexact(number: &Number) -> Result<(), NotCanonical> {

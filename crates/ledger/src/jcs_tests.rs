@@ -1,5 +1,7 @@
 //! Examples of RFC 8785, and what this crate refuses beyond it.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn check(json: &str, canonical_form: &str) {
@@ -112,4 +114,30 @@ fn a_member_that_stands_twice_is_refused() {
     let json = r#"{"a":[1,-2,0.5,"x",null,true],"b":{"a":1}}"#;
     let expected: Value = serde_json::from_str(json).unwrap();
     assert_eq!(parse_strict(json.as_bytes()).unwrap(), expected);
+}
+
+fn values() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (-(1_i64 << 53) + 1..1_i64 << 53).prop_map(Value::from),
+        any::<f64>().prop_filter_map("finite", |number| Number::from_f64(number).map(Value::from)),
+        any::<String>().prop_map(Value::from),
+    ];
+    let name = prop_oneof![any::<String>(), "[a-c]{0,2}", "[\u{e000}-\u{e00f}\u{10000}-\u{1000f}]{1,2}"];
+    leaf.prop_recursive(4, 32, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::Array),
+            prop::collection::vec((name.clone(), inner), 0..6)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_canonical_form_is_that_of_the_reference_canonicaliser(value in values()) {
+        let expected = serde_json_canonicalizer::to_vec(&value).unwrap();
+        prop_assert_eq!(canonical(&value).unwrap(), expected);
+    }
 }
