@@ -161,6 +161,8 @@ fn summary(finding: &Finding) -> String {
 struct Steps(Vec<Step>);
 
 impl Watch for Steps {
+    const NAMES: bool = true;
+
     fn tried(&mut self, what: Tried<'_>, outcome: &Outcome) {
         let names = |kinds: &[FactorKind]| kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" + ");
         let tried = match what {

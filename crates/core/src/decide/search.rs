@@ -29,6 +29,9 @@ pub(super) enum Finding {
 
 /// Sees each step of the search.
 pub(super) trait Watch {
+    /// Whether it wants to know which policies refused each step.
+    const NAMES: bool;
+
     fn tried(&mut self, what: Tried<'_>, outcome: &Outcome);
 }
 
@@ -44,6 +47,8 @@ pub(super) enum Tried<'a> {
 pub(super) struct Unwatched;
 
 impl Watch for Unwatched {
+    const NAMES: bool = false;
+
     fn tried(&mut self, _what: Tried<'_>, _outcome: &Outcome) {}
 }
 
@@ -176,6 +181,10 @@ impl Search<'_> {
         unobtainable
     }
 
+    fn ask<W: Watch>(&self, proven: &Proven, _watch: &W) -> Outcome {
+        if W::NAMES { self.case.ask(proven) } else { self.case.ask_shortly(proven) }
+    }
+
     /// Everything obtainable at once: if that is refused, so is all of it.
     ///
     /// Tried a second time without a recovery code, since that is the one proof
@@ -184,7 +193,7 @@ impl Search<'_> {
     fn everything_would_do(&self, watch: &mut impl Watch) -> bool {
         [&[][..], &[FactorKind::RecoveryCode][..]].into_iter().any(|but| {
             let kinds: Vec<FactorKind> = FactorKind::ALL.into_iter().filter(|kind| !but.contains(kind)).collect();
-            let outcome = self.case.ask(&self.proven.confirmed_with(&kinds));
+            let outcome = self.ask(&self.proven.confirmed_with(&kinds), watch);
             watch.tried(Tried::Everything { but }, &outcome);
             outcome.allowed
         })
@@ -196,7 +205,7 @@ impl Search<'_> {
                 GrantKind::Freshness => self.proven.proved(way, Duration::ZERO),
                 GrantKind::Confirmation => self.proven.confirmed_with(way),
             };
-            let outcome = self.case.ask(&proven);
+            let outcome = self.ask(&proven, watch);
             watch.tried(Tried::Way { grant, kinds: way }, &outcome);
             outcome.allowed
         };
@@ -235,8 +244,9 @@ impl Search<'_> {
         let ways = if ask.ways.is_empty() { &unobtainable } else { &ask.ways };
         let mut least: Option<u64> = None;
         for way in ways {
-            let accepts =
-                |age_s: u64| age_s == 0 || self.case.ask(&self.proven.proved(way, Duration::from_secs(age_s))).allowed;
+            let accepts = |age_s: u64| {
+                age_s == 0 || self.case.ask_shortly(&self.proven.proved(way, Duration::from_secs(age_s))).allowed
+            };
             let most = least.unwrap_or(MAX_AGE_MAX.as_secs());
             least = Some(if accepts(most) { most } else { greatest(most, accepts) });
         }

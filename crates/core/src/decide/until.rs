@@ -35,7 +35,7 @@ pub fn valid_until(
     let permitted_after = |ms: u64| {
         let later = Surroundings { now: surroundings.now.plus(Duration::from_millis(ms)), ..surroundings.clone() };
         let proven = Proven::now(asker.session(), confirmed, later.now);
-        case.at(&later).ask(&proven).allowed
+        case.at(&later).ask_shortly(&proven).allowed
     };
     if !permitted_after(0) {
         return None;

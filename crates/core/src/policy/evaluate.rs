@@ -63,9 +63,25 @@ pub(crate) struct Case<'a> {
 impl Case<'_> {
     /// Asks Cedar, with these proofs.
     pub(crate) fn ask(&self, proven: &Proven) -> Outcome {
+        let shortly = self.ask_shortly(proven);
+        if shortly.allowed {
+            return shortly;
+        }
+        // Who refused, and who erred.
         match self.response(&self.prepared.subset.set, proven) {
             Ok(response) => Outcome::of(&response),
             Err(error) => Outcome::fault(error),
+        }
+    }
+
+    /// Asks Cedar, with these proofs; a refusal names no policies.
+    ///
+    /// Most requests are allowed, and then no forbid has to be named: all of them
+    /// are asked as one.
+    pub(crate) fn ask_shortly(&self, proven: &Proven) -> Outcome {
+        match self.response(&self.prepared.subset.merged, proven).map(|response| Outcome::of(&response)) {
+            Ok(outcome) if outcome.allowed => outcome,
+            Ok(_) | Err(_) => Outcome { allowed: false, decided: Vec::new(), erred: Vec::new() },
         }
     }
 

@@ -11,6 +11,7 @@
 mod context;
 mod evaluate;
 mod lint;
+mod merge;
 mod needs;
 mod read;
 mod schema;

@@ -15,8 +15,10 @@ use cedar_policy::{
 };
 use moka::sync::Cache;
 use parking_lot::Mutex;
+use serde_json::{Value, json};
 
 use super::evaluate::{self, Prepared};
+use super::merge;
 use super::needs::Needs;
 use super::schema;
 use crate::catalogue::{Catalogue, Endpoint, Service};
@@ -59,6 +61,8 @@ struct Stripped {
     policy: Policy,
     needs: Needs,
     scope: Scope,
+    /// Its condition, in Cedar's JSON form.
+    condition: Value,
 }
 
 /// Whom a policy's principal scope covers.
@@ -79,7 +83,10 @@ enum Scope {
 
 /// Policies that concern one endpoint and one kind of asker.
 pub(crate) struct Subset {
+    /// Each by itself.
     pub(super) set: PolicySet,
+    /// The permits, and one forbid that holds or errs wherever one of the forbids does.
+    pub(super) merged: PolicySet,
     pub(super) needs: Needs,
 }
 
@@ -246,10 +253,7 @@ impl Concerning {
         }
         let chosen: Vec<&Arc<Stripped>> =
             which.iter().filter_map(|at| self.policies.get(usize::try_from(*at).ok()?)).collect();
-        let set = PolicySet::from_policies(chosen.iter().map(|stripped| stripped.policy.clone()))
-            .map_err(|error| error.to_string())?;
-        let needs = chosen.iter().fold(Needs::NONE, |needs, stripped| needs.and(stripped.needs));
-        let subset = Arc::new(Subset { set, needs });
+        let subset = Arc::new(Subset::new(&chosen)?);
         let mut subsets = self.subsets.lock();
         if subsets.len() >= SUBSETS_MAX {
             subsets.clear();
@@ -259,18 +263,37 @@ impl Concerning {
     }
 }
 
+impl Subset {
+    fn new(policies: &[&Arc<Stripped>]) -> Result<Self, String> {
+        let (permits, forbids): (Vec<&Arc<Stripped>>, Vec<&Arc<Stripped>>) =
+            policies.iter().partition(|stripped| stripped.policy.effect() == Effect::Permit);
+        let forbidden: Vec<&Value> = forbids.iter().map(|stripped| &stripped.condition).collect();
+        let forbid = match forbidden.as_slice() {
+            [] => None,
+            conditions => Some(merge::forbid(conditions)?),
+        };
+        let permits = permits.into_iter().map(|stripped| stripped.policy.clone());
+        let merged = PolicySet::from_policies(permits.chain(forbid)).map_err(|error| error.to_string())?;
+        let set = PolicySet::from_policies(policies.iter().map(|stripped| stripped.policy.clone()))
+            .map_err(|error| error.to_string())?;
+        let needs = policies.iter().fold(Needs::NONE, |needs, stripped| needs.and(stripped.needs));
+        Ok(Self { set, merged, needs })
+    }
+}
+
 impl Stripped {
     fn new(policy: &Policy) -> Result<Self, String> {
         let mut json = policy.to_json().map_err(|error| error.to_string())?;
         let needs = Needs::of(&json);
+        let condition = merge::condition(&json)?;
         let fields = json.as_object_mut().ok_or("a policy's JSON form is no object")?;
         for scope in ["principal", "action", "resource"] {
-            fields.insert(scope.to_owned(), serde_json::json!({ "op": "All" }));
+            fields.insert(scope.to_owned(), json!({ "op": "All" }));
         }
         fields.remove("annotations");
         let id = PolicyId::new(policy.id());
         let stripped = Policy::from_json(Some(id), json).map_err(|error| error.to_string())?;
-        Ok(Self { policy: stripped, needs, scope: Scope::of(&policy.principal_constraint()) })
+        Ok(Self { policy: stripped, needs, scope: Scope::of(&policy.principal_constraint()), condition })
     }
 }
 
