@@ -1,11 +1,15 @@
 //! What can be checked of one entry alone: its spelling, its details, its statement.
 
+use serde::Deserialize as _;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use stepgate_ledger::export::{Details as Beside, Record};
+use stepgate_ledger::jcs;
 
 use super::beside::imported;
 use super::report::Problem;
 use crate::entry::{Entry, Event};
-use crate::statement::{Grant, Statement};
+use crate::statement::{CONFIRM_CONTEXT, Grant, Statement};
 
 /// An entry and what lies beside it.
 pub(super) struct ReadEntry {
@@ -73,7 +77,7 @@ fn compare(
     commitment: Option<String>,
     beside: Option<Beside>,
     problems: &mut Vec<Problem>,
-) -> (Content, Option<serde_json::Value>) {
+) -> (Content, Option<Value>) {
     match (commitment, beside) {
         (None, None) => (Content::None, None),
         (None, Some(_)) => {
@@ -95,7 +99,7 @@ fn compare(
 }
 
 /// Holds the statement beside an opened challenge against the entry.
-fn confirmed(event: &Event, body: &serde_json::Value, problems: &mut Vec<Problem>) -> Option<Confirmed> {
+fn confirmed(event: &Event, body: &Value, problems: &mut Vec<Problem>) -> Option<Confirmed> {
     let Event::ChallengeOpened { challenge, session, person, asked, policies, policy, statement: digest, .. } = event
     else {
         return None;
@@ -104,13 +108,10 @@ fn confirmed(event: &Event, body: &serde_json::Value, problems: &mut Vec<Problem
         problems.push(Problem::NoStatement);
         return None;
     };
-    let statement: Statement = serde_json::from_value(value.clone())
-        .ok()
-        .filter(|statement: &Statement| statement.digest().is_ok_and(|found| hex::encode(found) == *digest))
-        .or_else(|| {
-            problems.push(Problem::OtherStatement);
-            None
-        })?;
+    let Some(statement) = statement_of(value, digest) else {
+        problems.push(Problem::OtherStatement);
+        return None;
+    };
     let asked_policies = statement.policies.iter().map(|policy| &policy.id);
     for (field, same) in [
         ("the challenge", statement.challenge == *challenge),
@@ -131,6 +132,16 @@ fn confirmed(event: &Event, body: &serde_json::Value, problems: &mut Vec<Problem
         problems.push(Problem::StatementContradicts { field: "its own numbers" });
     }
     facts
+}
+
+/// The statement, if its canonical form has this digest ([`Statement::digest`]). It is taken over the
+/// bytes that are kept, and a statement has no member that may be left out or added.
+fn statement_of(value: &Value, digest: &str) -> Option<Statement> {
+    let mut hash = Sha256::new();
+    hash.update(CONFIRM_CONTEXT);
+    hash.update(jcs::canonical(value).ok()?);
+    let signed = hex::encode(hash.finalize()) == digest;
+    Statement::deserialize(value).ok().filter(|_| signed)
 }
 
 fn facts(statement: &Statement) -> Option<Confirmed> {
