@@ -14,7 +14,7 @@ use crate::step::{Failure, output_of, run as step};
 
 /// Coverage of edges, counted inline, with comparisons told to the fuzzer; and
 /// the checks of a debug build, because an overflow is what we are looking for.
-const FLAGS: [&str; 9] = [
+const FLAGS: [&str; 8] = [
     "--cfg=fuzzing",
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
@@ -23,7 +23,6 @@ const FLAGS: [&str; 9] = [
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
     "-Cdebug-assertions=on",
     "-Coverflow-checks=on",
-    "-Ccodegen-units=1",
 ];
 
 const SECONDS: u32 = 10;
