@@ -1,11 +1,13 @@
 //! What Cedar's validator says, and what it lets pass and we do not.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::str::FromStr as _;
 
 use cedar_policy::{
-    ActionConstraint, EntityUid, Policy, PolicySet, Schema, ValidationMode, ValidationResult, ValidationWarning,
-    Validator,
+    ActionConstraint, Context, Entities, EntityUid, EvalResult, Expression, Policy, PolicySet, Request, Schema,
+    ValidationMode, ValidationResult, ValidationWarning, Validator, eval_expression,
 };
+use serde_json::Value;
 
 use super::PolicyMistake;
 use super::read::Places;
@@ -134,4 +136,55 @@ pub(super) fn unknown_names(set: &PolicySet, catalogue: &Catalogue, places: &Pla
         }
     }
     mistakes
+}
+
+/// Durations that come near to "never": a rule with one would take a factor that
+/// was never proved for one that was.
+pub(super) fn long_durations(set: &PolicySet, places: &Places) -> Vec<PolicyMistake> {
+    let too_long = |text: &str| {
+        let question = Expression::from_str(&format!("duration({text:?}) > duration(\"{LONGEST}\")"));
+        let nobody = || -> Option<Request> {
+            let uid: EntityUid = "Action::\"read\"".parse().ok()?;
+            Request::new(uid.clone(), uid.clone(), uid, Context::empty(), None).ok()
+        };
+        match (question, nobody()) {
+            (Ok(question), Some(request)) => {
+                eval_expression(&request, &Entities::empty(), &question) != Ok(EvalResult::Bool(false))
+            }
+            _ => true,
+        }
+    };
+    let mut mistakes = Vec::new();
+    for policy in set.policies() {
+        let mut found = Vec::new();
+        match policy.to_json() {
+            Ok(json) => durations(&json, &mut found),
+            Err(error) => mistakes.push(places.of_policy(policy.id(), error.to_string())),
+        }
+        for text in found.iter().filter(|text| too_long(text)) {
+            let message = format!("duration({text:?}) is longer than {LONGEST}, as long as never: take a shorter one");
+            mistakes.push(places.of_policy(policy.id(), message));
+        }
+    }
+    mistakes
+}
+
+/// The longest duration in a policy: a hundred years.
+const LONGEST: &str = "36525d";
+
+/// The literal arguments of `duration(…)` in a policy's JSON form.
+fn durations(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, inner) in fields {
+                let literal = inner.get(0).and_then(|first| first.get("Value")).and_then(Value::as_str);
+                if let ("duration", Some(text)) = (name.as_str(), literal) {
+                    found.push(text.to_owned());
+                }
+                durations(inner, found);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|inner| durations(inner, found)),
+        _ => {}
+    }
 }

@@ -130,6 +130,20 @@ fn a_policy_that_can_never_hold_is_a_mistake() {
 }
 
 #[test]
+fn no_duration_is_as_long_as_never() {
+    let text = |length: &str| {
+        format!(
+            "@id(\"a\") permit (principal, action, resource) when {{ context.age.totp <= duration(\"{length}\") }};"
+        )
+    };
+    check(&text("36525d"), &[]);
+    check(&text("-5m"), &[]);
+    for length in ["36525d1ms", "9223372036854775807ms"] {
+        check(&text(length), &[&format!("1:1 duration(\"{length}\") is longer than 36525d")]);
+    }
+}
+
+#[test]
 fn odd_but_not_wrong_is_advice() {
     let policies = load("@id(\"a\") permit (principal in Group::\"аdmin\", action, resource);");
     assert_eq!(policies.advice().len(), 1);
