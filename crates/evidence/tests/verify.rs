@@ -5,14 +5,17 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use stepgate_evidence::verify::{NotChecked, Problem, Report, exported, verify};
 use stepgate_evidence::{
     Asked, Asker, Details, EnrolledKey, Entry, Event, FactorProof, Grant, Outcome, PolicyRef, Salt, SignInStatement,
     Statement,
 };
-use stepgate_ledger::export::{Details as Beside, Reader, Writer};
+use stepgate_ledger::export::{Details as Beside, ReadError, Reader, Writer};
 use stepgate_ledger::verify::Trust;
 use stepgate_ledger::{CheckpointSigner, CheckpointVerifier};
 use support::{Says, SoftAuthenticator, base64url};
@@ -214,22 +217,32 @@ fn story() -> Vec<Entry> {
     ]
 }
 
-/// Exports entries with what lies beside them changed by `beside`, and verifies the export.
-fn verify_with(entries: &[Entry], beside: impl Fn(usize, Beside) -> Option<Beside>) -> Report {
-    let signer = CheckpointSigner::from_seed("example.com/log", [1; 32]).unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let mut writer = Writer::create(directory.path()).unwrap();
+fn signer() -> CheckpointSigner {
+    CheckpointSigner::from_seed("example.com/log", [1; 32]).unwrap()
+}
+
+fn export(directory: &Path, entries: &[Entry], beside: impl Fn(usize, Beside) -> Option<Beside>) {
+    let mut writer = Writer::create(directory).unwrap();
     for (number, entry) in entries.iter().enumerate() {
         let details = entry.details.as_ref().and_then(|details| beside(number, exported(details)));
         writer.append(&entry.to_leaf().unwrap(), details.as_ref()).unwrap();
     }
-    let head = signer.sign_head(writer.size(), writer.root());
+    let head = signer().sign_head(writer.size(), writer.root());
     writer.finish(&head).unwrap();
-    let keys = [CheckpointVerifier::parse(&signer.verifier_key()).unwrap()];
-    let reader = Reader::open(directory.path()).unwrap();
-    let mut seen = 0;
+}
+
+fn verify_directory(directory: &Path, progress: &mut impl FnMut(u64)) -> Result<Report, ReadError> {
+    let keys = [CheckpointVerifier::parse(&signer().verifier_key()).unwrap()];
     let trust = Trust { keys: &keys, remembered: &[] };
-    let report = verify(&reader, trust, &mut |entries| seen = entries).unwrap();
+    verify(&Reader::open(directory)?, trust, progress)
+}
+
+/// Exports entries with what lies beside them changed by `beside`, and verifies the export.
+fn verify_with(entries: &[Entry], beside: impl Fn(usize, Beside) -> Option<Beside>) -> Report {
+    let directory = tempfile::tempdir().unwrap();
+    export(directory.path(), entries, beside);
+    let mut seen = 0;
+    let report = verify_directory(directory.path(), &mut |entries| seen = entries).unwrap();
     assert_eq!(seen, entries.len() as u64);
     assert!(report.ledger.is_intact(), "{report}");
     report
@@ -713,7 +726,11 @@ fn b86_control_characters_do_not_forge_lines() {
     proof.assertion = None;
     proof.user_verified = None;
     proof.factor = evil.into();
-    let report = verified(&entries).to_string();
+    let report = verified(&entries);
+    for finding in &report.findings {
+        assert!(!finding.problem.to_string().chars().any(char::is_control), "{finding:?}");
+    }
+    let report = report.to_string();
     assert!(!report.contains('\u{1b}') && !report.contains("\nWRONG: \r"), "{report:?}");
     assert_eq!(report.lines().filter(|line| line.contains("[2J")).count(), 2, "{report:?}");
 }
@@ -739,4 +756,25 @@ fn a_long_log_is_judged_in_order() {
     let report = verified(&entries);
     assert_eq!(report.findings.len(), 1, "{report}");
     assert!(report.to_string().contains("signature counter is 4003 after 4053"), "{report}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    /// Whatever is changed in an export, be it one bit of one file, it is no longer sound.
+    #[test]
+    fn any_flipped_bit_of_an_export_is_found(file: prop::sample::Index, bit: prop::sample::Index) {
+        let directory = tempfile::tempdir().unwrap();
+        export(directory.path(), &story(), |_, beside| Some(beside));
+        let before = verify_directory(directory.path(), &mut |_| ()).unwrap();
+        prop_assert!(before.is_sound());
+        let files = ["checkpoint", "details.jsonl", "tile/0/000.p/9", "tile/entries/000.p/9"];
+        let path = directory.path().join(files[file.index(files.len())]);
+        let mut bytes = fs::read(&path).unwrap();
+        let bit = bit.index(bytes.len() * 8);
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&path, &bytes).unwrap();
+        let sound = verify_directory(directory.path(), &mut |_| ()).is_ok_and(|report| report.is_sound());
+        prop_assert!(!sound, "bit {} of {}", bit, path.display());
+    }
 }

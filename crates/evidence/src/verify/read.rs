@@ -7,7 +7,7 @@ use stepgate_ledger::export::{Details as Beside, Record};
 use stepgate_ledger::jcs;
 
 use super::beside::imported;
-use super::report::Problem;
+use super::report::{Problem, plain};
 use crate::entry::{Entry, Event};
 use crate::statement::{CONFIRM_CONTEXT, Grant, Statement};
 
@@ -54,7 +54,7 @@ pub(super) fn read(record: Record) -> ReadEntry {
                 .map(ToString::to_string)
                 .collect::<Vec<_>>()
                 .join(": ");
-            problems.push(Problem::NotAnEntry { reason });
+            problems.push(Problem::NotAnEntry { reason: plain(&reason) });
             return ReadEntry { index, entry: None, content: Content::None, statement: None, problems };
         }
     };

@@ -217,21 +217,26 @@ impl Report {
     }
 }
 
-/// For people: what was checked, what is wrong, what could not be checked. What it repeats from
-/// entries cannot forge a line.
+/// For people: what was checked, what is wrong, what could not be checked.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for line in self.lines() {
-            writeln!(f, "{}", line.chars().map(visible).collect::<String>())?;
+            writeln!(f, "{line}")?;
         }
         f.write_str(if self.is_sound() { "the log is sound" } else { "the log is NOT sound" })
     }
 }
 
-/// A dot for whatever would move the cursor, end the line or turn the direction of writing.
-fn visible(character: char) -> char {
-    let moves = matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    if character.is_control() || moves { '·' } else { character }
+/// Longest text of an entry that a report repeats, in characters.
+const MAX_REPEATED: usize = 200;
+
+/// A text of an entry as a report may repeat it: shortened, with a dot for whatever would move the
+/// cursor, end the line or turn the direction of writing.
+pub(super) fn plain(text: &str) -> String {
+    let moves = |character: char| {
+        character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().take(MAX_REPEATED).map(|character| if moves(character) { '·' } else { character }).collect()
 }
 
 impl Report {

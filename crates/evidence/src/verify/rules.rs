@@ -6,7 +6,7 @@ use stepgate_ledger::verify as ledger;
 
 use super::keys::{Keys, Signature};
 use super::read::{Confirmed, Content, ReadEntry};
-use super::report::{Counts, Findings, NotChecked, Problem, Report};
+use super::report::{Counts, Findings, NotChecked, Problem, Report, plain};
 use crate::assertion::AssertionError;
 use crate::entry::{Asked, Entry, Event, FactorProof};
 
@@ -74,7 +74,7 @@ impl Story {
         for (index, result) in checked {
             match result {
                 Ok(()) => self.counts.signatures += 1,
-                Err(error) => self.findings.add(index, Problem::Assertion { reason: error.to_string() }),
+                Err(error) => self.findings.add(index, Problem::Assertion { reason: plain(&error.to_string()) }),
             }
         }
     }
@@ -86,7 +86,7 @@ impl Story {
             }
         }
         if let Some(named) = self.origin.filter(|named| ledger.origin.as_ref().is_some_and(|log| log != named)) {
-            self.findings.add(0, Problem::OtherLog { named });
+            self.findings.add(0, Problem::OtherLog { named: plain(&named) });
         }
         self.findings.into_report(ledger, self.counts)
     }
@@ -199,7 +199,7 @@ impl Story {
                 true
             }
         };
-        if allowed { Ok(()) } else { Err(Problem::NoAuthority { authority: authority.to_owned() }) }
+        if allowed { Ok(()) } else { Err(Problem::NoAuthority { authority: plain(authority) }) }
     }
 
     fn judge_sign_in(
@@ -238,7 +238,7 @@ impl Story {
             return Err(Problem::ProofIncomplete);
         }
         match assertion {
-            None => self.findings.not_checked(NotChecked::Factor(factor.clone())),
+            None => self.findings.not_checked(NotChecked::Factor(plain(factor))),
             Some(_) if !self.keys.knows_party() => self.findings.not_checked(NotChecked::NoRelyingParty),
             Some(assertion) => {
                 signatures.push(self.keys.signature(at.index, person, factor_id, bound, assertion)?);
