@@ -70,6 +70,13 @@ const OPERATIONS: &[Declared] = &[
         inputs: &[("id", Place::Path)],
     },
     Declared {
+        on: ("POST", "/account/sessions/end-others"),
+        action: "sessions.end_others",
+        title: "Sign out all of your other sessions",
+        sensitivity: "normal",
+        inputs: &[],
+    },
+    Declared {
         on: ("POST", "/account/enrolments/{rest...}"),
         action: "account.enrolment",
         title: "Go on adding a way to prove it is you",
@@ -81,8 +88,7 @@ const OPERATIONS: &[Declared] = &[
 /// The gate's own service. Its host is the gate's.
 pub(super) fn service(origin: &str, host: &Host) -> Arc<Service> {
     let name = name();
-    let mut endpoints: Vec<Arc<Endpoint>> =
-        OPERATIONS.iter().filter_map(|declared| endpoint(declared).map(Arc::new)).collect();
+    let mut endpoints: Vec<Arc<Endpoint>> = self::endpoints().map(Arc::new).collect();
     endpoints.sort_by(|a, b| a.path.specificity(&b.path));
     Arc::new(Service {
         title: "Stepgate".to_owned(),
@@ -93,6 +99,11 @@ pub(super) fn service(origin: &str, host: &Host) -> Arc<Service> {
         write: Arc::new(default_endpoint(&name, Effect::Write)),
         name,
     })
+}
+
+/// The declared operations, in no order.
+pub(super) fn endpoints() -> impl Iterator<Item = Endpoint> {
+    OPERATIONS.iter().filter_map(endpoint)
 }
 
 fn name() -> ServiceName {
@@ -143,6 +154,10 @@ mod tests {
         assert_eq!(action("GET", &["account", "activity"]), "evidence.search");
         assert_eq!(action("POST", &["account", "factors"]), "factors.enrol");
         assert_eq!(action("POST", &["account", "factors", "x", "remove"]), "factors.remove");
+        assert_eq!(action("POST", &["account", "sessions", "x", "end"]), "sessions.end");
+        assert_eq!(action("POST", &["account", "sessions", "end-others"]), "sessions.end_others");
+        assert_eq!(action("POST", &["account", "enrolments", "x", "totp"]), "account.enrolment");
+        assert_eq!(action("GET", &["account", "enrolments", "x"]), "account.view");
         assert_eq!(action("POST", &["account", "other"]), "write");
     }
 }

@@ -1,10 +1,15 @@
 //! The configuration: one TOML file. Unknown keys are refused, and all mistakes
 //! are told at once with line and column.
 
+mod gate;
 mod gate_service;
+mod limits;
+mod operation;
 mod read;
+mod reference;
 mod service;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -12,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use jiff::tz::TimeZone;
 use stepgate_core::catalogue::{Catalogue, Host};
 use stepgate_core::challenge::ChallengeLimits;
 use stepgate_core::ports::TryLimits;
@@ -22,13 +28,13 @@ use toml::de::DeTable;
 use url::Url;
 
 pub use gate_service::GATE_POLICIES;
-pub use read::{Mistake, parse_duration};
+pub use read::parse_duration;
+pub use reference::{Key, REFERENCE, reference};
 pub use service::{Assertion, Upstream};
 
-use read::{At, Mistakes, Table};
+use read::{Mistake, Mistakes, Table};
 
 /// A configuration that was read and checked.
-#[derive(Debug)]
 pub struct Settings {
     /// The directory of the file: relative paths start here.
     pub base: PathBuf,
@@ -68,8 +74,22 @@ pub struct Settings {
     pub tries: TryLimits,
     /// Authenticator models that may be enrolled; empty: any.
     pub allowed_aaguids: Vec<[u8; 16]>,
+    /// Files with the makers' certificates, PEM; empty: none is asked for.
+    pub attestation_roots: Vec<PathBuf>,
+    /// The zone of `context.time.hour` and `.weekday`.
+    pub time_zone: TimeZone,
     /// Limits of the listener.
     pub limits: Limits,
+}
+
+impl fmt::Debug for Settings {
+    /// Without the store's URL, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("origin", &self.origin.as_str())
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Where the master key is.
@@ -154,13 +174,16 @@ pub fn load(path: &Path) -> Result<Settings, ConfigError> {
 
 /// Checks the text of a configuration. `base` is where relative paths start.
 pub fn parse(text: &str, name: &str, base: PathBuf) -> Result<Settings, ConfigError> {
-    let mistakes = Mistakes::default();
+    read_with(text, name, base, &Mistakes::default())
+}
+
+fn read_with(text: &str, name: &str, base: PathBuf, mistakes: &Mistakes) -> Result<Settings, ConfigError> {
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         mistakes.add(error.span().unwrap_or(0..0), error.message().to_owned());
     }
-    let settings = settings(&document, text, base, &mistakes);
-    let mistakes = mistakes.into_sorted();
+    let settings = settings(&document, text, base, mistakes);
+    let mistakes = mistakes.sorted();
     match settings {
         Some(settings) if mistakes.is_empty() => Ok(settings),
         _ => Err(ConfigError::Mistakes {
@@ -186,9 +209,9 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
         }
     };
     let danger_plaintext = gate.flag("danger_plaintext");
-    let origin = origin(&gate, "origin", danger_plaintext);
-    let listen = listen(&gate);
-    let tls = gate.table("tls").map(|tls| tls_files(tls, &base)).unwrap_or_default();
+    let origin = gate::origin(&gate, "origin", danger_plaintext);
+    let listen = gate::listen(&gate);
+    let tls = gate.table("tls").map(|tls| gate::tls_files(tls, &base)).unwrap_or_default();
     if let Some(origin) = &origin {
         let https = origin.value.scheme() == "https";
         if https && tls.is_empty() && !danger_plaintext {
@@ -210,19 +233,22 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
         }
     }
     let operators = gate.parsed("operators", "an address like \"127.0.0.1:4181\"", str::parse).map(|at| at.value);
-    let store = store(&gate, &base);
+    let store = gate::store(&gate, &base);
     let policies = gate.text("policies").map_or_else(|| "policies".to_owned(), |at| at.value);
-    let master_key = master_key(&gate, &base);
-    let trusted_hops = gate.texts("trusted_hops").into_iter().filter_map(|at| network(&gate, &at)).collect::<Vec<_>>();
+    let master_key = gate::master_key(&gate, &base);
+    let trusted_hops = gate::trusted_hops(&gate);
+    let time_zone = gate::time_zone(&gate);
     gate.finish();
 
-    let sessions = top.table("sessions").map(session_lifetimes).unwrap_or_default();
-    let challenges = top.table("challenges").map(challenge_limits).unwrap_or_default();
-    let tries = top.table("tries").map(try_limits).unwrap_or_default();
-    let allowed_aaguids = top.table("passkeys").map(aaguids).unwrap_or_default();
-    let limits = top.table("limits").map(listener_limits).unwrap_or_default();
-    let networks = top.tables("network", "[[network]]").into_iter().filter_map(named_network).collect();
-    let services = service::services(&top, origin.as_ref(), &base, mistakes);
+    let sessions = top.table("sessions").map(limits::session_lifetimes).unwrap_or_default();
+    let challenges = top.table("challenges").map(limits::challenge_limits).unwrap_or_default();
+    let tries = top.table("tries").map(limits::try_limits).unwrap_or_default();
+    let (allowed_aaguids, attestation_roots) =
+        top.table("passkeys").map(|table| limits::passkeys(table, &base)).unwrap_or_default();
+    let limits = top.table("limits").map(limits::listener_limits).unwrap_or_default();
+    let networks = gate::named_networks(top.tables("network", "[[network]]"));
+    let at = service::GateAt { origin: origin.as_ref(), listen: &listen, danger_plaintext };
+    let services = service::services(&top, &at, &base, mistakes);
     top.finish();
 
     let origin = origin?.value;
@@ -260,196 +286,11 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
         challenges,
         tries,
         allowed_aaguids,
+        attestation_roots,
+        time_zone,
         limits,
         base,
     })
-}
-
-/// An origin: scheme, host and port, nothing else. Plain http is for loopback
-/// names only, because cookies and passkeys need a secure context.
-fn origin(table: &Table<'_>, key: &'static str, danger_plaintext: bool) -> Option<At<Url>> {
-    let _ = table.required(key)?;
-    let parse = |text: &str| -> Result<Url, String> {
-        let url = Url::parse(text).map_err(|error| error.to_string())?;
-        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-        if !bare || !url.username().is_empty() || url.password().is_some() {
-            return Err("only scheme, host and port".to_owned());
-        }
-        let host = url.host_str().ok_or("a host is missing")?;
-        Host::parse(host).map_err(|error| error.to_string())?;
-        match url.scheme() {
-            "https" => Ok(url),
-            "http" if is_loopback_name(host) || danger_plaintext => Ok(url),
-            "http" => Err("http is for localhost names only; use https".to_owned()),
-            other => Err(format!("{other} is not served")),
-        }
-    };
-    table.parsed(key, "an origin like \"https://gate.example\"", parse)
-}
-
-/// Names that browsers resolve to loopback and treat as a secure context.
-fn is_loopback_name(host: &str) -> bool {
-    host == "localhost"
-        || host.ends_with(".localhost")
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-fn listen(gate: &Table<'_>) -> Vec<At<SocketAddr>> {
-    let texts = match gate.value("listen") {
-        None => {
-            gate.mistake(gate.span(), "[gate] needs `listen`");
-            Vec::new()
-        }
-        Some(value) if value.get_ref().is_array() => gate.texts("listen"),
-        Some(_) => gate.text("listen").into_iter().collect(),
-    };
-    let mut addresses = Vec::new();
-    for At { value, span } in texts {
-        match value.parse() {
-            Ok(address) => addresses.push(At { value: address, span }),
-            Err(_) => {
-                gate.mistake(span, "`listen` must be an address and a port like \"127.0.0.1:4180\", or a list of them")
-            }
-        }
-    }
-    addresses
-}
-
-fn tls_files(tls: Table<'_>, base: &Path) -> Vec<(PathBuf, PathBuf)> {
-    let certificate = tls.required("certificate");
-    let key = tls.required("key");
-    tls.finish();
-    certificate.zip(key).map(|(c, k)| (base.join(c.value), base.join(k.value))).into_iter().collect()
-}
-
-fn store(gate: &Table<'_>, base: &Path) -> Option<String> {
-    let by_name = gate.text("store");
-    let by_env = gate.text("store_env");
-    let (url, span) = match (by_name, by_env) {
-        (Some(_), Some(env)) => {
-            gate.mistake(env.span, "give `store` or `store_env`, not both");
-            return None;
-        }
-        (None, None) => (At { value: "sqlite:stepgate.db".to_owned(), span: gate.span() }.value, gate.span()),
-        (Some(at), None) => (at.value, at.span),
-        (None, Some(env)) => match std::env::var(&env.value) {
-            Ok(url) => (url, env.span),
-            Err(_) => {
-                gate.mistake(env.span, format!("the environment variable {} is not set", env.value));
-                return None;
-            }
-        },
-    };
-    if let Some(path) = url.strip_prefix("sqlite:") {
-        return Some(format!("sqlite:{}", base.join(path).display()));
-    }
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Some(url);
-    }
-    gate.mistake(span, "the store must be \"sqlite:FILE\" or \"postgres://…\"");
-    None
-}
-
-fn master_key(gate: &Table<'_>, base: &Path) -> Option<MasterKey> {
-    match (gate.text("master_key_file"), gate.text("master_key_env")) {
-        (Some(file), None) => Some(MasterKey::File(base.join(file.value))),
-        (None, Some(env)) => Some(MasterKey::Env(env.value)),
-        (None, None) => {
-            gate.mistake(
-                gate.span(),
-                "[gate] needs `master_key_file` or `master_key_env`; `stepgate init` makes a key",
-            );
-            None
-        }
-        (Some(_), Some(env)) => {
-            gate.mistake(env.span, "give `master_key_file` or `master_key_env`, not both");
-            None
-        }
-    }
-}
-
-fn network(table: &Table<'_>, at: &At<String>) -> Option<IpNet> {
-    let parsed = at.value.parse::<IpNet>().ok().or_else(|| at.value.parse::<std::net::IpAddr>().ok().map(IpNet::from));
-    if parsed.is_none() {
-        table.mistake(at.span.clone(), format!("\"{}\" is no network like \"10.0.0.0/8\"", at.value));
-    }
-    parsed
-}
-
-fn named_network(table: Table<'_>) -> Option<NamedNetwork> {
-    let name = table.required("name");
-    let ranges = table.texts("ranges").iter().filter_map(|at| network(&table, at)).collect();
-    table.finish();
-    Some(NamedNetwork { name: name?.value, ranges })
-}
-
-const DAY: Duration = Duration::from_secs(86_400);
-const MINUTE: Duration = Duration::from_secs(60);
-
-fn session_lifetimes(table: Table<'_>) -> SessionLifetimes {
-    let default = SessionLifetimes::default();
-    let read = SessionLifetimes {
-        absolute: table.duration("absolute", MINUTE..=30 * DAY).unwrap_or(default.absolute),
-        idle: table.duration("idle", MINUTE..=30 * DAY).unwrap_or(default.idle),
-    };
-    table.finish();
-    read
-}
-
-fn challenge_limits(table: Table<'_>) -> ChallengeLimits {
-    let default = ChallengeLimits::default();
-    let small = |number: Option<u64>, default: u32| number.and_then(|n| u32::try_from(n).ok()).unwrap_or(default);
-    let read = ChallengeLimits {
-        answer_within: table
-            .duration("answer_within", Duration::from_secs(30)..=30 * MINUTE)
-            .unwrap_or(default.answer_within),
-        spend_within: table
-            .duration("spend_within", Duration::from_secs(10)..=30 * MINUTE)
-            .unwrap_or(default.spend_within),
-        wrong_answers: small(table.number("wrong_answers", 1..=10), default.wrong_answers),
-        pending_per_session: small(table.number("pending_per_session", 1..=100), default.pending_per_session),
-        held_body: table.size("held_body", 1024..=100 << 20).unwrap_or(default.held_body),
-    };
-    table.finish();
-    read
-}
-
-fn try_limits(table: Table<'_>) -> TryLimits {
-    let default = TryLimits::default();
-    let small = |number: Option<u64>, default: u32| number.and_then(|n| u32::try_from(n).ok()).unwrap_or(default);
-    let read = TryLimits {
-        before_lock: small(table.number("before_lock", 1..=100), default.before_lock),
-        lock: table.duration("lock", MINUTE..=7 * DAY).unwrap_or(default.lock),
-        // SP 800-63B-4 section 3.2.2: never more than 100.
-        before_reset: small(table.number("before_reset", 1..=100), default.before_reset),
-    };
-    table.finish();
-    read
-}
-
-fn aaguids(table: Table<'_>) -> Vec<[u8; 16]> {
-    let mut read = Vec::new();
-    for at in table.texts("allowed_aaguids") {
-        let mut bytes = [0; 16];
-        match hex::decode_to_slice(at.value.replace('-', ""), &mut bytes) {
-            Ok(()) => read.push(bytes),
-            Err(_) => table.mistake(at.span, "an AAGUID is a UUID like \"ee882879-721c-4913-9775-3dfcce97072a\""),
-        }
-    }
-    table.finish();
-    read
-}
-
-fn listener_limits(table: Table<'_>) -> Limits {
-    let default = Limits::default();
-    let size = |number: Option<u64>| number.and_then(|n| usize::try_from(n).ok());
-    let read = Limits {
-        connections: size(table.number("connections", 1..=1_000_000)).unwrap_or(default.connections),
-        body: table.size("body", 1024..=100 << 20).unwrap_or(default.body),
-        drain: table.duration("drain", Duration::from_secs(1)..=10 * MINUTE).unwrap_or(default.drain),
-    };
-    table.finish();
-    read
 }
 
 #[cfg(test)]

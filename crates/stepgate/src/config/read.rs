@@ -10,28 +10,37 @@ use toml::de::{DeTable, DeValue};
 
 /// One mistake in the configuration, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
+pub(super) struct Mistake {
     /// Bytes of the file that it is about.
     pub span: Range<usize>,
     /// What is wrong, and what is expected.
     pub message: String,
 }
 
-/// Collects mistakes.
+/// Collects mistakes, and notes which keys there are.
 #[derive(Debug, Default)]
-pub(super) struct Mistakes(RefCell<Vec<Mistake>>);
+pub(super) struct Mistakes {
+    mistakes: RefCell<Vec<Mistake>>,
+    keys: RefCell<BTreeSet<(String, &'static str)>>,
+}
 
 impl Mistakes {
     /// Notes one.
     pub(super) fn add(&self, span: Range<usize>, message: impl Into<String>) {
-        self.0.borrow_mut().push(Mistake { span, message: message.into() });
+        self.mistakes.borrow_mut().push(Mistake { span, message: message.into() });
     }
 
     /// All of them, in the order of the file.
-    pub(super) fn into_sorted(self) -> Vec<Mistake> {
-        let mut all = self.0.into_inner();
+    pub(super) fn sorted(&self) -> Vec<Mistake> {
+        let mut all = self.mistakes.borrow().clone();
         all.sort_by_key(|mistake| mistake.span.start);
         all
+    }
+
+    /// Every key that was looked for, with its table: what the reference must hold.
+    #[cfg(test)]
+    pub(super) fn keys(&self) -> BTreeSet<(String, &'static str)> {
+        self.keys.borrow().clone()
     }
 }
 
@@ -67,6 +76,7 @@ impl<'a> Table<'a> {
     /// The value of a key.
     pub(super) fn value(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.known.borrow_mut().insert(key);
+        self.mistakes.keys.borrow_mut().insert((self.name.clone(), key));
         self.table.iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value)
     }
 
@@ -166,7 +176,11 @@ impl<'a> Table<'a> {
     pub(super) fn table(&self, key: &'static str) -> Option<Table<'a>> {
         let value = self.value(key)?;
         match value.get_ref().as_table() {
-            Some(table) => Some(Table::new(table, &format!("[{key}]"), value.span(), self.mistakes)),
+            Some(table) => {
+                let above = self.name.strip_prefix('[').map(|name| name.trim_matches(['[', ']']));
+                let name = above.map_or_else(|| format!("[{key}]"), |above| format!("[{above}.{key}]"));
+                Some(Table::new(table, &name, value.span(), self.mistakes))
+            }
             None => {
                 self.mistakes.add(value.span(), format!("`{key}` must be a table"));
                 None

@@ -60,7 +60,7 @@ fn each_mistake_is_told_with_what_to_do() {
     check("{id}/approve\"\naction", "{id/approve\"\naction", "placeholder");
     check("path id as", "path ident as", "the path has no {ident}");
     check("as long", "as money", "an input is like");
-    check("form amount", "json amount", "a JSON pointer starts with /");
+    check("form amount", "json amount", "not a JSON pointer (RFC 6901): it starts with /");
     check("of {amount}", "of {sum}", "the title names {sum}");
     check("payments.approve", "read", "read and write are the actions");
     check("master_key_file = \"keys/master.key\"\n", "", "needs `master_key_file` or `master_key_env`");
@@ -79,6 +79,12 @@ fn all_mistakes_are_told_at_once_with_line_and_column() {
 }
 
 #[test]
+fn one_mistake_is_told_once() {
+    let found = mistakes(&GOOD.replace("form amount as long", "json amount as long"));
+    assert_eq!(found.lines().count(), 1, "{found}");
+}
+
+#[test]
 fn twins_and_conflicts_are_found() {
     let twin = format!(
         "{GOOD}\n[[service.operation]]\non = \"POST /payments/{{x}}/approve\"\naction = \"a.b\"\ntitle = \"t\"\n"
@@ -93,4 +99,175 @@ fn twins_and_conflicts_are_found() {
 fn broken_toml_is_told_with_its_place() {
     let found = mistakes("[gate\norigin = 1");
     assert!(found.starts_with("1:"), "{found}");
+}
+
+/// Every key that can be written, once.
+const WHOLE: &str = r#"
+[gate]
+origin = "https://gate.example"
+listen = ["127.0.0.1:4180", "[::1]:4180"]
+tls = { certificate = "cert.pem", key = "key.pem" }
+danger_plaintext = false
+store = "postgres://stepgate:hunter2@db/stepgate"
+policies = "policies"
+master_key_env = "STEPGATE_MASTER_KEY"
+operators = "127.0.0.1:4181"
+trusted_hops = ["10.0.0.1", "10.1.0.0/16"]
+time_zone = "Europe/Zurich"
+[sessions]
+absolute = "12h"
+idle = "15m"
+[challenges]
+answer_within = "5m"
+spend_within = "1m"
+wrong_answers = 3
+pending_per_session = 4
+held_body = "1MiB"
+[tries]
+before_lock = 5
+lock = "1h"
+before_reset = 50
+[passkeys]
+allowed_aaguids = ["ee882879-721c-4913-9775-3dfcce97072a"]
+attestation_roots = ["maker.pem"]
+[limits]
+connections = 100
+body = "64KiB"
+drain = "5s"
+[[network]]
+name = "office"
+ranges = ["10.0.0.0/8", "2001:db8::/32"]
+[[service]]
+name = "ledger"
+title = "Ledger"
+origin = "https://ledger.example"
+upstream = "https://10.0.0.9:8443"
+ca = "upstream.pem"
+danger_plaintext = false
+assertion = "stepped_up"
+inject_script = true
+own_host_header = true
+[[service.operation]]
+on = "POST|PUT /payments/{id}/approve"
+action = "payments.approve"
+title = "Approve payment {id} of {amount}"
+sensitivity = "high"
+kind = "payment"
+effect = "write"
+effect_headers = ["X-Dry-Run"]
+public = false
+cross_site = "allow"
+inputs = { id = "path id as string", amount = "json /amount as decimal", dry = "query dry as bool" }
+[[service.operation]]
+on = "GET /"
+action = "home"
+title = "Home"
+"#;
+
+#[test]
+fn every_key_is_read_as_it_is_written() {
+    let settings = parse(WHOLE, "stepgate.toml", PathBuf::from("/etc/stepgate")).unwrap();
+    let shown = format!(
+        "{:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        settings.listen,
+        settings.tls,
+        settings.trusted_hops,
+        settings.sessions,
+        settings.challenges,
+        settings.tries,
+        settings.limits,
+        settings.networks,
+        settings.upstreams,
+    );
+    let expected = "[127.0.0.1:4180, [::1]:4180] [(\"/etc/stepgate/cert.pem\", \"/etc/stepgate/key.pem\")] \
+        [10.0.0.1/32, 10.1.0.0/16] SessionLifetimes { absolute: 43200s, idle: 900s } \
+        ChallengeLimits { answer_within: 300s, spend_within: 60s, wrong_answers: 3, pending_per_session: 4, held_body: 1048576 } \
+        TryLimits { before_lock: 5, lock: 3600s, before_reset: 50 } \
+        Limits { connections: 100, body: 65536, drain: 5s } \
+        [NamedNetwork { name: \"office\", ranges: [10.0.0.0/8, 2001:db8::/32] }] ";
+    assert!(shown.starts_with(expected), "{shown}");
+    assert_eq!(settings.time_zone.iana_name(), Some("Europe/Zurich"));
+    assert_eq!(settings.attestation_roots, [PathBuf::from("/etc/stepgate/maker.pem")]);
+    assert_eq!(settings.allowed_aaguids[0][..2], [0xee, 0x88]);
+    let (name, upstream) = &settings.upstreams[0];
+    assert_eq!((name.as_str(), upstream.assertion), ("ledger", Assertion::SteppedUp));
+    let (endpoint, values) =
+        settings.catalogue.by_name("ledger").unwrap().endpoint("PUT", &["payments", "42", "approve"]);
+    assert_eq!(endpoint.effect_headers, ["x-dry-run"]);
+    assert_eq!(endpoint.inputs.len(), 3);
+    assert_eq!(values["id"], "42");
+}
+
+#[test]
+fn the_stores_password_is_not_printed() {
+    let settings = parse(WHOLE, "stepgate.toml", PathBuf::from("/etc/stepgate")).unwrap();
+    assert!(settings.store.contains("hunter2"));
+    assert!(!format!("{settings:?}").contains("hunter2"));
+}
+
+#[test]
+fn the_reference_holds_exactly_the_keys_that_are_read() {
+    let notes = Mistakes::default();
+    read_with(WHOLE, "stepgate.toml", PathBuf::from("/etc/stepgate"), &notes).unwrap();
+    let read: Vec<(String, &str)> =
+        notes.keys().into_iter().filter(|(table, _)| table != "the configuration").collect();
+    let mut told: Vec<(String, &str)> = REFERENCE.iter().map(|key| (key.table.to_owned(), key.name)).collect();
+    told.sort();
+    assert_eq!(read, told);
+    let markdown = reference();
+    assert!(markdown.starts_with("## `[gate]`\n\n| key |"), "{markdown}");
+    for key in REFERENCE {
+        assert!(markdown.contains(&format!("| `{}` |", key.name)), "{}", key.name);
+    }
+}
+
+#[test]
+fn b17_nobody_can_be_told_to_believe_everybody() {
+    check("[gate]\n", "[gate]\ntrusted_hops = [\"0.0.0.0/0\"]\n", "everybody would be believed");
+    check("[gate]\n", "[gate]\ntrusted_hops = [\"::/0\"]\n", "everybody would be believed");
+}
+
+#[test]
+fn what_could_never_work_is_told() {
+    check("http://127.0.0.1:9001", "http://127.0.0.1:4180", "the gate itself listens there");
+    check("http://127.0.0.1:9001", "http://localhost:4180", "the gate itself listens there");
+    check("http://127.0.0.1:9001", "http://:secret@127.0.0.1:9001", "only scheme, host and port");
+    check("http://ledger.localhost:4180", "https://ledger.localhost:4180", "have the scheme of [gate] origin");
+    check("listen = \"127.0.0.1:4180\"", "listen = []", "listen nowhere");
+    check("[gate]\n", "[gate]\ntime_zone = \"Mars/Olympus\"\n", "a time zone like");
+    check("[gate]\n", "[sessions]\nidle = \"2d\"\n[gate]\n", "`idle` is longer than `absolute`");
+    check("[gate]\n", "[tries]\nbefore_lock = 20\nbefore_reset = 10\n[gate]\n", "`before_lock` is more");
+    check("[gate]\n", "[tries]\nbefore_reset = 101\n[gate]\n", "from 1 to 100");
+    check("[gate]\n", "[passkeys]\nattestation_roots = [\"x\"]\n[gate]\n", "only where `allowed_aaguids`");
+    check("[gate]\n", "[[network]]\nname = \"x\"\n[[network]]\nname = \"x\"\n[gate]\n", "a name of its own");
+    check("form amount as long", "json /a~2 as long", "not a JSON pointer");
+    check("form amount as long\"", "form amount as long\", x = \"json /x as long\"", "not both");
+    check("payments.approve", "factors.remove", "other inputs in \"stepgate POST /account/factors/{id}/remove\"");
+}
+
+#[test]
+fn an_action_that_reads_here_and_writes_there_is_two() {
+    let text = format!(
+        "{GOOD}\n[[service.operation]]\non = \"GET /a\"\naction = \"a.b\"\ntitle = \"t\"\n\
+         [[service.operation]]\non = \"POST /a\"\naction = \"a.b\"\ntitle = \"t\"\n"
+    );
+    assert!(mistakes(&text).contains("use two actions"), "{}", mistakes(&text));
+}
+
+#[test]
+fn a_head_beside_a_get_is_its_twin() {
+    let text = format!(
+        "{GOOD}\n[[service.operation]]\non = \"GET /a\"\naction = \"a.b\"\ntitle = \"t\"\n\
+         [[service.operation]]\non = \"HEAD /a\"\naction = \"a.c\"\ntitle = \"t\"\n"
+    );
+    assert!(mistakes(&text).contains("matches the same requests"), "{}", mistakes(&text));
+}
+
+#[test]
+fn the_gates_own_policies_fit_its_own_operations() {
+    use stepgate_core::policy::{Policies, PolicySource};
+    let settings = parse(GOOD, "stepgate.toml", PathBuf::from("/etc/stepgate")).unwrap();
+    let built_in = PolicySource { name: "stepgate.cedar".to_owned(), text: GATE_POLICIES.to_owned() };
+    let loaded = Policies::load_in(&settings.catalogue, &[built_in], settings.time_zone);
+    assert!(loaded.is_ok(), "{:?}", loaded.err());
 }

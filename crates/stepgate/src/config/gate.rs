@@ -1,0 +1,165 @@
+//! `[gate]` and `[[network]]`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use jiff::tz::TimeZone;
+use stepgate_core::catalogue::Host;
+use stepgate_core::surroundings::NamedNetwork;
+use url::Url;
+
+use super::read::{At, Table};
+use super::{MasterKey, service};
+
+/// An origin: scheme, host and port, nothing else. Plain http is for loopback
+/// names only, because cookies and passkeys need a secure context.
+pub(super) fn origin(table: &Table<'_>, key: &'static str, danger_plaintext: bool) -> Option<At<Url>> {
+    let _ = table.required(key)?;
+    let parse = |text: &str| -> Result<Url, String> {
+        let url = Url::parse(text).map_err(|error| error.to_string())?;
+        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+        if !bare || service::has_user(&url) {
+            return Err("only scheme, host and port".to_owned());
+        }
+        let host = url.host_str().ok_or("a host is missing")?;
+        Host::parse(host).map_err(|error| error.to_string())?;
+        match url.scheme() {
+            "https" => Ok(url),
+            "http" if is_loopback_name(host) || danger_plaintext => Ok(url),
+            "http" => Err("http is for localhost names only; use https".to_owned()),
+            other => Err(format!("{other} is not served")),
+        }
+    };
+    table.parsed(key, "an origin like \"https://gate.example\"", parse)
+}
+
+/// Names that browsers resolve to loopback and treat as a secure context.
+pub(super) fn is_loopback_name(host: &str) -> bool {
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+pub(super) fn listen(gate: &Table<'_>) -> Vec<At<SocketAddr>> {
+    let texts = match gate.value("listen") {
+        None => {
+            gate.mistake(gate.span(), "[gate] needs `listen`");
+            Vec::new()
+        }
+        Some(value) if value.get_ref().as_array().is_some_and(|list| list.is_empty()) => {
+            gate.mistake(value.span(), "`listen` is empty: the gate would listen nowhere");
+            Vec::new()
+        }
+        Some(value) if value.get_ref().is_array() => gate.texts("listen"),
+        Some(_) => gate.text("listen").into_iter().collect(),
+    };
+    let mut addresses = Vec::new();
+    for At { value, span } in texts {
+        match value.parse() {
+            Ok(address) => addresses.push(At { value: address, span }),
+            Err(_) => {
+                gate.mistake(span, "`listen` must be an address and a port like \"127.0.0.1:4180\", or a list of them")
+            }
+        }
+    }
+    addresses
+}
+
+pub(super) fn tls_files(tls: Table<'_>, base: &Path) -> Vec<(PathBuf, PathBuf)> {
+    let certificate = tls.required("certificate");
+    let key = tls.required("key");
+    tls.finish();
+    certificate.zip(key).map(|(c, k)| (base.join(c.value), base.join(k.value))).into_iter().collect()
+}
+
+pub(super) fn store(gate: &Table<'_>, base: &Path) -> Option<String> {
+    let by_name = gate.text("store");
+    let by_env = gate.text("store_env");
+    let (url, span) = match (by_name, by_env) {
+        (Some(_), Some(env)) => {
+            gate.mistake(env.span, "give `store` or `store_env`, not both");
+            return None;
+        }
+        (None, None) => (At { value: "sqlite:stepgate.db".to_owned(), span: gate.span() }.value, gate.span()),
+        (Some(at), None) => (at.value, at.span),
+        (None, Some(env)) => match std::env::var(&env.value) {
+            Ok(url) => (url, env.span),
+            Err(_) => {
+                gate.mistake(env.span, format!("the environment variable {} is not set", env.value));
+                return None;
+            }
+        },
+    };
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        return Some(format!("sqlite:{}", base.join(path).display()));
+    }
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return Some(url);
+    }
+    gate.mistake(span, "the store must be \"sqlite:FILE\" or \"postgres://…\"");
+    None
+}
+
+pub(super) fn master_key(gate: &Table<'_>, base: &Path) -> Option<MasterKey> {
+    match (gate.text("master_key_file"), gate.text("master_key_env")) {
+        (Some(file), None) => Some(MasterKey::File(base.join(file.value))),
+        (None, Some(env)) => Some(MasterKey::Env(env.value)),
+        (None, None) => {
+            gate.mistake(
+                gate.span(),
+                "[gate] needs `master_key_file` or `master_key_env`; `stepgate init` makes a key",
+            );
+            None
+        }
+        (Some(_), Some(env)) => {
+            gate.mistake(env.span, "give `master_key_file` or `master_key_env`, not both");
+            None
+        }
+    }
+}
+
+pub(super) fn network(table: &Table<'_>, at: &At<String>) -> Option<IpNet> {
+    let parsed = at.value.parse::<IpNet>().ok().or_else(|| at.value.parse::<std::net::IpAddr>().ok().map(IpNet::from));
+    if parsed.is_none() {
+        table.mistake(at.span.clone(), format!("\"{}\" is no network like \"10.0.0.0/8\"", at.value));
+    }
+    parsed
+}
+
+/// Peers that are believed. A range of everybody would let each asker say where it
+/// comes from (attack B17), so it is refused.
+pub(super) fn trusted_hops(gate: &Table<'_>) -> Vec<IpNet> {
+    let mut hops = Vec::new();
+    for at in gate.texts("trusted_hops") {
+        match network(gate, &at) {
+            Some(range) if range.prefix_len() == 0 => {
+                gate.mistake(at.span, "everybody would be believed: name the addresses of your own proxies");
+            }
+            range => hops.extend(range),
+        }
+    }
+    hops
+}
+
+pub(super) fn time_zone(gate: &Table<'_>) -> TimeZone {
+    let read = gate.parsed("time_zone", "a time zone like \"UTC\" or \"Europe/Zurich\"", TimeZone::get);
+    read.map_or(TimeZone::UTC, |at| at.value)
+}
+
+pub(super) fn named_networks(tables: Vec<Table<'_>>) -> Vec<NamedNetwork> {
+    let mut networks: Vec<NamedNetwork> = Vec::new();
+    for table in tables {
+        let name = table.required("name");
+        let ranges: Vec<IpNet> = table.texts("ranges").iter().filter_map(|at| network(&table, at)).collect();
+        if let Some(name) = name {
+            if name.value.is_empty() || networks.iter().any(|other| other.name == name.value) {
+                table.mistake(name.span, "each network has a name of its own; outside all of them it is empty");
+            } else {
+                networks.push(NamedNetwork { name: name.value, ranges });
+            }
+        }
+        table.finish();
+    }
+    networks
+}
