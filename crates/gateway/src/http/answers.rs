@@ -318,11 +318,6 @@ pub(super) fn resume_page(challenge: &Challenge, resume: &Token) -> Response<Bod
     html(StatusCode::OK, &page)
 }
 
-pub(super) fn resume_lost(reader: Reader, url: &str) -> Response<Body> {
-    let text = "You confirmed this, but the page that was to send it was left. Nothing was sent. Start again.";
-    Message::new(StatusCode::CONFLICT, "resume_lost", "Not sent", text).link("Back to the application", url).to(reader)
-}
-
 pub(super) fn not_passed(reader: Reader, state: &str, url: &str) -> Response<Body> {
     let text = match state {
         "expired" => "The time for this confirmation is over. Nothing was sent.",

@@ -32,6 +32,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use assertion::{AssertionMode, AssertionSigner, PublicKey, SignerError};
+pub use operation::{NoOperation, operation as operation_of};
 pub use script::InjectScript;
 
 use crate::body::{Body, BodyLimits, StreamLimits};

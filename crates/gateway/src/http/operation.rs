@@ -43,7 +43,7 @@ impl Payload {
 
 /// Why a request is no operation of its service.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NoOperation {
+pub enum NoOperation {
     #[error(transparent)]
     Ambiguous(#[from] Ambiguous),
     #[error(transparent)]
@@ -73,7 +73,7 @@ impl Inner {
 
 /// The operation that a canonical request is at a service. `body` is there where
 /// the endpoint reads it.
-pub(super) fn operation(
+pub fn operation(
     service: &Arc<Service>,
     request: &CanonicalRequest,
     body: Option<&[u8]>,

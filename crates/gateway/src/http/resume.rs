@@ -6,12 +6,12 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{Method, Response};
 use stepgate_core::challenge::{Challenge, Held, SendOutcome};
-use stepgate_core::flows::{ClearError, HeldForResume, ResumeError, Step};
+use stepgate_core::flows::{ClearError, GoOn, HeldForResume, ResumeError, Step};
 use stepgate_core::id::ChallengeId;
 use stepgate_core::operation::ExactOperation;
 use stepgate_core::secret::{Purpose, TOKEN_TEXT_LEN, Token};
 use stepgate_core::surroundings::Surroundings;
-use stepgate_core::web::{OurCookie, RESUME_FIELD};
+use stepgate_core::web::{OurCookie, RESUME_FIELD, host_path};
 
 use super::asker::{From, Reader, Signed, Standing};
 use super::assertion::Passed;
@@ -81,10 +81,18 @@ impl Inner {
         }
     }
 
+    /// Not sent yet: the way back is made anew. Sent: what became of it.
     async fn show_state(&self, challenge: &Challenge, reader: Reader, signed: &Signed) -> Response<Body> {
         let url = challenge.statement.url.as_str();
         match self.flows.held_for_resume(challenge.id, &signed.view).await {
-            Ok(_) => answers::resume_lost(reader, url),
+            Ok(_) => match self.flows.way_back(challenge, &signed.view).await {
+                Ok(Some(GoOn::Browser { origin, code })) => {
+                    let back = format!("{origin}{}/{}?code={}", host_path::RESUME, challenge.id, code.expose());
+                    answers::see_other(&back)
+                }
+                Ok(_) => answers::not_passed(reader, "expired", url),
+                Err(error) => answers::store(reader, &error),
+            },
             Err(error) => self.not_resumed(error, reader, url).await,
         }
     }

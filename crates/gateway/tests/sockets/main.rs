@@ -3,12 +3,12 @@
 //! Tests are named by the rows of the manual's catalogue of bypasses.
 
 #![allow(
-    unreachable_pub,
+    dead_code, unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "modules of one test"
+    reason = "a test with modules, some of them shared"
 )]
 
 mod framing;

@@ -31,7 +31,7 @@ impl Recorded {
 #[derive(Clone)]
 pub struct Recorder {
     pub address: SocketAddr,
-    recorded: Arc<Mutex<Vec<Recorded>>>,
+    pub recorded: Arc<Mutex<Vec<Recorded>>>,
 }
 
 const PLAIN: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
