@@ -1,7 +1,8 @@
 //! The HTTP door on core's flows, over real sockets, with a store in memory.
 
 #![allow(
-    dead_code, unreachable_pub,
+    dead_code,
+    unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

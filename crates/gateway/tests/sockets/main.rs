@@ -3,7 +3,8 @@
 //! Tests are named by the rows of the manual's catalogue of bypasses.
 
 #![allow(
-    dead_code, unreachable_pub,
+    dead_code,
+    unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -11,7 +12,13 @@
     reason = "a test with modules, some of them shared"
 )]
 
+mod bodies;
+mod differential;
 mod framing;
 mod headers;
+mod http2;
 mod rig;
+mod serving;
 mod targets;
+mod upstreams;
+mod websockets;

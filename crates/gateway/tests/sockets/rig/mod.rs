@@ -125,9 +125,13 @@ impl Setup {
             origin,
             certificate_authority: None,
             host_header: self.host_header,
-            limits: self.upstream,
+            limits: self.upstream.clone(),
         })
         .unwrap();
+        self.start_with(upstream, recorder).await
+    }
+
+    pub async fn start_with(self, upstream: Upstream, recorder: Recorder) -> Rig {
         let handler = Arc::new(PassOn {
             upstream,
             seen: Mutex::default(),
