@@ -376,6 +376,12 @@ pub trait Factor: Send + Sync + fmt::Debug {
         random: &dyn Randomness,
     ) -> Result<BegunEnrolment, NotEnrolled>;
 
+    /// What the page shows again after an answer that did not fit, where the person
+    /// has already acted on it (scanned a secret); `None` where it is begun anew.
+    fn offer_again(&self, _person: &Person, _state: &SecretString) -> Option<EnrolmentOffer> {
+        None
+    }
+
     /// Finishes it. `existing` are all of the person's factors (a password may be
     /// shorter where it is not the only factor: SP 800-63B-4).
     async fn finish_enrolment(

@@ -42,6 +42,24 @@ impl Totp {
         let issuer: String = label(issuer).chars().take(ISSUER_LEN_MAX).collect();
         Self { issuer: if issuer.is_empty() { "Stepgate".to_owned() } else { issuer } }
     }
+
+    /// What the page shows for this secret: the same each time.
+    fn offer(&self, person: &Person, secret: Secret) -> Result<EnrolmentOffer, NotEnrolled> {
+        let totp = Builder::new()
+            .with_algorithm(ALGORITHM)
+            .with_digits(DIGITS)
+            .with_skew(SKEW)
+            .with_step_duration(STEP_S)
+            .with_issuer(Some(self.issuer.as_str()))
+            .with_account_name(label(person.login.as_str()))
+            .with_secret(secret)
+            .build()
+            .map_err(|error| NotEnrolled::Fault(error.to_string()))?;
+        let base32 = totp.secret().to_base32();
+        let uri = totp.to_url().map_err(|error| NotEnrolled::Fault(error.to_string()))?;
+        let qr_svg = SecretString::from(qr(&uri)?);
+        Ok(EnrolmentOffer::Totp { uri: uri.into(), secret_base32: base32.into(), qr_svg })
+    }
 }
 
 /// A colon separates issuer and account in the URI, so neither may contain one.
@@ -139,22 +157,16 @@ impl Factor for Totp {
     ) -> Result<BegunEnrolment, NotEnrolled> {
         let mut seed = Zeroizing::new([0; SEED_LEN]);
         random.fill(seed.as_mut());
-        let totp = Builder::new()
-            .with_algorithm(ALGORITHM)
-            .with_digits(DIGITS)
-            .with_skew(SKEW)
-            .with_step_duration(STEP_S)
-            .with_issuer(Some(self.issuer.as_str()))
-            .with_account_name(label(person.login.as_str()))
-            .with_secret(*seed)
-            .build()
-            .map_err(|error| NotEnrolled::Fault(error.to_string()))?;
-        let base32 = totp.secret().to_base32();
-        let uri = totp.to_url().map_err(|error| NotEnrolled::Fault(error.to_string()))?;
-        let qr_svg = SecretString::from(qr(&uri)?);
-        let state = begun::keep(FactorKind::Totp, person.id, &base32)?;
-        let offer = EnrolmentOffer::Totp { uri: uri.into(), secret_base32: base32.into(), qr_svg };
+        let secret = Secret::from(*seed);
+        let base32 = SecretString::from(secret.to_base32());
+        let offer = self.offer(person, secret)?;
+        let state = begun::keep(FactorKind::Totp, person.id, base32.expose_secret())?;
         Ok(BegunEnrolment { offer, state })
+    }
+
+    fn offer_again(&self, person: &Person, state: &SecretString) -> Option<EnrolmentOffer> {
+        let seed: SecretString = begun::open::<String>(FactorKind::Totp, person.id, state).ok()?.into();
+        self.offer(person, Secret::try_from_base32(seed.expose_secret()).ok()?).ok()
     }
 
     async fn finish_enrolment(

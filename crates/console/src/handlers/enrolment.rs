@@ -130,11 +130,23 @@ async fn offer(
         }
         Err(error) => return Err(error.into()),
     };
+    Ok(offered(visit, enrolment, kind, offer, status, said))
+}
+
+/// The page of what is offered.
+fn offered(
+    visit: &Visit,
+    enrolment: &Enrolment,
+    kind: FactorKind,
+    offer: EnrolmentOffer,
+    status: StatusCode,
+    said: Option<Said>,
+) -> Response {
     let action = format!("{}/{kind}", enrolment.base);
     let back = if visit.permit.is_some() { gate_path::ACCOUNT.to_owned() } else { enrolment.base.clone() };
     let frame = visit.frame();
     let person = &enrolment.view.person;
-    Ok(match offer {
+    match offer {
         EnrolmentOffer::Passkey { options } => {
             let view = EnrolPasskeyPage {
                 frame,
@@ -180,7 +192,7 @@ async fn offer(
             let codes = codes.iter().map(|code| code.expose_secret().to_owned()).collect();
             visit.page(status, &RecoveryCodesPage { frame, codes, action })
         }
-    })
+    }
 }
 
 /// `POST {base}/{kind}`: finishes what was begun.
@@ -227,7 +239,11 @@ async fn complete(
 /// The same once more, with what was not right. What a person has already scanned
 /// stays as it is, where the factor can show it again.
 async fn again(visit: &Visit, enrolment: &Enrolment, kind: FactorKind, said: Said) -> Result<Response, Failure> {
-    offer(visit, enrolment, kind, StatusCode::UNPROCESSABLE_ENTITY, Some(said)).await
+    let status = StatusCode::UNPROCESSABLE_ENTITY;
+    match visit.console.flows.offer_again(&enrolment.view, kind) {
+        Some(same) => Ok(offered(visit, enrolment, kind, same, status, Some(said))),
+        None => offer(visit, enrolment, kind, status, Some(said)).await,
+    }
 }
 
 fn read_answer(kind: FactorKind, fields: &mut Fields) -> Result<EnrolmentAnswer, Said> {

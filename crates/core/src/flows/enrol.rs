@@ -143,6 +143,14 @@ impl Flows {
         Ok(begun.offer)
     }
 
+    /// What was begun last on this ticket, to show it again after an answer that
+    /// did not fit. `None` if it is another kind, or has to be begun anew.
+    pub fn offer_again(&self, view: &TicketView, kind: FactorKind) -> Option<EnrolmentOffer> {
+        let (begun, state) = view.ticket.begun.as_ref()?;
+        (*begun == kind).then_some(())?;
+        self.factor(kind)?.offer_again(&view.person, state)
+    }
+
     /// Finishes what was begun last on this ticket.
     pub async fn finish_enrolment(
         &self,
