@@ -42,15 +42,25 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     let wish = read_arguments(arguments, &targets)?;
     let host = host()?;
     let built = project::target_folder()?.join("fuzz");
+    same_versions_as_the_product()?;
     let mut cargo = project::cargo();
     cargo.current_dir(project::root().join("fuzz")).env("CARGO_TARGET_DIR", &built);
     // Flags given together with --target reach the targets and not the build scripts.
     cargo.env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\u{1f}"));
-    step(cargo.args(["build", "--release", "--locked", "--bins", "--target", &host]))?;
+    step(cargo.args(["build", "--release", "--bins", "--target", &host]))?;
     for target in &wish.targets {
         run_target(&built.join(&host).join("release").join(target), target, wish.seconds)?;
     }
     Ok(())
+}
+
+/// The targets are built with the versions of the root's lock file, which is copied;
+/// what only they need is pinned in their `Cargo.toml`.
+fn same_versions_as_the_product() -> Result<(), Failure> {
+    let (from, to) = (project::root().join("Cargo.lock"), project::root().join("fuzz/Cargo.lock"));
+    fs::copy(&from, &to)
+        .map(|_| ())
+        .map_err(|error| Failure::new(format!("could not copy {} to {}: {error}", from.display(), to.display())))
 }
 
 /// Starts from the committed seeds; what is found new is kept in the target folder.
