@@ -15,6 +15,7 @@ use stepgate_testkit::SeededRandomness;
 
 use super::*;
 
+mod attested;
 mod passkeys;
 mod typed;
 
