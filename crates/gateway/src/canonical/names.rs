@@ -63,86 +63,106 @@ pub(crate) fn fold(name: &str) -> Cow<'_, str> {
         .collect()
 }
 
+/// By the first letter, since this is asked for every header of every request.
 fn classify_folded(name: &str) -> Class {
+    match name.as_bytes().first() {
+        Some(b'a') => {
+            named(name, &["authorization", "access-control-request-method", "access-control-request-private-network"])
+        }
+        Some(b'c') => match name {
+            "content-length" => Class::Framing,
+            "connection" => Class::Hop,
+            "client-ip" | "cf-connecting-ip" | "cf-connecting-ipv6" | "cf-visitor" => Class::Forwarding,
+            name => named(
+                name,
+                &["content-type", "content-encoding", "content-location", "content-range", "content-disposition"],
+            ),
+        },
+        Some(b'e') if name == "expect" => Class::Framing,
+        Some(b'f') => match name {
+            "forwarded" | "fastly-client-ip" | "fly-client-ip" | "front-end-https" => Class::Forwarding,
+            name => named(name, &["from"]),
+        },
+        Some(b'h') => match name {
+            "host" => Class::Framing,
+            "http2-settings" => Class::Hop,
+            _ => Class::Plain,
+        },
+        Some(b'i') => named(name, &["if-range", "if-modified-since", "if-unmodified-since", "idempotency-key"]),
+        Some(b'k') if name == "keep-alive" => Class::Hop,
+        Some(b'p') => match name {
+            // Read by CGI programs as the address of a proxy (CVE-2016-5385).
+            "proxy" => Class::Forwarding,
+            "proxy-connection" | "proxy-authenticate" | "proxy-authorization" | "proxy-authentication-info" => {
+                Class::Hop
+            }
+            _ => Class::Plain,
+        },
+        Some(b's') if name == "stepgate" || name.starts_with(OWN_PREFIX) => Class::Own,
+        Some(b's') => named(
+            name,
+            &[
+                "sec-fetch-site",
+                "sec-fetch-mode",
+                "sec-fetch-dest",
+                "sec-fetch-user",
+                "sec-websocket-key",
+                "sec-websocket-version",
+                "service-worker",
+            ],
+        ),
+        Some(b't') => match name {
+            "transfer-encoding" => Class::Framing,
+            "te" | "trailer" => Class::Hop,
+            "true-client-ip" => Class::Forwarding,
+            _ => Class::Plain,
+        },
+        Some(b'u') => match name {
+            "upgrade" => Class::Hop,
+            name => named(name, &["user-agent", "upgrade-insecure-requests"]),
+        },
+        Some(b'x') => classify_x(name),
+        Some(_) => named(
+            name,
+            &["origin", "referer", "range", "date", "max-forwards", "location", "destination", "depth", "overwrite"],
+        ),
+        None => Class::Plain,
+    }
+}
+
+fn named(name: &str, singletons: &[&str]) -> Class {
+    if singletons.contains(&name) { Class::Singleton } else { Class::Plain }
+}
+
+fn classify_x(name: &str) -> Class {
+    const FORWARDING: [&str; 15] = [
+        "x-real-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-appengine-user-ip",
+        "x-azure-clientip",
+        "x-originating-ip",
+        "x-remote-ip",
+        "x-remote-addr",
+        "x-proxyuser-ip",
+        "x-rewrite-url",
+        "x-host",
+        "x-scheme",
+        "x-url-scheme",
+        "x-http-host-override",
+        "x-https",
+    ];
     match name {
-        "content-length" | "host" | "transfer-encoding" | "expect" => Class::Framing,
-        "connection"
-        | "keep-alive"
-        | "proxy-connection"
-        | "proxy-authenticate"
-        | "proxy-authorization"
-        | "proxy-authentication-info"
-        | "te"
-        | "trailer"
-        | "upgrade"
-        | "http2-settings" => Class::Hop,
-        "forwarded"
-        | "x-real-ip"
-        | "x-client-ip"
-        | "x-cluster-client-ip"
-        | "client-ip"
-        | "true-client-ip"
-        | "cf-connecting-ip"
-        | "cf-connecting-ipv6"
-        | "cf-visitor"
-        | "fastly-client-ip"
-        | "fly-client-ip"
-        | "x-appengine-user-ip"
-        | "x-azure-clientip"
-        | "x-originating-ip"
-        | "x-remote-ip"
-        | "x-remote-addr"
-        | "x-proxyuser-ip"
-        | "x-rewrite-url"
-        | "x-host"
-        | "x-scheme"
-        | "x-url-scheme"
-        | "x-http-host-override"
-        | "x-https"
-        | "front-end-https"
-        | "x-script-name"
-        | "x-accel-redirect"
-        | "x-sendfile"
-        | "proxy" => Class::Forwarding,
         "x-http-method-override" | "x-http-method" | "x-method-override" | "x-method" => Class::MethodOverride,
-        "authorization"
-        | "content-type"
-        | "content-encoding"
-        | "content-location"
-        | "content-range"
-        | "content-disposition"
-        | "origin"
-        | "referer"
-        | "range"
-        | "if-range"
-        | "if-modified-since"
-        | "if-unmodified-since"
-        | "date"
-        | "from"
-        | "max-forwards"
-        | "location"
-        | "user-agent"
-        | "access-control-request-method"
-        | "access-control-request-private-network"
-        | "idempotency-key"
-        | "sec-fetch-site"
-        | "sec-fetch-mode"
-        | "sec-fetch-dest"
-        | "sec-fetch-user"
-        | "sec-websocket-key"
-        | "sec-websocket-version"
-        | "service-worker"
-        | "upgrade-insecure-requests"
-        | "x-csrf-token"
-        | "x-xsrf-token"
-        | "x-requested-with"
-        | "x-api-key"
-        | "destination"
-        | "depth"
-        | "overwrite" => Class::Singleton,
-        name if name.starts_with(OWN_PREFIX) || name == "stepgate" => Class::Own,
-        name if name.starts_with("x-forwarded") || name.starts_with("x-original-") => Class::Forwarding,
-        name if name.starts_with("x-envoy-") => Class::Forwarding,
+        "x-script-name" | "x-accel-redirect" | "x-sendfile" => Class::Forwarding,
+        "x-csrf-token" | "x-xsrf-token" | "x-requested-with" | "x-api-key" => Class::Singleton,
+        name if FORWARDING.contains(&name)
+            || name.starts_with("x-forwarded")
+            || name.starts_with("x-original-")
+            || name.starts_with("x-envoy-") =>
+        {
+            Class::Forwarding
+        }
         _ => Class::Plain,
     }
 }

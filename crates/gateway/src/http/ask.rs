@@ -13,7 +13,7 @@ use stepgate_core::operation::Operation;
 use stepgate_core::ports::ToHold;
 use stepgate_core::session::Audience;
 use stepgate_core::surroundings::Surroundings;
-use stepgate_core::web::OurCookie;
+use stepgate_core::web::{OurCookie, Transport};
 
 use super::asker::{From, Reader, Signed};
 use super::assertion::Passed;
@@ -337,14 +337,16 @@ fn hold(exchange: &Exchange, operation: &Operation, body: &Bytes) -> Result<ToHo
     if elsewhere && !may_hold_cross_site(operation.endpoint.cross_site) {
         return Err(CrossSite);
     }
-    Ok(ToHold::Request(held(&exchange.request, body)))
+    Ok(ToHold::Request(held(&exchange.request, &exchange.site.audience, body)))
 }
 
 /// The request as it will be sent: without our cookies, which are the session's
-/// of now and not of then.
-pub(super) fn held(request: &CanonicalRequest, body: &Bytes) -> HeldRequest {
+/// of now and not of then. The gate's own pages keep the one that names the
+/// browser, because their forms are bound to it; it grants nothing.
+pub(super) fn held(request: &CanonicalRequest, audience: &Audience, body: &Bytes) -> HeldRequest {
     let headers = request.headers().iter().filter_map(|(name, value)| {
         let value = match *name {
+            http::header::COOKIE if *audience == Audience::Gate => browser_cookie(value)?,
             http::header::COOKIE => without_our_cookies(value)?,
             _ => value.clone(),
         };
@@ -356,6 +358,15 @@ pub(super) fn held(request: &CanonicalRequest, body: &Bytes) -> HeldRequest {
         headers: headers.collect(),
         body: body.to_vec(),
     }
+}
+
+fn browser_cookie(header: &HeaderValue) -> Option<HeaderValue> {
+    let text = header.to_str().ok()?;
+    let mut names = [Transport::Tls, Transport::Plain].into_iter();
+    names.find_map(|transport| {
+        let value = OurCookie::Browser.read(transport, std::iter::once(text))?;
+        HeaderValue::try_from(format!("{}={value}", OurCookie::Browser.name(transport))).ok()
+    })
 }
 
 fn sending(exchange: Exchange, signed: Option<Signed>, surroundings: Surroundings) -> Sending {

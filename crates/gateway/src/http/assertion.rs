@@ -1,9 +1,9 @@
 //! `Stepgate-Assertion`: who asks, signed, so that an application can verify it.
 
+use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use stepgate_core::challenge::Challenge;
@@ -51,8 +51,13 @@ pub enum SignerError {
 }
 
 /// Signs assertions (ES256, RFC 7518 section 3.4).
+///
+/// The key is read once: reading it costs more than a signature, and every
+/// request may need one.
 pub struct AssertionSigner {
-    key: EncodingKey,
+    key: EcdsaKeyPair,
+    /// The encoded header, with its dot.
+    header: String,
     current: PublicKey,
     previous: Vec<PublicKey>,
 }
@@ -71,13 +76,15 @@ impl AssertionSigner {
     ///
     /// [`SignerError`].
     pub fn new(pkcs8_der: &[u8], id: impl Into<String>, previous: Vec<PublicKey>) -> Result<Self, SignerError> {
-        let pair =
+        let key =
             EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8_der).map_err(|_| SignerError::Key)?;
-        let current = PublicKey { id: id.into(), point: pair.public_key().as_ref().to_vec() };
+        let current = PublicKey { id: id.into(), point: key.public_key().as_ref().to_vec() };
         if let Some(odd) = previous.iter().find(|key| key.point.len() != POINT_BYTES) {
             return Err(SignerError::Previous(odd.id.clone()));
         }
-        Ok(Self { key: EncodingKey::from_ec_der(pkcs8_der), current, previous })
+        let header = serde_json::json!({ "typ": "JWT", "alg": "ES256", "kid": current.id });
+        let header = format!("{}.", URL_SAFE_NO_PAD.encode(header.to_string()));
+        Ok(Self { key, header, current, previous })
     }
 
     /// The public keys as a JWK set (RFC 7517, section 5).
@@ -87,13 +94,21 @@ impl AssertionSigner {
         serde_json::json!({ "keys": keys })
     }
 
+    /// JWS compact serialization (RFC 7515, section 7.1).
     pub(super) fn sign(&self, about: &About<'_>) -> Option<String> {
-        let header = Header { kid: Some(self.current.id.clone()), ..Header::new(Algorithm::ES256) };
-        jsonwebtoken::encode(&header, &claims(about), &self.key)
-            .inspect_err(|error| {
-                tracing::error!(error = error as &dyn std::error::Error, "an assertion was not signed")
-            })
-            .ok()
+        let Ok(claims) = serde_json::to_vec(&claims(about)) else {
+            tracing::error!("an assertion could not be written");
+            return None;
+        };
+        let mut token = self.header.clone();
+        URL_SAFE_NO_PAD.encode_string(claims, &mut token);
+        let Ok(signature) = self.key.sign(&SystemRandom::new(), token.as_bytes()) else {
+            tracing::error!("an assertion could not be signed");
+            return None;
+        };
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+        Some(token)
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName};
 use std::sync::Arc;
-use stepgate_core::catalogue::Service;
+use stepgate_core::catalogue::{Endpoint, Service};
 use stepgate_core::inputs;
 use stepgate_core::operation::Operation;
 
@@ -55,46 +55,68 @@ pub enum NoOperation {
 impl Inner {
     /// Reads the operation of an exchange, and its body where inputs are in it.
     pub(super) async fn operation(&self, exchange: &mut Exchange) -> Result<Operation, NoOperation> {
-        let reads_body = {
-            let segments: Vec<Cow<'_, str>> = exchange.request.path().segments().collect();
-            let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
-            exchange.site.service.endpoint(exchange.request.method().as_str(), &segments).0.reads_body()
-        };
-        if !reads_body {
-            return operation(&exchange.site.service, &exchange.request, None);
+        let found = Found::of(&exchange.site.service, &exchange.request);
+        if !found.endpoint.reads_body() {
+            return found.operation(&exchange.site.service, &exchange.request, None);
         }
         refuse_encoded(exchange.request.headers())?;
         let payload = std::mem::replace(&mut exchange.payload, Payload::Whole(Bytes::new()));
         let body = payload.whole(self.limits.operation_body).await?;
         exchange.payload = Payload::Whole(body.clone());
-        operation(&exchange.site.service, &exchange.request, Some(&body))
+        found.operation(&exchange.site.service, &exchange.request, Some(&body))
     }
 }
 
 /// The operation that a canonical request is at a service. `body` is there where
 /// the endpoint reads it.
+///
+/// # Errors
+///
+/// [`NoOperation`]: nothing may then be decided or forwarded.
 pub fn operation(
     service: &Arc<Service>,
     request: &CanonicalRequest,
     body: Option<&[u8]>,
 ) -> Result<Operation, NoOperation> {
-    let segments: Vec<Cow<'_, str>> = request.path().segments().collect();
-    let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
-    let (endpoint, path_values) = service.endpoint(request.method().as_str(), &segments);
-    let content_type = match request.headers().get(CONTENT_TYPE) {
-        Some(value) => Some(value.to_str().map_err(|_| Ambiguous::HeaderValue)?),
-        None => None,
-    };
-    let inputs = inputs::read(endpoint, &path_values, request.query().as_str(), content_type, body)?;
-    Ok(Operation {
-        effect_headers: effect_headers(request, &endpoint.effect_headers)?,
-        service: Arc::clone(service),
-        endpoint: Arc::clone(endpoint),
-        inputs,
-        method: request.method().as_str().to_owned(),
-        url: format!("{}{}", service.origin, request.target()),
-        content_type: content_type.unwrap_or_default().to_owned(),
-    })
+    Found::of(service, request).operation(service, request, body)
+}
+
+/// The endpoint of a request, with the values of its path placeholders.
+struct Found {
+    endpoint: Arc<Endpoint>,
+    path_values: BTreeMap<String, String>,
+}
+
+impl Found {
+    fn of(service: &Service, request: &CanonicalRequest) -> Self {
+        let segments: Vec<Cow<'_, str>> = request.path().segments().collect();
+        let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
+        let (endpoint, path_values) = service.endpoint(request.method().as_str(), &segments);
+        Self { endpoint: Arc::clone(endpoint), path_values }
+    }
+
+    fn operation(
+        self,
+        service: &Arc<Service>,
+        request: &CanonicalRequest,
+        body: Option<&[u8]>,
+    ) -> Result<Operation, NoOperation> {
+        let Self { endpoint, path_values } = self;
+        let content_type = match request.headers().get(CONTENT_TYPE) {
+            Some(value) => Some(value.to_str().map_err(|_| Ambiguous::HeaderValue)?),
+            None => None,
+        };
+        let inputs = inputs::read(&endpoint, &path_values, request.query().as_str(), content_type, body)?;
+        Ok(Operation {
+            effect_headers: effect_headers(request, &endpoint.effect_headers)?,
+            service: Arc::clone(service),
+            endpoint,
+            inputs,
+            method: request.method().as_str().to_owned(),
+            url: format!("{}{}", service.origin, request.target()),
+            content_type: content_type.unwrap_or_default().to_owned(),
+        })
+    }
 }
 
 /// Headers that change the effect: each once, or the decision and the upstream

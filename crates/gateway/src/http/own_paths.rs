@@ -50,17 +50,19 @@ impl Inner {
         let reader = exchange.reader;
         let path = exchange.request.path().as_str();
         let reads = matches!(*exchange.request.method(), Method::GET | Method::HEAD);
+        // HEAD has no answer to show, so it must not use up a code.
+        let gets = *exchange.request.method() == Method::GET;
         let resume = path.strip_prefix(host_path::RESUME).and_then(|rest| rest.strip_prefix('/'));
         match (path, resume) {
             (host_path::SIGN_OUT, _) => {
                 answers::see_other(&format!("{}{}", exchange.site.gate_origin, gate_path::SIGN_OUT))
             }
-            (host_path::HAND_OFF, _) if reads && matches!(exchange.site.audience, Audience::Host(_)) => {
+            (host_path::HAND_OFF, _) if gets && matches!(exchange.site.audience, Audience::Host(_)) => {
                 self.redeem_hand_off(&exchange).await
             }
             (host_path::WHO_AM_I, _) if reads => self.who_am_i(&exchange).await,
             (host_path::SCRIPT, _) if reads => script::answer(),
-            (_, Some(id)) if reads => match id.parse::<ChallengeId>() {
+            (_, Some(id)) if gets => match id.parse::<ChallengeId>() {
                 Ok(id) => self.come_back(&exchange, id).await,
                 Err(_) => answers::nothing_here(reader),
             },

@@ -95,7 +95,7 @@ impl Inner {
             Ok(body) => body,
             Err(error) => return answers::body(Reader::Person, &error),
         };
-        let hold = ToHold::Request(held(&exchange.request, &body));
+        let hold = ToHold::Request(held(&exchange.request, &audience, &body));
         let exact = operation.exactly(&body);
         let kept = self.flows.ask_to_sign_in_again(&exact, lapsed, &audience, browser, &surroundings, hold).await;
         match kept {

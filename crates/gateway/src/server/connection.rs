@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Look};
+use super::stall::Unstalled;
 use super::{Arrived, ClientUpgrade, Handler, RequestBody, ServerLimits};
 use crate::body::Body;
 use crate::canonical::{AfterHead, CanonicalRequest, Listener, MAX_HEADER_BYTES, MAX_HEADERS};
@@ -69,6 +70,7 @@ where
             }
         })
     };
+    let stream = Unstalled::new(stream, context.limits.write_stall);
     let builder = builder(&context.limits);
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let mut idle = tokio::time::interval(context.limits.idle);

@@ -13,6 +13,8 @@ pub struct ServerLimits {
     pub head: Duration,
     /// How long a connection may stay open without a request.
     pub idle: Duration,
+    /// How long a client may take nothing of what is sent to it.
+    pub write_stall: Duration,
     /// How long connections may go on after the order to stop.
     pub drain: Duration,
     /// The most bytes of an HTTP/1 head that are buffered. At least 8,192.
@@ -32,6 +34,7 @@ impl Default for ServerLimits {
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(30),
             idle: Duration::from_secs(75),
+            write_stall: Duration::from_secs(60),
             drain: Duration::from_secs(20),
             head_buffer: 64 * 1024,
             streams: 100,

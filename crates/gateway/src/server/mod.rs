@@ -5,6 +5,7 @@ mod binding;
 mod certificates;
 mod connection;
 mod limits;
+mod stall;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

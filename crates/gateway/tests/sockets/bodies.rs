@@ -15,9 +15,9 @@ const LIMITS: BodyLimits = BodyLimits { bytes: 5, deadline: Duration::from_secs(
 async fn a_body_is_read_up_to_its_limit() {
     assert_eq!(read_whole(Body::whole("hello"), LIMITS).await.unwrap(), "hello");
     assert!(matches!(read_whole(Body::whole("hello!"), LIMITS).await, Err(ReadBodyError::TooLarge)));
-    let frames = futures_util::stream::iter(["he", "l", "lo"].map(|part| Ok::<_, std::io::Error>(part)));
+    let frames = futures_util::stream::iter(["he", "l", "lo"].map(Ok::<_, std::io::Error>));
     assert_eq!(read_whole(streamed(frames), LIMITS).await.unwrap(), "hello");
-    let frames = futures_util::stream::iter(["hel", "lo!"].map(|part| Ok::<_, std::io::Error>(part)));
+    let frames = futures_util::stream::iter(["hel", "lo!"].map(Ok::<_, std::io::Error>));
     assert!(matches!(read_whole(streamed(frames), LIMITS).await, Err(ReadBodyError::TooLarge)));
     let broken = futures_util::stream::iter([Ok("he"), Err(std::io::Error::other("cut"))]);
     assert!(matches!(read_whole(streamed(broken), LIMITS).await, Err(ReadBodyError::Broken(_))));

@@ -83,11 +83,11 @@ async fn certificates_are_reloaded_and_broken_ones_change_nothing() {
 
     let (_, second) = write_pair(directory.path(), "app.test");
     assert_eq!(certificates.reload().unwrap(), Reloaded::Changed);
-    assert_eq!(shown(gate, &[second.clone()]).await.0, second);
+    assert_eq!(shown(gate, std::slice::from_ref(&second)).await.0, second);
 
     std::fs::remove_file(&files.chain).unwrap();
     assert!(certificates.reload().is_err());
-    assert_eq!(shown(gate, &[second.clone()]).await.0, second);
+    assert_eq!(shown(gate, std::slice::from_ref(&second)).await.0, second);
 }
 
 #[tokio::test]
@@ -159,4 +159,20 @@ async fn connections_beyond_the_limit_wait() {
     assert_eq!(rig.recorder.count(), 1);
     drop(first);
     assert_eq!(second.response().await.unwrap().0.status(), 200);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_cut_off() {
+    let server = ServerLimits { write_stall: Duration::from_millis(20), ..ServerLimits::default() };
+    let large = format!("HTTP/1.1 200 OK\r\nContent-Length: 50000000\r\n\r\n{}", "x".repeat(50_000_000));
+    let rig = Setup { server, ..Setup::default() }.start_before(Recorder::answering(large).await).await;
+    let mut lazy = Connection::open(rig.gate).await;
+    lazy.send(GET).await;
+    while rig.recorder.count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    // The connection ends by itself, so nothing is left to be cut off.
+    rig.stop.cancel();
+    assert_eq!(rig.serving.await.unwrap(), Drained::Completely);
+    assert!(lazy.rest().await.len() < 50_000_000);
 }
