@@ -227,3 +227,115 @@ impl Cache {
         self.tokens.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use stepgate_core::person::{Login, Person};
+    use stepgate_core::session::{Assurance, Audience};
+
+    use super::*;
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp::from_ms(ms)
+    }
+
+    fn digest(number: u32) -> TokenDigest {
+        let mut bytes = [0; 32];
+        bytes[..4].copy_from_slice(&number.to_be_bytes());
+        TokenDigest(bytes)
+    }
+
+    fn session(number: u32) -> SessionId {
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(&number.to_be_bytes());
+        SessionId::from_bytes(bytes)
+    }
+
+    fn loaded(cache: &Cache, number: u32, person: u8) -> Arc<Cached> {
+        let person = Person {
+            id: PersonId::from_bytes([person; 16]),
+            login: Login::parse("alice").unwrap(),
+            name: String::new(),
+            email: String::new(),
+            groups: Vec::new(),
+        };
+        let view = SessionView {
+            id: session(number),
+            person: Arc::new(person),
+            audience: Audience::Gate,
+            generation: 1,
+            newest_generation: 1,
+            assurance: Assurance::default(),
+            enrolled: Arc::new([]),
+            started_at: at(0),
+            last_used_at: at(0),
+            ends_at: at(1_000_000),
+            browser: None,
+            device_known: false,
+            address: String::new(),
+            agent: String::new(),
+        };
+        let used = cache.used(session(number), at(0));
+        Arc::new(Cached { view: Arc::new(view), dies_at: None, idle: Duration::from_millis(100_000), used })
+    }
+
+    fn keep(cache: &Cache, number: u32, person: u8) {
+        cache.keep(digest(number), loaded(cache, number, person), cache.epoch());
+    }
+
+    #[test]
+    fn it_never_holds_more_than_its_limit() {
+        let cache = Cache::new(100);
+        for number in 0..1_000 {
+            keep(&cache, number, 1);
+            assert!(cache.len() <= 100, "{}", cache.len());
+        }
+        assert!(cache.find(&digest(999)).is_some());
+        let index = cache.index.lock();
+        assert!(index.of_session.len() <= 100 && cache.sessions.len() <= 100);
+        assert!(index.of_person.values().all(|sessions| sessions.len() <= 100));
+    }
+
+    #[test]
+    fn what_was_loaded_before_something_was_forgotten_is_not_kept() {
+        let cache = Cache::new(100);
+        let epoch = cache.epoch();
+        let stale = loaded(&cache, 1, 1);
+        cache.forget_session(session(1));
+        cache.keep(digest(1), stale, epoch);
+        assert!(cache.find(&digest(1)).is_none());
+    }
+
+    #[test]
+    fn forgetting_a_person_forgets_all_their_sessions_and_no_other() {
+        let cache = Cache::new(100);
+        for (number, person) in [(1, 1), (2, 1), (3, 2)] {
+            keep(&cache, number, person);
+        }
+        cache.forget_person(PersonId::from_bytes([1; 16]));
+        assert!(cache.find(&digest(1)).is_none() && cache.find(&digest(2)).is_none());
+        assert!(cache.find(&digest(3)).is_some());
+        cache.forget_all();
+        assert_eq!(cache.len(), 0);
+    }
+
+    #[test]
+    fn uses_are_written_down_at_most_once_a_minute_and_survive_forgetting() {
+        let cache = Cache::new(100);
+        keep(&cache, 1, 1);
+        for second in 0..59 {
+            cache.touch(session(1), at(second * 1_000));
+        }
+        assert!(cache.take_touched().is_empty());
+        cache.touch(session(1), at(60_000));
+        cache.touch(session(1), at(61_000));
+        assert_eq!(cache.take_touched(), [(session(1), at(60_000))]);
+        assert_eq!(cache.find(&digest(1)).unwrap().view.last_used_at, at(60_000));
+        assert!(cache.find(&digest(1)).unwrap().lives(at(160_999)));
+        assert!(!cache.find(&digest(1)).unwrap().lives(at(161_000)));
+        cache.touch(session(1), at(90_000));
+        cache.forget_session(session(1));
+        assert_eq!(cache.used(session(1), at(60_000)).last(), at(90_000));
+        assert_eq!(cache.take_touched(), [(session(1), at(90_000))]);
+    }
+}

@@ -241,3 +241,32 @@ async fn listen_once(inner: &Inner, url: &StoreUrl) -> Result<(), sqlx::Error> {
         inner.wake_follower.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_is_woken_by_their_subject_alone_and_takes_no_room_afterwards() {
+        let waiters = Waiters::default();
+        let (one, other) = (
+            Subject::Session(SessionId::from_bytes([1; 16])),
+            Subject::Challenge(ChallengeId::from_bytes([1; 16])),
+        );
+        {
+            let (first, second) = (waiters.wait_for(one), waiters.wait_for(one));
+            let elsewhere = waiters.wait_for(other);
+            assert_eq!(waiters.len(), 2);
+            let mut woken = [&first, &second, &elsewhere].map(|wait| Box::pin(wait.notify.notified()));
+            woken.iter_mut().for_each(|wait| {
+                wait.as_mut().enable();
+            });
+            waiters.wake(one);
+            let [first, second, elsewhere] = &mut woken;
+            first.await;
+            second.await;
+            assert!(!elsewhere.as_mut().enable(), "nobody woke it");
+        }
+        assert_eq!(waiters.len(), 0);
+    }
+}

@@ -1,0 +1,164 @@
+//! The contract of `stepgate_core::ports::Store`, one test per sentence, on every
+//! database. The list below is the only one: what stands in it runs on all.
+
+mod challenges;
+mod codes;
+mod enrolment;
+mod evidence;
+mod house;
+mod nodes;
+mod people;
+mod races;
+mod sealing;
+mod sessions;
+mod tries;
+
+use house::{Backend, House};
+
+macro_rules! contract {
+    ($($module:ident: $($name:ident)*;)*) => {
+        contract! { @on sqlite Backend::Sqlite; $($module: $($name)*;)* }
+        contract! { @on postgres Backend::Postgres; $($module: $($name)*;)* }
+    };
+    (@on $backend:ident $which:expr; $($module:ident: $($name:ident)*;)*) => {
+        mod $backend {
+            use super::Backend;
+            $(mod $module {
+                use super::Backend;
+                $(#[test]
+                fn $name() {
+                    crate::run($which, crate::$module::$name);
+                })*
+            })*
+        }
+    };
+}
+
+contract! {
+    people:
+        a_person_reads_back_as_it_was_added
+        a_login_that_exists_is_a_conflict_and_writes_no_entry
+        a_change_of_a_person_replaces_name_email_and_groups
+        changing_or_removing_nobody_is_a_conflict
+        a_removed_person_takes_factors_links_and_sessions_along
+        people_come_by_login_in_pages
+        factors_come_oldest_first_and_read_back
+        a_credential_id_that_is_taken_was_used_before
+        a_new_password_and_new_recovery_codes_replace_the_old
+        an_enrolment_needs_what_was_begun_on_the_ticket
+        removing_somebody_elses_factor_is_a_conflict;
+    tries:
+        a_try_is_counted_before_it_is_verified
+        b62_a_count_outlives_what_fails_after_it
+        b64_each_kind_of_factor_is_counted_and_locks_alone
+        a_lock_is_set_before_the_last_try_is_verified_and_ends_by_time
+        at_the_last_limit_only_an_administrator_unlocks
+        a_right_answer_lifts_the_lock
+        b63_b66_tries_count_per_person_across_sessions_and_nodes;
+    sessions:
+        a_session_is_found_by_its_token_at_its_audience_only
+        a_totp_step_counts_once_and_only_upwards
+        a_passkey_counter_rises_or_stays_zero
+        a_recovery_code_is_gone_after_its_use
+        a_factor_of_somebody_else_starts_no_session
+        b61_a_prompt_starts_one_session
+        a_device_is_known_from_the_second_sign_in_on
+        a_session_ends_at_its_end_and_when_it_is_not_used
+        use_keeps_a_session_alive_and_is_written_down
+        a_lapsed_session_tells_whose_it_was_for_a_while
+        an_ended_session_is_gone_at_once_and_did_not_lapse
+        ending_a_session_twice_or_anothers_is_a_conflict
+        a_sign_in_replaces_the_session_of_the_same_browser
+        the_list_of_sessions_has_the_live_ones
+        a_change_of_the_person_shows_in_cached_sessions
+        waiting_for_the_end_completes_at_the_end
+        waiting_for_the_end_outlasts_a_new_token;
+    codes:
+        a_code_gives_a_token_once
+        a_code_is_bound_to_host_browser_and_time
+        a_code_of_an_ended_session_gives_nothing
+        a_resume_code_gives_no_token
+        b46_a_code_of_another_purpose_is_not_found
+        the_first_look_at_a_new_token_ends_its_predecessors
+        an_old_token_lives_for_the_grace_and_no_longer
+        tokens_of_other_hosts_live_on
+        rotating_needs_a_live_token;
+    challenges:
+        a_challenge_reads_back_as_it_was_opened
+        too_many_pending_challenges_are_a_limit
+        a_held_request_reads_back_and_is_not_readable_in_the_database
+        an_ended_session_opens_nothing
+        the_newest_open_challenge_for_an_operation_is_found
+        a_partial_answer_keeps_it_pending_and_uses_the_factor
+        freshness_raises_the_session_that_asked_in_its_next_generation
+        b45_a_confirmation_raises_no_session
+        another_session_answers_and_only_its_own_token_rotates
+        b57_a_token_of_another_session_does_not_rotate
+        an_old_version_is_a_conflict_and_changes_nothing
+        an_answer_that_was_used_before_changes_nothing
+        b65_a_challenge_that_is_over_cannot_be_answered
+        closing_counts_wrong_answers_and_ends_once
+        a_successor_carries_the_held_request_on_once
+        a_lapsed_sessions_request_is_adopted
+        a_revoked_sessions_request_is_not_adopted
+        spending_is_once_and_only_while_it_may_be_spent
+        spending_uses_up_the_resume_code
+        nothing_is_spent_for_an_ended_session
+        the_outcome_is_noted_once_and_the_request_forgotten
+        overdue_challenges_are_those_that_wait_too_long
+        waiting_for_a_challenge_completes_when_it_changes;
+    enrolment:
+        b71_a_link_is_used_once
+        a_link_is_gone_when_its_time_is_over
+        a_ticket_belongs_to_its_browser
+        what_is_begun_on_a_ticket_is_sealed_and_replaced
+        a_kind_that_the_ticket_does_not_allow_is_not_begun
+        an_ended_ticket_is_gone;
+    evidence:
+        the_first_entry_opens_the_log
+        entries_are_found_by_person_challenge_and_kind
+        entries_come_in_pages_from_either_end
+        a_refused_change_leaves_no_entry
+        the_checkpoint_covers_what_was_acknowledged
+        an_export_is_verified_offline
+        b85_no_secret_stands_in_an_entry
+        erased_details_are_gone_and_the_tree_stays
+        an_entry_that_an_export_could_not_hold_is_refused
+        full_tiles_are_kept
+        waiting_for_entries_completes_when_they_come
+        b84_a_cut_log_is_not_continued
+        what_is_over_is_purged;
+    sealing:
+        another_master_key_opens_nothing
+        a_sealed_value_that_was_moved_does_not_open
+        everything_is_sealed_anew_under_a_new_key
+        signing_keys_outlive_a_restart_and_the_last_two_are_published
+        a_newer_schema_is_refused
+        an_older_schema_is_refused_where_migrating_was_not_asked_for;
+    nodes:
+        a_restart_finds_everything
+        a_revocation_reaches_the_other_node
+        a_changed_person_reaches_the_other_node
+        a_challenge_answered_on_one_node_wakes_the_other
+        entries_of_one_node_wake_the_other
+        what_a_dead_node_was_sending_is_found_and_what_this_one_sends_is_not;
+    races:
+        b61_one_of_fifty_gets_through_with_a_totp_step
+        b61_one_of_fifty_gets_through_with_a_recovery_code
+        one_of_fifty_redeems_a_code
+        one_of_fifty_spends_across_two_nodes
+        b71_one_of_fifty_uses_a_link
+        b64_fifty_tries_at_once_are_all_counted
+        pending_challenges_are_limited_under_load
+        b57_parallel_sign_ins_of_two_people_do_not_mix
+        indexes_have_no_gap_under_load_from_two_nodes
+        sessions_look_right_while_they_change;
+}
+
+fn run<F: Future<Output = ()>>(backend: Backend, test: impl FnOnce(House) -> F) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let house = House::new(backend).await;
+        test(house).await;
+    });
+}

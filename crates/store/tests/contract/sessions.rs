@@ -1,0 +1,270 @@
+use std::time::Duration;
+
+use stepgate_core::factor::{FactorKind, FactorUse};
+use stepgate_core::ports::{NewSession, Store as _};
+use stepgate_core::session::Audience;
+use tokio::time::timeout;
+
+use crate::house::{AT_MOST, House, IDLE, MINUTE, host, is_conflict, is_used_before};
+
+pub(crate) async fn a_session_is_found_by_its_token_at_its_audience_only(house: House) {
+    let alice = house.signed_in("alice").await;
+    for _ in 0..2 {
+        // The second look is from memory.
+        let view = house.look(alice.token).await.unwrap();
+        assert_eq!((view.id, &*view.person), (alice.session, &alice.person));
+        assert_eq!((view.generation, view.newest_generation), (1, 1));
+        assert_eq!(view.assurance.proofs().len(), 1);
+        assert_eq!(*view.enrolled, [FactorKind::Password]);
+        assert_eq!(view.audience, Audience::Gate);
+        assert_eq!(view.browser, Some(alice.browser));
+        assert_eq!((view.started_at, view.last_used_at), (house.now(), house.now()));
+        assert_eq!((view.address.as_str(), view.agent.as_str()), ("192.0.2.1", "a browser"));
+        assert!(house.look_at(alice.token, &host("pay.example.com")).await.is_none());
+        assert!(house.look(house.digest()).await.is_none());
+    }
+}
+
+async fn start(house: &House, session: NewSession) -> Result<(), stepgate_core::ports::ChangeError> {
+    let entry = house.started(&session);
+    house.store.start_session(session, vec![entry]).await
+}
+
+pub(crate) async fn a_totp_step_counts_once_and_only_upwards(house: House) {
+    let alice = house.person("alice").await;
+    let factor = house.enrol(alice.id, house.totp()).await.unwrap();
+    let with = |step| house.new_session(alice.id, FactorKind::Totp, (factor, FactorUse::TotpStep(step)));
+    start(&house, with(100)).await.unwrap();
+    is_used_before(start(&house, with(100)).await);
+    is_used_before(start(&house, with(99)).await);
+    start(&house, with(101)).await.unwrap();
+    assert_eq!(house.store.sessions(alice.id, house.now()).await.unwrap().len(), 2);
+    let factors = house.store.factors(alice.id).await.unwrap();
+    assert_eq!(factors[0].last_used_at, Some(house.now()));
+    let stepgate_core::factor::FactorSecret::Totp { last_step, .. } = factors[0].secret else { panic!() };
+    assert_eq!(last_step, Some(101));
+}
+
+pub(crate) async fn a_passkey_counter_rises_or_stays_zero(house: House) {
+    let alice = house.person("alice").await;
+    let counting = house.enrol(alice.id, house.passkey(5)).await.unwrap();
+    let never = house.enrol(alice.id, house.passkey(0)).await.unwrap();
+    let with = |factor, counter| {
+        let used = FactorUse::PasskeyCounter { counter, backed_up: true };
+        house.new_session(alice.id, FactorKind::Passkey, (factor, used))
+    };
+    is_used_before(start(&house, with(counting, 5)).await);
+    is_used_before(start(&house, with(counting, 0)).await);
+    start(&house, with(counting, 6)).await.unwrap();
+    is_used_before(start(&house, with(counting, 6)).await);
+    start(&house, with(never, 0)).await.unwrap();
+    start(&house, with(never, 0)).await.unwrap();
+    start(&house, with(never, 1)).await.unwrap();
+    is_used_before(start(&house, with(never, 0)).await);
+    let factors = house.store.factors(alice.id).await.unwrap();
+    let stepgate_core::factor::FactorSecret::Passkey(passkey) = &factors[0].secret else { panic!() };
+    assert_eq!((passkey.counter, passkey.backed_up), (6, true));
+}
+
+pub(crate) async fn a_recovery_code_is_gone_after_its_use(house: House) {
+    let alice = house.person("alice").await;
+    let (secret, codes) = house.recovery_codes(2);
+    let factor = house.enrol(alice.id, secret).await.unwrap();
+    let with = |code| house.new_session(alice.id, FactorKind::RecoveryCode, (factor, FactorUse::RecoveryCode(code)));
+    let first = with(codes[0]);
+    let token = first.gate_token;
+    start(&house, first).await.unwrap();
+    assert_eq!(*house.look(token).await.unwrap().enrolled, [FactorKind::RecoveryCode]);
+    is_used_before(start(&house, with(codes[0])).await);
+    let last = with(codes[1]);
+    let token = last.gate_token;
+    start(&house, last).await.unwrap();
+    is_used_before(start(&house, with(codes[1])).await);
+    assert!(house.look(token).await.unwrap().enrolled.is_empty(), "no code is left to ask for");
+}
+
+pub(crate) async fn a_factor_of_somebody_else_starts_no_session(house: House) {
+    let (alice, bob) = (house.person("alice").await, house.person("bob").await);
+    let factor = house.enrol(alice.id, house.totp()).await.unwrap();
+    is_conflict(start(&house, house.new_session(bob.id, FactorKind::Totp, (factor, FactorUse::TotpStep(1)))).await);
+    // Nor does a factor prove another kind than its own.
+    is_conflict(start(&house, house.new_session(alice.id, FactorKind::Passkey, (factor, FactorUse::TotpStep(1)))).await);
+    start(&house, house.new_session(alice.id, FactorKind::Totp, (factor, FactorUse::TotpStep(1)))).await.unwrap();
+}
+
+pub(crate) async fn b61_a_prompt_starts_one_session(house: House) {
+    let alice = house.person("alice").await;
+    let factor = house.enrol(alice.id, house.passkey(0)).await.unwrap();
+    let prompt = house.digest();
+    let with = || {
+        let used = FactorUse::PasskeyCounter { counter: 0, backed_up: false };
+        NewSession { prompt: Some(prompt), ..house.new_session(alice.id, FactorKind::Passkey, (factor, used)) }
+    };
+    start(&house, with()).await.unwrap();
+    is_used_before(start(&house, with()).await);
+    assert_eq!(house.store.sessions(alice.id, house.now()).await.unwrap().len(), 1);
+}
+
+pub(crate) async fn a_device_is_known_from_the_second_sign_in_on(house: House) {
+    let (alice, bob) = (house.signed_in("alice").await, house.signed_in("bob").await);
+    let device = house.digest();
+    for (who, known) in [(&alice, false), (&alice, true), (&bob, false)] {
+        let used = (who.factor, FactorUse::Nothing);
+        let session = NewSession { device, ..house.new_session(who.person.id, FactorKind::Password, used) };
+        let token = session.gate_token;
+        start(&house, session).await.unwrap();
+        assert_eq!(house.look(token).await.unwrap().device_known, known);
+    }
+}
+
+pub(crate) async fn a_session_ends_at_its_end_and_when_it_is_not_used(house: House) {
+    let alice = house.signed_in("alice").await;
+    assert!(house.look(alice.token).await.is_some());
+    house.clock.advance(IDLE - Duration::from_millis(1));
+    assert!(house.look(alice.token).await.is_some());
+    house.clock.advance(Duration::from_millis(1));
+    assert!(house.look(alice.token).await.is_none(), "unused for as long as it may be");
+
+    let busy = house.sign_in(&alice.person, alice.factor).await;
+    for _ in 0..47 {
+        assert!(house.look(busy.token).await.is_some());
+        house.store.touch(busy.session, house.now());
+        house.clock.advance(MINUTE * 30);
+    }
+    assert!(house.look(busy.token).await.is_some());
+    house.store.touch(busy.session, house.now());
+    house.clock.advance(MINUTE * 30);
+    assert!(house.look(busy.token).await.is_none(), "24 hours, however busy");
+}
+
+pub(crate) async fn use_keeps_a_session_alive_and_is_written_down(house: House) {
+    let alice = house.signed_in("alice").await;
+    assert!(house.look(alice.token).await.is_some());
+    house.clock.advance(MINUTE * 50);
+    let used_at = house.now();
+    house.store.touch(alice.session, used_at);
+    assert_eq!(house.look(alice.token).await.unwrap().last_used_at, used_at);
+    let other = house.another_node(9).await;
+    crate::house::until("the other node knows of the use", || async {
+        other.sessions(alice.person.id, house.now()).await.unwrap()[0].last_used_at == used_at
+    })
+    .await;
+    house.clock.advance(MINUTE * 50);
+    assert!(house.look(alice.token).await.is_some());
+    assert!(other.session(alice.token, &Audience::Gate, house.now()).await.unwrap().is_some());
+}
+
+pub(crate) async fn a_lapsed_session_tells_whose_it_was_for_a_while(house: House) {
+    let alice = house.signed_in("alice").await;
+    let lapsed = |within| house.store.lapsed(alice.token, &Audience::Gate, house.now(), within);
+    assert_eq!(lapsed(MINUTE).await.unwrap(), None, "it has not ended");
+    house.clock.advance(IDLE + MINUTE);
+    assert_eq!(lapsed(MINUTE).await.unwrap(), Some((alice.session, alice.person.id)));
+    assert_eq!(lapsed(MINUTE - Duration::from_millis(1)).await.unwrap(), None);
+    let elsewhere = host("pay.example.com");
+    assert_eq!(house.store.lapsed(alice.token, &elsewhere, house.now(), MINUTE).await.unwrap(), None);
+    assert_eq!(house.store.lapsed(house.digest(), &Audience::Gate, house.now(), MINUTE).await.unwrap(), None);
+}
+
+pub(crate) async fn an_ended_session_is_gone_at_once_and_did_not_lapse(house: House) {
+    let alice = house.signed_in("alice").await;
+    assert!(house.look(alice.token).await.is_some());
+    house.end(&alice).await;
+    assert!(house.look(alice.token).await.is_none());
+    assert_eq!(house.count_said("ended").await, 1);
+    house.clock.advance(IDLE);
+    assert_eq!(house.store.lapsed(alice.token, &Audience::Gate, house.now(), MINUTE * 600).await.unwrap(), None);
+}
+
+pub(crate) async fn ending_a_session_twice_or_anothers_is_a_conflict(house: House) {
+    let (alice, bob) = (house.signed_in("alice").await, house.signed_in("bob").await);
+    is_conflict(house.store.end_session(alice.session, bob.person.id, house.said("ended")).await);
+    assert!(house.look(alice.token).await.is_some());
+    house.end(&alice).await;
+    is_conflict(house.store.end_session(alice.session, alice.person.id, house.said("ended")).await);
+    is_conflict(house.store.end_session(house.id(), alice.person.id, house.said("ended")).await);
+    assert_eq!(house.count_said("ended").await, 1);
+}
+
+pub(crate) async fn a_sign_in_replaces_the_session_of_the_same_browser(house: House) {
+    let alice = house.signed_in("alice").await;
+    assert!(house.look(alice.token).await.is_some());
+    let used = (alice.factor, FactorUse::Nothing);
+    let session = NewSession {
+        replaces: Some(alice.session),
+        ..house.new_session(alice.person.id, FactorKind::Password, used)
+    };
+    let token = session.gate_token;
+    start(&house, session).await.unwrap();
+    assert!(house.look(alice.token).await.is_none());
+    assert!(house.look(token).await.is_some());
+}
+
+pub(crate) async fn the_list_of_sessions_has_the_live_ones(house: House) {
+    let alice = house.signed_in("alice").await;
+    house.clock.advance(IDLE);
+    let second = house.sign_in(&alice.person, alice.factor).await;
+    let third = house.sign_in(&alice.person, alice.factor).await;
+    house.end(&third).await;
+    let listed = house.store.sessions(alice.person.id, house.now()).await.unwrap();
+    assert_eq!(listed.iter().map(|session| session.id).collect::<Vec<_>>(), [second.session]);
+    assert_eq!(listed[0].started_at, house.now());
+    assert_eq!(listed[0].ends_at, house.now().plus(Duration::from_secs(24 * 3600)));
+}
+
+pub(crate) async fn a_change_of_the_person_shows_in_cached_sessions(house: House) {
+    let alice = house.signed_in("alice").await;
+    assert_eq!(house.look(alice.token).await.unwrap().person.groups, ["finance", "staff"]);
+    let mut changed = alice.person.clone();
+    changed.groups = vec!["staff".to_owned()];
+    house.store.change_person(&changed, house.said("changed")).await.unwrap();
+    assert_eq!(house.look(alice.token).await.unwrap().person.groups, ["staff"]);
+    house.enrol(alice.person.id, house.totp()).await.unwrap();
+    assert_eq!(*house.look(alice.token).await.unwrap().enrolled, [FactorKind::Totp, FactorKind::Password]);
+    house.store.remove_factor(alice.person.id, alice.factor, house.said("removed")).await.unwrap();
+    assert_eq!(*house.look(alice.token).await.unwrap().enrolled, [FactorKind::Totp]);
+}
+
+pub(crate) async fn waiting_for_the_end_completes_at_the_end(house: House) {
+    let alice = house.signed_in("alice").await;
+    let bob = house.signed_in("bob").await;
+    let (session, ended) = (alice.session, std::sync::Arc::clone(&house.store));
+    let waiting = tokio::spawn(async move { ended.ended(session).await });
+    let (session, ended) = (bob.session, std::sync::Arc::clone(&house.store));
+    let changed = tokio::spawn(async move { ended.ended(session).await });
+    house.end(&alice).await;
+    timeout(AT_MOST, waiting).await.expect("the end is noticed").unwrap();
+    house.store.change_person(&bob.person, house.said("changed")).await.unwrap();
+    // It may have begun to wait after the change; the next change is noticed for certain.
+    let changes = async {
+        while !changed.is_finished() {
+            house.store.change_person(&bob.person, house.said("changed")).await.unwrap();
+        }
+    };
+    timeout(AT_MOST, changes).await.expect("a changed person is noticed");
+    timeout(AT_MOST, house.store.ended(alice.session)).await.expect("what has ended is not waited for");
+}
+
+pub(crate) async fn waiting_for_the_end_outlasts_a_new_token(house: House) {
+    let alice = house.signed_in("alice").await;
+    let mut waiting = std::pin::pin!(house.store.ended(alice.session));
+    let rotations = async {
+        let mut token = alice.token;
+        for _ in 0..5 {
+            let new = house.digest();
+            house.store.rotate_token(token, &Audience::Gate, new, house.now()).await.unwrap();
+            token = new;
+        }
+        token
+    };
+    let token = tokio::select! {
+        () = &mut waiting => panic!("a new token is no end"),
+        token = rotations => token,
+    };
+    let alice = crate::house::SignedIn { token, ..alice };
+    let end = async {
+        house.end(&alice).await;
+        waiting.await;
+    };
+    timeout(AT_MOST, end).await.expect("the end is noticed");
+}
