@@ -479,6 +479,11 @@ impl Catalogue {
         Ok(Self { gate_origin, gate_host, services, by_host })
     }
 
+    /// A catalogue without services.
+    pub fn empty(gate_origin: String, gate_host: Host) -> Self {
+        Self { gate_origin, gate_host, services: BTreeMap::new(), by_host: std::collections::HashMap::new() }
+    }
+
     /// The service with this host. Exact: no suffix, no wildcard.
     pub fn by_host(&self, host: &Host) -> Option<&Arc<Service>> {
         self.by_host.get(host)

@@ -28,3 +28,11 @@ impl Randomness for SystemRandomness {
         }
     }
 }
+
+/// Time since the first call, by the clock that never jumps.
+pub fn monotonic() -> std::time::Duration {
+    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    #[expect(clippy::disallowed_methods, reason = "what the wall clock is compared with")]
+    let now = std::time::Instant::now();
+    now.duration_since(*START.get_or_init(|| now))
+}

@@ -271,3 +271,15 @@ fn the_gates_own_policies_fit_its_own_operations() {
     let loaded = Policies::load_in(&settings.catalogue, &[built_in], settings.time_zone);
     assert!(loaded.is_ok(), "{:?}", loaded.err());
 }
+
+#[test]
+fn the_manual_says_what_is_read() {
+    const MANUAL: &str = include_str!("../../../../docs/configuration.md");
+    assert!(
+        MANUAL.contains(reference().trim()),
+        "docs/configuration.md is not what the reference says:\n{}",
+        reference()
+    );
+    let example = MANUAL.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert_eq!(mistakes(example), "");
+}

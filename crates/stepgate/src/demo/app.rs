@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 /// One payment.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Payment {
+pub(super) struct Payment {
     /// Its number.
     pub id: u32,
     /// Who is paid.
@@ -31,7 +31,7 @@ pub struct Payment {
 type Ledger = Arc<Mutex<BTreeMap<u32, Payment>>>;
 
 /// Starts the application on a free loopback port; it ends with `stop`.
-pub async fn start(stop: CancellationToken) -> std::io::Result<SocketAddr> {
+pub(super) async fn start(stop: CancellationToken) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
     let app = router();

@@ -1,3 +1,221 @@
-//! The demo: a gate, a small ledger behind it, and two people.
+//! The demo: a gate, a small ledger behind it, and a person who works with it.
 
-pub mod app;
+mod app;
+mod authenticator;
+mod client;
+mod people;
+mod tour;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use qrcode::QrCode;
+use qrcode::render::unicode::Dense1x2;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::DemoArgs;
+use crate::commands::{Done, Failure, NewDeployment, because, write_deployment};
+use crate::config;
+use crate::gate::{Gate, House};
+use crate::system::{SystemClock, SystemRandomness};
+
+use people::DemoPerson;
+
+const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+/// Ports that are tried after the one that was asked for.
+const PORTS_TRIED: u16 = 50;
+
+/// A running demo.
+struct Demo {
+    gate: Gate,
+    gate_origin: String,
+    ledger_origin: String,
+    address: SocketAddr,
+    verifier: String,
+    alice: DemoPerson,
+    directory: PathBuf,
+    app: CancellationToken,
+}
+
+/// Starts the demo, and either tells what to try or walks the tour.
+pub(crate) async fn run(args: DemoArgs) -> Done {
+    let kept = args.dir.is_some();
+    let temporary;
+    let directory = match args.dir {
+        Some(directory) => directory,
+        None => {
+            temporary = Temporary::new()?;
+            temporary.0.clone()
+        }
+    };
+    let demo = start(&directory, args.port).await?;
+    if args.tour {
+        return tour::walk(demo, kept).await;
+    }
+    tell(&demo, kept);
+    if let Err(error) = tokio::signal::ctrl_c().await {
+        tracing::error!(error = &error as &dyn std::error::Error, "cannot wait for Ctrl-C");
+    }
+    println!("\nStopping.");
+    demo.app.cancel();
+    demo.gate.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A directory that goes with the process.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new() -> Result<Self, Failure> {
+        use stepgate_core::time::Randomness as _;
+        let mut name = [0; 8];
+        SystemRandomness.fill(&mut name);
+        let path = std::env::temp_dir().join(format!("stepgate-demo-{}", hex::encode(name)));
+        std::fs::create_dir(&path).map_err(because)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // What is left behind is the operating system's to clean: its directory for temporary files.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+async fn start(directory: &Path, port: u16) -> Result<Demo, Failure> {
+    let app = CancellationToken::new();
+    let upstream = app::start(app.clone()).await.map_err(because)?;
+    let listener = free_port(port).await?;
+    let address = listener.local_addr().map_err(because)?;
+    let gate_origin = format!("http://localhost:{}", address.port());
+    let ledger_origin = format!("http://ledger.localhost:{}", address.port());
+    let file = deployment(directory, &gate_origin, &ledger_origin, address, upstream)?;
+    let settings = config::load(&file)?;
+    let house = House::open(settings, Some(file), Arc::new(SystemClock), Arc::new(SystemRandomness)).await?;
+    let verifier = house.keys.checkpoint_verifier.clone();
+    let alice = people::alice(&house.flows).await?;
+    let gate = house.serve(vec![listener]).await?;
+    let directory = directory.to_owned();
+    Ok(Demo { gate, gate_origin, ledger_origin, address, verifier, alice, directory, app })
+}
+
+async fn free_port(first: u16) -> Result<TcpListener, Failure> {
+    let mut last = None;
+    for port in first..=first.saturating_add(PORTS_TRIED) {
+        match TcpListener::bind((LOOPBACK, port)).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = Some(error),
+        }
+    }
+    let last = last.unwrap_or_else(|| std::io::ErrorKind::AddrInUse.into());
+    Err(because(last))
+}
+
+/// Writes the demo's configuration. Ports change from run to run, so in a directory
+/// that exists already only the configuration is written anew.
+fn deployment(
+    directory: &Path,
+    gate: &str,
+    ledger: &str,
+    address: SocketAddr,
+    upstream: SocketAddr,
+) -> Result<PathBuf, Failure> {
+    let config = CONFIG
+        .replace("{gate}", gate)
+        .replace("{ledger}", ledger)
+        .replace("{address}", &address.to_string())
+        .replace("{upstream}", &upstream.to_string());
+    let file = directory.join("stepgate.toml");
+    if file.exists() {
+        std::fs::write(&file, config).map_err(because)?;
+        return Ok(file);
+    }
+    let policies = [("ledger.cedar", POLICY), ("ledger.test.toml", TESTS)];
+    write_deployment(&NewDeployment { dir: directory, config: &config, policies: &policies })
+}
+
+fn tell(demo: &Demo, kept: bool) {
+    let Demo { gate_origin, ledger_origin, address, alice, .. } = demo;
+    let port = address.port();
+    println!("\nStepgate stands in front of a small ledger.\n");
+    println!("  The ledger       {ledger_origin}");
+    println!("  Your account     {gate_origin}/account");
+    println!("  Sign in as       {}", alice.login);
+    println!("  Password         {}", alice.password);
+    println!("  Authenticator    add this to an app, or type the code of the moment: {}", alice.code_now());
+    if let Ok(code) = QrCode::new(alice.uri.as_bytes()) {
+        println!("\n{}\n", code.render::<Dense1x2>().quiet_zone(true).build());
+    }
+    println!("What to try");
+    println!("  1. Open the ledger and sign in. Reading it asks for nothing more.");
+    println!("  2. Approve payment 41 of 900: it passes.");
+    println!("  3. Approve payment 42 of 12,000: you are asked for a proof for this payment alone,");
+    println!("     and come back to the page where you were. Your passkey, or the code above.");
+    println!("  4. Export all payments: that needs a second factor from the last five minutes.");
+    println!("\nTo use a passkey, add one at {gate_origin}/account first (it asks for the code).");
+    println!("No security key at hand? In Chrome: F12, the three dots, More tools, WebAuthn,");
+    println!("\"Enable virtual authenticator environment\", then add one with ctap2, internal,");
+    println!("resident keys and user verification.");
+    println!("\nOver SSH, on your own machine:   ssh -L {port}:127.0.0.1:{port} <this machine>");
+    println!("For programs, where *.localhost does not resolve:");
+    println!("  curl --resolve ledger.localhost:{port}:127.0.0.1 {ledger_origin}/api/payments");
+    println!("  curl -H 'Host: ledger.localhost:{port}' http://127.0.0.1:{port}/api/payments");
+    if kept {
+        let directory = demo.directory.display();
+        println!("\nThe evidence, while the demo runs or later:");
+        println!("  stepgate audit tail --config {directory}/stepgate.toml");
+        println!("  stepgate audit export --config {directory}/stepgate.toml --out {directory}/evidence");
+        println!("  stepgate audit verify {directory}/evidence --key '{}'", demo.verifier);
+    } else {
+        println!("\nWith --dir DIR the evidence is kept, and these commands show and verify it:");
+        println!("  stepgate audit tail | export | verify");
+    }
+    println!(
+        "\nA new code comes every 30 seconds; this one line is kept up to date in your app. Ctrl-C ends the demo."
+    );
+}
+
+const CONFIG: &str = r#"# The demo's configuration; written anew at each start, because ports change.
+[gate]
+origin = "{gate}"
+listen = "{address}"
+store = "sqlite:stepgate.db"
+policies = "policies"
+master_key_file = "keys/master.key"
+
+[[service]]
+name = "ledger"
+title = "Ledger"
+origin = "{ledger}"
+upstream = "http://{upstream}"
+
+[[service.operation]]
+on = "POST /payments/{id}/approve"
+action = "payments.approve"
+title = "Approve payment {id} of {amount}"
+kind = "payment"
+sensitivity = "high"
+inputs = { id = "path id as string", amount = "form amount as long" }
+
+[[service.operation]]
+on = "POST /api/payments/{id}/approve"
+action = "payments.approve"
+title = "Approve payment {id} of {amount}"
+kind = "payment"
+sensitivity = "high"
+inputs = { id = "path id as string", amount = "json /amount as long" }
+
+[[service.operation]]
+on = "GET /payments.csv"
+action = "payments.export"
+title = "Export all payments"
+kind = "export"
+sensitivity = "high"
+"#;
+
+const POLICY: &str = include_str!("../../../../policies/demo.cedar");
+const TESTS: &str = include_str!("../../../../policies/demo.test.toml");

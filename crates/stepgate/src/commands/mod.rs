@@ -1,0 +1,133 @@
+//! What each command does.
+
+mod audit;
+mod check;
+mod init;
+mod keys;
+mod policy;
+mod print;
+mod user;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::CommandFactory as _;
+use stepgate_store::{Database, StoreUrl};
+
+use crate::cli::{Cli, Command};
+use crate::gate::{House, StartError, bind};
+use crate::system::{SystemClock, SystemRandomness};
+use crate::{config, demo};
+
+pub(crate) use audit::{export, verify_export};
+pub use init::{NewDeployment, write_deployment};
+
+/// It failed.
+const FAILED: u8 = 1;
+/// Wrong usage, configuration or policy.
+const WRONG_INPUT: u8 = 2;
+/// A verification or test found something wrong.
+pub(crate) const FOUND: u8 = 3;
+
+/// A command that failed: what is printed, and the exit code.
+#[derive(Debug)]
+pub struct Failure {
+    /// What is printed.
+    pub report: miette::Report,
+    /// The exit code.
+    pub code: ExitCode,
+}
+
+impl<E: Into<miette::Report>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let report: miette::Report = error.into();
+        let input = report.downcast_ref::<config::ConfigError>().is_some()
+            || report.downcast_ref::<crate::gate::PolicyErrors>().is_some()
+            || matches!(report.downcast_ref(), Some(StartError::Config(_) | StartError::Policies(_)));
+        Self { report, code: ExitCode::from(if input { WRONG_INPUT } else { FAILED }) }
+    }
+}
+
+/// The result of a command.
+pub type Done = Result<ExitCode, Failure>;
+
+/// An error with words.
+pub(crate) fn failed(message: impl std::fmt::Display) -> Failure {
+    Failure { report: miette::miette!("{message}"), code: ExitCode::from(FAILED) }
+}
+
+/// An error of any kind, with its chain.
+pub(crate) fn because<E: std::error::Error + Send + Sync + 'static>(error: E) -> Failure {
+    use miette::IntoDiagnostic as _;
+    match Err::<(), E>(error).into_diagnostic() {
+        Err(report) => Failure { report, code: ExitCode::from(FAILED) },
+        Ok(()) => failed("unknown"),
+    }
+}
+
+/// Wrong usage, with words.
+pub(crate) fn wrong_input(message: impl std::fmt::Display) -> Failure {
+    Failure { report: miette::miette!("{message}"), code: ExitCode::from(WRONG_INPUT) }
+}
+
+/// Opens the house of a configuration file.
+pub(crate) async fn open(file: &Path) -> Result<House, Failure> {
+    let settings = config::load(file)?;
+    Ok(House::open(settings, Some(file.to_owned()), Arc::new(SystemClock), Arc::new(SystemRandomness)).await?)
+}
+
+/// Runs a command.
+pub async fn run(command: Command) -> Done {
+    match command {
+        Command::Demo(args) => demo::run(args).await,
+        Command::Init(args) => init::run(&args).await,
+        Command::Run(args) => serve(&args.config).await,
+        Command::Check(args) => check::run(&args),
+        Command::User(command) => user::run(command).await,
+        Command::Policy(command) => policy::run(command),
+        Command::Audit(command) => audit::run(command).await,
+        Command::Keys(command) => keys::run(command).await,
+        Command::Migrate(args) => {
+            let settings = config::load(&args.config)?;
+            let url = StoreUrl::parse(&settings.store).map_err(because)?;
+            Database::migrate(&url).await.map_err(because)?;
+            println!("The store has this version's schema.");
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "stepgate", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// `stepgate run`: serves until it is told to stop; SIGHUP reloads.
+async fn serve(file: &Path) -> Done {
+    use tokio::signal::unix::{SignalKind, signal};
+    let house = open(file).await?;
+    let mut listeners = Vec::new();
+    for address in &house.settings.listen {
+        listeners.push(bind(*address).await?);
+    }
+    let origin = house.settings.origin.clone();
+    let gate = house.serve(listeners).await?;
+    tracing::info!(%origin, addresses = ?gate.addresses, "the gate is open");
+    let mut hang_up = signal(SignalKind::hangup()).map_err(because)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(because)?;
+    loop {
+        tokio::select! {
+            _ = hang_up.recv() => {
+                if let Err(error) = gate.reload().await {
+                    tracing::error!("the reload was refused, everything stays as it was");
+                    eprintln!("{:?}", miette::Report::new(error));
+                }
+            }
+            _ = terminate.recv() => break,
+            _ = tokio::signal::ctrl_c() => break,
+        }
+    }
+    tracing::info!("the gate closes; running requests finish");
+    gate.stop().await;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,30 @@
+//! Printing for people and for programs.
+
+use serde_json::Value;
+use stepgate_core::time::Timestamp;
+use stepgate_evidence::Entry;
+
+/// Prints one JSON document.
+pub(crate) fn json(value: &Value) {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => println!("{text}"),
+        Err(error) => eprintln!("stepgate: the result is no JSON: {error}"),
+    }
+}
+
+/// A line for an entry: index, time, sentence.
+pub(crate) fn entry_line(index: u64, entry: &Entry) -> String {
+    format!("{index:>8}  {}  {}", Timestamp::from_ms(entry.at_ms), entry.sentence())
+}
+
+/// An entry for programs.
+pub(crate) fn entry_json(index: u64, entry: &Entry) -> Value {
+    serde_json::json!({
+        "index": index,
+        "id": entry.id,
+        "at": Timestamp::from_ms(entry.at_ms).to_string(),
+        "event": serde_json::to_value(&entry.event).unwrap_or_default(),
+        "details": entry.details.as_ref().map(|details| details.body.clone()),
+        "sentence": entry.sentence(),
+    })
+}

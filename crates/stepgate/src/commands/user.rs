@@ -1,0 +1,124 @@
+//! `stepgate user …`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use stepgate_core::factor::FactorKind;
+use stepgate_core::flows::Flows;
+use stepgate_core::person::{Login, Person};
+use stepgate_evidence::Event;
+
+use super::{Done, Failure, because, failed, open, print, wrong_input};
+use crate::cli::{Format, UserCommand};
+
+/// Who did it, as it stands in entries: the operating system's user at this command line.
+fn by() -> String {
+    let user = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_default();
+    format!("cli:{}", stepgate_core::surroundings::shown(&user, 60))
+}
+
+async fn find(flows: &Flows, login: &str) -> Result<Person, Failure> {
+    let login = Login::parse(login).map_err(wrong_input)?;
+    let found = flows.store.person_by_login(&login).await.map_err(because)?;
+    found.ok_or_else(|| failed(format!("nobody signs in as {login}")))
+}
+
+pub(super) async fn run(command: UserCommand) -> Done {
+    match command {
+        UserCommand::Add { login, name, email, groups, config, output } => {
+            let house = open(&config.config).await?;
+            let login = Login::parse(&login).map_err(wrong_input)?;
+            let name = if name.is_empty() { login.to_string() } else { name };
+            let person = house.flows.add_person(login, &name, &email, groups, &by()).await.map_err(because)?;
+            link(&house.flows, &person, Duration::from_secs(24 * 3600), output.format()).await
+        }
+        UserCommand::Link { login, hours, config, output } => {
+            let house = open(&config.config).await?;
+            let person = find(&house.flows, &login).await?;
+            let lifetime = Duration::from_secs(hours.clamp(1, 24 * 30).saturating_mul(3600));
+            link(&house.flows, &person, lifetime, output.format()).await
+        }
+        UserCommand::Change { login, name, email, groups, config } => {
+            let house = open(&config.config).await?;
+            let person = find(&house.flows, &login).await?;
+            let name = name.unwrap_or_else(|| person.name.clone());
+            let email = email.unwrap_or_else(|| person.email.clone());
+            let groups = groups.unwrap_or_else(|| person.groups.clone());
+            house.flows.change_person(&person, &name, &email, groups, &by()).await.map_err(because)?;
+            println!("Changed {}.", person.login);
+            Ok(ExitCode::SUCCESS)
+        }
+        UserCommand::Remove { login, config } => {
+            let house = open(&config.config).await?;
+            let person = find(&house.flows, &login).await?;
+            house.flows.remove_person(&person, &by()).await.map_err(because)?;
+            println!("Removed {}: sessions, factors and links have ended.", person.login);
+            Ok(ExitCode::SUCCESS)
+        }
+        UserCommand::List { config, output } => {
+            let house = open(&config.config).await?;
+            list(&house.flows, output.format()).await
+        }
+        UserCommand::Unlock { login, factor, config } => {
+            let house = open(&config.config).await?;
+            let person = find(&house.flows, &login).await?;
+            let kind: FactorKind = factor.parse().map_err(wrong_input)?;
+            let event = Event::PersonChanged { person: person.id.to_string(), by: by() };
+            let details = serde_json::json!({ "unlocked": kind.name() });
+            let entry = house.flows.entry_with(house.flows.clock.now(), event, details);
+            house.flows.store.reset_tries(person.id, kind, entry).await.map_err(because)?;
+            println!("{} of {} can be tried again.", kind.title(), person.login);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn link(flows: &Flows, person: &Person, lifetime: Duration, format: Format) -> Done {
+    let made = flows.make_link(person, FactorKind::ALL.to_vec(), lifetime, &by()).await.map_err(because)?;
+    match format {
+        Format::Json => print::json(&serde_json::json!({
+            "person": person.id.to_string(),
+            "login": person.login.as_str(),
+            "url": made.url,
+            "expires_at": made.expires_at.to_string(),
+        })),
+        Format::Text => {
+            println!("{} enrols here, once, until {}:", person.login, made.expires_at);
+            println!("  {}", made.url);
+            println!("Give it to nobody else: whoever opens it first enrols their own keys.");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(flows: &Flows, format: Format) -> Done {
+    let mut after: Option<Login> = None;
+    let mut rows = Vec::new();
+    loop {
+        let people = flows.store.people(after.as_ref(), 500).await.map_err(because)?;
+        let Some(last) = people.last() else { break };
+        after = Some(last.login.clone());
+        for person in people {
+            let factors = flows.store.factors(person.id).await.map_err(because)?;
+            let mut kinds: Vec<&str> = factors.iter().map(|factor| factor.kind().name()).collect();
+            kinds.sort_unstable();
+            match format {
+                Format::Text => println!(
+                    "{:<24} {:<24} {:<30} {}",
+                    person.login.as_str(),
+                    person.name,
+                    person.groups.join(", "),
+                    if kinds.is_empty() { "nothing enrolled".to_owned() } else { kinds.join(", ") }
+                ),
+                Format::Json => rows.push(serde_json::json!({
+                    "person": person.id.to_string(), "login": person.login.as_str(), "name": person.name,
+                    "email": person.email, "groups": person.groups, "factors": kinds,
+                })),
+            }
+        }
+    }
+    if format == Format::Json {
+        print::json(&serde_json::Value::Array(rows));
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,107 @@
+//! The demo's person, enrolled by a one-time link like anybody else.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use stepgate_core::factor::{EnrolmentAnswer, EnrolmentOffer, FactorKind};
+use stepgate_core::flows::Flows;
+use stepgate_core::person::Login;
+use stepgate_core::secret::Token;
+use stepgate_core::time::Timestamp;
+
+use crate::commands::{Failure, because, failed};
+
+/// Somebody whom the terminal knows everything about.
+pub(super) struct DemoPerson {
+    pub(super) login: String,
+    pub(super) password: String,
+    /// `otpauth://…` for an app.
+    pub(super) uri: String,
+    seed: String,
+}
+
+/// Seconds of one step (RFC 6238, section 5.2).
+const STEP_S: i64 = 30;
+
+impl DemoPerson {
+    /// The code of the moment.
+    pub(super) fn code_now(&self) -> String {
+        use stepgate_core::time::Clock as _;
+        code(&self.seed, crate::system::SystemClock.now()).unwrap_or_default()
+    }
+}
+
+/// The code of the step that `at` lies in.
+fn code(seed: &str, at: Timestamp) -> Option<String> {
+    let secret = totp_rs::Secret::try_from_base32(seed).ok()?;
+    let totp = totp_rs::Builder::new()
+        .with_algorithm(totp_rs::Algorithm::SHA1)
+        .with_digits(6)
+        .with_skew(1)
+        .with_step_duration(30)
+        .with_secret(secret)
+        .build()
+        .ok()?;
+    Some(totp.generate(u64::try_from(at.as_ms()).ok()? / 1000).to_string())
+}
+
+/// Adds Alice of finance if she is not there, and enrols a new password and a new
+/// authenticator for her. An authenticator of an earlier run stays.
+pub(super) async fn alice(flows: &Flows) -> Result<DemoPerson, Failure> {
+    let login = Login::parse("alice").map_err(because)?;
+    let person = match flows.store.person_by_login(&login).await.map_err(because)? {
+        Some(person) => person,
+        None => flows
+            .add_person(login, "Alice Miller", "alice@example.com", vec!["finance".to_owned()], "demo")
+            .await
+            .map_err(because)?,
+    };
+    let kinds = vec![FactorKind::Password, FactorKind::Totp];
+    let link = flows.make_link(&person, kinds, Duration::from_secs(600), "demo").await.map_err(because)?;
+    let link = link.url.rsplit('/').next().and_then(Token::parse).ok_or_else(|| failed("the link has no token"))?;
+    let browser = Token::random(flows.random.as_ref());
+    let ticket = flows.use_link(&link, &browser).await.map_err(because)?;
+
+    let password = password(flows);
+    let view = flows.enrolment(&ticket, &browser).await.map_err(because)?;
+    flows.begin_enrolment(&view, FactorKind::Password).await.map_err(because)?;
+    let view = flows.enrolment(&ticket, &browser).await.map_err(because)?;
+    let answer = EnrolmentAnswer::Text(SecretString::from(password.clone()));
+    flows.finish_enrolment(&view, FactorKind::Password, "", &answer).await.map_err(because)?;
+
+    let view = flows.enrolment(&ticket, &browser).await.map_err(because)?;
+    let offer = flows.begin_enrolment(&view, FactorKind::Totp).await.map_err(because)?;
+    let EnrolmentOffer::Totp { uri, secret_base32, .. } = offer else {
+        return Err(failed("the authenticator was not offered"));
+    };
+    // The code of the step before proves the enrolment, so that the code of now is still good.
+    let now = flows.clock.now();
+    let before = Timestamp::from_ms(now.as_ms().saturating_sub(STEP_S * 1000));
+    let seed = secret_base32.expose_secret().to_owned();
+    let first = code(&seed, before).ok_or_else(|| failed("the authenticator gives no code"))?;
+    let view = flows.enrolment(&ticket, &browser).await.map_err(because)?;
+    let answer = EnrolmentAnswer::Text(SecretString::from(first));
+    flows.finish_enrolment(&view, FactorKind::Totp, "Demo terminal", &answer).await.map_err(because)?;
+    flows.end_enrolment(&ticket).await.map_err(because)?;
+    Ok(DemoPerson { login: person.login.to_string(), password, uri: uri.expose_secret().to_owned(), seed })
+}
+
+/// A password that can be typed: five groups of four letters, 94 bits.
+fn password(flows: &Flows) -> String {
+    const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyz";
+    let mut out = String::new();
+    while out.len() < 24 {
+        let mut byte = [0];
+        flows.random.fill(&mut byte);
+        // 240 is the greatest multiple of 24 in a byte: each letter is equally likely.
+        if byte[0] < 240
+            && let Some(letter) = LETTERS.get(usize::from(byte[0]) % LETTERS.len())
+        {
+            if out.len() % 5 == 4 {
+                out.push('-');
+            }
+            out.push(char::from(*letter));
+        }
+    }
+    out
+}

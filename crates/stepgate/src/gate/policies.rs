@@ -1,0 +1,83 @@
+//! Policies are `*.cedar` files beside the configuration, added to the built-in ones.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use stepgate_core::policy::{Policies, PolicyMistake, PolicySource};
+
+use crate::config::{GATE_POLICIES, Settings};
+
+/// The name under which the built-in policies stand in messages.
+const BUILT_IN: &str = "(built in) stepgate.cedar";
+
+/// What is wrong with the policies: all of it.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[error("the policies have {} mistake{}; nothing was loaded", of.len(), if of.len() == 1 { "" } else { "s" })]
+pub struct PolicyErrors {
+    /// Each mistake, with its place.
+    #[related]
+    pub of: Vec<PolicyError>,
+}
+
+/// One mistake in a policy.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[error("{message}")]
+pub struct PolicyError {
+    message: String,
+    #[source_code]
+    text: miette::NamedSource<Arc<str>>,
+    #[label("here")]
+    span: miette::SourceSpan,
+}
+
+impl PolicyErrors {
+    fn new(mistakes: Vec<PolicyMistake>, sources: &[PolicySource]) -> Self {
+        let of = mistakes
+            .into_iter()
+            .map(|mistake| {
+                let text = sources.iter().find(|source| source.name == mistake.source_name);
+                let text = text.map(|source| source.text.as_str()).unwrap_or_default();
+                PolicyError {
+                    text: miette::NamedSource::new(&mistake.source_name, Arc::from(text)),
+                    span: (mistake.span.start, mistake.span.len()).into(),
+                    message: format!(
+                        "{}:{}:{}: {}",
+                        mistake.source_name, mistake.line, mistake.column, mistake.message
+                    ),
+                }
+            })
+            .collect();
+        Self { of }
+    }
+
+    fn unreadable(path: &Path, error: &std::io::Error) -> Self {
+        let message = format!("{} cannot be read: {error}", path.display());
+        let text = miette::NamedSource::new(path.display().to_string(), Arc::from(""));
+        Self { of: vec![PolicyError { message, text, span: (0, 0).into() }] }
+    }
+}
+
+/// The `*.cedar` files of a directory, by name.
+pub fn policy_files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "cedar") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Loads the built-in policies and those beside the configuration.
+pub fn load_policies(settings: &Settings) -> Result<Policies, PolicyErrors> {
+    let mut sources = vec![PolicySource { name: BUILT_IN.to_owned(), text: GATE_POLICIES.to_owned() }];
+    let files =
+        policy_files(&settings.policies).map_err(|error| PolicyErrors::unreadable(&settings.policies, &error))?;
+    for path in files {
+        let text = std::fs::read_to_string(&path).map_err(|error| PolicyErrors::unreadable(&path, &error))?;
+        sources.push(PolicySource { name: path.display().to_string(), text });
+    }
+    Policies::load(&settings.catalogue, &sources).map_err(|mistakes| PolicyErrors::new(mistakes, &sources))
+}

@@ -1,0 +1,57 @@
+//! What a node does on its own, every few seconds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepgate_core::flows::Flows;
+use stepgate_evidence::Event;
+use stepgate_store::Database;
+use tokio_util::sync::CancellationToken;
+
+use crate::system::monotonic;
+
+/// How often overdue challenges are closed and the lease is renewed.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// Every so many sweeps the windows of refusals are written.
+const FLUSH_EVERY: u32 = 12;
+/// Every so many sweeps what is over is purged.
+const PURGE_EVERY: u32 = 60;
+/// The wall clock may drift by so much against the monotonic one between two sweeps.
+const JUMP: Duration = Duration::from_secs(2);
+
+pub(super) async fn run(flows: Arc<Flows>, database: Arc<Database>, stop: CancellationToken) {
+    let mut count: u32 = 0;
+    let mut wall = flows.clock.now();
+    let mut steady = monotonic();
+    loop {
+        if let Err(error) = flows.sweep().await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the sweep failed; it is tried again");
+        }
+        count = count.wrapping_add(1);
+        if count.is_multiple_of(FLUSH_EVERY)
+            && let Err(error) = flows.flush_refusals().await
+        {
+            tracing::error!(error = &error as &dyn std::error::Error, "refusals could not be recorded");
+        }
+        if count.is_multiple_of(PURGE_EVERY)
+            && let Err(error) = database.purge(flows.clock.now()).await
+        {
+            tracing::error!(error = &error as &dyn std::error::Error, "what is over could not be purged");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SWEEP_EVERY) => {}
+        }
+        let (now, steady_now) = (flows.clock.now(), monotonic());
+        let passed = i128::try_from(steady_now.saturating_sub(steady).as_millis()).unwrap_or_default();
+        let by_ms = i128::from(now.as_ms()).saturating_sub(i128::from(wall.as_ms())).saturating_sub(passed);
+        if by_ms.unsigned_abs() > JUMP.as_millis() {
+            tracing::error!(by_ms = %by_ms, "the clock jumped");
+            let event = Event::ClockJumped { node: flows.node.to_string(), by_ms: by_ms.to_string() };
+            if let Err(error) = flows.store.record(vec![flows.entry(now, event)]).await {
+                tracing::error!(error = &error as &dyn std::error::Error, "a clock jump could not be recorded");
+            }
+        }
+        (wall, steady) = (now, steady_now);
+    }
+}

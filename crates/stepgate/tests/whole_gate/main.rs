@@ -1,0 +1,16 @@
+//! The whole gate over real sockets: people, programs and browsers in front of
+//! it, an upstream that records what reaches it behind it, and the evidence.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test fails"
+)]
+
+mod in_chromium;
+mod main_job;
+mod node_red;
+mod programs;
+mod world;

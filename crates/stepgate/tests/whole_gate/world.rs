@@ -1,0 +1,316 @@
+//! A gate of its own for each test: configuration and store in a temporary
+//! folder, a free port, an upstream that records.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepgate::gate::{Gate, House};
+use stepgate::system::{SystemClock, SystemRandomness};
+use stepgate_core::factor::FactorKind;
+use stepgate_core::id::ChallengeId;
+use stepgate_core::person::Login;
+use stepgate_core::ports::Store as _;
+use stepgate_core::time::Clock;
+use stepgate_evidence::Statement;
+use stepgate_store::Keyring;
+use stepgate_testkit::clock::BEGINNING;
+use stepgate_testkit::{Answer, FakeClock, Page, Person, RecordedRequest, RecordingUpstream, totp};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+/// Everybody's password: long enough, and in nobody's list.
+pub const PASSWORD: &str = "seven paper lanterns over a frozen canal";
+
+/// How long an enrolment link lives.
+const LINK_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// What stands behind the gate.
+pub struct Behind {
+    /// Its address.
+    pub url: String,
+    /// TOML of its operations.
+    pub operations: &'static str,
+    /// Cedar beside the built-in policies.
+    pub policies: &'static str,
+}
+
+/// A running gate with what is around it.
+pub struct World {
+    /// The gate, in this process.
+    pub gate: Gate,
+    /// The clock, where it is set by hand.
+    pub clock: Arc<FakeClock>,
+    /// The port of all its names.
+    pub port: u16,
+    /// Configuration, policies, keys, store.
+    pub dir: TempDir,
+}
+
+impl World {
+    /// A gate in front of `behind`, whose clock is set by hand, on SQLite.
+    pub async fn start(behind: Behind) -> Self {
+        let clock = Arc::new(FakeClock::at(BEGINNING));
+        Self::open(behind, Arc::clone(&clock) as _, clock, "sqlite:stepgate.db").await
+    }
+
+    /// The same on the store with this URL.
+    pub async fn on_store(behind: Behind, store: &str) -> Self {
+        let clock = Arc::new(FakeClock::at(BEGINNING));
+        Self::open(behind, Arc::clone(&clock) as _, clock, store).await
+    }
+
+    /// A gate with the clock of the machine, which browsers share.
+    pub async fn in_real_time(behind: Behind) -> Self {
+        Self::open(behind, Arc::new(SystemClock), Arc::default(), "sqlite:stepgate.db").await
+    }
+
+    async fn open(behind: Behind, time: Arc<dyn Clock>, clock: Arc<FakeClock>, store: &str) -> Self {
+        let dir = tempfile::Builder::new().prefix("stepgate-world-").tempdir().unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        fs::write(dir.path().join("stepgate.toml"), config(port, store, &behind)).unwrap();
+        fs::create_dir(dir.path().join("policies")).unwrap();
+        fs::write(dir.path().join("policies/world.cedar"), behind.policies).unwrap();
+        fs::create_dir(dir.path().join("keys")).unwrap();
+        Keyring::generate(&SystemRandomness).create_file(&dir.path().join("keys/master.key")).unwrap();
+        let file = dir.path().join("stepgate.toml");
+        let settings = match stepgate::config::load(&file) {
+            Ok(settings) => settings,
+            Err(error) => panic!("{:?}", miette::Report::new(error)),
+        };
+        let house = House::open(settings, Some(file), time, Arc::new(SystemRandomness)).await;
+        let house = house.unwrap_or_else(|error| panic!("{:?}", miette::Report::new(error)));
+        let gate = house.serve(vec![listener]).await.unwrap();
+        Self { gate, clock, port, dir }
+    }
+
+    /// A URL at the gate's own origin.
+    pub fn at_gate(&self, path: &str) -> String {
+        format!("http://localhost:{}{path}", self.port)
+    }
+
+    /// A URL at the service.
+    pub fn at_service(&self, path: &str) -> String {
+        format!("http://ledger.localhost:{}{path}", self.port)
+    }
+
+    /// Adds somebody and gives the link with which they enrol.
+    pub async fn invite(&self, login: &str, groups: &[&str], kinds: &[FactorKind]) -> String {
+        let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        let login = Login::parse(login).unwrap();
+        let flows = &self.gate.flows;
+        let email = format!("{login}@example.test");
+        let person = flows.add_person(login.clone(), login.as_str(), &email, groups, "test").await.unwrap();
+        flows.make_link(&person, kinds.to_vec(), LINK_LIFETIME, "test").await.unwrap().url
+    }
+
+    /// Somebody of the group `finance` with a password, a passkey and an app, signed in nowhere.
+    pub async fn ada(&self) -> Member {
+        self.member("ada", &["finance"]).await
+    }
+
+    /// Somebody with a password, a passkey and an app, signed in nowhere.
+    pub async fn member(&self, login: &str, groups: &[&str]) -> Member {
+        let kinds = [FactorKind::Password, FactorKind::Passkey, FactorKind::Totp];
+        let link = self.invite(login, groups, &kinds).await;
+        let person = Person::new();
+        let secret = enrol(&person, &link, |secret| totp::code_at(secret, self.clock.now())).await;
+        Member { person, login: login.to_owned(), secret }
+    }
+
+    /// The statement of a challenge, as the store keeps it.
+    pub async fn statement(&self, id: ChallengeId) -> Statement {
+        self.gate.database.challenge(id).await.unwrap().unwrap().statement
+    }
+
+    /// Runs the `stepgate` program on this gate's configuration.
+    pub fn command(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stepgate"));
+        command.current_dir(self.dir.path()).args(arguments);
+        command.output().unwrap()
+    }
+
+    /// Exports the evidence with the program and verifies it with nothing but the export and
+    /// the public key; gives what the verifier said.
+    pub fn verified_evidence(&self) -> String {
+        let export = self.dir.path().join("export");
+        let key = self.gate_verifier();
+        let exported = self.command(&["audit", "export", "--to", export.to_str().unwrap()]);
+        assert!(exported.status.success(), "{}", said(&exported));
+        // Elsewhere, without configuration and store.
+        let mut verify = Command::new(env!("CARGO_BIN_EXE_stepgate"));
+        let elsewhere = tempfile::tempdir().unwrap();
+        verify.current_dir(elsewhere.path()).args(["audit", "verify"]).arg(&export).args(["--key", &key]);
+        let verified = verify.output().unwrap();
+        assert!(verified.status.success(), "{}", said(&verified));
+        said(&verified)
+    }
+
+    fn gate_verifier(&self) -> String {
+        let shown = self.command(&["keys", "show", "--json"]);
+        assert!(shown.status.success(), "{}", said(&shown));
+        let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+        shown["checkpoint"].as_str().unwrap().to_owned()
+    }
+}
+
+/// What a program printed on both outputs.
+pub fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Somebody who can sign in.
+pub struct Member {
+    /// With their browser and their passkey.
+    pub person: Person,
+    /// Their name.
+    pub login: String,
+    /// Of their authenticator app.
+    pub secret: String,
+}
+
+impl Member {
+    /// Opens a page of the service, signs in on the way, and gives the page.
+    pub async fn sign_in_at(&self, url: &str) -> Page {
+        let asked = self.person.open(url).await;
+        let form = asked.form_with("password").fill("name", &self.login).fill("password", PASSWORD);
+        self.person.submit(&asked, &form).await
+    }
+}
+
+/// Goes through an enrolment link by its pages; gives the secret of the app.
+pub async fn enrol(person: &Person, link: &str, code: impl Fn(&str) -> String) -> String {
+    let welcome = person.open(link).await;
+    let start = welcome.forms().remove(0);
+    let mut chooser = person.submit(&welcome, &start).await;
+    let mut app = String::new();
+    for kind in ["password", "passkey", "totp"] {
+        let choice = chooser.links().into_iter().find(|link| link.path().ends_with(&format!("/{kind}")));
+        let Some(choice) = choice else { continue };
+        let page = person.open(choice.as_str()).await;
+        chooser = match kind {
+            "password" => {
+                let form = page.form_with("again").fill("password", PASSWORD).fill("again", PASSWORD);
+                person.submit(&page, &form).await
+            }
+            "passkey" => person.touch(&page).await,
+            _ => {
+                app = secret_on(&page);
+                let form = page.form_with("code").fill("code", &code(&app));
+                person.submit(&page, &form).await
+            }
+        };
+        assert!(chooser.status.is_success(), "after {kind}: {}", chooser.told());
+    }
+    let end = chooser.forms().into_iter().find(|form| form.action.path().ends_with("/end"));
+    let end = end.unwrap_or_else(|| panic!("cannot finish: {}", chooser.told()));
+    let done = person.submit(&chooser, &end).await;
+    assert!(done.status.is_success(), "{}", done.told());
+    app
+}
+
+/// The secret under the QR code, for typing in.
+fn secret_on(page: &Page) -> String {
+    let html = page.text();
+    let after = html.split("<dt>Secret</dt>").nth(1).unwrap_or_else(|| panic!("no secret: {}", page.told()));
+    let shown = after.split("</code>").next().unwrap().rsplit('>').next().unwrap();
+    shown.chars().filter(|sign| !sign.is_whitespace()).collect()
+}
+
+fn config(port: u16, store: &str, behind: &Behind) -> String {
+    let mut text = format!(
+        r#"
+[gate]
+origin = "http://localhost:{port}"
+listen = "127.0.0.1:{port}"
+store = "{store}"
+policies = "policies"
+master_key_file = "keys/master.key"
+
+[[service]]
+name = "ledger"
+title = "Ledger"
+origin = "http://ledger.localhost:{port}"
+upstream = "{}"
+"#,
+        behind.url
+    );
+    writeln!(text, "{}", behind.operations).unwrap();
+    text
+}
+
+/// A ledger of payments that answers everything and records it.
+pub struct Payments(pub RecordingUpstream);
+
+impl Payments {
+    /// Starts it.
+    pub async fn start() -> Self {
+        Self(
+            RecordingUpstream::start(|request| match (request.method().as_str(), request.target().as_str()) {
+                ("POST", _) => Answer::page("<h1>Approved</h1>"),
+                (_, "/payments.csv") => Answer::new(200, &[("Content-Type", "text/csv")], "id,amount\n42,12000\n"),
+                _ => Answer::page(PAGE),
+            })
+            .await,
+        )
+    }
+
+    /// What a gate in front of it is told.
+    pub fn behind(&self) -> Behind {
+        Behind { url: self.0.url(), operations: OPERATIONS, policies: POLICIES }
+    }
+
+    /// The approvals that reached it.
+    pub fn approvals(&self) -> Vec<RecordedRequest> {
+        self.0.requests().into_iter().filter(|request| request.method() == "POST").collect()
+    }
+}
+
+const PAGE: &str = r#"<!doctype html><title>Payments</title><h1>Payments</h1>
+<form id="small" method="post" action="/payments/41/approve"><input type="hidden" name="small" value="1"><input name="amount" value="900"><button>Approve</button></form>
+<form id="large" method="post" action="/payments/42/approve"><input type="hidden" name="large" value="1"><input name="amount" value="12000"><button>Approve</button></form>"#;
+
+const OPERATIONS: &str = r#"
+[[service.operation]]
+on = "POST /payments/{id}/approve"
+action = "payments.approve"
+title = "Approve payment {id} of {amount}"
+sensitivity = "high"
+kind = "payment"
+inputs = { id = "path id as string", amount = "form amount as long" }
+
+[[service.operation]]
+on = "POST /api/payments/{id}/approve"
+action = "payments.approve"
+title = "Approve payment {id} of {amount}"
+sensitivity = "high"
+kind = "payment"
+inputs = { id = "path id as string", amount = "json /amount as long" }
+
+[[service.operation]]
+on = "GET /payments.csv"
+action = "payments.export"
+title = "Export all payments"
+sensitivity = "high"
+kind = "payment"
+"#;
+
+const POLICIES: &str = r#"
+@id("finance-uses-the-ledger")
+permit (principal in Group::"finance", action, resource in Service::"ledger");
+
+@id("large-payment")
+@reason("Payments over 10,000 need your passkey, for this payment alone.")
+forbid (principal, action == Action::"payments.approve", resource in Service::"ledger")
+when   { context.input.amount > 10000 }
+unless { context.confirmed.contains("passkey") };
+
+@id("exports-need-a-fresh-second-factor")
+@reason("Exports need a second factor from the last five minutes.")
+forbid (principal, action == Action::"payments.export", resource in Service::"ledger")
+unless { context.age.second_factor <= duration("5m") };
+"#;
