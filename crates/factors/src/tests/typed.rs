@@ -205,6 +205,23 @@ async fn an_app_is_enrolled_with_its_first_code_which_is_used_up() {
     assert_eq!(said(verifier.verify(&stored, &next, BINDING, NOW).await), format!("TotpStep({})", now_s / 30 + 1));
 }
 
+#[test]
+fn after_a_wrong_first_code_the_same_secret_is_shown_again() {
+    let set = factors();
+    let verifier = set.of(FactorKind::Totp);
+    let begun = verifier.begin_enrolment(&alice(), &[], &SeededRandomness::new(5)).unwrap();
+    let shown = |offer: &EnrolmentOffer| {
+        let EnrolmentOffer::Totp { uri, qr_svg, .. } = offer else { panic!("not for an app") };
+        format!("{} {}", uri.expose_secret(), qr_svg.expose_secret())
+    };
+    let again = verifier.offer_again(&alice(), &begun.state).unwrap();
+    assert_eq!(shown(&again), shown(&begun.offer));
+    assert!(verifier.offer_again(&person(2, "mallory"), &begun.state).is_none());
+    for other in [FactorKind::Password, FactorKind::Passkey, FactorKind::RecoveryCode] {
+        assert!(set.of(other).offer_again(&alice(), &begun.state).is_none(), "{other}");
+    }
+}
+
 async fn recovery_codes() -> (Vec<String>, EnrolledFactor) {
     let set = factors();
     let verifier = set.of(FactorKind::RecoveryCode);
