@@ -44,7 +44,8 @@ fn sentence(event: &Event) -> String {
             format!("{} of person {} locked after too many wrong tries", named(factor), short(person))
         }
         Event::AttemptFailed { person, factor, purpose, reason, .. } => {
-            let who = if person.is_empty() { "an unknown name".to_owned() } else { format!("person {}", short(person)) };
+            let who =
+                if person.is_empty() { "an unknown name".to_owned() } else { format!("person {}", short(person)) };
             format!("{who} did not prove {} for {purpose}: {reason}", named(factor))
         }
         Event::SessionStarted { session, person, proof } => {
@@ -92,11 +93,14 @@ fn sentence(event: &Event) -> String {
             format!("challenge {}: {outcome}", short(challenge))
         }
         Event::OperationRefused { person, asked, policies, count, .. } => {
-            let who = if person.is_empty() { "nobody signed in".to_owned() } else { format!("person {}", short(person)) };
+            let who =
+                if person.is_empty() { "nobody signed in".to_owned() } else { format!("person {}", short(person)) };
             let why = if policies.is_empty() { "no policy permits it".to_owned() } else { policies.join(", ") };
             format!("{} refused for {who}: {why} ({count} times)", what(asked))
         }
-        Event::RequestRefused { code, count, .. } => format!("requests refused before any decision: {code} ({count} times)"),
+        Event::RequestRefused { code, count, .. } => {
+            format!("requests refused before any decision: {code} ({count} times)")
+        }
         Event::DecisionErred { asked, policies, .. } => {
             format!("ALARM: policies erred on {}: {}; denied", what(asked), policies.join(", "))
         }

@@ -1,6 +1,8 @@
 //! Answering: the person proves what was asked, bound to what was asked.
 
-use stepgate_evidence::{Event, FactorProof};
+use std::time::Duration;
+
+use stepgate_evidence::{Event, FactorProof, Grant};
 use subtle::ConstantTimeEq as _;
 
 use super::Flows;
@@ -268,7 +270,7 @@ impl Flows {
             GrantKind::Freshness => answered.clone(),
             GrantKind::Confirmation => Vec::new(),
         };
-        let spend_before = at.plus(live.challenges.spend_within);
+        let spend_before = at.plus(spend_within(&challenge, live.challenges.spend_within));
         let change = AnsweredChallenge {
             id: challenge.id,
             version: challenge.version,
@@ -431,6 +433,15 @@ pub(super) fn evidence(proved: &Proved, binding: Binding) -> FactorProof {
         user_verified: proved.assertion.as_ref().map(|_| true),
         assertion: proved.assertion.clone(),
         bound_to: hex::encode(binding.0),
+    }
+}
+
+/// How long a passed challenge may be spent: a confirmation as long as its
+/// statement says, because that is what was confirmed.
+fn spend_within(challenge: &Challenge, configured: Duration) -> Duration {
+    match &challenge.statement.grant {
+        Grant::Freshness => configured,
+        Grant::Confirmation { lifetime_s, .. } => lifetime_s.parse().map_or(Duration::ZERO, Duration::from_secs),
     }
 }
 

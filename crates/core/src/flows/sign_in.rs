@@ -107,6 +107,8 @@ struct Proven {
     kind: FactorKind,
     used: (crate::id::FactorId, crate::factor::FactorUse),
     prompt: Option<TokenDigest>,
+    /// What a passkey signed; lies in the details, so that the signature can be checked against it.
+    statement: Option<SignInStatement>,
 }
 
 impl Flows {
@@ -114,37 +116,37 @@ impl Flows {
     pub fn sign_in_prompt(&self, browser: &Token) -> Result<SignInPrompt, SignInError> {
         let nonce = Token::random(self.random.as_ref());
         let at = self.clock.now();
-        let binding = self.sign_in_binding(&nonce, at, browser)?;
+        let binding = binding(&self.sign_in_statement(&nonce, at, browser))?;
         let tag = self.mac.tag(PROMPT_LABEL, &[nonce.expose().as_bytes(), &at.as_ms().to_be_bytes(), &binding.0]);
         let prompt = self.factor(FactorKind::Passkey).ok_or(SignInError::Fault)?.prompt(&[], binding);
         Ok(SignInPrompt { text: format!("{}.{}.{tag}", nonce.expose(), at.as_ms()), prompt })
     }
 
-    fn sign_in_binding(&self, nonce: &Token, at: Timestamp, browser: &Token) -> Result<Binding, SignInError> {
-        let statement = SignInStatement {
+    fn sign_in_statement(&self, nonce: &Token, at: Timestamp, browser: &Token) -> SignInStatement {
+        SignInStatement {
             origin: self.live.load().catalogue.gate_origin.clone(),
             nonce: nonce.digest(Purpose::SignInPrompt).to_hex(),
             browser: browser.digest(Purpose::Browser).to_hex(),
             asked_at_ms: at.as_ms().to_string(),
-        };
-        statement.digest().map(Binding).map_err(SignInError::Statement)
+        }
     }
 
-    /// The binding and the once-only digest of a prompt that came back.
-    fn read_prompt(&self, text: &str, browser: &Token) -> Result<(Binding, TokenDigest), SignInError> {
+    /// The statement and the once-only digest of a prompt that came back.
+    fn read_prompt(&self, text: &str, browser: &Token) -> Result<(SignInStatement, TokenDigest), SignInError> {
         let mut parts = text.splitn(3, '.');
         let (Some(nonce), Some(at), Some(tag)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(SignInError::Stale);
         };
         let nonce = Token::parse(nonce).ok_or(SignInError::Stale)?;
         let at = Timestamp::from_ms(at.parse().map_err(|_| SignInError::Stale)?);
-        let binding = self.sign_in_binding(&nonce, at, browser)?;
+        let statement = self.sign_in_statement(&nonce, at, browser);
+        let binding = binding(&statement)?;
         let parts: [&[u8]; 3] = [nonce.expose().as_bytes(), &at.as_ms().to_be_bytes(), &binding.0];
         let fresh = self.clock.now().since(at).is_some_and(|age| age < PROMPT_LIFETIME);
         if !fresh || !self.mac.is_tag(PROMPT_LABEL, &parts, tag) {
             return Err(SignInError::Stale);
         }
-        Ok((binding, nonce.digest(Purpose::SignInPrompt)))
+        Ok((statement, nonce.digest(Purpose::SignInPrompt)))
     }
 
     /// Signs somebody in. The token is always new; the session that the browser had ends.
@@ -172,6 +174,7 @@ impl Flows {
                 "address": attempt.surroundings.address.to_string(),
                 "network": attempt.surroundings.network,
                 "agent": attempt.surroundings.agent,
+                "statement": proven.statement,
             }),
         );
         let mut entries = Vec::new();
@@ -251,7 +254,7 @@ impl Flows {
         match factor.verify(&enrolled, &answer, binding, at).await {
             Ok(proved) => {
                 let proof = evidence(&proved, binding);
-                Ok(Proven { person, proof, kind, used: (proved.factor, proved.used), prompt: None })
+                Ok(Proven { person, proof, kind, used: (proved.factor, proved.used), prompt: None, statement: None })
             }
             Err(why) => {
                 if why == NotProved::NotEnrolled {
@@ -272,7 +275,8 @@ impl Flows {
     ) -> Result<Proven, SignInError> {
         let kind = FactorKind::Passkey;
         let factor = self.factor(kind).ok_or(SignInError::Fault)?;
-        let (binding, once) = self.read_prompt(prompt, browser)?;
+        let (statement, once) = self.read_prompt(prompt, browser)?;
+        let binding = binding(&statement)?;
         let owner = self.store.person_by_credential(&assertion.credential_id).await?;
         let person = match owner {
             None => None,
@@ -291,7 +295,14 @@ impl Flows {
         match factor.verify(&enrolled, &answer, binding, at).await {
             Ok(proved) => {
                 let proof = evidence(&proved, binding);
-                Ok(Proven { person, proof, kind, used: (proved.factor, proved.used), prompt: Some(once) })
+                Ok(Proven {
+                    person,
+                    proof,
+                    kind,
+                    used: (proved.factor, proved.used),
+                    prompt: Some(once),
+                    statement: Some(statement),
+                })
             }
             Err(why) => {
                 self.failed(Some(person.id), kind, why.code()).await?;
@@ -367,6 +378,10 @@ impl Flows {
         );
         self.store.end_session(session, by.person.id, entry).await
     }
+}
+
+fn binding(statement: &SignInStatement) -> Result<Binding, SignInError> {
+    statement.digest().map(Binding).map_err(SignInError::Statement)
 }
 
 /// Whether a challenge only waits for its person to sign in again.

@@ -9,7 +9,7 @@ use stepgate_ledger::jcs;
 use super::beside::imported;
 use super::report::{Problem, plain};
 use crate::entry::{Entry, Event};
-use crate::statement::{CONFIRM_CONTEXT, Grant, Statement};
+use crate::statement::{CONFIRM_CONTEXT, Grant, SIGN_IN_CONTEXT, SignInStatement, Statement};
 
 /// An entry and what lies beside it.
 pub(super) struct ReadEntry {
@@ -19,6 +19,8 @@ pub(super) struct ReadEntry {
     pub(super) content: Content,
     /// For an opened challenge whose statement is kept and right.
     pub(super) statement: Option<Confirmed>,
+    /// For a sign-in by passkey: whether the statement that it signed is kept and right.
+    pub(super) sign_in_kept: bool,
     pub(super) problems: Vec<Problem>,
 }
 
@@ -55,10 +57,23 @@ pub(super) fn read(record: Record) -> ReadEntry {
                 .collect::<Vec<_>>()
                 .join(": ");
             problems.push(Problem::NotAnEntry { reason: plain(&reason) });
-            return ReadEntry { index, entry: None, content: Content::None, statement: None, problems };
+            return ReadEntry {
+                index,
+                entry: None,
+                content: Content::None,
+                statement: None,
+                sign_in_kept: false,
+                problems,
+            };
         }
     };
     let (content, body) = compare(commitment, details, &mut problems);
+    let sign_in_kept = match (&entry.event, content) {
+        (Event::SessionStarted { proof, .. }, Content::Kept) => {
+            body.as_ref().is_some_and(|body| signed_in(body, &proof.bound_to, &mut problems))
+        }
+        _ => false,
+    };
     let statement = match &entry.event {
         event @ Event::ChallengeOpened { .. } => match content {
             Content::Kept => body.and_then(|body| confirmed(event, &body, &mut problems)),
@@ -70,7 +85,7 @@ pub(super) fn read(record: Record) -> ReadEntry {
         },
         _ => None,
     };
-    ReadEntry { index, entry: Some(entry), content, statement, problems }
+    ReadEntry { index, entry: Some(entry), content, statement, sign_in_kept, problems }
 }
 
 fn compare(
@@ -134,13 +149,30 @@ fn confirmed(event: &Event, body: &Value, problems: &mut Vec<Problem>) -> Option
     facts
 }
 
+/// Whether the statement beside a sign-in is the one whose digest was signed. A
+/// sign-in without a passkey has none.
+fn signed_in(body: &Value, bound_to: &str, problems: &mut Vec<Problem>) -> bool {
+    let Some(value) = body.get("statement").filter(|value| !value.is_null()) else { return false };
+    let right = has_digest(SIGN_IN_CONTEXT, value, bound_to) && SignInStatement::deserialize(value).is_ok();
+    if !right {
+        problems.push(Problem::OtherStatement);
+    }
+    right
+}
+
+/// Whether the canonical form of a statement has this digest, in its context.
+fn has_digest(context: &[u8], value: &Value, digest: &str) -> bool {
+    let Ok(canonical) = jcs::canonical(value) else { return false };
+    let mut hash = Sha256::new();
+    hash.update(context);
+    hash.update(canonical);
+    hex::encode(hash.finalize()) == digest
+}
+
 /// The statement, if its canonical form has this digest ([`Statement::digest`]). It is taken over the
 /// bytes that are kept, and a statement has no member that may be left out or added.
 fn statement_of(value: &Value, digest: &str) -> Option<Statement> {
-    let mut hash = Sha256::new();
-    hash.update(CONFIRM_CONTEXT);
-    hash.update(jcs::canonical(value).ok()?);
-    let signed = hex::encode(hash.finalize()) == digest;
+    let signed = has_digest(CONFIRM_CONTEXT, value, digest);
     Statement::deserialize(value).ok().filter(|_| signed)
 }
 

@@ -148,7 +148,7 @@ pub enum NotChecked {
     /// A signature is valid over a digest, but what the digest is of was erased or is not there.
     #[error("what was confirmed, signature valid, content erased or absent")]
     SignedContentUnknown,
-    /// The statement of a sign-in is not kept: the signature is valid over its digest.
+    /// The statement of a sign-in was erased or is absent: the signature is valid over its digest.
     #[error("the statements of sign-ins, signature valid")]
     SignInStatement,
     /// Passwords, codes: only the gate saw them.

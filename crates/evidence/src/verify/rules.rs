@@ -51,7 +51,7 @@ struct Of<'a> {
 impl Story {
     /// Holds one entry against all before it. Gives the signatures that it needs checked.
     pub(super) fn judge(&mut self, read: ReadEntry) -> Vec<Signature> {
-        let ReadEntry { index, entry, content, statement, problems } = read;
+        let ReadEntry { index, entry, content, statement, sign_in_kept, problems } = read;
         self.counts.entries += 1;
         problems.into_iter().for_each(|problem| self.findings.add(index, problem));
         match content {
@@ -61,6 +61,11 @@ impl Story {
             Content::None | Content::Wrong => {}
         }
         let Some(Entry { at_ms, event, .. }) = entry else { return Vec::new() };
+        if sign_in_kept {
+            self.counts.statements += 1;
+        } else if matches!(&event, Event::SessionStarted { proof, .. } if proof.assertion.is_some()) {
+            self.findings.not_checked(NotChecked::SignInStatement);
+        }
         let at = At { index, ms: at_ms };
         self.judge_opening(index, &event);
         let mut signatures = Vec::new();
@@ -214,7 +219,6 @@ impl Story {
             if self.sign_ins.insert(Key::of(&proof.bound_to), Key::of(session)).is_some() {
                 return Err(Problem::ProofUsedTwice);
             }
-            self.findings.not_checked(NotChecked::SignInStatement);
         }
         self.judge_proof(at, person, proof, signatures)
     }
