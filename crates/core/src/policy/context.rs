@@ -1,19 +1,20 @@
 //! The context of what is and of what could be, built by one function.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cedar_policy::{Context, RestrictedExpression as Expr};
 use jiff::tz::TimeZone;
 
-use super::needs::Needs;
+use super::needs::{self, Needs};
 use crate::factor::FactorKind;
 use crate::operation::{InputValue, Operation};
 use crate::session::SessionView;
 use crate::surroundings::Surroundings;
 use crate::time::Timestamp;
 
-/// "Never", as a duration: what no policy reaches.
-pub(super) const NEVER: &str = "9223372036854775807ms";
+/// "Never", as a duration in milliseconds: what no policy reaches.
+const NEVER_MS: i64 = i64::MAX;
 
 /// What is so, whatever the person proves.
 #[derive(Clone, Copy, Debug)]
@@ -81,32 +82,34 @@ pub(crate) struct ContextError(String);
 
 /// Builds the context: of what is, and of what could be.
 ///
-/// Only what `needs` names is in it.
+/// Only what `needs` names is in it, in the form that it names.
 pub(super) fn build(needs: Needs, moment: &Moment<'_>, proven: &Proven) -> Result<Context, ContextError> {
-    let mut top = Vec::with_capacity(9);
-    let mut record = |name: &str, fields: Vec<(String, Expr)>| -> Result<(), ContextError> {
-        if !fields.is_empty() {
-            top.push((name.to_owned(), Expr::new_record(fields).map_err(fault)?));
+    let mut top: Vec<(String, Expr)> = Vec::with_capacity(16);
+    for part in needs.flat.iter() {
+        top.push((part.to_owned(), value(part, moment, proven)?));
+    }
+    for part in needs.ms.iter() {
+        top.push((needs::ms_name(part), Expr::new_long(ms(part, moment, proven))));
+    }
+    if !needs.written.is_empty() {
+        let mut records: BTreeMap<&str, Vec<(String, Expr)>> = BTreeMap::new();
+        for part in needs.written.iter() {
+            match part.split_once('.') {
+                Some((record, field)) => {
+                    records.entry(record).or_default().push((field.to_owned(), value(part, moment, proven)?));
+                }
+                // Its path is its name: it may be there already.
+                None if needs.flat.iter().any(|flat| flat == part) => {}
+                None => top.push((part.to_owned(), value(part, moment, proven)?)),
+            }
         }
-        Ok(())
-    };
-    record("age", ages(needs, proven))?;
-    record("device", device(needs, moment))?;
-    record("network", network(needs, moment))?;
-    record("session", session(needs, moment))?;
-    record("time", time(needs, moment)?)?;
-    record("risk", risk(needs, moment))?;
-    if needs.input() {
+        for (record, fields) in records {
+            top.push((record.to_owned(), Expr::new_record(fields).map_err(fault)?));
+        }
+    }
+    if needs.input {
         let inputs = moment.operation.inputs.iter().map(|(name, value)| (name.clone(), input(value)));
         top.push(("input".to_owned(), Expr::new_record(inputs).map_err(fault)?));
-    }
-    if needs.has("confirmed") {
-        let kinds = FactorKind::ALL.into_iter().zip(proven.confirmed).filter(|(_, confirmed)| *confirmed);
-        let kinds = kinds.map(|(kind, _)| Expr::new_string(kind.name().to_owned()));
-        top.push(("confirmed".to_owned(), Expr::new_set(kinds)));
-    }
-    if needs.has("approvals") {
-        top.push(("approvals".to_owned(), Expr::new_long(0)));
     }
     Context::from_pairs(top).map_err(fault)
 }
@@ -115,104 +118,74 @@ fn fault(error: impl std::fmt::Display) -> ContextError {
     ContextError(error.to_string())
 }
 
-/// The ages that policies can ask for: the part, its name, and the factors that it counts.
-type AgeOf = (&'static str, &'static str, fn(FactorKind) -> bool);
-
-const AGES: [AgeOf; 9] = [
-    ("age.password", "password", |kind| matches!(kind, FactorKind::Password)),
-    ("age.totp", "totp", |kind| matches!(kind, FactorKind::Totp)),
-    ("age.passkey", "passkey", |kind| matches!(kind, FactorKind::Passkey)),
-    ("age.recovery_code", "recovery_code", |kind| matches!(kind, FactorKind::RecoveryCode)),
-    ("age.second_factor", "second_factor", FactorKind::is_second_factor),
-    ("age.phishing_resistant", "phishing_resistant", FactorKind::is_phishing_resistant),
-    ("age.knowledge", "knowledge", FactorKind::is_knowledge),
-    ("age.possession", "possession", FactorKind::is_possession),
-    ("age.any_factor", "any_factor", |_| true),
-];
-
-fn ages(needs: Needs, proven: &Proven) -> Vec<(String, Expr)> {
-    AGES.iter()
-        .filter(|(part, ..)| needs.has(part))
-        .map(|(_, name, which)| ((*name).to_owned(), duration(proven.age(which))))
-        .collect()
-}
-
-fn device(needs: Needs, moment: &Moment<'_>) -> Vec<(String, Expr)> {
-    if !needs.has("device.known") {
-        return Vec::new();
-    }
-    vec![("known".to_owned(), Expr::new_bool(moment.session.is_some_and(|session| session.device_known)))]
-}
-
-fn network(needs: Needs, moment: &Moment<'_>) -> Vec<(String, Expr)> {
+/// The value of one part of the context.
+fn value(part: &str, moment: &Moment<'_>, proven: &Proven) -> Result<Expr, ContextError> {
     let around = moment.surroundings;
-    let mut fields = Vec::new();
-    if needs.has("network.address") {
-        fields.push(("address".to_owned(), Expr::new_ip(around.address.to_string())));
-    }
-    if needs.has("network.name") {
-        fields.push(("name".to_owned(), Expr::new_string(around.network.clone())));
-    }
-    if needs.has("network.country") {
-        fields.push(("country".to_owned(), Expr::new_string(around.country.clone())));
-    }
-    fields
-}
-
-fn session(needs: Needs, moment: &Moment<'_>) -> Vec<(String, Expr)> {
-    let since = |at: fn(&SessionView) -> Timestamp| {
-        duration(moment.session.and_then(|session| moment.surroundings.now.since(at(session))))
-    };
-    let mut fields = Vec::new();
-    if needs.has("session.age") {
-        fields.push(("age".to_owned(), since(|session| session.started_at)));
-    }
-    if needs.has("session.idle") {
-        fields.push(("idle".to_owned(), since(|session| session.last_used_at)));
-    }
-    fields
-}
-
-fn time(needs: Needs, moment: &Moment<'_>) -> Result<Vec<(String, Expr)>, ContextError> {
-    let mut fields = Vec::new();
-    if !(needs.has("time.now") || needs.has("time.hour") || needs.has("time.weekday")) {
-        return Ok(fields);
-    }
-    let now = jiff::Timestamp::from_millisecond(moment.surroundings.now.as_ms()).map_err(fault)?;
-    if needs.has("time.now") {
+    let texts =
+        |texts: &mut dyn Iterator<Item = &str>| Expr::new_set(texts.map(|text| Expr::new_string(text.to_owned())));
+    Ok(match part {
+        "confirmed" => {
+            let kinds = FactorKind::ALL.into_iter().zip(proven.confirmed).filter(|(_, confirmed)| *confirmed);
+            texts(&mut kinds.map(|(kind, _)| kind.name()))
+        }
+        // Approvals by other people are not asked for yet.
+        "approvals" => Expr::new_long(0),
+        "device.known" => Expr::new_bool(moment.session.is_some_and(|session| session.device_known)),
+        "network.address" => Expr::new_ip(around.address.to_string()),
+        "network.name" => Expr::new_string(around.network.clone()),
+        "network.country" => Expr::new_string(around.country.clone()),
         // Cedar reads exactly three digits of milliseconds.
-        fields.push(("now".to_owned(), Expr::new_datetime(format!("{now:.3}"))));
-    }
-    let local = now.to_zoned(moment.zone.clone());
-    if needs.has("time.hour") {
-        fields.push(("hour".to_owned(), Expr::new_long(i64::from(local.hour()))));
-    }
-    if needs.has("time.weekday") {
-        let weekday = match local.weekday() {
-            jiff::civil::Weekday::Monday => "monday",
-            jiff::civil::Weekday::Tuesday => "tuesday",
-            jiff::civil::Weekday::Wednesday => "wednesday",
-            jiff::civil::Weekday::Thursday => "thursday",
-            jiff::civil::Weekday::Friday => "friday",
-            jiff::civil::Weekday::Saturday => "saturday",
-            jiff::civil::Weekday::Sunday => "sunday",
-        };
-        fields.push(("weekday".to_owned(), Expr::new_string(weekday.to_owned())));
-    }
-    Ok(fields)
+        "time.now" => Expr::new_datetime(format!("{:.3}", instant(moment)?)),
+        "time.hour" => Expr::new_long(i64::from(instant(moment)?.to_zoned(moment.zone.clone()).hour())),
+        "time.weekday" => {
+            let weekday = instant(moment)?.to_zoned(moment.zone.clone()).weekday();
+            Expr::new_string(weekday_name(weekday).to_owned())
+        }
+        "risk.level" => Expr::new_string(around.risk_level.clone()),
+        "risk.signals" => texts(&mut around.risk_signals.iter().map(String::as_str)),
+        duration => Expr::new_duration(format!("{}ms", ms(duration, moment, proven))),
+    })
 }
 
-fn risk(needs: Needs, moment: &Moment<'_>) -> Vec<(String, Expr)> {
-    let around = moment.surroundings;
-    let mut fields = Vec::new();
-    if needs.has("risk.level") {
-        fields.push(("level".to_owned(), Expr::new_string(around.risk_level.clone())));
+/// A part that is a duration or a date, in milliseconds.
+fn ms(part: &str, moment: &Moment<'_>, proven: &Proven) -> i64 {
+    let now = moment.surroundings.now;
+    let since = |at: fn(&SessionView) -> Timestamp| moment.session.and_then(|session| now.since(at(session)));
+    let age = match part {
+        "time.now" => return now.as_ms(),
+        "age.password" => proven.age(|kind| kind == FactorKind::Password),
+        "age.totp" => proven.age(|kind| kind == FactorKind::Totp),
+        "age.passkey" => proven.age(|kind| kind == FactorKind::Passkey),
+        "age.recovery_code" => proven.age(|kind| kind == FactorKind::RecoveryCode),
+        "age.second_factor" => proven.age(FactorKind::is_second_factor),
+        "age.phishing_resistant" => proven.age(FactorKind::is_phishing_resistant),
+        "age.knowledge" => proven.age(FactorKind::is_knowledge),
+        "age.possession" => proven.age(FactorKind::is_possession),
+        "age.any_factor" => proven.age(|_| true),
+        "session.age" => since(|session| session.started_at),
+        "session.idle" => since(|session| session.last_used_at),
+        // No such part; never is what no rule is content with.
+        _ => None,
+    };
+    // An age that does not fit is as good as never.
+    age.and_then(|age| i64::try_from(age.as_millis()).ok()).unwrap_or(NEVER_MS)
+}
+
+fn instant(moment: &Moment<'_>) -> Result<jiff::Timestamp, ContextError> {
+    jiff::Timestamp::from_millisecond(moment.surroundings.now.as_ms()).map_err(fault)
+}
+
+const fn weekday_name(weekday: jiff::civil::Weekday) -> &'static str {
+    use jiff::civil::Weekday;
+    match weekday {
+        Weekday::Monday => "monday",
+        Weekday::Tuesday => "tuesday",
+        Weekday::Wednesday => "wednesday",
+        Weekday::Thursday => "thursday",
+        Weekday::Friday => "friday",
+        Weekday::Saturday => "saturday",
+        Weekday::Sunday => "sunday",
     }
-    if needs.has("risk.signals") {
-        let signals = around.risk_signals.iter().map(|signal| Expr::new_string(signal.clone()));
-        fields.push(("signals".to_owned(), Expr::new_set(signals)));
-    }
-    fields
 }
 
 fn input(value: &InputValue) -> Expr {
@@ -221,13 +194,5 @@ fn input(value: &InputValue) -> Expr {
         InputValue::String(value) => Expr::new_string(value.clone()),
         InputValue::Bool(value) => Expr::new_bool(*value),
         InputValue::Decimal(_) => Expr::new_decimal(value.to_string()),
-    }
-}
-
-fn duration(age: Option<Duration>) -> Expr {
-    // An age that does not fit is as good as never.
-    match age.and_then(|age| i64::try_from(age.as_millis()).ok()) {
-        Some(ms) => Expr::new_duration(format!("{ms}ms")),
-        None => Expr::new_duration(NEVER),
     }
 }

@@ -1,17 +1,16 @@
 //! What Cedar's validator says, and what it lets pass and we do not.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::str::FromStr as _;
 
 use cedar_policy::{
-    ActionConstraint, Context, Entities, EntityUid, EvalResult, Expression, Policy, PolicySet, Request, Schema,
-    ValidationMode, ValidationResult, ValidationWarning, Validator, eval_expression,
+    ActionConstraint, EntityUid, EvalResult, Policy, PolicySet, Schema, ValidationMode, ValidationResult,
+    ValidationWarning, Validator,
 };
 use serde_json::Value;
 
-use super::PolicyMistake;
 use super::read::Places;
 use super::schema;
+use super::{PolicyMistake, needs};
 use crate::catalogue::{Catalogue, Effect};
 
 /// How far into entities a policy may look: only what a request brings (principal,
@@ -139,26 +138,24 @@ pub(super) fn unknown_names(set: &PolicySet, catalogue: &Catalogue, places: &Pla
 }
 
 /// Durations that come near to "never": a rule with one would take a factor that
-/// was never proved for one that was.
-pub(super) fn long_durations(set: &PolicySet, places: &Places) -> Vec<PolicyMistake> {
+/// was never proved for one that was. And the context as a whole.
+pub(super) fn conditions(set: &PolicySet, places: &Places) -> Vec<PolicyMistake> {
     let too_long = |text: &str| {
-        let question = Expression::from_str(&format!("duration({text:?}) > duration(\"{LONGEST}\")"));
-        let nobody = || -> Option<Request> {
-            let uid: EntityUid = "Action::\"read\"".parse().ok()?;
-            Request::new(uid.clone(), uid.clone(), uid, Context::empty(), None).ok()
-        };
-        match (question, nobody()) {
-            (Ok(question), Some(request)) => {
-                eval_expression(&request, &Entities::empty(), &question) != Ok(EvalResult::Bool(false))
-            }
-            _ => true,
-        }
+        let question = format!("duration({text:?}) > duration(\"{LONGEST}\")");
+        needs::evaluate(&question) != Some(EvalResult::Bool(false))
     };
     let mut mistakes = Vec::new();
     for policy in set.policies() {
         let mut found = Vec::new();
         match policy.to_json() {
-            Ok(json) => durations(&json, &mut found),
+            Ok(mut json) => {
+                durations(&json, &mut found);
+                if needs::Needs::rewrite(&mut json).whole {
+                    let message = "context can be used by its parts only, like context.age.passkey or \
+                                   context.input.amount; every part is always there";
+                    mistakes.push(places.of_policy(policy.id(), message.to_owned()));
+                }
+            }
             Err(error) => mistakes.push(places.of_policy(policy.id(), error.to_string())),
         }
         for text in found.iter().filter(|text| too_long(text)) {

@@ -160,7 +160,7 @@ impl Policies {
         let (wrong, advice) = lint::validate(&read.set, catalogue, &schema, &read.places);
         mistakes.extend(wrong);
         mistakes.extend(lint::unknown_names(&read.set, catalogue, &read.places));
-        mistakes.extend(lint::long_durations(&read.set, &read.places));
+        mistakes.extend(lint::conditions(&read.set, &read.places));
         if !mistakes.is_empty() {
             read.places.sort(&mut mistakes);
             return Err(mistakes);

@@ -1,11 +1,20 @@
-//! Which parts of the context a policy can look at.
+//! Which parts of the context a policy looks at, and the cheapest form of each.
 //!
-//! Durations, dates and addresses cost Cedar a parse each, so what no policy of a
-//! slice looks at is left out of the context. Anything that is not plainly a path
-//! (`context.age.passkey`) counts as the whole. If a part were left out wrongly,
-//! its policy would err, and an error is a deny.
+//! Durations, dates and addresses cost Cedar a parse each, and each step into a
+//! record costs as well. So a policy of a slice is rewritten:
+//!
+//! - `context.age.passkey <= duration("5m")` becomes `context["age.passkey.ms"] <= 300000`,
+//! - any other `context.network.name` becomes `context["network.name"]`,
+//!
+//! and what no policy of a slice looks at is left out of the context. What is not
+//! plainly such a path stays as it is, with the whole record that it may look at.
+//! If a part were left out wrongly, its policy would err, and an error is a deny;
+//! a property test holds rewritten policies equal to what was written.
 
-use serde_json::Value;
+use std::str::FromStr as _;
+
+use cedar_policy::{Context, Entities, EntityUid, EvalResult, Expression, Request, eval_expression};
+use serde_json::{Value, json};
 
 /// The parts of the context, as paths.
 pub(super) const PARTS: [&str; 22] = [
@@ -18,101 +27,202 @@ pub(super) const PARTS: [&str; 22] = [
     "age.knowledge",
     "age.possession",
     "age.any_factor",
+    "session.age",
+    "session.idle",
+    "time.now",
+    "time.hour",
+    "time.weekday",
     "confirmed",
     "approvals",
     "device.known",
     "network.address",
     "network.name",
     "network.country",
-    "session.age",
-    "session.idle",
-    "time.now",
-    "time.hour",
-    "time.weekday",
     "risk.level",
     "risk.signals",
 ];
 
-/// `context.input`, after the others.
-const INPUT: u32 = 1 << PARTS.len();
+/// What a set of policies looks at. The sets are bits in the order of [`PARTS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Needs {
+    /// In its record, as it is written: `context.age.passkey`.
+    pub(super) written: Parts,
+    /// Under its path: `context["age.passkey"]`.
+    pub(super) flat: Parts,
+    /// Under its path, in milliseconds: `context["age.passkey.ms"]`.
+    pub(super) ms: Parts,
+    /// `context.input`.
+    pub(super) input: bool,
+    /// The context as a value of its own: such a policy does not load, since it
+    /// would see how the others are rewritten.
+    pub(super) whole: bool,
+}
 
 /// A set of parts of the context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Needs(u32);
+pub(super) struct Parts(u32);
+
+impl Parts {
+    const NONE: Self = Self(0);
+    const ALL: Self = Self((1 << PARTS.len()) - 1);
+
+    /// Whether there is none.
+    pub(super) const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The parts.
+    pub(super) fn iter(self) -> impl Iterator<Item = &'static str> {
+        PARTS.into_iter().enumerate().filter(move |(at, _)| self.0 & (1 << at) != 0).map(|(_, part)| part)
+    }
+
+    const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    fn add(&mut self, at: usize) {
+        self.0 |= 1 << at;
+    }
+}
 
 impl Needs {
     /// Nothing.
-    pub(super) const NONE: Self = Self(0);
-    /// Everything.
-    pub(crate) const ALL: Self = Self((INPUT << 1) - 1);
+    pub(super) const NONE: Self =
+        Self { written: Parts::NONE, flat: Parts::NONE, ms: Parts::NONE, input: false, whole: false };
+    /// Everything, as it is written.
+    pub(crate) const ALL: Self =
+        Self { written: Parts::ALL, flat: Parts::NONE, ms: Parts::NONE, input: true, whole: false };
 
-    /// What a policy (in Cedar's JSON form) can look at.
-    pub(super) fn of(policy: &Value) -> Self {
-        let mut needs = Self::NONE;
-        match policy.get("conditions") {
-            Some(conditions) => needs.collect(conditions),
-            None => needs = Self::ALL,
+    /// Rewrites a policy, in Cedar's JSON form, and says what it looks at then.
+    pub(super) fn rewrite(policy: &mut Value) -> Self {
+        match policy.get_mut("conditions") {
+            Some(conditions) => {
+                let mut needs = Self::NONE;
+                needs.collect(conditions);
+                needs
+            }
+            None => Self { whole: true, ..Self::ALL },
         }
-        needs
     }
 
     /// Both.
     pub(super) const fn and(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+        Self {
+            written: self.written.and(other.written),
+            flat: self.flat.and(other.flat),
+            ms: self.ms.and(other.ms),
+            input: self.input || other.input,
+            whole: self.whole || other.whole,
+        }
     }
 
-    /// Whether the inputs are among them.
-    pub(super) const fn input(self) -> bool {
-        self.0 & INPUT != 0
-    }
-
-    /// Whether a part of [`PARTS`] is among them.
-    pub(super) fn has(self, part: &str) -> bool {
-        PARTS.iter().position(|known| *known == part).is_none_or(|at| self.0 & (1 << at) != 0)
-    }
-
-    fn collect(&mut self, value: &Value) {
+    fn collect(&mut self, value: &mut Value) {
+        if let Some((at, compared)) = compared(value) {
+            self.ms.add(at);
+            *value = compared;
+            return;
+        }
         if let Some(path) = path(value) {
-            self.add(&path);
+            match PARTS.iter().position(|part| part.split('.').eq(path.iter().copied())) {
+                Some(at) => {
+                    self.flat.add(at);
+                    *value = attribute(PARTS.get(at).copied().unwrap_or_default());
+                }
+                None => self.add_written(&path),
+            }
             return;
         }
         match value {
-            Value::Object(fields) => fields.values().for_each(|inner| self.collect(inner)),
-            Value::Array(items) => items.iter().for_each(|inner| self.collect(inner)),
+            Value::Object(fields) => fields.values_mut().for_each(|inner| self.collect(inner)),
+            Value::Array(items) => items.iter_mut().for_each(|inner| self.collect(inner)),
             _ => {}
         }
     }
 
-    fn add(&mut self, path: &[&str]) {
-        let Some(first) = path.first() else {
-            *self = Self::ALL;
-            return;
-        };
-        if *first == "input" {
-            self.0 |= INPUT;
-            return;
-        }
-        let mut known = false;
-        for (at, part) in PARTS.iter().enumerate() {
-            let mut names = part.split('.');
-            // `context.age` alone is every age; `context.age.passkey` is one.
-            if path.iter().all(|name| names.next().is_none_or(|part| part == *name)) {
-                self.0 |= 1 << at;
-                known = true;
+    /// A path that is no part: `context`, a whole record, or an input.
+    fn add_written(&mut self, path: &[&str]) {
+        match path {
+            ["input", ..] => self.input = true,
+            [record] if PARTS.iter().any(|part| part.split('.').next() == Some(record)) => {
+                for (at, part) in PARTS.iter().enumerate() {
+                    if part.split('.').next() == Some(record) {
+                        self.written.add(at);
+                    }
+                }
             }
-        }
-        if !known {
-            *self = Self::ALL;
+            // A part that is not there does not pass validation.
+            _ => *self = self.and(Self { whole: path.is_empty(), ..Self::ALL }),
         }
     }
 }
 
-/// The path of `context.a.b`, from `a` on; `None` if the expression is not such a path.
-fn path(value: &Value) -> Option<Vec<&str>> {
-    let fields = value.as_object()?;
-    if fields.len() != 1 {
+/// Comparisons that mean the same between milliseconds as between durations or dates.
+const COMPARISONS: [&str; 6] = ["<", "<=", ">", ">=", "==", "!="];
+
+/// `context.age.passkey <= duration("5m")`, either way round, as a comparison of
+/// milliseconds; and the part that it is about.
+fn compared(value: &Value) -> Option<(usize, Value)> {
+    let (operator, sides) = value.as_object().filter(|fields| fields.len() == 1)?.iter().next()?;
+    if !COMPARISONS.contains(&operator.as_str()) {
         return None;
     }
+    let (left, right) = (sides.get("left")?, sides.get("right")?);
+    let (at, left, right) = match (timed(left), timed(right)) {
+        (Some((at, kind)), None) => (at, in_ms(at), json!({ "Value": literal_ms(right, kind)? })),
+        (None, Some((at, kind))) => (at, json!({ "Value": literal_ms(left, kind)? }), in_ms(at)),
+        _ => return None,
+    };
+    Some((at, json!({ operator: { "left": left, "right": right } })))
+}
+
+/// The name under which a part stands in milliseconds.
+pub(super) fn ms_name(part: &str) -> String {
+    format!("{part}.ms")
+}
+
+fn in_ms(at: usize) -> Value {
+    attribute(&ms_name(PARTS.get(at).copied().unwrap_or_default()))
+}
+
+fn attribute(name: &str) -> Value {
+    json!({ ".": { "left": { "Var": "context" }, "attr": name } })
+}
+
+/// A path to a part that is a duration or a date, and which of them it is.
+fn timed(value: &Value) -> Option<(usize, &'static str)> {
+    let path = path(value)?;
+    let at = PARTS.iter().position(|part| part.split('.').eq(path.iter().copied()))?;
+    match path.as_slice() {
+        ["age" | "session", _] => Some((at, "duration")),
+        ["time", "now"] => Some((at, "datetime")),
+        _ => None,
+    }
+}
+
+/// The milliseconds of `duration("5m")` or `datetime("2025-01-01")`, as Cedar reads them.
+fn literal_ms(value: &Value, kind: &str) -> Option<i64> {
+    let text = value.as_object().filter(|fields| fields.len() == 1)?.get(kind)?.get(0)?.get("Value")?.as_str()?;
+    let question = match kind {
+        "duration" => format!("duration({text:?}).toMilliseconds()"),
+        _ => format!("datetime({text:?}).durationSince(datetime(\"1970-01-01\")).toMilliseconds()"),
+    };
+    match evaluate(&question)? {
+        EvalResult::Long(ms) => Some(ms),
+        _ => None,
+    }
+}
+
+/// What Cedar makes of an expression without variables; `None` if nothing.
+pub(super) fn evaluate(expression: &str) -> Option<EvalResult> {
+    let expression = Expression::from_str(expression).ok()?;
+    let uid: EntityUid = "Action::\"read\"".parse().ok()?;
+    let request = Request::new(uid.clone(), uid.clone(), uid, Context::empty(), None).ok()?;
+    eval_expression(&request, &Entities::empty(), &expression).ok()
+}
+
+/// The path of `context.a.b`, from `a` on; `None` if the expression is not such a path.
+fn path(value: &Value) -> Option<Vec<&str>> {
+    let fields = value.as_object().filter(|fields| fields.len() == 1)?;
     if fields.get("Var").and_then(Value::as_str) == Some("context") {
         return Some(Vec::new());
     }
@@ -126,34 +236,68 @@ fn path(value: &Value) -> Option<Vec<&str>> {
 mod tests {
     use super::*;
 
-    fn check(condition: &str, expected: &[&str]) {
-        let text = format!("permit (principal, action, resource) when {{ {condition} }};");
-        let policy = cedar_policy::Policy::parse(None, text).unwrap();
-        let needs = Needs::of(&policy.to_json().unwrap());
-        let mut found: Vec<&str> = PARTS.into_iter().filter(|part| needs.has(part)).collect();
-        if needs.input() {
+    /// A condition, what it becomes, and the whole parts that it needs as written.
+    #[track_caller]
+    fn check(condition: &str, rewritten: &str, written: &[&str]) {
+        let json = |condition: &str| {
+            let text = format!("permit (principal, action, resource) when {{ {condition} }};");
+            cedar_policy::Policy::parse(None, text).unwrap().to_json().unwrap()
+        };
+        let mut policy = json(condition);
+        let needs = Needs::rewrite(&mut policy);
+        assert_eq!(policy, json(rewritten), "{condition}");
+        assert_eq!(needs.whole, written.len() > PARTS.len() && !condition.contains("unheard"), "{condition}");
+        let mut found: Vec<&str> = needs.written.iter().collect();
+        if needs.input {
             found.push("input");
         }
-        assert_eq!(found, expected, "{condition}");
+        assert_eq!(found, written, "{condition}");
+        for name in needs.flat.iter().map(str::to_owned).chain(needs.ms.iter().map(ms_name)) {
+            assert!(rewritten.contains(&format!("context[\"{name}\"]")), "{name} in {rewritten}");
+        }
     }
 
     #[test]
-    fn paths_are_found_and_everything_else_is_the_whole() {
-        check("true", &[]);
-        check("principal.login == \"context\"", &[]);
-        check("context.age.passkey <= duration(\"5m\")", &["age.passkey"]);
-        check("context.network.address.isInRange(ip(\"10.0.0.0/8\"))", &["network.address"]);
-        check("context.input.amount > 5 && !context.device.known", &["device.known", "input"]);
-        check("context.input has amount", &["input"]);
-        check("[context.time.hour].contains(3)", &["time.hour"]);
-        check("{a: context.risk}.a.level == \"high\"", &["risk.level", "risk.signals"]);
-        check("context.confirmed.contains(\"totp\")", &["confirmed"]);
-        check("if context.session.idle < duration(\"1m\") then true else false", &["session.idle"]);
+    fn ages_and_dates_become_milliseconds() {
+        check("context.age.passkey <= duration(\"5m\")", "context[\"age.passkey.ms\"] <= 300000", &[]);
+        check("duration(\"1d\") > context.session.idle", "86400000 > context[\"session.idle.ms\"]", &[]);
+        check("context.age.totp == duration(\"-1s\")", "context[\"age.totp.ms\"] == -1000", &[]);
+        check("context.time.now < datetime(\"1970-01-02T00:00:00Z\")", "context[\"time.now.ms\"] < 86400000", &[]);
+        check("context.age.totp < context.age.passkey", "context[\"age.totp\"] < context[\"age.passkey\"]", &[]);
+        check(
+            "context.age.totp.toMinutes() < 5 && context.age.totp != duration(\"1s\")",
+            "context[\"age.totp\"].toMinutes() < 5 && context[\"age.totp.ms\"] != 1000",
+            &[],
+        );
+    }
+
+    #[test]
+    fn other_paths_are_flat_and_everything_else_is_the_whole() {
+        check("principal.login == \"context\"", "principal.login == \"context\"", &[]);
+        check(
+            "context.network.address.isInRange(ip(\"10.0.0.0/8\"))",
+            "context[\"network.address\"].isInRange(ip(\"10.0.0.0/8\"))",
+            &[],
+        );
+        check("[context.time.hour].contains(3)", "[context[\"time.hour\"]].contains(3)", &[]);
+        check("context.confirmed.contains(\"totp\")", "context[\"confirmed\"].contains(\"totp\")", &[]);
+        for (same, written) in [
+            ("context.input.amount > 5", &["input"][..]),
+            ("context.input has amount", &["input"][..]),
+            ("{a: context.risk}.a.level == \"high\"", &["risk.level", "risk.signals"][..]),
+            ("context.device has known", &["device.known"][..]),
+        ] {
+            check(same, same, written);
+        }
         let all: Vec<&str> = PARTS.into_iter().chain(["input"]).collect();
-        check("context == {}", &all);
-        check("context has age", &all);
-        check("context has age.passkey", &all);
-        check("{a: context}.a.approvals == 0", &all);
-        check("context[\"unheard-of\"] == 1", &all);
+        for same in [
+            "context == {}",
+            "context has age",
+            "context has age.passkey",
+            "{a: context}.a.approvals == 0",
+            "context[\"unheard-of\"] == 1",
+        ] {
+            check(same, same, &all);
+        }
     }
 }

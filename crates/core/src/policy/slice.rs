@@ -284,7 +284,7 @@ impl Subset {
 impl Stripped {
     fn new(policy: &Policy) -> Result<Self, String> {
         let mut json = policy.to_json().map_err(|error| error.to_string())?;
-        let needs = Needs::of(&json);
+        let needs = Needs::rewrite(&mut json);
         let condition = merge::condition(&json)?;
         let fields = json.as_object_mut().ok_or("a policy's JSON form is no object")?;
         for scope in ["principal", "action", "resource"] {

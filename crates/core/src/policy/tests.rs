@@ -144,6 +144,14 @@ fn no_duration_is_as_long_as_never() {
 }
 
 #[test]
+fn the_context_is_used_by_its_parts() {
+    for condition in ["context has age", "{c: context}.c.approvals == 0", "context == context"] {
+        let text = format!("@id(\"a\") permit (principal, action, resource) when {{ {condition} }};");
+        check(&text, &["1:1 context can be used by its parts only"]);
+    }
+}
+
+#[test]
 fn odd_but_not_wrong_is_advice() {
     let policies = load("@id(\"a\") permit (principal in Group::\"аdmin\", action, resource);");
     assert_eq!(policies.advice().len(), 1);

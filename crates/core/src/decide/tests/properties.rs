@@ -46,7 +46,7 @@ const RESOURCES: [&str; 7] = [
     "resource is Endpoint",
 ];
 /// What may stand in a condition. The second errs from eight o'clock on.
-const ATOMS: [&str; 24] = [
+const ATOMS: [&str; 28] = [
     "context.time.hour < 20",
     "context.time.hour + 9223372036854775799 > 0",
     "context.age.password <= duration(\"1h\")",
@@ -58,6 +58,10 @@ const ATOMS: [&str; 24] = [
     "context.age.knowledge <= duration(\"2h\")",
     "context.age.possession <= duration(\"30s\")",
     "context.age.any_factor <= duration(\"8h\")",
+    "context.age.password < context.age.totp",
+    "duration(\"10m\") > context.session.idle",
+    "context.age.any_factor.toMinutes() < 100 || context.age.any_factor == duration(\"1m\")",
+    "context.age has totp",
     "context.confirmed.contains(\"passkey\")",
     "context.confirmed.containsAny([\"totp\", \"password\"])",
     "context.confirmed.containsAll([\"totp\", \"passkey\"])",
