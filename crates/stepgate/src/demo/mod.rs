@@ -56,8 +56,11 @@ pub(crate) async fn run(args: DemoArgs) -> Done {
         return tour::walk(demo, kept).await;
     }
     tell(&demo, kept);
-    if let Err(error) = tokio::signal::ctrl_c().await {
-        tracing::error!(error = &error as &dyn std::error::Error, "cannot wait for Ctrl-C");
+    tokio::select! {
+        stopped = tokio::signal::ctrl_c() => if let Err(error) = stopped {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot wait for Ctrl-C");
+        },
+        () = show_codes(&demo.alice) => {}
     }
     println!("\nStopping.");
     demo.app.cancel();
@@ -177,6 +180,25 @@ fn tell(demo: &Demo, kept: bool) {
     println!(
         "\nA new code comes every 30 seconds; this one line is kept up to date in your app. Ctrl-C ends the demo."
     );
+}
+
+/// Keeps the authenticator's code on the terminal's last line. Where standard output
+/// is no terminal, each new code is a line of its own.
+async fn show_codes(alice: &DemoPerson) {
+    use std::io::{IsTerminal as _, Write as _};
+    let mut shown = String::new();
+    loop {
+        let code = alice.code_now();
+        if std::io::stdout().is_terminal() {
+            print!("\r  Code of the moment: {code}  (another in {:>2} s) ", alice.seconds_left());
+            // A terminal that is gone shows nothing; the demo goes on without it.
+            let _ = std::io::stdout().flush();
+        } else if code != shown {
+            println!("  Code of the moment: {code}");
+        }
+        shown = code;
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
 }
 
 const CONFIG: &str = r#"# The demo's configuration; written anew at each start, because ports change.

@@ -29,6 +29,12 @@ impl DemoPerson {
         use stepgate_core::time::Clock as _;
         code(&self.seed, crate::system::SystemClock.now()).unwrap_or_default()
     }
+
+    /// How long that code is the code of the moment, in seconds.
+    pub(super) fn seconds_left(&self) -> i64 {
+        use stepgate_core::time::Clock as _;
+        STEP_S.saturating_sub((crate::system::SystemClock.now().as_ms() / 1000).rem_euclid(STEP_S))
+    }
 }
 
 /// The code of the step that `at` lies in.
