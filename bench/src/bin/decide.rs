@@ -6,7 +6,8 @@
 //!
 //! `permit`: every policy's scope covers who asks. `stranger`: one group in eight
 //! does. `challenge`: refused, searched, `max_age` found. `whole set`: the same
-//! question without index, for comparison. Linux only (`/proc`).
+//! question without index, for comparison. Other sizes may be given as arguments.
+//! Linux only (`/proc`).
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -61,7 +62,11 @@ fn run() -> Result<String, Box<dyn std::error::Error>> {
         "policies", "concerning", "load ms", "permit us", "stranger us", "challenge us", "whole set us", "ratio"
     )?;
     let mut smallest = None;
-    for count in [20, 10, 1_000, 10_000] {
+    let mut counts: Vec<usize> = std::env::args().skip(1).map(|count| count.parse()).collect::<Result<_, _>>()?;
+    if counts.is_empty() {
+        counts = vec![20, 10, 1_000, 10_000];
+    }
+    for count in counts {
         let row = measure(count)?;
         let first = *smallest.get_or_insert(row.permit_us);
         writeln!(
