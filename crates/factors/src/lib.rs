@@ -21,7 +21,7 @@ use stepgate_core::factor::{Factor, FactorKind};
 pub use passkey::{AuthenticatorPolicy, PasskeyFactor, user_handle};
 pub use password::{Password, PasswordRules};
 pub use recovery::RecoveryCodes;
-pub use totp::Totp;
+pub use totp::{Totp, code_at};
 
 /// What can be chosen about the factors.
 #[derive(Clone, Debug, Default)]

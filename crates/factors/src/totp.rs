@@ -78,19 +78,29 @@ fn seconds(now: Timestamp) -> Option<u64> {
     u64::try_from(now.as_ms()).ok().map(|ms| ms / 1000)
 }
 
-/// The step whose code this is; `None` if it is of no step around now.
-fn matched(seed_base32: &SecretString, code: &str, now: Timestamp) -> Result<Option<u64>, String> {
+/// The code that an authenticator app with this seed shows at `at`; `None` if the
+/// seed is no base32 or the clock stands before 1970. For those who play the app:
+/// the demo and tests.
+pub fn code_at(seed_base32: &SecretString, at: Timestamp) -> Option<String> {
+    Some(generator(seed_base32).ok()?.generate(seconds(at)?).to_string())
+}
+
+fn generator(seed_base32: &SecretString) -> Result<totp_rs::Totp, String> {
     let secret = Secret::try_from_base32(seed_base32.expose_secret()).map_err(|_| "the seed is not base32")?;
-    let totp = Builder::new()
+    Builder::new()
         .with_algorithm(ALGORITHM)
         .with_digits(DIGITS)
         .with_skew(SKEW)
         .with_step_duration(STEP_S)
         .with_secret(secret)
         .build()
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| error.to_string())
+}
+
+/// The step whose code this is; `None` if it is of no step around now.
+fn matched(seed_base32: &SecretString, code: &str, now: Timestamp) -> Result<Option<u64>, String> {
     let at = seconds(now).ok_or("the clock stands before 1970")?;
-    Ok(totp.check(code, at))
+    Ok(generator(seed_base32)?.check(code, at))
 }
 
 #[async_trait]

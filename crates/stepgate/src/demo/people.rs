@@ -8,6 +8,7 @@ use stepgate_core::flows::Flows;
 use stepgate_core::person::Login;
 use stepgate_core::secret::Token;
 use stepgate_core::time::Timestamp;
+use stepgate_factors::code_at;
 
 use crate::commands::{Failure, because, failed};
 
@@ -17,7 +18,7 @@ pub(super) struct DemoPerson {
     pub(super) password: String,
     /// `otpauth://…` for an app.
     pub(super) uri: String,
-    seed: String,
+    seed: SecretString,
 }
 
 /// Seconds of one step (RFC 6238, section 5.2).
@@ -27,7 +28,7 @@ impl DemoPerson {
     /// The code of the moment.
     pub(super) fn code_now(&self) -> String {
         use stepgate_core::time::Clock as _;
-        code(&self.seed, crate::system::SystemClock.now()).unwrap_or_default()
+        code_at(&self.seed, crate::system::SystemClock.now()).unwrap_or_default()
     }
 
     /// How long that code is the code of the moment, in seconds.
@@ -35,20 +36,6 @@ impl DemoPerson {
         use stepgate_core::time::Clock as _;
         STEP_S.saturating_sub((crate::system::SystemClock.now().as_ms() / 1000).rem_euclid(STEP_S))
     }
-}
-
-/// The code of the step that `at` lies in.
-fn code(seed: &str, at: Timestamp) -> Option<String> {
-    let secret = totp_rs::Secret::try_from_base32(seed).ok()?;
-    let totp = totp_rs::Builder::new()
-        .with_algorithm(totp_rs::Algorithm::SHA1)
-        .with_digits(6)
-        .with_skew(1)
-        .with_step_duration(30)
-        .with_secret(secret)
-        .build()
-        .ok()?;
-    Some(totp.generate(u64::try_from(at.as_ms()).ok()? / 1000).to_string())
 }
 
 /// Adds Alice of finance if she is not there, and enrols a new password and a new
@@ -83,13 +70,17 @@ pub(super) async fn alice(flows: &Flows) -> Result<DemoPerson, Failure> {
     // The code of the step before proves the enrolment, so that the code of now is still good.
     let now = flows.clock.now();
     let before = Timestamp::from_ms(now.as_ms().saturating_sub(STEP_S * 1000));
-    let seed = secret_base32.expose_secret().to_owned();
-    let first = code(&seed, before).ok_or_else(|| failed("the authenticator gives no code"))?;
+    let first = code_at(&secret_base32, before).ok_or_else(|| failed("the authenticator gives no code"))?;
     let view = flows.enrolment(&ticket, &browser).await.map_err(because)?;
     let answer = EnrolmentAnswer::Text(SecretString::from(first));
     flows.finish_enrolment(&view, FactorKind::Totp, "Demo terminal", &answer).await.map_err(because)?;
     flows.end_enrolment(&ticket).await.map_err(because)?;
-    Ok(DemoPerson { login: person.login.to_string(), password, uri: uri.expose_secret().to_owned(), seed })
+    Ok(DemoPerson {
+        login: person.login.to_string(),
+        password,
+        uri: uri.expose_secret().to_owned(),
+        seed: secret_base32,
+    })
 }
 
 /// A password that can be typed: five groups of four letters, 94 bits.

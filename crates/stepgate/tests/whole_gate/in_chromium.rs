@@ -7,19 +7,19 @@ use thirtyfour::prelude::*;
 use crate::world::{PASSWORD, Payments, World};
 
 /// Clicks what is there, or soon will be.
-pub async fn click(browser: &Browser, css: &str) {
+pub(crate) async fn click(browser: &Browser, css: &str) {
     let element = browser.query(By::Css(css)).and_clickable().first().await;
     element.unwrap_or_else(|error| panic!("no {css}: {error}")).click().await.unwrap();
 }
 
 /// Types into a field that is there, or soon will be.
-pub async fn type_into(browser: &Browser, css: &str, text: &str) {
+pub(crate) async fn type_into(browser: &Browser, css: &str, text: &str) {
     let field = browser.query(By::Css(css)).first().await;
     field.unwrap_or_else(|error| panic!("no {css}: {error}")).send_keys(text).await.unwrap();
 }
 
 /// Waits until the page says this, and gives up with what it says instead.
-pub async fn wait_for_text(browser: &Browser, text: &str) {
+pub(crate) async fn wait_for_text(browser: &Browser, text: &str) {
     let xpath = format!("//body[contains(normalize-space(.), \"{text}\")]");
     if browser.query(By::XPath(xpath)).first().await.is_err() {
         let page = browser.find(By::Tag("body")).await.unwrap().text().await.unwrap_or_default();
@@ -28,7 +28,7 @@ pub async fn wait_for_text(browser: &Browser, text: &str) {
 }
 
 /// Enrols a password and a passkey by a link, and signs in at the service.
-pub async fn enrol_and_sign_in(browser: &Browser, link: &str, login: &str, service: &str) {
+pub(crate) async fn enrol_and_sign_in(browser: &Browser, link: &str, login: &str, service: &str) {
     browser.goto(link).await.unwrap();
     click(browser, "form button[type=submit]").await;
     click(browser, "a[href$='/password']").await;

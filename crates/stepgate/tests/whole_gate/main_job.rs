@@ -9,7 +9,7 @@ use crate::world::{Payments, World};
 use stepgate_core::time::Clock as _;
 
 /// The id in `/challenges/{id}`.
-pub fn challenge_of(page: &Page) -> stepgate_core::id::ChallengeId {
+pub(crate) fn challenge_of(page: &Page) -> stepgate_core::id::ChallengeId {
     let id = page.url.path().strip_prefix("/challenges/").unwrap_or_else(|| panic!("no challenge: {}", page.told()));
     id.parse().unwrap()
 }

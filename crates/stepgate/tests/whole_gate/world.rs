@@ -23,48 +23,50 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 /// Everybody's password: long enough, and in nobody's list.
-pub const PASSWORD: &str = "seven paper lanterns over a frozen canal";
+pub(crate) const PASSWORD: &str = "seven paper lanterns over a frozen canal";
 
 /// How long an enrolment link lives.
 const LINK_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// What stands behind the gate.
-pub struct Behind {
+pub(crate) struct Behind {
     /// Its address.
-    pub url: String,
+    pub(crate) url: String,
     /// TOML of its operations.
-    pub operations: &'static str,
+    pub(crate) operations: &'static str,
     /// Cedar beside the built-in policies.
-    pub policies: &'static str,
+    pub(crate) policies: &'static str,
 }
 
 /// A running gate with what is around it.
-pub struct World {
+pub(crate) struct World {
     /// The gate, in this process.
-    pub gate: Gate,
+    pub(crate) gate: Gate,
     /// The clock, where it is set by hand.
-    pub clock: Arc<FakeClock>,
+    pub(crate) clock: Arc<FakeClock>,
     /// The port of all its names.
-    pub port: u16,
+    pub(crate) port: u16,
+    /// The public key of its log.
+    pub(crate) verifier: String,
     /// Configuration, policies, keys, store.
-    pub dir: TempDir,
+    pub(crate) dir: TempDir,
 }
 
 impl World {
     /// A gate in front of `behind`, whose clock is set by hand, on SQLite.
-    pub async fn start(behind: Behind) -> Self {
+    pub(crate) async fn start(behind: Behind) -> Self {
         let clock = Arc::new(FakeClock::at(BEGINNING));
         Self::open(behind, Arc::clone(&clock) as _, clock, "sqlite:stepgate.db").await
     }
 
     /// The same on the store with this URL.
-    pub async fn on_store(behind: Behind, store: &str) -> Self {
+    pub(crate) async fn on_store(behind: Behind, store: &str) -> Self {
         let clock = Arc::new(FakeClock::at(BEGINNING));
         Self::open(behind, Arc::clone(&clock) as _, clock, store).await
     }
 
     /// A gate with the clock of the machine, which browsers share.
-    pub async fn in_real_time(behind: Behind) -> Self {
+    pub(crate) async fn in_real_time(behind: Behind) -> Self {
         Self::open(behind, Arc::new(SystemClock), Arc::default(), "sqlite:stepgate.db").await
     }
 
@@ -84,22 +86,23 @@ impl World {
         };
         let house = House::open(settings, Some(file), time, Arc::new(SystemRandomness)).await;
         let house = house.unwrap_or_else(|error| panic!("{:?}", miette::Report::new(error)));
+        let verifier = house.keys.checkpoint_verifier.to_string();
         let gate = house.serve(vec![listener]).await.unwrap();
-        Self { gate, clock, port, dir }
+        Self { gate, clock, port, verifier, dir }
     }
 
     /// A URL at the gate's own origin.
-    pub fn at_gate(&self, path: &str) -> String {
+    pub(crate) fn at_gate(&self, path: &str) -> String {
         format!("http://localhost:{}{path}", self.port)
     }
 
     /// A URL at the service.
-    pub fn at_service(&self, path: &str) -> String {
+    pub(crate) fn at_service(&self, path: &str) -> String {
         format!("http://ledger.localhost:{}{path}", self.port)
     }
 
     /// Adds somebody and gives the link with which they enrol.
-    pub async fn invite(&self, login: &str, groups: &[&str], kinds: &[FactorKind]) -> String {
+    pub(crate) async fn invite(&self, login: &str, groups: &[&str], kinds: &[FactorKind]) -> String {
         let groups = groups.iter().map(|group| (*group).to_owned()).collect();
         let login = Login::parse(login).unwrap();
         let flows = &self.gate.flows;
@@ -109,12 +112,12 @@ impl World {
     }
 
     /// Somebody of the group `finance` with a password, a passkey and an app, signed in nowhere.
-    pub async fn ada(&self) -> Member {
+    pub(crate) async fn ada(&self) -> Member {
         self.member("ada", &["finance"]).await
     }
 
     /// Somebody with a password, a passkey and an app, signed in nowhere.
-    pub async fn member(&self, login: &str, groups: &[&str]) -> Member {
+    pub(crate) async fn member(&self, login: &str, groups: &[&str]) -> Member {
         let kinds = [FactorKind::Password, FactorKind::Passkey, FactorKind::Totp];
         let link = self.invite(login, groups, &kinds).await;
         let person = Person::new();
@@ -123,12 +126,12 @@ impl World {
     }
 
     /// The statement of a challenge, as the store keeps it.
-    pub async fn statement(&self, id: ChallengeId) -> Statement {
+    pub(crate) async fn statement(&self, id: ChallengeId) -> Statement {
         self.gate.database.challenge(id).await.unwrap().unwrap().statement
     }
 
     /// Runs the `stepgate` program on this gate's configuration.
-    pub fn command(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stepgate"));
         command.current_dir(self.dir.path()).args(arguments);
         command.output().unwrap()
@@ -136,46 +139,38 @@ impl World {
 
     /// Exports the evidence with the program and verifies it with nothing but the export and
     /// the public key; gives what the verifier said.
-    pub fn verified_evidence(&self) -> String {
+    pub(crate) fn verified_evidence(&self) -> String {
         let export = self.dir.path().join("export");
-        let key = self.gate_verifier();
-        let exported = self.command(&["audit", "export", "--to", export.to_str().unwrap()]);
+        let exported = self.command(&["audit", "export", "--out", export.to_str().unwrap()]);
         assert!(exported.status.success(), "{}", said(&exported));
         // Elsewhere, without configuration and store.
         let mut verify = Command::new(env!("CARGO_BIN_EXE_stepgate"));
         let elsewhere = tempfile::tempdir().unwrap();
-        verify.current_dir(elsewhere.path()).args(["audit", "verify"]).arg(&export).args(["--key", &key]);
+        verify.current_dir(elsewhere.path()).args(["audit", "verify"]).arg(&export).args(["--key", &self.verifier]);
         let verified = verify.output().unwrap();
         assert!(verified.status.success(), "{}", said(&verified));
         said(&verified)
     }
-
-    fn gate_verifier(&self) -> String {
-        let shown = self.command(&["keys", "show", "--json"]);
-        assert!(shown.status.success(), "{}", said(&shown));
-        let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
-        shown["checkpoint"].as_str().unwrap().to_owned()
-    }
 }
 
 /// What a program printed on both outputs.
-pub fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// Somebody who can sign in.
-pub struct Member {
+pub(crate) struct Member {
     /// With their browser and their passkey.
-    pub person: Person,
+    pub(crate) person: Person,
     /// Their name.
-    pub login: String,
+    pub(crate) login: String,
     /// Of their authenticator app.
-    pub secret: String,
+    pub(crate) secret: String,
 }
 
 impl Member {
     /// Opens a page of the service, signs in on the way, and gives the page.
-    pub async fn sign_in_at(&self, url: &str) -> Page {
+    pub(crate) async fn sign_in_at(&self, url: &str) -> Page {
         let asked = self.person.open(url).await;
         let form = asked.form_with("password").fill("name", &self.login).fill("password", PASSWORD);
         self.person.submit(&asked, &form).await
@@ -183,7 +178,7 @@ impl Member {
 }
 
 /// Goes through an enrolment link by its pages; gives the secret of the app.
-pub async fn enrol(person: &Person, link: &str, code: impl Fn(&str) -> String) -> String {
+pub(crate) async fn enrol(person: &Person, link: &str, code: impl Fn(&str) -> String) -> String {
     let welcome = person.open(link).await;
     let start = welcome.forms().remove(0);
     let mut chooser = person.submit(&welcome, &start).await;
@@ -244,11 +239,11 @@ upstream = "{}"
 }
 
 /// A ledger of payments that answers everything and records it.
-pub struct Payments(pub RecordingUpstream);
+pub(crate) struct Payments(pub(crate) RecordingUpstream);
 
 impl Payments {
     /// Starts it.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self(
             RecordingUpstream::start(|request| match (request.method().as_str(), request.target().as_str()) {
                 ("POST", _) => Answer::page("<h1>Approved</h1>"),
@@ -260,12 +255,12 @@ impl Payments {
     }
 
     /// What a gate in front of it is told.
-    pub fn behind(&self) -> Behind {
+    pub(crate) fn behind(&self) -> Behind {
         Behind { url: self.0.url(), operations: OPERATIONS, policies: POLICIES }
     }
 
     /// The approvals that reached it.
-    pub fn approvals(&self) -> Vec<RecordedRequest> {
+    pub(crate) fn approvals(&self) -> Vec<RecordedRequest> {
         self.0.requests().into_iter().filter(|request| request.method() == "POST").collect()
     }
 }
