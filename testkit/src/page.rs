@@ -141,7 +141,7 @@ impl Page {
     /// The targets of all links.
     pub fn links(&self) -> Vec<Url> {
         let html = self.text();
-        let anchors = html.split("<a ").skip(1).filter_map(|piece| attribute(piece.split('>').next()?, "href"));
+        let anchors = html.split("<a").skip(1).filter_map(|piece| attribute(piece.split('>').next()?, "href"));
         anchors.filter_map(|target| self.url.join(&target).ok()).collect()
     }
 }
