@@ -332,6 +332,34 @@ impl PathTemplate {
         left.is_empty().then_some(values)
     }
 
+    /// Whether a server that is lax about spelling could take this path for one of
+    /// this template although [`PathTemplate::matches`] does not: in another case
+    /// (Express), with dots or blanks at the end of a segment (IIS), or with a format
+    /// behind the last one (`approve.json` in Rails).
+    pub fn is_almost(&self, segments: &[&str], formats: Formats) -> bool {
+        let segments = match segments {
+            [rest @ .., ""] => rest,
+            all => all,
+        };
+        let mut left = segments;
+        for template in &self.segments {
+            let (first, rest) = match (template, left.split_first()) {
+                (TemplateSegment::Rest(name), first) => return first.is_some() || name.is_empty(),
+                (_, Some(first)) => first,
+                (_, None) => return false,
+            };
+            let taken = match template {
+                TemplateSegment::Literal(text) => is_lax_spelling(text, first, rest.is_empty(), formats),
+                TemplateSegment::One(_) | TemplateSegment::Rest(_) => !first.is_empty(),
+            };
+            if !taken {
+                return false;
+            }
+            left = rest;
+        }
+        left.is_empty()
+    }
+
     /// Orders templates: the more specific comes first.
     pub fn specificity(&self, other: &Self) -> std::cmp::Ordering {
         let rank = |segment: &TemplateSegment| match segment {
@@ -353,6 +381,25 @@ impl PathTemplate {
         };
         self.segments.len() == other.segments.len() && self.segments.iter().zip(&other.segments).all(same)
     }
+}
+
+/// Whether a format behind the last segment counts as part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Formats {
+    /// `approve.json` is something else than `approve`, as for files that are read.
+    Tell,
+    /// `approve.json` may be taken for `approve`.
+    Ignored,
+}
+
+fn is_lax_spelling(literal: &str, segment: &str, last: bool, formats: Formats) -> bool {
+    let bare = |text: &str| text.trim_end_matches(['.', ' ']).to_lowercase();
+    let (literal, segment) = (bare(literal), bare(segment));
+    if literal == segment {
+        return true;
+    }
+    let format = segment.strip_prefix(&literal).and_then(|rest| rest.strip_prefix('.'));
+    last && formats == Formats::Ignored && format.is_some_and(|format| !format.contains('.'))
 }
 
 fn template_segment<'t>(segment: &'t str, names: &mut Vec<&'t str>) -> Result<TemplateSegment, NotATemplate> {
@@ -448,6 +495,26 @@ impl Service {
     }
 }
 
+impl Service {
+    /// Whether a lax upstream could take the request for a declared operation that
+    /// [`Service::endpoint`] does not find, or passes over for a less specific one.
+    ///
+    /// Such a request is refused: the policy would judge one operation, and the
+    /// upstream do another.
+    pub fn is_almost_another(&self, method: &str, segments: &[&str]) -> bool {
+        let formats = match method {
+            "GET" | "HEAD" | "OPTIONS" => Formats::Tell,
+            _ => Formats::Ignored,
+        };
+        let named = |named: &String| named == method || (method == "HEAD" && named == "GET");
+        self.endpoints
+            .iter()
+            .filter(|endpoint| endpoint.methods.iter().any(named))
+            .take_while(|endpoint| endpoint.path.matches(segments).is_none())
+            .any(|endpoint| endpoint.path.is_almost(segments, formats))
+    }
+}
+
 /// All services, and the gate's own.
 #[derive(Debug)]
 pub struct Catalogue {
@@ -535,6 +602,22 @@ mod tests {
     fn b13_a_template_is_not_a_prefix() {
         check("/admin", &["administrators"], "no");
         check("/admin", &["", "admin"], "no");
+    }
+
+    #[test]
+    fn b12_b42_lax_spellings_of_a_template_are_known() {
+        let almost =
+            |template: &str, path: &[&str], formats| PathTemplate::parse(template).unwrap().is_almost(path, formats);
+        for path in [&["Flows"][..], &["FLOWS", ""], &["flows."], &["flows "], &["flows.json"]] {
+            assert!(almost("/flows", path, Formats::Ignored), "{path:?}");
+        }
+        assert!(!almost("/flows", &["flows.json"], Formats::Tell));
+        assert!(!almost("/flows", &["flowsx"], Formats::Ignored));
+        assert!(!almost("/flows", &["flows.min.js"], Formats::Ignored));
+        assert!(!almost("/flows", &["flows", "x"], Formats::Ignored));
+        assert!(almost("/payments/{id}/approve", &["PAYMENTS", "42", "approve"], Formats::Tell));
+        assert!(almost("/files/{path...}", &["Files", "a", "b"], Formats::Tell));
+        assert!(!almost("/files/{path...}", &["Files"], Formats::Tell));
     }
 
     #[test]

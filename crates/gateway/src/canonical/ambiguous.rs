@@ -66,6 +66,10 @@ pub enum Ambiguous {
     #[error("the request target contains a fragment")]
     Fragment,
 
+    /// A lax upstream could take the path for that of a declared operation.
+    #[error("the path is another spelling of a declared operation's path")]
+    NearOperation,
+
     // The query.
     /// The query cannot be read as declared inputs.
     #[error("the query contains an invalid percent-encoding or is not UTF-8")]
@@ -116,8 +120,8 @@ pub enum Ambiguous {
     /// `Connection` names a header that belongs to the message.
     #[error("the Connection header names a header that is not its to name")]
     ConnectionHeader,
-    /// A header that asks the upstream to use another method.
-    #[error("a header overrides the method")]
+    /// A header, or the query parameter `_method`, asks the upstream to use another method.
+    #[error("a header or parameter overrides the method")]
     MethodOverride,
     /// An expectation other than `100-continue`.
     #[error("the expectation is not 100-continue")]
@@ -175,6 +179,7 @@ impl Ambiguous {
             Self::PathNotUtf8 => "path_not_utf8",
             Self::PathCharacter => "path_character",
             Self::Fragment => "fragment",
+            Self::NearOperation => "near_operation",
             Self::QueryEncoding => "query_encoding",
             Self::QuerySeparator => "query_separator",
             Self::QueryDuplicate => "query_duplicate",

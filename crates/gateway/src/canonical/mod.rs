@@ -121,6 +121,10 @@ impl CanonicalRequest {
         check_method(&method, protocol)?;
         let target = read_target(&uri, version)?;
         let path = RequestPath::from_target(&target)?;
+        let query = Query::from_target(&target);
+        if query.overrides_method() {
+            return Err(Ambiguous::MethodOverride);
+        }
         let removed = headers::inspect(&headers)?;
         let client = Client::read(peer, listener.scheme, &listener.hops, &headers)?;
         let lifted = headers::lift(&mut headers, removed, version)?;
@@ -134,7 +138,7 @@ impl CanonicalRequest {
         Ok(Self {
             // Extended CONNECT is the handshake that GET is in HTTP/1.1.
             method: if purpose == Purpose::WebSocketOverHttp2 { Method::GET } else { method },
-            query: Query::from_target(&target),
+            query,
             target,
             path,
             host,

@@ -28,6 +28,19 @@ impl Query {
         self.target.query()
     }
 
+    /// Whether a parameter is named `_method`, by which frameworks let a form name
+    /// the method that they then take (attack B42).
+    pub(super) fn overrides_method(&self) -> bool {
+        let Some(raw) = self.as_str() else {
+            return false;
+        };
+        raw.split(['&', ';']).any(|pair| {
+            let name = pair.split('=').next().unwrap_or_default();
+            let decoded = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
+            fold(&decoded) == "_method"
+        })
+    }
+
     /// All parameters in their order, duplicates included, decoded as
     /// `application/x-www-form-urlencoded`.
     ///

@@ -55,7 +55,7 @@ pub enum NoOperation {
 impl Inner {
     /// Reads the operation of an exchange, and its body where inputs are in it.
     pub(super) async fn operation(&self, exchange: &mut Exchange) -> Result<Operation, NoOperation> {
-        let found = Found::of(&exchange.site.service, &exchange.request);
+        let found = Found::of(&exchange.site.service, &exchange.request)?;
         if !found.endpoint.reads_body() {
             return found.operation(&exchange.site.service, &exchange.request, None);
         }
@@ -78,7 +78,7 @@ pub fn operation(
     request: &CanonicalRequest,
     body: Option<&[u8]>,
 ) -> Result<Operation, NoOperation> {
-    Found::of(service, request).operation(service, request, body)
+    Found::of(service, request)?.operation(service, request, body)
 }
 
 /// The endpoint of a request, with the values of its path placeholders.
@@ -88,11 +88,15 @@ struct Found {
 }
 
 impl Found {
-    fn of(service: &Service, request: &CanonicalRequest) -> Self {
+    fn of(service: &Service, request: &CanonicalRequest) -> Result<Self, Ambiguous> {
         let segments: Vec<Cow<'_, str>> = request.path().segments().collect();
         let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
-        let (endpoint, path_values) = service.endpoint(request.method().as_str(), &segments);
-        Self { endpoint: Arc::clone(endpoint), path_values }
+        let method = request.method().as_str();
+        if service.is_almost_another(method, &segments) {
+            return Err(Ambiguous::NearOperation);
+        }
+        let (endpoint, path_values) = service.endpoint(method, &segments);
+        Ok(Self { endpoint: Arc::clone(endpoint), path_values })
     }
 
     fn operation(

@@ -240,3 +240,36 @@ async fn without_the_store_nobody_gets_through() {
     assert_eq!(head.status(), 503);
     assert_eq!(door.recorder.count(), 0);
 }
+
+#[tokio::test]
+async fn b12_b42_another_spelling_of_an_operation_is_refused() {
+    let door = Door::open().await;
+    let ada = door.sign_in("ada");
+    let json = format!("{}{JSON}", ada.cookie());
+    for path in ["/Payments/42/approve", "/payments/42/APPROVE", "/payments/42/approve.json", "/payments/42/approve."] {
+        let (head, body) = door.ask(&format!("POST {path}"), &json, r#"{"amount":12000}"#).await;
+        assert_eq!(head.status(), 400, "{path}");
+        assert!(body.contains("near_operation"), "{body}");
+    }
+    assert_eq!(door.recorder.count(), 0);
+    for path in ["/payments/42/approved", "/payments/42", "/Other"] {
+        let (head, _) = door.ask(&format!("POST {path}"), &json, r#"{"amount":12000}"#).await;
+        assert_eq!(head.status(), 200, "{path}");
+    }
+    let (head, _) = door.ask("POST /payments/42/approve/", &json, r#"{"amount":12000}"#).await;
+    assert_eq!(head.status(), 401, "a slash at the end is the same operation");
+}
+
+#[tokio::test]
+async fn b23_b25_headers_of_strangers_open_nothing_and_lead_nowhere() {
+    let door = Door::open().await;
+    let lines = "User-Agent: GoogleHC/1.0\r\nX-Forwarded-Host: evil.test\r\nX-Forwarded-Proto: https\r\n\
+                 X-Forwarded-Uri: /.stepgate/whoami\r\nX-Original-URL: /public\r\n";
+    let (head, _) = door.ask("GET /payments", &format!("{NAVIGATE}{lines}"), "").await;
+    assert_eq!(head.status(), 303);
+    assert!(head.one("location").starts_with(&format!("{}/hand-off?", door.gate_origin)));
+    let (head, body) = door.ask("GET /payments", lines, "").await;
+    assert_eq!(head.status(), 401);
+    assert!(!body.contains("evil"), "{body}");
+    assert_eq!(door.recorder.count(), 0);
+}

@@ -137,6 +137,10 @@ async fn b42_method_overrides_are_refused() {
     for name in ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "x_http_method_override"] {
         rig.refuses(with(&format!("{name}: DELETE\r\n")), "method_override").await;
     }
+    for query in ["_method=DELETE", "a=1&_METHOD=put", "%5fmethod=x", "a;_method=x", "_method[]=x"] {
+        rig.refuses(format!("POST /x?{query} HTTP/1.1\r\nHost: app.test\r\n\r\n"), "method_override").await;
+    }
+    rig.passes("POST /x?pay_method=card HTTP/1.1\r\nHost: app.test\r\n\r\n").await;
 }
 
 #[tokio::test]

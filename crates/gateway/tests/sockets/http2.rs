@@ -139,3 +139,59 @@ async fn other_protocols_by_extended_connect_are_refused() {
     }
     assert_eq!(refused, Some((StatusCode::BAD_REQUEST, "upgrade".to_owned())));
 }
+
+/// One frame (RFC 9113, section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    let mut frame = vec![length[1], length[2], length[3], kind, flags];
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// The types of the frames that the gate sends until the connection ends.
+async fn flood(rig: &Rig, frames: Vec<u8>) -> Vec<u8> {
+    let mut connection = crate::rig::raw::Connection::open(rig.gate).await;
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(4, 0, 0, &[]));
+    bytes.extend(frames);
+    connection.send(&bytes).await;
+    let mut kinds = Vec::new();
+    while let Some(head) = connection.exactly(9).await {
+        let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+        connection.exactly(length).await;
+        kinds.push(head[3]);
+    }
+    kinds
+}
+
+const GOAWAY: u8 = 7;
+/// GET http://app.test/ by HPACK's static table (RFC 7541, appendix A).
+const HEADERS: &[u8] = b"\x82\x86\x84\x41\x08app.test";
+
+#[tokio::test]
+async fn b87_a_flood_of_resets_ends_the_connection() {
+    let rig = Rig::start().await;
+    let mut frames = Vec::new();
+    for number in 0..2_000 {
+        let stream = number * 2 + 1;
+        frames.extend(frame(1, 5, stream, HEADERS));
+        frames.extend(frame(3, 0, stream, &[0, 0, 0, 8]));
+    }
+    assert!(flood(&rig, frames).await.contains(&GOAWAY));
+    assert!(rig.recorder.count() < 200, "{}", rig.recorder.count());
+}
+
+#[tokio::test]
+async fn b87_a_flood_of_continuations_ends_the_connection() {
+    let rig = Rig::start().await;
+    let mut frames = frame(1, 1, 1, HEADERS);
+    // A header `x: xxx…`, never indexed, again and again, without END_HEADERS.
+    let mut field = vec![0x10, 1, b'x', 0x7f, 0x81, 0x07];
+    field.extend([b'x'; 1024]);
+    for _ in 0..2_000 {
+        frames.extend(frame(9, 0, 1, &field));
+    }
+    assert!(flood(&rig, frames).await.contains(&GOAWAY));
+    assert_eq!(rig.recorder.count(), 0);
+}

@@ -176,3 +176,24 @@ async fn a_client_that_takes_nothing_is_cut_off() {
     assert_eq!(rig.serving.await.unwrap(), Drained::Completely);
     assert!(lazy.rest().await.len() < 50_000_000);
 }
+
+#[tokio::test]
+async fn b38_a_handshake_that_never_ends_is_cut_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let (files, _) = write_pair(directory.path(), "app.test");
+    let rig = Rig::start().await;
+    let socket = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let binding = Binding::tls(socket, Certificates::load(vec![files]).unwrap()).unwrap();
+    let limits = ServerLimits { handshake: Duration::from_millis(20), ..ServerLimits::default() };
+    let server = Server::new(binding, TrustedHops::default(), limits, Arc::clone(&rig.handler));
+    let gate = server.local_address().unwrap();
+    tokio::spawn(server.serve(CancellationToken::new()));
+    let mut silent = Connection::open(gate).await;
+    assert_eq!(silent.rest().await, b"");
+    let mut half = Connection::open(gate).await;
+    half.send(&[22, 3, 1, 2]).await;
+    half.rest().await;
+    let mut plain = Connection::open(gate).await;
+    plain.send(GET).await;
+    assert!(!plain.rest().await.starts_with(b"HTTP"), "plain text is not served beside TLS");
+}
