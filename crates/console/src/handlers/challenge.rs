@@ -194,7 +194,10 @@ fn read_answer(kind: FactorKind, fields: &mut Fields) -> Option<Answer> {
             let typed = fields.take_secret("code");
             SecretString::from(typed.expose_secret().replace(' ', ""))
         }
-        FactorKind::RecoveryCode => fields.take_secret("code"),
+        FactorKind::RecoveryCode => {
+            let field = if fields.text("recovery_code").is_empty() { "code" } else { "recovery_code" };
+            fields.take_secret(field)
+        }
     };
     (!text.expose_secret().is_empty()).then_some(Answer::Text { kind, text })
 }

@@ -206,7 +206,7 @@ pub(crate) async fn ask_to_sign_out(visit: Visit) -> Response {
     if visit.session.is_none() {
         return visit.finish(Ok(say(&visit, Outcome::SignedOut)));
     }
-    let view = SignOutPage { frame: visit.frame(), action: gate_path::SIGN_OUT.to_owned() };
+    let view = SignOutPage { frame: visit.stranger_frame(), action: gate_path::SIGN_OUT.to_owned() };
     visit.finish(Ok(visit.page(StatusCode::OK, &view)))
 }
 

@@ -1,0 +1,125 @@
+//! Enrolling, by a link and from one's own account.
+
+use http::StatusCode;
+use stepgate_core::factor::FactorKind;
+use stepgate_core::time::Clock as _;
+use stepgate_testkit::totp::code_at;
+
+use crate::house::{House, PASSWORD};
+
+#[tokio::test]
+async fn b71_a_link_works_once_and_looking_at_it_spoils_nothing() {
+    let house = House::new().await;
+    let person = house.add("alice").await;
+    let link = house.link(&person, &[FactorKind::Password]).await;
+    let scanner = house.browser();
+    for _ in 0..3 {
+        assert_eq!(scanner.open(&link).await.status, StatusCode::OK);
+    }
+    let browser = house.browser();
+    let page = browser.open(&link).await;
+    assert!(page.text().contains("Welcome, Alice Meyer"), "{}", page.told());
+    let form = page.form_to(&link);
+    let opened = browser.submit(&form).await;
+    assert_eq!(opened.status, StatusCode::SEE_OTHER, "{}", opened.told());
+    let again = browser.submit(&form).await;
+    assert_eq!(again.status, StatusCode::GONE, "{}", again.told());
+    assert_eq!(scanner.open(&link).await.status, StatusCode::GONE);
+
+    // What came of it belongs to that browser alone.
+    let base = opened.redirect().unwrap().path().to_owned();
+    assert_eq!(scanner.open(&base).await.status, StatusCode::GONE);
+    assert_ne!(browser.open(&base).await.status, StatusCode::GONE);
+}
+
+#[tokio::test]
+async fn b72_only_what_the_link_allows_is_enrolled() {
+    let house = House::new().await;
+    let person = house.add("alice").await;
+    let link = house.link(&person, &[FactorKind::Password]).await;
+    let browser = house.browser();
+    let page = browser.open(&link).await;
+    let page = browser.submit(&page.form_to(&link)).await;
+    let base = page.redirect().unwrap().path().to_owned();
+    for kind in ["passkey", "totp", "recovery_code", "other"] {
+        assert_eq!(browser.open(&format!("{base}/{kind}")).await.status, StatusCode::NOT_FOUND, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn passwords_that_are_short_or_differ_are_refused_with_words() {
+    let house = House::new().await;
+    let person = house.add("alice").await;
+    let link = house.link(&person, &[FactorKind::Password]).await;
+    let browser = house.browser();
+    let page = browser.open(&link).await;
+    let page = browser.submit(&page.form_to(&link)).await;
+    let path = format!("{}/password", page.redirect().unwrap().path());
+    let mut page = browser.open(&path).await;
+    for (password, again, said) in
+        [("short", "short", "at least 15"), (PASSWORD, "another one altogether", "not the same"), ("", "", "not empty")]
+    {
+        page = browser.submit(&page.form_to(&path).fill("password", password).fill("again", again)).await;
+        assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(page.text().contains(said), "{said}: {}", page.told());
+    }
+    let page = browser.submit(&page.form_to(&path).fill("password", PASSWORD).fill("again", PASSWORD)).await;
+    assert!(page.text().contains("You are set up"), "{}", page.told());
+}
+
+#[tokio::test]
+async fn an_authenticator_app_is_added_from_the_account_and_a_typo_costs_nothing() {
+    let house = House::new().await;
+    let (browser, person) = house.signed_in("alice").await;
+    let page = browser.open("/account").await;
+    let mut form =
+        page.forms().into_iter().find(|form| form.action.path() == "/account/factors" && !form.has("kind")).unwrap();
+    form.fields.push(("kind".to_owned(), "totp".to_owned()));
+    let page = browser.submit(&form).await;
+    let base = page.redirect().unwrap_or_else(|| panic!("{}", page.told())).path().to_owned();
+    assert!(base.starts_with("/account/enrolments/"), "{base}");
+    let page = browser.open(&base).await;
+    let path = page.redirect().unwrap_or_else(|| panic!("{}", page.told())).path().to_owned();
+    let page = browser.open(&path).await;
+    let secret = secret_on(&page.text());
+    assert!(page.text().contains("src=\"data:image/svg+xml;base64,"));
+
+    let right = code_at(&secret, house.clock.now());
+    let wrong = if right == "000000" { "000001" } else { "000000" };
+    let page = browser.submit(&page.form_with("code").fill("code", wrong)).await;
+    assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(secret_on(&page.text()), secret, "what was scanned stays as it is");
+    let spaced = format!("{} {}", &right[..3], &right[3..]);
+    let page = browser.submit(&page.form_with("code").fill("code", &spaced)).await;
+    assert_eq!(page.header("location"), "/account", "{}", page.told());
+    let factors = house.store().factors(person.id).await.unwrap();
+    assert!(factors.iter().any(|factor| factor.kind() == FactorKind::Totp));
+    // The ticket is used up.
+    assert_eq!(browser.open(&path).await.status, StatusCode::GONE);
+}
+
+fn secret_on(text: &str) -> String {
+    let after = text.split("<dt>Secret</dt><dd><code class=\"digest\">").nth(1).unwrap_or_else(|| panic!("{text}"));
+    after.split('<').next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn recovery_codes_are_shown_once_and_count_when_they_are_kept() {
+    let house = House::new().await;
+    let (browser, person) = house.signed_in("alice").await;
+    let page = browser.open("/account").await;
+    let mut form =
+        page.forms().into_iter().find(|form| form.action.path() == "/account/factors" && !form.has("kind")).unwrap();
+    form.fields.push(("kind".to_owned(), "recovery_code".to_owned()));
+    let base = browser.submit(&form).await.redirect().unwrap().path().to_owned();
+    let path = browser.open(&base).await.redirect().unwrap().path().to_owned();
+    let page = browser.open(&path).await;
+    assert!(page.text().contains("shown now and never again"), "{}", page.told());
+    let has = |factors: Vec<stepgate_core::factor::EnrolledFactor>| {
+        factors.iter().any(|factor| factor.kind() == FactorKind::RecoveryCode)
+    };
+    assert!(!has(house.store().factors(person.id).await.unwrap()));
+    let page = browser.submit(&page.form_to(&path)).await;
+    assert_eq!(page.header("location"), "/account", "{}", page.told());
+    assert!(has(house.store().factors(person.id).await.unwrap()));
+}

@@ -1,0 +1,164 @@
+//! Signing in and out, and on to a service's host.
+
+use http::StatusCode;
+use http::header::COOKIE;
+use serde_json::json;
+use stepgate_core::factor::FactorKind;
+
+use crate::house::{House, LEDGER, PASSWORD};
+
+#[tokio::test]
+async fn name_and_password_sign_in_and_lead_to_the_account() {
+    let house = House::new().await;
+    let (browser, person) = house.signed_in("alice").await;
+    let (session, _) = browser.session().await.unwrap();
+    assert_eq!(session.person.id, person.id);
+    assert!(browser.cookie("__Host-stepgate-device").is_some());
+    let started = house.said("session.started").await;
+    assert_eq!(started.len(), 1);
+    assert_eq!(started[0]["proof"]["factor"], "password");
+}
+
+#[tokio::test]
+async fn a_discovered_passkey_signs_in_without_a_name() {
+    let house = House::new().await;
+    let (browser, person) = house.signed_in("alice").await;
+    let page = browser.open("/sign-in").await;
+    let page = browser.touch(&page).await;
+    assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.told());
+    let (session, _) = browser.session().await.unwrap();
+    assert_eq!(session.person.id, person.id);
+    assert_eq!(house.said("session.started").await[1]["proof"]["user_verified"], true);
+    assert_eq!(house.said("session.ended").await.len(), 1, "the session that it replaced has ended");
+}
+
+#[tokio::test]
+async fn a_passkey_answer_counts_once_and_in_its_own_browser() {
+    let house = House::new().await;
+    let (browser, _) = house.signed_in("alice").await;
+    let page = browser.open("/sign-in").await;
+    let form = page.passkey_form();
+    let (_, options) = form.passkey.clone().unwrap();
+    let credential = browser.key.lock().unwrap().answer_request(crate::house::GATE, &options);
+    let form = form.fill("credential", &credential.to_string());
+
+    let thief = house.browser();
+    let theirs = thief.open("/sign-in").await.passkey_form();
+    let mut planted = form.clone();
+    planted.fields[0] = theirs.fields[0].clone();
+    assert_eq!(planted.fields[0].0, "csrf");
+    let page = thief.submit(&planted).await;
+    assert_eq!(page.status, StatusCode::UNAUTHORIZED, "{}", page.told());
+    assert!(thief.session().await.is_none());
+
+    assert_eq!(browser.submit(&form).await.status, StatusCode::SEE_OTHER);
+    let page = browser.submit(&form).await;
+    assert_eq!(page.status, StatusCode::UNAUTHORIZED, "used a second time: {}", page.told());
+}
+
+#[tokio::test]
+async fn unknown_names_and_wrong_passwords_get_one_answer() {
+    let house = House::new().await;
+    let (_, _) = house.signed_in("alice").await;
+    let browser = house.browser();
+    let wrong = browser.sign_in("alice", "not her password at all").await;
+    let unknown = browser.sign_in("nobody-knows", "not her password at all").await;
+    assert_eq!((wrong.status, unknown.status), (StatusCode::UNAUTHORIZED, StatusCode::UNAUTHORIZED));
+    let plain = |page: &stepgate_testkit::Page, name: &str| {
+        let text = page.text().replace(name, "somebody");
+        let (before, after) = text.split_once("data-options=").unwrap();
+        let after = after.split_once("name=\"credential\"").unwrap().1;
+        format!("{before}{after}")
+    };
+    assert_eq!(plain(&wrong, "alice"), plain(&unknown, "nobody-knows"));
+    assert!(browser.session().await.is_none());
+}
+
+#[tokio::test]
+async fn b58_a_sign_in_never_keeps_the_cookie_that_was_there() {
+    let house = House::new().await;
+    let (browser, _) = house.signed_in("alice").await;
+    let before = browser.cookie("__Host-stepgate").unwrap();
+    browser.sign_in("alice", PASSWORD).await;
+    let after = browser.cookie("__Host-stepgate").unwrap();
+    assert_ne!(before, after);
+    // The old one is dead, and so is one that was cut short.
+    for dead in [before, after[..42].to_owned()] {
+        let request = http::Request::get("/challenges/0").header(COOKIE, format!("__Host-stepgate={dead}"));
+        let stranger = house.browser();
+        let page = stranger.send("/sign-out", request, bytes::Bytes::new()).await;
+        assert!(!page.text().contains("Alice Meyer"), "{}", page.told());
+    }
+}
+
+#[tokio::test]
+async fn b59_after_signing_in_only_our_own_places_are_gone_on_to() {
+    let house = House::new().await;
+    let person = house.add("alice").await;
+    let browser = house.browser();
+    browser.enrol(&house.link(&person, &[FactorKind::Password, FactorKind::Passkey]).await).await;
+    for planted in ["https://evil.test/", "//evil.test", "/\\evil.test", "/%09/evil.test", "/account/../x"] {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("next", planted);
+        let page = browser.open(&format!("/sign-in?{}", query.finish())).await;
+        assert!(!page.text().contains("evil"), "{planted}: {}", page.told());
+        let mut form = page.form_with("password").fill("name", "alice").fill("password", PASSWORD);
+        form.fields.push(("next".to_owned(), planted.to_owned()));
+        let page = browser.submit(&form).await;
+        assert_eq!(page.header("location"), "/account", "{planted}");
+    }
+}
+
+#[tokio::test]
+async fn a_hand_off_signs_in_first_and_then_leads_to_the_service() {
+    let house = House::new().await;
+    let (_, _) = house.signed_in("alice").await;
+    let browser = house.browser();
+    let hand_off = format!("/hand-off?service=ledger&to=%2Fpayments%3Fpage%3D2&browser={}", "ab".repeat(32));
+    let page = browser.open(&hand_off).await;
+    let sign_in = page.header("location");
+    assert!(sign_in.starts_with("/sign-in?next="), "{}", page.told());
+    let page = browser.open(&sign_in).await;
+    assert!(page.text().contains("You go on to <strong>The ledger</strong>"), "{}", page.told());
+    assert!(page.header("content-security-policy").ends_with(&format!("form-action 'self' {LEDGER}")));
+    let form = page.form_with("password").fill("name", "alice").fill("password", PASSWORD);
+    let page = browser.submit(&form).await;
+    let page = browser.open(&page.header("location")).await;
+    let to = page.header("location");
+    assert!(to.starts_with(&format!("{LEDGER}/.stepgate/hand-off?code=")), "{}", page.told());
+    assert!(to.ends_with("&to=%2Fpayments%3Fpage%3D2"), "{to}");
+}
+
+#[tokio::test]
+async fn a_hand_off_to_an_unknown_service_is_refused() {
+    let house = House::new().await;
+    let (browser, _) = house.signed_in("alice").await;
+    let page = browser.open(&format!("/hand-off?service=other&to=/&browser={}", "ab".repeat(32))).await;
+    assert_eq!(page.status, StatusCode::MISDIRECTED_REQUEST);
+}
+
+#[tokio::test]
+async fn programs_sign_in_with_json() {
+    let house = House::new().await;
+    let (_, _) = house.signed_in("alice").await;
+    let program = house.browser();
+    let page = program.post_json("/sign-in", &json!({ "login": "alice", "password": PASSWORD })).await;
+    assert_eq!(page.json()["signed_in"], true, "{}", page.told());
+    assert!(program.session().await.is_some());
+    let page = program.post_json("/sign-in", &json!({ "login": "alice", "password": "wrong" })).await;
+    assert_eq!(page.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(page.header("content-type"), "application/problem+json");
+}
+
+#[tokio::test]
+async fn signing_out_is_asked_for_and_ends_the_session() {
+    let house = House::new().await;
+    let (browser, _) = house.signed_in("alice").await;
+    let page = browser.open("/sign-out").await;
+    assert!(browser.session().await.is_some(), "a link signs nobody out");
+    let forms = page.forms();
+    let page = browser.submit(forms.last().unwrap()).await;
+    assert!(page.text().contains("You are signed out"), "{}", page.told());
+    assert_eq!(browser.cookie("__Host-stepgate"), None);
+    assert_eq!(house.said("session.ended").await[0]["reason"], "sign_out");
+}
