@@ -139,7 +139,9 @@ impl Backend {
                  SET lock_timeout = '10s';"
                     .to_owned()
             }
-            (Self::Postgres, Use::Read) => "SET default_transaction_read_only = on; SET statement_timeout = '10s';".to_owned(),
+            (Self::Postgres, Use::Read) => {
+                "SET default_transaction_read_only = on; SET statement_timeout = '10s';".to_owned()
+            }
         };
         connection.execute(sqlx::raw_sql(AssertSqlSafe(words))).await.map(|_| ())
     }

@@ -181,7 +181,8 @@ impl Cache {
         used.last.fetch_max(now.as_ms(), Ordering::Relaxed);
         let written = used.written.load(Ordering::Relaxed);
         let due = Timestamp::from_ms(written).plus(TOUCH_EVERY);
-        if now < due || used.written.compare_exchange(written, now.as_ms(), Ordering::Relaxed, Ordering::Relaxed).is_err()
+        if now < due
+            || used.written.compare_exchange(written, now.as_ms(), Ordering::Relaxed, Ordering::Relaxed).is_err()
         {
             return;
         }

@@ -67,14 +67,10 @@ pub(crate) fn standing_json(state: &ChallengeState) -> Result<String, StoreError
         answered.iter().map(|(kind, at)| (kind.name().to_owned(), at.as_ms())).collect()
     };
     let row = match state {
-        ChallengeState::Pending { answered, wrong } => {
-            Standing::Pending { answered: answers(answered), wrong: *wrong }
+        ChallengeState::Pending { answered, wrong } => Standing::Pending { answered: answers(answered), wrong: *wrong },
+        ChallengeState::Passed { answered, at, spend_before } => {
+            Standing::Passed { answered: answers(answered), at: at.as_ms(), spend_before: spend_before.as_ms() }
         }
-        ChallengeState::Passed { answered, at, spend_before } => Standing::Passed {
-            answered: answers(answered),
-            at: at.as_ms(),
-            spend_before: spend_before.as_ms(),
-        },
         ChallengeState::Spent { at, request, outcome } => Standing::Spent {
             at: at.as_ms(),
             request: request.to_string(),

@@ -218,7 +218,8 @@ impl AnswerChallenge {
     async fn rotate(&self, work: &mut Work<'_>, challenge: &Challenge) -> Result<(), ChangeError> {
         let Some(rotated) = &self.answer.rotated else { return Ok(()) };
         let live = take_live(work, rotated.session, rotated.at).await?.ok_or(ChangeError::Conflict)?;
-        let old = live_token(work, rotated.succeeds, &Audience::Gate, rotated.at).await?.ok_or(ChangeError::Conflict)?;
+        let old =
+            live_token(work, rotated.succeeds, &Audience::Gate, rotated.at).await?.ok_or(ChangeError::Conflict)?;
         if live.person != challenge.person || old.session != rotated.session {
             return Err(ChangeError::Conflict);
         }

@@ -249,10 +249,8 @@ mod tests {
     #[tokio::test]
     async fn who_waits_is_woken_by_their_subject_alone_and_takes_no_room_afterwards() {
         let waiters = Waiters::default();
-        let (one, other) = (
-            Subject::Session(SessionId::from_bytes([1; 16])),
-            Subject::Challenge(ChallengeId::from_bytes([1; 16])),
-        );
+        let (one, other) =
+            (Subject::Session(SessionId::from_bytes([1; 16])), Subject::Challenge(ChallengeId::from_bytes([1; 16])));
         {
             let (first, second) = (waiters.wait_for(one), waiters.wait_for(one));
             let elsewhere = waiters.wait_for(other);

@@ -210,8 +210,7 @@ impl Inner {
 /// Index, bytes, entry with its details, and whether it commits to details.
 fn parsed(row: &AnyRow) -> Result<(u64, Vec<u8>, Entry, bool), StoreError> {
     let number: i64 = row.try_get("number").stored()?;
-    let corrupt =
-        |what: &str| StoreError::Corrupt { table: "entries", row: number.to_string(), what: what.to_owned() };
+    let corrupt = |what: &str| StoreError::Corrupt { table: "entries", row: number.to_string(), what: what.to_owned() };
     let index = u64::try_from(number).map_err(|_| corrupt("number is negative"))?;
     let bytes: Vec<u8> = row.try_get("leaf").stored()?;
     let (mut entry, commitment) = Entry::from_leaf(&bytes).map_err(|error| corrupt(&format!("leaf: {error}")))?;

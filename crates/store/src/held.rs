@@ -28,8 +28,7 @@ struct Head {
 
 pub(crate) fn seal(work: &Work<'_>, id: ChallengeId, request: &HeldRequest) -> Result<Vec<u8>, StoreError> {
     let headers = request.headers.iter().map(|(name, value)| (name.clone(), STANDARD.encode(value)));
-    let head =
-        Head { method: request.method.clone(), target: request.target.clone(), headers: headers.collect() };
+    let head = Head { method: request.method.clone(), target: request.target.clone(), headers: headers.collect() };
     let mut plain = Zeroizing::new(serde_json::to_vec(&head).map_err(unavailable)?);
     plain.push(b'\n');
     plain.extend_from_slice(&request.body);
@@ -75,7 +74,8 @@ impl Inner {
             let end = plain.iter().position(|byte| *byte == b'\n').ok_or_else(unreadable)?;
             let (head, body) = plain.split_at_checked(end).ok_or_else(unreadable)?;
             let head: Head = serde_json::from_slice(head).map_err(|_| unreadable())?;
-            let header = |(name, value): (String, String)| Ok((name, STANDARD.decode(value).map_err(|_| unreadable())?));
+            let header =
+                |(name, value): (String, String)| Ok((name, STANDARD.decode(value).map_err(|_| unreadable())?));
             Ok(Some(HeldRequest {
                 method: head.method,
                 target: head.target,

@@ -7,8 +7,8 @@ use stepgate_evidence::Entry;
 use tokio::sync::oneshot;
 
 use crate::changes::Subject;
-use crate::inner::Inner;
 use crate::error::{Refused, unavailable};
+use crate::inner::Inner;
 use crate::ledger::{NewEntry, prepare};
 use crate::seal::Place;
 
@@ -64,10 +64,7 @@ pub(crate) struct Waiting<I: Intent> {
 }
 
 impl<I: Intent> Waiting<I> {
-    pub(crate) fn new(
-        intent: I,
-        entries: Vec<NewEntry>,
-    ) -> (Self, oneshot::Receiver<Result<I::Output, ChangeError>>) {
+    pub(crate) fn new(intent: I, entries: Vec<NewEntry>) -> (Self, oneshot::Receiver<Result<I::Output, ChangeError>>) {
         let (caller, answer) = oneshot::channel();
         (Self { intent, entries, outcome: None, caller }, answer)
     }

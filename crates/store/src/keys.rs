@@ -1,9 +1,9 @@
 //! Signing keys of the deployment, sealed in the database: every node signs with the same.
 
+use async_trait::async_trait;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use sha2::{Digest as _, Sha256};
-use async_trait::async_trait;
 use sqlx::{AnyConnection, Connection as _};
 use stepgate_core::ports::{ChangeError, StoreError};
 use stepgate_core::time::{Clock, Randomness, Timestamp};
@@ -92,11 +92,8 @@ impl Database {
                 mac = Some(Zeroizing::new(bytes.map_err(|_| fields.corrupt("sealed is not 32 bytes"))?));
             }
         }
-        let missing = || StoreError::Corrupt {
-            table: "signing_keys",
-            row: COOKIE_MAC.to_owned(),
-            what: "is missing".to_owned(),
-        };
+        let missing =
+            || StoreError::Corrupt { table: "signing_keys", row: COOKIE_MAC.to_owned(), what: "is missing".to_owned() };
         Ok(SigningKeys {
             checkpoint_verifier: self.inner.signer.verifier_key(),
             assertion,
@@ -235,8 +232,7 @@ async fn first_entry(
 ) -> Result<(), StoreError> {
     let mut id = [0; 16];
     random.fill(&mut id);
-    let event =
-        Event::LogOpened { origin: origin.as_str().to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
+    let event = Event::LogOpened { origin: origin.as_str().to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
     let entry = Entry { id: hex::encode(id), at_ms: at.as_ms(), event, details: None };
     let leaf = entry.to_leaf().map_err(unavailable)?;
     let mut frontier = Frontier::new();

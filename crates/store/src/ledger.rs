@@ -65,8 +65,7 @@ pub(crate) struct Head {
     pub(crate) checkpoint: String,
 }
 
-const HEAD: &str =
-    "SELECT frontier, change_number, checkpoint_size, checkpoint, size FROM ledger_head WHERE id = 1";
+const HEAD: &str = "SELECT frontier, change_number, checkpoint_size, checkpoint, size FROM ledger_head WHERE id = 1";
 
 impl Head {
     fn read(row: &AnyRow) -> Result<Self, sqlx::Error> {
@@ -158,16 +157,14 @@ async fn complete(connection: &mut AnyConnection, tile: Tile) -> Result<(), sqlx
             rows.iter().map(|leaf| leaf_hash(leaf)).collect::<Vec<_>>()
         }
         Some(below) => {
-            let tiles =
-                "SELECT hashes FROM tiles WHERE number >= $1 AND number < $2 AND level = $3 ORDER BY number";
+            let tiles = "SELECT hashes FROM tiles WHERE number >= $1 AND number < $2 AND level = $3 ORDER BY number";
             let mut loaded = LoadedTiles::new();
             let first = tile.index().saturating_mul(u64::from(TILE_WIDTH));
             for (index, bytes) in (first..).zip(beneath(connection, tiles, tile, Some(below)).await?) {
                 let full = Tile::new(below, index, TILE_WIDTH).map_err(undecodable)?;
                 loaded.insert(full, &bytes).map_err(undecodable)?;
             }
-            stepgate_ledger::proof::tile_hashes(tile, &loaded)
-                .map_err(|error| sqlx::Error::Decode(Box::new(error)))?
+            stepgate_ledger::proof::tile_hashes(tile, &loaded).map_err(|error| sqlx::Error::Decode(Box::new(error)))?
         }
     };
     if hashes.len() != usize::from(TILE_WIDTH) {

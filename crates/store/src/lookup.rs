@@ -257,7 +257,8 @@ impl Inner {
     /// The newest committed entry's index and one more, as the database tells it.
     pub(crate) async fn answers(&self) -> Result<(), StoreError> {
         read(async {
-            let row = sqlx::query("SELECT size FROM ledger_head WHERE id = 1").fetch_one(&self.readers).await.stored()?;
+            let row =
+                sqlx::query("SELECT size FROM ledger_head WHERE id = 1").fetch_one(&self.readers).await.stored()?;
             row.try_get::<i64, _>(0).stored().map(|_| ())
         })
         .await

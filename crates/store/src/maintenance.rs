@@ -27,7 +27,12 @@ const OVER: [(&str, &str, &str, std::time::Duration); 10] = [
     ("challenges", "id", "closed_at <= $1 AND sending = 0", CLOSED_CHALLENGES_KEPT),
     // Passed and never spent: nothing closes these.
     ("challenges", "id", "state = 'passed' AND spend_before <= $1", CLOSED_CHALLENGES_KEPT),
-    ("nodes", "id", "lease_until <= $1 AND id NOT IN (SELECT node FROM challenges WHERE sending = 1)", ENDED_SESSIONS_KEPT),
+    (
+        "nodes",
+        "id",
+        "lease_until <= $1 AND id NOT IN (SELECT node FROM challenges WHERE sending = 1)",
+        ENDED_SESSIONS_KEPT,
+    ),
 ];
 
 /// Columns that hold sealed values, as `(table, key, column)`.
@@ -46,7 +51,8 @@ impl Database {
     pub async fn purge(&self, now: Timestamp) -> Result<u64, ChangeError> {
         let mut purged = 0_u64;
         for (table, key, condition, kept) in OVER {
-            let before = Timestamp::from_ms(now.as_ms().saturating_sub(i64::try_from(kept.as_millis()).unwrap_or(i64::MAX)));
+            let before =
+                Timestamp::from_ms(now.as_ms().saturating_sub(i64::try_from(kept.as_millis()).unwrap_or(i64::MAX)));
             loop {
                 let some = self.write(Purge { table, key, condition, before }, Vec::new()).await?;
                 purged = purged.saturating_add(some);

@@ -122,8 +122,7 @@ impl Keyring {
     /// Writes the keyring to a new file with mode 0600; an existing file stays as it is.
     pub fn create_file(&self, path: &Path) -> Result<(), KeyringError> {
         let at = |source| KeyringError::Io { path: path.to_owned(), source };
-        let mut file =
-            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(at)?;
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(at)?;
         file.write_all(self.expose().as_bytes()).and_then(|()| file.sync_all()).map_err(at)
     }
 
@@ -321,7 +320,9 @@ mod tests {
         let read = Keyring::parse(&format!("# keys\n\n{}", text.as_str())).unwrap();
         assert_eq!(read.expose().as_str(), text.as_str());
         let line = text.lines().next().unwrap();
-        for bad in ["", "#", "abc", &line[1..], &line[..line.len() - 4], &format!("{line}\n{line}"), &line.replace(':', "")] {
+        for bad in
+            ["", "#", "abc", &line[1..], &line[..line.len() - 4], &format!("{line}\n{line}"), &line.replace(':', "")]
+        {
             assert!(Keyring::parse(bad).is_err(), "{bad}");
         }
         assert!(!format!("{keyring:?}").contains(line.split_once(':').unwrap().1));

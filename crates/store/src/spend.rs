@@ -45,8 +45,7 @@ impl Intent for SpendIt {
         if let Some(code) = spend.resume_code {
             use_resume_code(work, code, spend.challenge, spend.at).await?;
         }
-        let spent =
-            ChallengeState::Spent { at: spend.at, request: spend.request, outcome: SendOutcome::Sending };
+        let spent = ChallengeState::Spent { at: spend.at, request: spend.request, outcome: SendOutcome::Sending };
         put_state(work, &challenge, &spent, Some(spend.at)).await?;
         sqlx::query("UPDATE challenges SET sending = 1, request = $1, node = $2 WHERE id = $3")
             .bind(spend.request.to_string())

@@ -52,12 +52,14 @@ pub(crate) async fn issue(work: &mut Work<'_>, token: NewToken<'_>) -> Result<()
         .execute(&mut *work.connection)
         .await
         .stored()?;
-    let row = sqlx::query("SELECT '' AS id, COUNT(*) AS live FROM tokens WHERE session = $1 AND (dies_at IS NULL OR dies_at > $2)")
-        .bind(&session)
-        .bind(token.at.as_ms())
-        .fetch_one(&mut *work.connection)
-        .await
-        .stored()?;
+    let row = sqlx::query(
+        "SELECT '' AS id, COUNT(*) AS live FROM tokens WHERE session = $1 AND (dies_at IS NULL OR dies_at > $2)",
+    )
+    .bind(&session)
+    .bind(token.at.as_ms())
+    .fetch_one(&mut *work.connection)
+    .await
+    .stored()?;
     if Fields::of("tokens", &row).int("live")? >= TOKENS_PER_SESSION_MAX {
         return Err(ChangeError::Limit("tokens per session"));
     }

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 
 use crate::backend;
 use crate::changes::Subject;
-use crate::inner::Inner;
 use crate::error::is_passing_in_database;
+use crate::inner::Inner;
 use crate::intent::{Fate, Job, Ran, Work};
 use crate::ledger::{self, NewEntry};
 use crate::options::{BATCH_MAX, BATCH_TIMEOUT, CHECKPOINT_EVERY, COMMIT_TIMEOUT, LOCK_TRIES};
@@ -107,7 +107,12 @@ impl Writer {
             Err(Failed::Unknown(why)) => {
                 self.hang_up().await;
                 let size = self.committed_size().await;
-                tracing::error!(why, jobs = jobs.len(), ?size, "the answer to a commit is unknown; the head was read again");
+                tracing::error!(
+                    why,
+                    jobs = jobs.len(),
+                    ?size,
+                    "the answer to a commit is unknown; the head was read again"
+                );
                 // It may have happened: forgetting too much from memory is harmless.
                 inner.announce(&changes, size);
                 self.batches_unsigned = self.batches_unsigned.saturating_add(1);
@@ -185,8 +190,7 @@ async fn batch(
         let mut entries: Vec<NewEntry> = Vec::new();
         for job in jobs.iter_mut() {
             let mut savepoint = transaction.begin().await.map_err(lost)?;
-            let mut work =
-                Work { connection: &mut savepoint, inner, entries: Vec::new(), changes: Vec::new() };
+            let mut work = Work { connection: &mut savepoint, inner, entries: Vec::new(), changes: Vec::new() };
             let ran = job.run(&mut work).await;
             let Work { entries: recorded, changes: changed, .. } = work;
             match ran {

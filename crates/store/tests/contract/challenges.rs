@@ -87,10 +87,15 @@ pub(crate) async fn the_newest_open_challenge_for_an_operation_is_found(house: H
     assert_eq!(found(alice.session).await, Some(old.id));
     assert_eq!(found(bob.session).await, None);
     house.clock.advance(MINUTE);
-    let new = Challenge { operation: old.operation, held: Held::SafeNavigation, ..house.challenge(&alice, Confirmation) };
+    let new =
+        Challenge { operation: old.operation, held: Held::SafeNavigation, ..house.challenge(&alice, Confirmation) };
     house.store.open_challenge(&new, None, 9, vec![]).await.unwrap();
     assert_eq!(found(alice.session).await, Some(new.id));
-    house.store.close_challenge(new.id, 1, ChallengeState::Cancelled { reason: "not_me".into() }, vec![]).await.unwrap();
+    house
+        .store
+        .close_challenge(new.id, 1, ChallengeState::Cancelled { reason: "not_me".into() }, vec![])
+        .await
+        .unwrap();
     assert_eq!(found(alice.session).await, Some(old.id));
     let passed = house.pass(&old, &alice).await;
     assert_eq!(found(alice.session).await, Some(old.id));
@@ -122,11 +127,8 @@ pub(crate) async fn a_partial_answer_keeps_it_pending_and_uses_the_factor(house:
     let read = house.read(challenge.id).await;
     assert_eq!((read.version, read.state), (2, state));
     assert_eq!(house.look(alice.token).await.unwrap().newest_generation, 1);
-    let again = AnsweredChallenge {
-        version: 2,
-        used: (totp, FactorUse::TotpStep(5)),
-        ..house.answer(&challenge, &alice)
-    };
+    let again =
+        AnsweredChallenge { version: 2, used: (totp, FactorUse::TotpStep(5)), ..house.answer(&challenge, &alice) };
     is_used_before(house.store.answer_challenge(again, vec![]).await);
 }
 
@@ -138,16 +140,17 @@ pub(crate) async fn freshness_raises_the_session_that_asked_in_its_next_generati
     let new = rotated.digest;
     let pay = host("pay.example.com");
     let code = NewCode { challenge: Some(challenge.id), ..house.code(alice.session, Purpose::HandBack, pay.clone()) };
-    let answer = AnsweredChallenge {
-        rotated: Some(rotated),
-        hand_back: Some(code.clone()),
-        ..house.answer(&challenge, &alice)
-    };
+    let answer =
+        AnsweredChallenge { rotated: Some(rotated), hand_back: Some(code.clone()), ..house.answer(&challenge, &alice) };
     assert!(house.look(alice.token).await.is_some());
     house.store.answer_challenge(answer, vec![house.said("passed")]).await.unwrap();
 
     let old = house.look(alice.token).await.unwrap();
-    assert_eq!((old.generation, old.newest_generation, old.assurance.proofs().len()), (1, 2, 1), "a copy gains nothing");
+    assert_eq!(
+        (old.generation, old.newest_generation, old.assurance.proofs().len()),
+        (1, 2, 1),
+        "a copy gains nothing"
+    );
     let service = house.digest();
     assert!(house.store.redeem_code(code.digest, &pay, None, service, house.now()).await.unwrap().is_some());
     for (token, audience) in [(new, Audience::Gate), (service, pay)] {
@@ -294,7 +297,11 @@ pub(crate) async fn a_successor_carries_the_held_request_on_once(house: House) {
 }
 
 /// A new session of the same person, and what it takes to adopt.
-async fn adopt(house: &House, challenge: &Challenge, who: &SignedIn) -> Result<NewCode, stepgate_core::ports::ChangeError> {
+async fn adopt(
+    house: &House,
+    challenge: &Challenge,
+    who: &SignedIn,
+) -> Result<NewCode, stepgate_core::ports::ChangeError> {
     let code = NewCode {
         challenge: Some(challenge.id),
         ..house.code(who.session, Purpose::HandBack, host("pay.example.com"))
@@ -311,17 +318,16 @@ pub(crate) async fn a_lapsed_sessions_request_is_adopted(house: House) {
     house.clock.advance(MINUTE);
     is_conflict(adopt(&house, &challenge, &bob).await);
     let used = (alice.factor, FactorUse::Nothing);
-    let new = NewSession {
-        replaces: Some(alice.session),
-        ..house.new_session(alice.person.id, FactorKind::Password, used)
-    };
+    let new =
+        NewSession { replaces: Some(alice.session), ..house.new_session(alice.person.id, FactorKind::Password, used) };
     let again = SignedIn { session: new.id, token: new.gate_token, browser: new.browser, ..alice.clone() };
     house.store.start_session(new, vec![house.said("started")]).await.unwrap();
     let code = adopt(&house, &challenge, &again).await.unwrap();
     let read = house.read(challenge.id).await;
     assert_eq!((read.session, read.state.name()), (again.session, "passed"));
     assert!(house.store.held(challenge.id).await.unwrap().is_some());
-    let redeemed = house.store.redeem_code(code.digest, &code.audience, None, house.digest(), house.now()).await.unwrap();
+    let redeemed =
+        house.store.redeem_code(code.digest, &code.audience, None, house.digest(), house.now()).await.unwrap();
     assert_eq!(redeemed.unwrap().challenge, Some(challenge.id));
     is_conflict(adopt(&house, &challenge, &again).await);
     is_conflict(adopt(&house, &read, &again).await);

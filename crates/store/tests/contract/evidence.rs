@@ -133,7 +133,8 @@ pub(crate) async fn verify_offline(house: &House) -> Vec<Option<Details>> {
     let trust = Trust { keys: &verifier, remembered: &[] };
     let reader = Reader::open(folder.path()).unwrap();
     let mut seen = Vec::new();
-    let report = verify(&reader, trust, &mut |record: stepgate_ledger::export::Record| seen.push(record.details)).unwrap();
+    let report =
+        verify(&reader, trust, &mut |record: stepgate_ledger::export::Record| seen.push(record.details)).unwrap();
     assert!(report.is_intact(), "{report:?}");
     assert_eq!(report.entries, size);
     seen
@@ -223,10 +224,8 @@ pub(crate) async fn full_tiles_are_kept(house: House) {
     }
     let leaves = house.store.leaves(0, 1_000).await.unwrap();
     for index in 0..2_usize {
-        let hashes: Vec<u8> = leaves[index * 256..(index + 1) * 256]
-            .iter()
-            .flat_map(|leaf| *leaf_hash(&leaf.bytes).as_bytes())
-            .collect();
+        let hashes: Vec<u8> =
+            leaves[index * 256..(index + 1) * 256].iter().flat_map(|leaf| *leaf_hash(&leaf.bytes).as_bytes()).collect();
         assert_eq!(house.store.tile(0, index as u64).await.unwrap(), Some(hashes));
     }
     assert_eq!(house.store.tile(0, 2).await.unwrap(), None);

@@ -115,7 +115,8 @@ impl House {
 
     /// How many entries say this.
     pub(crate) async fn count_said(&self, what: &str) -> usize {
-        let says = |entry: &RecordedEntry| matches!(&entry.entry.event, Event::Fault { what: said, .. } if said == what);
+        let says =
+            |entry: &RecordedEntry| matches!(&entry.entry.event, Event::Fault { what: said, .. } if said == what);
         self.all().await.iter().filter(|entry| says(entry)).count()
     }
 

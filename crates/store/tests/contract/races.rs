@@ -39,9 +39,8 @@ fn one_got_through(results: Vec<Result<(), ChangeError>>) {
     assert_eq!(results.len(), MANY);
     let through = results.iter().filter(|result| result.is_ok()).count();
     assert_eq!(through, 1, "{results:?}");
-    let refused = |result: &&Result<(), ChangeError>| {
-        matches!(result, Err(ChangeError::UsedBefore | ChangeError::Conflict))
-    };
+    let refused =
+        |result: &&Result<(), ChangeError>| matches!(result, Err(ChangeError::UsedBefore | ChangeError::Conflict));
     assert_eq!(results.iter().filter(refused).count(), MANY - 1, "{results:?}");
 }
 

@@ -88,7 +88,9 @@ pub(crate) async fn a_factor_of_somebody_else_starts_no_session(house: House) {
     let factor = house.enrol(alice.id, house.totp()).await.unwrap();
     is_conflict(start(&house, house.new_session(bob.id, FactorKind::Totp, (factor, FactorUse::TotpStep(1)))).await);
     // Nor does a factor prove another kind than its own.
-    is_conflict(start(&house, house.new_session(alice.id, FactorKind::Passkey, (factor, FactorUse::TotpStep(1)))).await);
+    is_conflict(
+        start(&house, house.new_session(alice.id, FactorKind::Passkey, (factor, FactorUse::TotpStep(1)))).await,
+    );
     start(&house, house.new_session(alice.id, FactorKind::Totp, (factor, FactorUse::TotpStep(1)))).await.unwrap();
 }
 
@@ -190,10 +192,8 @@ pub(crate) async fn a_sign_in_replaces_the_session_of_the_same_browser(house: Ho
     let alice = house.signed_in("alice").await;
     assert!(house.look(alice.token).await.is_some());
     let used = (alice.factor, FactorUse::Nothing);
-    let session = NewSession {
-        replaces: Some(alice.session),
-        ..house.new_session(alice.person.id, FactorKind::Password, used)
-    };
+    let session =
+        NewSession { replaces: Some(alice.session), ..house.new_session(alice.person.id, FactorKind::Password, used) };
     let token = session.gate_token;
     start(&house, session).await.unwrap();
     assert!(house.look(alice.token).await.is_none());
