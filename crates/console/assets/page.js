@@ -54,6 +54,9 @@
     setTimeout(look, 4000);
   }
 
+  // A window that a script opened for one question has done its work.
+  if (document.querySelector("[data-closes]")) setTimeout(() => window.close(), 1500);
+
   // One submission is enough. Undone when the browser brings the page back.
   document.addEventListener("submit", function (event) {
     const form = event.target;

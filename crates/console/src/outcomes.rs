@@ -179,6 +179,7 @@ impl Outcome {
     pub fn page(self, frame: Frame) -> OutcomePage {
         let status = self.status();
         let code = self.code();
+        let closes = matches!(self, Self::PassedElsewhere { .. });
         let Words { tone, headline, paragraphs, facts, ways } = self.words(&frame.home);
         OutcomePage {
             frame,
@@ -187,6 +188,7 @@ impl Outcome {
             paragraphs,
             facts,
             ways,
+            closes,
             status: code.is_some().then(|| status.as_u16()),
             code,
         }

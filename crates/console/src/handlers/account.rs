@@ -11,6 +11,7 @@ use stepgate_core::factor::{EnrolledFactor, FactorKind, FactorSecret};
 use stepgate_core::id::{FactorId, SessionId};
 use stepgate_core::ports::{ChangeError, EntryQuery, SessionSummary};
 use stepgate_core::web::{OurCookie, Permit, gate_path};
+use stepgate_evidence::Event;
 
 use crate::activity;
 use crate::device;
@@ -56,7 +57,7 @@ async fn account(visit: &Visit) -> Result<Response, Failure> {
     let view = AccountPage {
         frame: visit.frame(),
         person: PersonView { name: session.person.name.clone(), email: session.person.email.clone() },
-        factors: enrolled.iter().map(factor).collect(),
+        factors: enrolled.iter().map(|one| factor(one, &enrolled)).collect(),
         add: addable(&flows.factors.keys().copied().collect(), &enrolled),
         add_action: format!("{}/factors", gate_path::ACCOUNT),
         end_others_action: (sessions.len() > 1).then(|| format!("{}/sessions/end-others", gate_path::ACCOUNT)),
@@ -73,8 +74,8 @@ fn kinds() -> Vec<String> {
     activity::KINDS.iter().map(|kind| (*kind).to_owned()).collect()
 }
 
-fn factor(enrolled: &EnrolledFactor) -> Factor {
-    let (kind, notes) = match &enrolled.secret {
+fn factor(one: &EnrolledFactor, all: &[EnrolledFactor]) -> Factor {
+    let (kind, notes) = match &one.secret {
         FactorSecret::Passkey(passkey) => {
             let note = match (passkey.backup_eligible, passkey.backed_up) {
                 (true, true) => "synced, backed up",
@@ -87,16 +88,22 @@ fn factor(enrolled: &EnrolledFactor) -> Factor {
         FactorSecret::Password { .. } => ("password", Vec::new()),
         FactorSecret::RecoveryCodes { left } => ("recovery codes", vec![format!("{} left", left.len())]),
     };
-    let replaced = matches!(enrolled.kind(), FactorKind::Password | FactorKind::RecoveryCode);
+    let replaced = matches!(one.kind(), FactorKind::Password | FactorKind::RecoveryCode);
+    // The last way to sign in has no button: without it only an administrator could help.
+    let is_last = signs_in(one) && all.iter().filter(|other| signs_in(other)).count() < 2;
     Factor {
-        name: enrolled.name.clone(),
+        name: one.name.clone(),
         kind: kind.to_owned(),
         notes,
-        added: Moment::with_day(instant(enrolled.enrolled_at)),
-        last_used: enrolled.last_used_at.map(|at| Moment::with_day(instant(at))),
-        replace_kind: replaced.then(|| enrolled.kind().name().to_owned()),
-        remove_action: Some(format!("{}/factors/{}/remove", gate_path::ACCOUNT, enrolled.id)),
+        added: Moment::with_day(instant(one.enrolled_at)),
+        last_used: one.last_used_at.map(|at| Moment::with_day(instant(at))),
+        replace_kind: replaced.then(|| one.kind().name().to_owned()),
+        remove_action: (!is_last).then(|| format!("{}/factors/{}/remove", gate_path::ACCOUNT, one.id)),
     }
+}
+
+fn signs_in(factor: &EnrolledFactor) -> bool {
+    matches!(factor.kind(), FactorKind::Passkey | FactorKind::Password)
 }
 
 fn addable(served: &BTreeSet<FactorKind>, enrolled: &[EnrolledFactor]) -> Vec<AddFactor> {
@@ -127,6 +134,7 @@ fn summary(session: &SessionSummary, is_this: bool) -> Session {
 pub(crate) async fn activity(visit: Visit, RawQuery(query): RawQuery) -> Response {
     let result = async {
         let person = visit.permit()?.session.person.id;
+        let flows = &visit.console.flows;
         let query = query.unwrap_or_default();
         let before = query.strip_prefix("before=").and_then(|index| index.parse().ok()).unwrap_or(NEWEST);
         let query = EntryQuery {
@@ -136,7 +144,10 @@ pub(crate) async fn activity(visit: Visit, RawQuery(query): RawQuery) -> Respons
             limit: PAGE,
             ..EntryQuery::default()
         };
-        let entries = visit.console.flows.store.entries(query).await?;
+        // Whoever searches the evidence stands in it, before anything is shown.
+        let event = Event::EvidenceSearched { by: person.to_string(), query: "own activity".to_owned() };
+        flows.store.record(vec![flows.entry(visit.surroundings.now, event)]).await?;
+        let entries = flows.store.entries(query).await?;
         let oldest = entries.iter().map(|recorded| recorded.index).min();
         let older = oldest.filter(|_| entries.len() >= PAGE as usize);
         let view = ActivityPage {

@@ -18,6 +18,8 @@ pub struct OutcomePage {
     pub facts: Vec<Input>,
     /// The ways on, the best one first.
     pub ways: Vec<Way>,
+    /// Whether the window has done its work, and may close itself where a script opened it.
+    pub closes: bool,
     /// A stable code for programs and for those who help.
     pub code: Option<String>,
     /// The HTTP status, where it is worth saying.

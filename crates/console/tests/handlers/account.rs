@@ -36,6 +36,7 @@ async fn it_shows_factors_sessions_and_what_happened() {
     }
     let more = browser.open("/account/activity").await;
     assert!(more.text().contains("An enrolment link was opened"), "{}", more.told());
+    assert_eq!(house.said("evidence.searched").await.len(), 1, "who searches the evidence stands in it");
 }
 
 #[tokio::test]
@@ -93,6 +94,8 @@ async fn ones_own_factor_is_removed() {
     assert_eq!(page.header("location"), "/account", "{}", page.told());
     let left = house.store().factors(person.id).await.unwrap();
     assert_eq!(left.len(), factors.len() - 1);
+    let page = browser.open("/account").await;
+    assert!(!page.text().contains("/remove\""), "the last way to sign in stays: {}", page.told());
     let removed = house.said("factor.removed").await;
     let (session, _) = browser.session().await.unwrap();
     assert_eq!(removed[0]["authority"], format!("session:{}", session.id));
