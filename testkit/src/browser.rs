@@ -108,6 +108,17 @@ impl Browser {
         VirtualAuthenticator { id: added["authenticatorId"].as_str().expect("is a string").to_owned() }
     }
 
+    /// Gives the current tab an authenticator that holds these keys already: each tab has
+    /// authenticators of its own, while on a person's device all tabs share one.
+    pub async fn add_authenticator_with(&self, keys: &[Value]) -> VirtualAuthenticator {
+        let authenticator = self.add_authenticator().await;
+        for key in keys {
+            let parameters = json!({ "authenticatorId": authenticator.id, "credential": key });
+            self.devtools("WebAuthn.addCredential", parameters).await;
+        }
+        authenticator
+    }
+
     /// From now on the authenticator finds its owner, or does not.
     pub async fn set_owner_present(&self, authenticator: &VirtualAuthenticator, owner: Owner) {
         let verified = owner == Owner::Present;
@@ -138,6 +149,12 @@ impl Browser {
     pub async fn be_a_phone(&self) {
         let phone = json!({ "width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": true });
         self.devtools("Emulation.setDeviceMetricsOverride", phone).await;
+    }
+
+    /// Pages run scripts, or do not.
+    pub async fn set_scripts(&self, scripts: Scripts) {
+        let parameters = json!({ "value": scripts == Scripts::Off });
+        self.devtools("Emulation.setScriptExecutionDisabled", parameters).await;
     }
 
     /// Prefers `dark` or `light` pages.
@@ -188,4 +205,13 @@ pub enum Owner {
     Present,
     /// It is somebody else's.
     Absent,
+}
+
+/// Whether pages run scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scripts {
+    /// As usual.
+    On,
+    /// As in a browser that has none.
+    Off,
 }

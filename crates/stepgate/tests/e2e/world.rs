@@ -49,6 +49,7 @@ pub(crate) struct World {
     pub(crate) verifier: String,
     /// Configuration, policies, keys, store.
     pub(crate) dir: TempDir,
+    time: Arc<dyn Clock>,
 }
 
 impl World {
@@ -78,16 +79,17 @@ impl World {
         fs::write(dir.path().join("policies/world.cedar"), behind.policies).unwrap();
         fs::create_dir(dir.path().join("keys")).unwrap();
         Keyring::generate(&SystemRandomness).create_file(&dir.path().join("keys/master.key")).unwrap();
-        let file = dir.path().join("stepgate.toml");
-        let settings = match stepgate::config::load(&file) {
-            Ok(settings) => settings,
-            Err(error) => panic!("{:?}", miette::Report::new(error)),
-        };
-        let house = House::open(settings, Some(file), time, Arc::new(SystemRandomness)).await;
-        let house = house.unwrap_or_else(|error| panic!("{:?}", miette::Report::new(error)));
-        let verifier = house.keys.checkpoint_verifier.to_string();
-        let gate = house.serve(vec![listener]).await.unwrap();
-        Self { gate, clock, port, verifier, dir }
+        let (gate, verifier) = serve(&dir, Arc::clone(&time), listener).await;
+        Self { gate, clock, port, verifier, dir, time }
+    }
+
+    /// Stops the gate in order, and starts another on the same store and port.
+    pub(crate) async fn restart(self) -> Self {
+        let Self { gate, clock, port, dir, time, .. } = self;
+        gate.stop().await;
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let (gate, verifier) = serve(&dir, Arc::clone(&time), listener).await;
+        Self { gate, clock, port, verifier, dir, time }
     }
 
     /// A URL at the gate's own origin.
@@ -150,6 +152,18 @@ impl World {
         assert!(verified.status.success(), "{}", said(&verified));
         said(&verified)
     }
+}
+
+async fn serve(dir: &TempDir, time: Arc<dyn Clock>, listener: TcpListener) -> (Gate, String) {
+    let file = dir.path().join("stepgate.toml");
+    let settings = match stepgate::config::load(&file) {
+        Ok(settings) => settings,
+        Err(error) => panic!("{:?}", miette::Report::new(error)),
+    };
+    let house = House::open(settings, Some(file), time, Arc::new(SystemRandomness)).await;
+    let house = house.unwrap_or_else(|error| panic!("{:?}", miette::Report::new(error)));
+    let verifier = house.keys.checkpoint_verifier.clone();
+    (house.serve(vec![listener]).await.unwrap(), verifier)
 }
 
 /// What a program printed on both outputs.
@@ -246,7 +260,7 @@ impl Payments {
         Self(
             RecordingUpstream::start(|request| match (request.method().as_str(), request.target().as_str()) {
                 ("POST", _) => Answer::page("<h1>Approved</h1>"),
-                (_, "/payments.csv") => Answer::new(200, &[("Content-Type", "text/csv")], "id,amount\n42,12000\n"),
+                (_, "/payments.csv") => Answer::new(200, &DOWNLOAD, "id,amount\n42,12000\n"),
                 _ => Answer::page(PAGE),
             })
             .await,
@@ -264,9 +278,14 @@ impl Payments {
     }
 }
 
+const DOWNLOAD: [(&str, &str); 2] =
+    [("Content-Type", "text/csv"), ("Content-Disposition", "attachment; filename=\"payments.csv\"")];
+
 const PAGE: &str = r#"<!doctype html><title>Payments</title><h1>Payments</h1>
 <form id="small" method="post" action="/payments/41/approve"><input type="hidden" name="small" value="1"><input name="amount" value="900"><button>Approve</button></form>
-<form id="large" method="post" action="/payments/42/approve"><input type="hidden" name="large" value="1"><input name="amount" value="12000"><button>Approve</button></form>"#;
+<form id="large" method="post" action="/payments/42/approve"><input type="hidden" name="large" value="1"><input name="amount" value="12000"><button>Approve</button></form>
+<form id="other" method="post" action="/payments/44/approve"><input type="hidden" name="other" value="1"><input name="amount" value="48500"><button>Approve</button></form>
+<a id="export" href="/payments.csv">Export</a>"#;
 
 const OPERATIONS: &str = r#"
 [[service.operation]]

@@ -52,7 +52,7 @@ async fn a_deploy_in_node_red_is_confirmed_and_what_arrives_is_what_was_signed()
     let link = world.invite("grace", &["engineers"], &[FactorKind::Password, FactorKind::Passkey]).await;
     let browser = Browser::start().await;
     browser.goto(world.at_gate("/sign-in")).await.unwrap();
-    browser.add_authenticator().await;
+    let authenticator = browser.add_authenticator().await;
     enrol_and_sign_in(&browser, &link, "grace", &world.at_service("/")).await;
 
     // The editor works: flows are read, its WebSocket is open.
@@ -71,13 +71,16 @@ async fn a_deploy_in_node_red_is_confirmed_and_what_arrives_is_what_was_signed()
     assert!(deploys().is_empty(), "nothing is deployed before it is confirmed");
     assert_eq!(application.deployed()[1]["name"], "valve closed");
 
+    let keys = browser.keys_of(&authenticator).await;
     let editor = browser.window().await.unwrap();
     let confirming = browser.new_tab().await.unwrap();
     browser.switch_to_window(confirming).await.unwrap();
-    browser.add_authenticator().await;
+    browser.goto(world.at_gate("/sign-out")).await.unwrap();
+    browser.add_authenticator_with(&keys).await;
     browser.goto(&challenge).await.unwrap();
     wait_for_text(&browser, "Deploying changes the plant").await;
     click(&browser, "form[data-passkey] button.primary").await;
+    wait_for_text(&browser, "You may close this page").await;
     browser.switch_to_window(editor).await.unwrap();
     wait_for_text(&browser, "Successfully deployed").await;
 
