@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -30,6 +31,11 @@ const ARGUMENTS: [&str; 15] = [
     "--window-size=1280,900",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE *.localhost, EXCLUDE 127.0.0.1",
 ];
+
+/// How long something may take that a browser does by itself.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How often is looked meanwhile.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 /// A browser of its own: no cookies, no keys, a fresh profile. It is a
 /// [`WebDriver`] too.
@@ -126,6 +132,12 @@ impl Browser {
         self.devtools("WebAuthn.setUserVerified", parameters).await;
     }
 
+    /// Takes an authenticator away from the current tab.
+    pub async fn take_away(&self, authenticator: &VirtualAuthenticator) {
+        let parameters = json!({ "authenticatorId": authenticator.id });
+        self.devtools("WebAuthn.removeVirtualAuthenticator", parameters).await;
+    }
+
     /// The keys that the authenticator holds, as DevTools describes them.
     pub async fn keys_of(&self, authenticator: &VirtualAuthenticator) -> Vec<Value> {
         let parameters = json!({ "authenticatorId": authenticator.id });
@@ -142,6 +154,26 @@ impl Browser {
         match self.driver.cdp().send_raw(method, parameters).await {
             Ok(answer) => answer,
             Err(error) => panic!("{method}: {error}"),
+        }
+    }
+
+    /// Looks again and again until `look` finds something, and gives it.
+    ///
+    /// # Panics
+    ///
+    /// When it is not there in time; `what` says what was waited for.
+    pub async fn wait_until<T>(&self, what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+        let looking = async {
+            loop {
+                if let Some(found) = look().await {
+                    return found;
+                }
+                tokio::time::sleep(BETWEEN_LOOKS).await;
+            }
+        };
+        match tokio::time::timeout(LONGEST_WAIT, looking).await {
+            Ok(found) => found,
+            Err(_) => panic!("waited in vain until {what}"),
         }
     }
 

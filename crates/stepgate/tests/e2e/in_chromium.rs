@@ -1,10 +1,11 @@
-//! The main job in a real browser, with a passkey that is touched by itself.
+//! People in a real browser, with a passkey that is touched by itself.
 
 use stepgate_core::factor::FactorKind;
-use stepgate_testkit::Browser;
+use stepgate_testkit::browser::Scripts;
+use stepgate_testkit::{Browser, VirtualAuthenticator};
 use thirtyfour::prelude::*;
 
-use crate::world::{PASSWORD, Payments, World};
+use crate::world::{Member, PASSWORD, Payments, World};
 
 /// Clicks what is there, or soon will be.
 pub(crate) async fn click(browser: &Browser, css: &str) {
@@ -45,32 +46,218 @@ pub(crate) async fn enrol_and_sign_in(browser: &Browser, link: &str, login: &str
     click(browser, "form:not([data-passkey]) button[type=submit]").await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_large_payment_is_approved_with_one_touch() {
-    let payments = Payments::start().await;
-    let world = World::in_real_time(payments.behind()).await;
+/// Somebody with a password and a passkey in a browser of their own, signed in at the ledger.
+async fn ada_at_the_ledger(world: &World) -> (Browser, VirtualAuthenticator) {
     let link = world.invite("ada", &["finance"], &[FactorKind::Password, FactorKind::Passkey]).await;
     let browser = Browser::start().await;
     browser.goto(world.at_gate("/sign-in")).await.unwrap();
-    browser.add_authenticator().await;
+    let authenticator = browser.add_authenticator().await;
     enrol_and_sign_in(&browser, &link, "ada", &world.at_service("/payments")).await;
     wait_for_text(&browser, "Payments").await;
+    (browser, authenticator)
+}
+
+/// A browser that is signed in at the ledger as somebody who enrolled elsewhere.
+async fn signed_in(world: &World, member: &Member) -> Browser {
+    let browser = Browser::start().await;
+    browser.goto(world.at_service("/payments")).await.unwrap();
+    type_into(&browser, "#name", &member.login).await;
+    type_into(&browser, "#password", PASSWORD).await;
+    click(&browser, "form:not([data-passkey]) button[type=submit]").await;
+    wait_for_text(&browser, "Payments").await;
+    browser
+}
+
+const CONFIRM: &str = "form[data-passkey] button.primary";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_payment_is_approved_with_one_touch_and_a_reload_sends_nothing() {
+    let payments = Payments::start().await;
+    let world = World::in_real_time(payments.behind()).await;
+    let (browser, _) = ada_at_the_ledger(&world).await;
 
     click(&browser, "#small button").await;
     wait_for_text(&browser, "Approved").await;
     browser.goto(world.at_service("/payments")).await.unwrap();
     click(&browser, "#large button").await;
     wait_for_text(&browser, "Payments over 10,000 need your passkey").await;
-    browser.screenshot_named("challenge").await;
-    click(&browser, "form[data-passkey] button.primary").await;
+    assert_eq!(payments.approvals().len(), 1, "nothing is sent before it is confirmed");
+    click(&browser, CONFIRM).await;
     wait_for_text(&browser, "Approved").await;
     assert_eq!(browser.current_url().await.unwrap().as_str(), world.at_service("/payments/42/approve"));
-    assert_eq!(payments.approvals()[1].body, b"large=1&amount=12000");
 
-    // Back leads to the ledger, and a reload of the answer sends nothing a second time.
+    // A reload tells what became of it; back leads through the ledger. Neither sends again.
     browser.refresh().await.unwrap();
-    let sent = payments.approvals();
-    assert_eq!(sent.iter().filter(|seen| seen.body.starts_with(b"large")).count(), 1, "{sent:?}");
+    wait_for_text(&browser, "200").await;
+    browser.back().await.unwrap();
+    browser.goto(world.at_service("/payments")).await.unwrap();
+    wait_for_text(&browser, "Payments").await;
+    assert_eq!(payments.bodies(), ["small=1&amount=900", "large=1&amount=12000"]);
     browser.quit().await;
     world.verified_evidence();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_double_click_sends_once() {
+    let payments = Payments::start().await;
+    let world = World::in_real_time(payments.behind()).await;
+    let (browser, _) = ada_at_the_ledger(&world).await;
+    let button = browser.find(By::Css("#large button")).await.unwrap();
+    browser.action_chain().double_click_element(&button).perform().await.unwrap();
+    wait_for_text(&browser, "Payments over 10,000 need your passkey").await;
+    let confirm = browser.find(By::Css(CONFIRM)).await.unwrap();
+    browser.action_chain().double_click_element(&confirm).perform().await.unwrap();
+    wait_for_text(&browser, "Approved").await;
+    assert_eq!(payments.bodies(), ["large=1&amount=12000"]);
+    browser.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_tabs_hold_two_payments_and_each_goes_on_alone() {
+    let payments = Payments::start().await;
+    let world = World::in_real_time(payments.behind()).await;
+    let (browser, authenticator) = ada_at_the_ledger(&world).await;
+    let first = browser.window().await.unwrap();
+    click(&browser, "#large button").await;
+    wait_for_text(&browser, "Approve payment 42").await;
+    let keys = browser.keys_of(&authenticator).await;
+    let second = browser.new_tab().await.unwrap();
+    browser.switch_to_window(second).await.unwrap();
+    browser.goto(world.at_service("/payments")).await.unwrap();
+    click(&browser, "#other button").await;
+    wait_for_text(&browser, "Approve payment 44").await;
+    browser.add_authenticator_with(&keys).await;
+    click(&browser, CONFIRM).await;
+    wait_for_text(&browser, "Approved").await;
+    assert_eq!(payments.bodies(), ["other=1&amount=48500"]);
+    // The first tab's token was rotated away behind its back, and it goes on all the same.
+    browser.switch_to_window(first).await.unwrap();
+    // Counters are told per authenticator, and this one has not seen the other's last use.
+    browser.take_away(&authenticator).await;
+    browser.add_authenticator_with(&with_counter(&keys, 1_000)).await;
+    click(&browser, CONFIRM).await;
+    wait_for_text(&browser, "Approved").await;
+    assert_eq!(payments.bodies(), ["other=1&amount=48500", "large=1&amount=12000"]);
+    browser.quit().await;
+    world.verified_evidence();
+}
+
+fn with_counter(keys: &[serde_json::Value], counter: u32) -> Vec<serde_json::Value> {
+    let mut keys = keys.to_vec();
+    for key in &mut keys {
+        key["signCount"] = counter.into();
+    }
+    keys
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_goes_on_after_a_code() {
+    let payments = Payments::start().await;
+    let world = World::in_real_time(payments.behind()).await;
+    let member = world.ada().await;
+    let browser = signed_in(&world, &member).await;
+    click(&browser, "#export").await;
+    wait_for_text(&browser, "from the last five minutes").await;
+    type_into(&browser, "#totp", &world.next_code(&member)).await;
+    click(&browser, "form.code button").await;
+    let file = browser.downloads().join("payments.csv");
+    let saved = browser.wait_until("the download is there", async || std::fs::read_to_string(&file).ok()).await;
+    assert_eq!(saved, "id,amount\n42,12000\n");
+    browser.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_scripts_a_code_and_one_more_click_go_on() {
+    let payments = Payments::start().await;
+    let world = World::in_real_time(payments.behind_with_codes()).await;
+    let member = world.ada().await;
+    let browser = signed_in(&world, &member).await;
+    browser.set_scripts(Scripts::Off).await;
+    browser.goto(world.at_service("/payments")).await.unwrap();
+    click(&browser, "#large button").await;
+    wait_for_text(&browser, "Approve payment 42 of 12000").await;
+    type_into(&browser, "#totp", &world.next_code(&member)).await;
+    click(&browser, "form.code button").await;
+    click(&browser, "#go-on button").await;
+    wait_for_text(&browser, "Approved").await;
+    assert_eq!(payments.bodies(), ["large=1&amount=12000"]);
+    browser.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_keyboard_alone() {
+    let payments = Payments::start().await;
+    let world = World::in_real_time(payments.behind()).await;
+    let (browser, _) = ada_at_the_ledger(&world).await;
+    browser.find(By::Css("#large button")).await.unwrap().send_keys(Key::Enter + "").await.unwrap();
+    wait_for_text(&browser, "Approve payment 42").await;
+    // The answer has the focus; one key is enough.
+    let focused = browser.active_element().await.unwrap();
+    assert_eq!(focused.text().await.unwrap(), "Confirm with passkey");
+    focused.send_keys(Key::Enter + "").await.unwrap();
+    wait_for_text(&browser, "Approved").await;
+    assert_eq!(payments.bodies(), ["large=1&amount=12000"]);
+    browser.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn to_say_no_sends_nothing_and_this_was_not_me_ends_the_session() {
+    let payments = Payments::start().await;
+    let world = World::in_real_time(payments.behind()).await;
+    let (browser, _) = ada_at_the_ledger(&world).await;
+    click(&browser, "#large button").await;
+    wait_for_text(&browser, "Approve payment 42").await;
+    click(&browser, "button[value=unwanted]").await;
+    wait_for_text(&browser, "not").await;
+    browser.goto(world.at_service("/payments")).await.unwrap();
+    wait_for_text(&browser, "Payments").await;
+    click(&browser, "#large button").await;
+    click(&browser, "button[value=not-me]").await;
+    browser.query(By::Css("main")).first().await.unwrap();
+    browser.goto(world.at_service("/payments")).await.unwrap();
+    wait_for_text(&browser, "Sign in").await;
+    assert!(payments.bodies().is_empty());
+    browser.quit().await;
+    world.verified_evidence();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_of_an_unchanged_application_goes_on_after_the_window_it_is_shown() {
+    let payments = Payments::start().await;
+    let world = World::in_real_time(payments.behind_with_script()).await;
+    let member = world.ada().await;
+    let browser = signed_in(&world, &member).await;
+    browser.goto(world.at_service("/app")).await.unwrap();
+    let application = browser.window().await.unwrap();
+    click(&browser, "#call").await;
+    let others = async || browser.windows().await.unwrap().into_iter().find(|window| *window != application);
+    let confirming = browser.wait_until("a window to confirm in", others).await;
+    browser.switch_to_window(confirming).await.unwrap();
+    wait_for_text(&browser, "Approve payment 42 of 12000").await;
+    type_into(&browser, "#totp", &world.next_code(&member)).await;
+    click(&browser, "form.code button").await;
+    browser.switch_to_window(application).await.unwrap();
+    wait_for_text(&browser, "the answer is 200").await;
+    assert_eq!(payments.bodies(), [r#"{"amount":12000}"#]);
+    browser.quit().await;
+    world.verified_evidence();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_phone_and_in_the_dark_nothing_sticks_out() {
+    let payments = Payments::start().await;
+    let world = World::in_real_time(payments.behind()).await;
+    let (browser, _) = ada_at_the_ledger(&world).await;
+    browser.be_a_phone().await;
+    browser.prefer_colors("dark").await;
+    click(&browser, "#large button").await;
+    wait_for_text(&browser, "Approve payment 42").await;
+    browser.screenshot_named("challenge-phone-dark").await;
+    for page in [browser.current_url().await.unwrap().to_string(), world.at_gate("/account")] {
+        browser.goto(&page).await.unwrap();
+        let width = "return [document.documentElement.scrollWidth, document.documentElement.clientWidth];";
+        let widths = browser.execute(width, vec![]).await.unwrap();
+        assert_eq!(widths.json()[0], widths.json()[1], "{page} is wider than the screen");
+    }
+    browser.quit().await;
 }

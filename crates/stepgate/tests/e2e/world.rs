@@ -122,8 +122,13 @@ impl World {
         let kinds = [FactorKind::Password, FactorKind::Passkey, FactorKind::Totp];
         let link = self.invite(login, groups, &kinds).await;
         let person = Person::new();
-        let secret = enrol(&person, &link, |secret| totp::code_at(secret, self.clock.now())).await;
+        let secret = enrol(&person, &link, |secret| totp::code_at(secret, self.time.now())).await;
         Member { person, login: login.to_owned(), secret }
+    }
+
+    /// What somebody's app shows next; the code of the enrolment is spent.
+    pub(crate) fn next_code(&self, member: &Member) -> String {
+        totp::code_at(&member.secret, self.time.now().plus(Duration::from_secs(30)))
     }
 
     /// The statement of a challenge, as the store keeps it.
@@ -261,6 +266,7 @@ impl Payments {
             RecordingUpstream::start(|request| match (request.method().as_str(), request.target().as_str()) {
                 ("POST", _) => Answer::page("<h1>Approved</h1>"),
                 (_, "/payments.csv") => Answer::new(200, &DOWNLOAD, "id,amount\n42,12000\n"),
+                (_, "/app") => Answer::page(APPLICATION),
                 _ => Answer::page(PAGE),
             })
             .await,
@@ -270,6 +276,21 @@ impl Payments {
     /// What a gate in front of it is told.
     pub(crate) fn behind(&self) -> Behind {
         Behind { url: self.0.url(), operations: OPERATIONS, policies: POLICIES }
+    }
+
+    /// The same, where an authenticator code confirms as well as a passkey.
+    pub(crate) fn behind_with_codes(&self) -> Behind {
+        Behind { policies: CODES, ..self.behind() }
+    }
+
+    /// The same, with the script that goes on for calls of pages.
+    pub(crate) fn behind_with_script(&self) -> Behind {
+        Behind { operations: WITH_SCRIPT, ..self.behind_with_codes() }
+    }
+
+    /// The bodies of the approvals that reached it, in their order.
+    pub(crate) fn bodies(&self) -> Vec<String> {
+        self.approvals().iter().map(|request| String::from_utf8_lossy(&request.body).into_owned()).collect()
     }
 
     /// The approvals that reached it.
@@ -287,7 +308,22 @@ const PAGE: &str = r#"<!doctype html><title>Payments</title><h1>Payments</h1>
 <form id="other" method="post" action="/payments/44/approve"><input type="hidden" name="other" value="1"><input name="amount" value="48500"><button>Approve</button></form>
 <a id="export" href="/payments.csv">Export</a>"#;
 
-const OPERATIONS: &str = r#"
+/// A page whose script knows nothing of step-up.
+const APPLICATION: &str = r#"<!doctype html><title>Application</title><head></head><button id="call">Approve</button><p id="said"></p>
+<script>
+document.getElementById("call").addEventListener("click", async () => {
+  const answer = await fetch("/api/payments/42/approve", {
+    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ amount: 12000 }),
+  });
+  document.getElementById("said").textContent = "the answer is " + answer.status;
+});
+</script>"#;
+
+macro_rules! operations {
+    ($first:literal) => {
+        concat!(
+            $first,
+            r#"
 [[service.operation]]
 on = "POST /payments/{id}/approve"
 action = "payments.approve"
@@ -310,7 +346,13 @@ action = "payments.export"
 title = "Export all payments"
 sensitivity = "high"
 kind = "payment"
-"#;
+"#
+        )
+    };
+}
+
+const OPERATIONS: &str = operations!("");
+const WITH_SCRIPT: &str = operations!("inject_script = true\n");
 
 const POLICIES: &str = r#"
 @id("finance-uses-the-ledger")
@@ -326,4 +368,15 @@ unless { context.confirmed.contains("passkey") };
 @reason("Exports need a second factor from the last five minutes.")
 forbid (principal, action == Action::"payments.export", resource in Service::"ledger")
 unless { context.age.second_factor <= duration("5m") };
+"#;
+
+const CODES: &str = r#"
+@id("finance-uses-the-ledger")
+permit (principal in Group::"finance", action, resource in Service::"ledger");
+
+@id("large-payment")
+@reason("Payments over 10,000 need a proof for this payment alone.")
+forbid (principal, action == Action::"payments.approve", resource in Service::"ledger")
+when   { context.input.amount > 10000 }
+unless { context.confirmed.contains("passkey") || context.confirmed.contains("totp") };
 "#;
