@@ -12,9 +12,17 @@ use stepgate_core::time::Timestamp;
 use crate::error::unavailable;
 use crate::row::Fields;
 
-/// Everything of a challenge but what it holds.
-pub(crate) const COLUMNS: &str = "SELECT id, version, session, person, host, browser, operation, asked, statement, \
-     ask, number, held, succeeds, opened_at, expires_at, state, standing FROM challenges";
+/// `SELECT` of everything of a challenge but what it holds, and what follows.
+macro_rules! select_challenge {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, version, session, person, host, browser, operation, asked, statement, ask, number, held, ",
+            "succeeds, opened_at, expires_at, state, standing FROM challenges ",
+            $rest
+        )
+    };
+}
+pub(crate) use select_challenge;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -9,7 +9,7 @@ use stepgate_core::secret::TokenDigest;
 use stepgate_core::session::{Audience, Proof};
 use stepgate_core::time::Timestamp;
 
-use crate::challenge_row::{self, COLUMNS, ask_json, held_name, standing_json};
+use crate::challenge_row::{self, ask_json, held_name, select_challenge, standing_json};
 use crate::changes::Subject;
 use crate::codes;
 use crate::error::{ExactlyOne as _, Stored as _, unavailable};
@@ -95,8 +95,7 @@ async fn insert(work: &mut Work<'_>, challenge: &Challenge, held_request: Option
 
 /// Takes the challenge's row at this version, or `Conflict`.
 pub(crate) async fn take(work: &mut Work<'_>, id: ChallengeId, version: u32) -> Result<Challenge, ChangeError> {
-    const SELECT: &str = "SELECT id, version, session, person, host, browser, operation, asked, statement, ask, \
-        number, held, succeeds, opened_at, expires_at, state, standing FROM challenges WHERE id = $1 AND version = $2";
+    const SELECT: &str = select_challenge!("WHERE id = $1 AND version = $2");
     let row = work
         .inner
         .backend
@@ -344,7 +343,7 @@ impl AdoptChallenge {
 
 impl Inner {
     pub(crate) async fn challenge(&self, id: ChallengeId) -> Result<Option<Challenge>, StoreError> {
-        let found = self.challenges("WHERE id = $1", |query| query.bind(id.to_string())).await?;
+        let found = self.challenges(select_challenge!("WHERE id = $1"), |query| query.bind(id.to_string())).await?;
         Ok(found.into_iter().next())
     }
 
@@ -354,28 +353,30 @@ impl Inner {
         operation: OperationDigest,
         now: Timestamp,
     ) -> Result<Option<Challenge>, StoreError> {
-        let condition = "WHERE session = $1 AND operation = $2 AND held <> 'request' \
+        const SELECT: &str = select_challenge!(
+            "WHERE session = $1 AND operation = $2 AND held <> 'request' \
              AND ((state = 'pending' AND expires_at > $3) OR (state = 'passed' AND spend_before > $3)) \
-             ORDER BY opened_at DESC, id LIMIT 1";
+             ORDER BY opened_at DESC, id LIMIT 1"
+        );
         let found = self
-            .challenges(condition, |query| query.bind(session.to_string()).bind(operation.to_hex()).bind(now.as_ms()))
+            .challenges(SELECT, |query| query.bind(session.to_string()).bind(operation.to_hex()).bind(now.as_ms()))
             .await?;
         Ok(found.into_iter().next())
     }
 
     pub(crate) async fn overdue(&self, now: Timestamp) -> Result<Vec<Challenge>, StoreError> {
-        let condition = "WHERE state = 'pending' AND expires_at <= $1 ORDER BY expires_at LIMIT $2";
-        self.challenges(condition, |query| query.bind(now.as_ms()).bind(i64::from(ROWS_MAX))).await
+        const SELECT: &str =
+            select_challenge!("WHERE state = 'pending' AND expires_at <= $1 ORDER BY expires_at LIMIT $2");
+        self.challenges(SELECT, |query| query.bind(now.as_ms()).bind(i64::from(ROWS_MAX))).await
     }
 
     async fn challenges(
         &self,
-        condition: &'static str,
+        select: &'static str,
         bind: impl FnOnce(AnyQuery) -> AnyQuery + Send,
     ) -> Result<Vec<Challenge>, StoreError> {
         read(async {
-            let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} {condition}"));
-            let rows = bind(sqlx::query(sql)).fetch_all(&self.readers).await.stored()?;
+            let rows = bind(sqlx::query(select)).fetch_all(&self.readers).await.stored()?;
             rows.iter().map(challenge_row::challenge).collect()
         })
         .await

@@ -6,7 +6,7 @@ use stepgate_core::id::{ChallengeId, NodeId, RequestId};
 use stepgate_core::ports::{ChangeError, Spend, StoreError};
 use stepgate_core::time::Timestamp;
 
-use crate::challenge_row::{self, standing_json};
+use crate::challenge_row::{self, select_challenge, standing_json};
 use crate::challenges::{put_state, take};
 use crate::changes::Subject;
 use crate::codes::use_resume_code;
@@ -69,9 +69,7 @@ impl Intent for Finish {
     type Output = ();
 
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
-        const SELECT: &str = "SELECT id, version, session, person, host, browser, operation, asked, statement, ask, \
-            number, held, succeeds, opened_at, expires_at, state, standing FROM challenges \
-            WHERE id = $1 AND request = $2 AND sending = 1";
+        const SELECT: &str = select_challenge!("WHERE id = $1 AND request = $2 AND sending = 1");
         let row = work
             .inner
             .backend

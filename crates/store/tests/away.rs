@@ -1,5 +1,13 @@
 //! The database goes away, comes back, or lets the writer wait.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test fails"
+)]
+
 use std::sync::Arc;
 use std::time::Duration;
 

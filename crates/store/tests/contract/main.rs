@@ -1,6 +1,14 @@
 //! The contract of `stepgate_core::ports::Store`, one test per sentence, on every
 //! database. The list below is the only one: what stands in it runs on all.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test fails"
+)]
+
 mod challenges;
 mod codes;
 mod enrolment;
