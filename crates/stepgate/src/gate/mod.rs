@@ -77,6 +77,15 @@ pub enum StartError {
     /// The factors.
     #[error("the factors cannot be set up")]
     Factors(#[from] FactorSetError),
+    /// A file of `[passkeys] attestation_roots`.
+    #[error("the attestation root {} cannot be read", path.display())]
+    AttestationRoot {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The key of assertions.
     #[error("the assertion key cannot be used")]
     Signer(#[from] SignerError),
@@ -146,9 +155,8 @@ impl House {
         let database = Database::open(url, keyring, Arc::clone(&clock), Arc::clone(&random), options).await?;
         let database = Arc::new(database);
         let keys = database.signing_keys().await?;
-        let authenticators = AuthenticatorPolicy { models: settings.allowed_aaguids.clone(), ..Default::default() };
         let origin = settings.catalogue.gate_origin.clone();
-        let options = FactorOptions { authenticators, ..Default::default() };
+        let options = factor_options(&settings)?;
         let factors = FactorSet::new(host.as_str(), &origin, SITE, options)?.into_map();
         let catalogue =
             std::mem::replace(&mut settings.catalogue, stepgate_core::catalogue::Catalogue::empty(origin, host));
@@ -321,6 +329,20 @@ pub fn keyring(master_key: &MasterKey) -> Result<Keyring, StartError> {
             Ok(Keyring::parse(&text)?)
         }
     }
+}
+
+/// What the configuration says about factors; the names of services are words that
+/// no password may be made of.
+fn factor_options(settings: &Settings) -> Result<FactorOptions, StartError> {
+    let root = |path: &PathBuf| {
+        std::fs::read_to_string(path).map_err(|source| StartError::AttestationRoot { path: path.clone(), source })
+    };
+    let roots = settings.attestation_roots.iter().map(root).collect::<Result<_, _>>()?;
+    let names = |service: &Arc<stepgate_core::catalogue::Service>| [service.name.to_string(), service.title.clone()];
+    Ok(FactorOptions {
+        authenticators: AuthenticatorPolicy { models: settings.allowed_aaguids.clone(), roots },
+        password_words: settings.catalogue.services.values().flat_map(names).collect(),
+    })
 }
 
 fn live(

@@ -79,5 +79,6 @@ pub fn load_policies(settings: &Settings) -> Result<Policies, PolicyErrors> {
         let text = std::fs::read_to_string(&path).map_err(|error| PolicyErrors::unreadable(&path, &error))?;
         sources.push(PolicySource { name: path.display().to_string(), text });
     }
-    Policies::load(&settings.catalogue, &sources).map_err(|mistakes| PolicyErrors::new(mistakes, &sources))
+    Policies::load_in(&settings.catalogue, &sources, settings.time_zone.clone())
+        .map_err(|mistakes| PolicyErrors::new(mistakes, &sources))
 }
