@@ -40,16 +40,36 @@ async fn it_shows_factors_sessions_and_what_happened() {
 }
 
 #[tokio::test]
-async fn a_request_that_was_not_decided_changes_nothing() {
+async fn b51_a_request_that_was_not_decided_shows_and_changes_nothing() {
     let house = House::new().await;
-    let (browser, _) = house.signed_in("alice").await;
+    let (browser, person) = house.signed_in("alice").await;
     let account = Account::new(house.flows.clone(), Transport::Tls, "Stepgate");
-    let cookie = format!("__Host-stepgate={}", browser.cookie("__Host-stepgate").unwrap());
-    for path in ["/account", "/account/activity"] {
+    let cookies = ["__Host-stepgate", "__Host-stepgate-browser"].map(|name| {
+        let value = browser.cookie(name).unwrap();
+        format!("{name}={value}")
+    });
+    let csrf = browser.open("/account").await.forms()[0].fields[0].1.clone();
+    let factors = house.store().factors(person.id).await.unwrap();
+    let remove = format!("/account/factors/{}/remove", factors[0].id);
+    for (method, path) in [
+        ("GET", "/account"),
+        ("GET", "/account/activity"),
+        ("POST", "/account/factors"),
+        ("POST", &remove),
+        ("POST", "/account/sessions/end-others"),
+    ] {
         let client = Client { address: [192, 0, 2, 1].into(), request_id: "r".to_owned() };
-        let request = Request::get(path).header("cookie", &cookie).extension(client).body(Bytes::new()).unwrap();
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("cookie", cookies.join("; "))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .extension(client)
+            .body(Bytes::from(format!("csrf={csrf}&kind=totp")))
+            .unwrap();
         assert_eq!(account.call(request).await.status(), StatusCode::FORBIDDEN, "{path}");
     }
+    assert_eq!(house.store().factors(person.id).await.unwrap().len(), factors.len());
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Signing in and out, and on to a service's host.
 
+use http::Request;
 use http::StatusCode;
 use http::header::COOKIE;
 use serde_json::json;
@@ -161,4 +162,60 @@ async fn signing_out_is_asked_for_and_ends_the_session() {
     assert!(page.text().contains("You are signed out"), "{}", page.told());
     assert_eq!(browser.cookie("__Host-stepgate"), None);
     assert_eq!(house.said("session.ended").await[0]["reason"], "sign_out");
+}
+
+/// Whom the gate takes the bearer of these cookies for: `sign-in` is nobody.
+async fn taken_for(house: &House, cookies: &str) -> &'static str {
+    let path = "/challenges/00000000000000000000000000000000";
+    let page = house.browser().send(path, Request::get(path).header(COOKIE, cookies), bytes::Bytes::new()).await;
+    if page.header("location").starts_with("/sign-in") { "nobody" } else { "somebody" }
+}
+
+#[tokio::test]
+async fn b26_a_malformed_cookie_is_no_session() {
+    let house = House::new().await;
+    let (browser, _) = house.signed_in("alice").await;
+    let good = browser.cookie("__Host-stepgate").unwrap();
+    assert_eq!(taken_for(&house, &format!("__Host-stepgate={good}")).await, "somebody");
+    for bad in ["", "%00", "null", "[]", &good[1..], &format!("{good}A"), &format!("\"{good}\"")] {
+        assert_eq!(taken_for(&house, &format!("__Host-stepgate={bad}")).await, "nobody", "{bad}");
+    }
+    let other = "A".repeat(43);
+    assert_eq!(taken_for(&house, &format!("__Host-stepgate={good}; __Host-stepgate={other}")).await, "nobody");
+    assert_eq!(taken_for(&house, &format!("stepgate={good}")).await, "nobody", "without its prefix");
+}
+
+#[tokio::test]
+async fn b46_no_other_token_is_a_session() {
+    let house = House::new().await;
+    let person = house.add("alice").await;
+    let browser = house.browser();
+    let link = house.link(&person, &[FactorKind::Password, FactorKind::Passkey]).await;
+    let page = browser.open(&link).await;
+    let page = browser.submit(&page.form_to(&link)).await;
+    let ticket = page.header("location").rsplit('/').next().unwrap().to_owned();
+    let link = link.rsplit('/').next().unwrap().to_owned();
+    let name = browser.cookie("__Host-stepgate-browser").unwrap();
+    let (alice, _) = house.signed_in("bob").await;
+    let page = alice.open(&format!("/hand-off?service=ledger&to=/&browser={}", "ab".repeat(32))).await;
+    let code = page.header("location").split("code=").nth(1).unwrap()[..43].to_owned();
+    let device = alice.cookie("__Host-stepgate-device").unwrap();
+    for token in [ticket, link, name, code, device] {
+        assert_eq!(taken_for(&house, &format!("__Host-stepgate={token}")).await, "nobody");
+    }
+}
+
+#[tokio::test]
+async fn b25_no_link_is_made_from_what_a_request_says_of_its_host() {
+    let house = House::new().await;
+    let (browser, _) = house.signed_in("alice").await;
+    for path in ["/sign-in", "/sign-out", "/nothing", "/account"] {
+        let request = Request::get(path)
+            .header("host", "evil.test")
+            .header("x-forwarded-host", "evil.test")
+            .header("x-forwarded-proto", "javascript")
+            .header("forwarded", "host=evil.test");
+        let page = browser.send(path, request, bytes::Bytes::new()).await;
+        assert!(!page.told().contains("evil") && !page.told().contains("javascript:"), "{}", page.told());
+    }
 }
