@@ -136,7 +136,7 @@ impl Backend {
             (Self::Sqlite, Use::Read) => format!("PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}; PRAGMA query_only = ON;"),
             (Self::Postgres, Use::Write) => {
                 "SET synchronous_commit = on; SET default_transaction_isolation = 'read committed'; \
-                 SET lock_timeout = '10s';"
+                 SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '30s';"
                     .to_owned()
             }
             (Self::Postgres, Use::Read) => {

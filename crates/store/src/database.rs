@@ -78,7 +78,7 @@ impl Database {
         let signer = keys::begin(&mut connection, &url, &keyring, clock.as_ref(), random.as_ref(), &options.origin)
             .await
             .map_err(OpenError::Store)?;
-        if let Some(broken) = ledger::look_over(&mut connection).await.map_err(OpenError::Unreachable)? {
+        if let Some(broken) = ledger::look_over(&mut connection, &signer).await.map_err(OpenError::Unreachable)? {
             return Err(OpenError::Ledger(broken));
         }
         let head = ledger::head(&mut connection).await.map_err(OpenError::Unreachable)?;
@@ -137,6 +137,11 @@ impl Database {
         self.queue = closed;
         let _ = (&mut self.writer).await;
         self.inner.readers.close().await;
+    }
+
+    /// Refuses if the writer is gone: then nothing can be changed any more.
+    pub(crate) fn is_writing(&self) -> Result<(), StoreError> {
+        if self.queue.is_closed() { Err(unavailable(Refused::Closed)) } else { Ok(()) }
     }
 
     /// Queues an intent with its entries, and waits until the batch with it is durable.

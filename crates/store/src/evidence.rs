@@ -6,8 +6,8 @@ use sqlx::{AssertSqlSafe, Row as _};
 use stepgate_core::id::PersonId;
 use stepgate_core::ports::{ChangeError, EntryQuery, RecordedEntry, StoreError};
 use stepgate_evidence::{Details, Entry, SALT_LEN, Salt};
+use stepgate_ledger::Tile;
 use stepgate_ledger::tile::{MAX_LEVEL, TILE_WIDTH};
-use stepgate_ledger::{SignedCheckpoint, Tile};
 
 use crate::database::Database;
 use crate::error::{Stored as _, unavailable};
@@ -192,16 +192,12 @@ impl Inner {
         .await
     }
 
-    /// The newest checkpoint. If the one that is kept is older than the committed
-    /// head, the head is signed here: the same head gives the same signature.
+    /// The newest checkpoint, over the committed head. It is signed here and not
+    /// read: the same head gives the same signature as the one that is kept.
     pub(crate) async fn checkpoint(&self) -> Result<String, StoreError> {
         read(async {
-            let head = ledger::head(&self.readers).await.stored()?;
-            let kept = SignedCheckpoint::parse(&head.checkpoint).ok();
-            match kept {
-                Some(kept) if kept.unverified().size == head.frontier.size() => Ok(head.checkpoint),
-                _ => Ok(self.signer.sign_head(head.frontier.size(), head.frontier.root()).text().to_owned()),
-            }
+            let head = ledger::head(&self.readers).await.and_then(|head| ledger::not_set_back(self, head)).stored()?;
+            Ok(self.signer.sign_head(head.frontier.size(), head.frontier.root()).text().to_owned())
         })
         .await
     }

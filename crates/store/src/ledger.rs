@@ -7,7 +7,7 @@ use stepgate_core::ports::StoreError;
 use stepgate_evidence::Entry;
 use stepgate_ledger::export::{MAX_DETAILS_LINE, MAX_ENTRY_LENGTH};
 use stepgate_ledger::tile::{NotATile, TILE_WIDTH};
-use stepgate_ledger::{Frontier, Hash, LoadedTiles, Tile, leaf_hash};
+use stepgate_ledger::{CheckpointSigner, CheckpointVerifier, Frontier, LoadedTiles, Tile, leaf_hash};
 
 use crate::backend::Backend;
 use crate::changes::Subject;
@@ -89,6 +89,17 @@ pub(crate) async fn head<'e>(executor: impl sqlx::Executor<'e, Database = sqlx::
     Head::read(&sqlx::query(HEAD).fetch_one(executor).await?)
 }
 
+/// Refuses a head that counts less than what this process has seen committed: the
+/// database was set back under it, and to go on would be to write a second history.
+pub(crate) fn not_set_back(inner: &Inner, head: Head) -> Result<Head, sqlx::Error> {
+    let known = *inner.size.borrow();
+    if head.frontier.size() < known {
+        let size = head.frontier.size();
+        return Err(sqlx::Error::Decode(format!("the ledger was set back from {known} entries to {size}").into()));
+    }
+    Ok(head)
+}
+
 /// Takes the head row, appends entries and changes, and gives the new size if the ledger grew.
 ///
 /// Whoever holds the row is alone: so indexes have no gap and follow the order of commits.
@@ -102,7 +113,7 @@ pub(crate) async fn append(
         return Ok(None);
     }
     let row = inner.backend.locked(HEAD).fetch_one(&mut *connection).await?;
-    let Head { mut frontier, change_number, .. } = Head::read(&row)?;
+    let Head { mut frontier, change_number, .. } = not_set_back(inner, Head::read(&row)?)?;
     let old_size = frontier.size();
     for entry in &entries {
         insert(connection, as_int(frontier.size())?, entry).await?;
@@ -223,7 +234,7 @@ async fn note(
 
 /// Signs the committed head and keeps the checkpoint, unless there is one that is as new.
 pub(crate) async fn sign(inner: &Inner, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
-    let head = head(&mut *connection).await?;
+    let head = not_set_back(inner, head(&mut *connection).await?)?;
     let size = as_int(head.frontier.size())?;
     if head.checkpoint_size >= size {
         return Ok(());
@@ -257,6 +268,9 @@ pub enum BrokenLedger {
         /// Entries that the head counts.
         head: u64,
     },
+    /// The checkpoint that is kept was not signed by the log's key.
+    #[error("the checkpoint that is kept is not signed by the log's key")]
+    NotSigned,
     /// The newest checkpoint says another root for the same number of entries.
     #[error("the head of {size} entries is another than the one that was signed")]
     OtherRoot {
@@ -267,7 +281,10 @@ pub enum BrokenLedger {
 
 /// Looks whether the log can be continued: cheap signs of a cut or exchanged log.
 /// The whole proof is an export's, checked by the verifier.
-pub(crate) async fn look_over(connection: &mut AnyConnection) -> Result<Option<BrokenLedger>, sqlx::Error> {
+pub(crate) async fn look_over(
+    connection: &mut AnyConnection,
+    signer: &CheckpointSigner,
+) -> Result<Option<BrokenLedger>, sqlx::Error> {
     let head = head(&mut *connection).await?;
     let size = head.frontier.size();
     let row = sqlx::query("SELECT COALESCE(MAX(number) + 1, 0) AS entries FROM entries").fetch_one(connection).await?;
@@ -275,22 +292,19 @@ pub(crate) async fn look_over(connection: &mut AnyConnection) -> Result<Option<B
     if entries != size {
         return Ok(Some(BrokenLedger::Entries { head: size, entries }));
     }
-    let signed = u64::try_from(head.checkpoint_size).unwrap_or(u64::MAX);
-    if signed > size {
-        return Ok(Some(BrokenLedger::SetBack { signed, head: size }));
+    if head.checkpoint_size == 0 && head.checkpoint.is_empty() {
+        return Ok(None);
     }
-    if signed == size && size > 0 {
-        let root = root_of(&head.checkpoint);
-        if root != Some(head.frontier.root()) {
-            return Ok(Some(BrokenLedger::OtherRoot { size }));
-        }
+    let verified =
+        CheckpointVerifier::parse(&signer.verifier_key()).ok().and_then(|key| key.verify(&head.checkpoint).ok());
+    let Some(signed) = verified else { return Ok(Some(BrokenLedger::NotSigned)) };
+    if signed.size > size {
+        return Ok(Some(BrokenLedger::SetBack { signed: signed.size, head: size }));
+    }
+    if signed.size == size && signed.root != head.frontier.root() {
+        return Ok(Some(BrokenLedger::OtherRoot { size }));
     }
     Ok(None)
-}
-
-fn root_of(checkpoint: &str) -> Option<Hash> {
-    let parsed = stepgate_ledger::SignedCheckpoint::parse(checkpoint).ok()?;
-    Some(parsed.unverified().root)
 }
 
 pub(crate) fn as_int(number: u64) -> Result<i64, sqlx::Error> {

@@ -1,5 +1,7 @@
 //! Sessions: starting, raising, ending.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use stepgate_core::id::{PersonId, SessionId};
 use stepgate_core::ports::{ChangeError, NewSession, SessionSummary, StoreError};
@@ -194,8 +196,9 @@ pub(crate) async fn take_live(
         .stored()?;
     let Some(row) = row else { return Ok(None) };
     let fields = Fields::of("sessions", &row);
-    let idle = std::time::Duration::from_millis(fields.count("idle_ms")?);
-    let unused_until = fields.time("last_used_at")?.plus(idle).plus(TOUCH_EVERY.saturating_mul(2));
+    let idle = Duration::from_millis(fields.count("idle_ms")?);
+    let used = work.inner.cache.used(session, fields.time("last_used_at")?);
+    let unused_until = used.last().plus(idle).plus(TOUCH_EVERY.saturating_mul(2));
     if fields.maybe_int("ended_at")?.is_some() || at >= fields.time("ends_at")? || at >= unused_until {
         return Ok(None);
     }
@@ -252,9 +255,8 @@ impl Inner {
     pub(crate) async fn sessions(&self, person: PersonId, now: Timestamp) -> Result<Vec<SessionSummary>, StoreError> {
         read(async {
             let rows = sqlx::query(
-                "SELECT id, started_at, last_used_at, ends_at, address, agent FROM sessions \
-                 WHERE person = $1 AND ended_at IS NULL AND ends_at > $2 AND last_used_at + idle_ms > $2 \
-                 ORDER BY started_at DESC, id LIMIT $3",
+                "SELECT id, started_at, last_used_at, ends_at, idle_ms, address, agent FROM sessions \
+                 WHERE person = $1 AND ended_at IS NULL AND ends_at > $2 ORDER BY started_at DESC, id LIMIT $3",
             )
             .bind(person.to_string())
             .bind(now.as_ms())
@@ -262,18 +264,23 @@ impl Inner {
             .fetch_all(&self.readers)
             .await
             .stored()?;
-            let summary = |row| {
+            let mut live = Vec::with_capacity(rows.len());
+            for row in &rows {
                 let fields = Fields::of("sessions", row);
-                Ok(SessionSummary {
-                    id: fields.id("id")?,
-                    started_at: fields.time("started_at")?,
-                    last_used_at: fields.time("last_used_at")?,
-                    ends_at: fields.time("ends_at")?,
-                    address: fields.text("address")?,
-                    agent: fields.text("agent")?,
-                })
-            };
-            rows.iter().map(summary).collect()
+                let id = fields.id("id")?;
+                let last_used_at = self.cache.used(id, fields.time("last_used_at")?).last();
+                if now < last_used_at.plus(Duration::from_millis(fields.count("idle_ms")?)) {
+                    live.push(SessionSummary {
+                        id,
+                        started_at: fields.time("started_at")?,
+                        last_used_at,
+                        ends_at: fields.time("ends_at")?,
+                        address: fields.text("address")?,
+                        agent: fields.text("agent")?,
+                    });
+                }
+            }
+            Ok(live)
         })
         .await
     }

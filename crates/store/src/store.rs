@@ -335,6 +335,7 @@ impl Store for Database {
     }
 
     async fn ready(&self) -> Result<(), StoreError> {
+        self.is_writing()?;
         self.inner.answers().await
     }
 

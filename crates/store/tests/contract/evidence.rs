@@ -292,3 +292,17 @@ pub(crate) async fn what_is_over_is_purged(house: House) {
     let factors = house.store.factors(alice.person.id).await.unwrap();
     assert!(matches!(factors[0].secret, FactorSecret::Password { .. }));
 }
+
+pub(crate) async fn b84_a_log_that_is_set_back_under_a_running_node_is_not_continued(house: House) {
+    house.store.record(vec![house.said("one")]).await.unwrap();
+    let size = house.store.ledger_size().await.unwrap();
+    // As if an older copy had been put in the place of the database.
+    let empty = hex::encode(Frontier::new().to_bytes());
+    let literal = if house.url.starts_with("sqlite:") { format!("X'{empty}'") } else { format!("'\\x{empty}'::bytea") };
+    let set_back =
+        format!("UPDATE ledger_head SET size = 0, frontier = {literal}, checkpoint_size = 0, checkpoint = ''");
+    tamper(&house, set_back.leak()).await;
+    assert!(house.store.record(vec![house.said("two")]).await.is_err());
+    assert!(house.store.checkpoint().await.is_err());
+    assert_eq!(house.store.leaves(0, 1_000).await.unwrap().len() as u64, size);
+}

@@ -135,6 +135,7 @@ contract! {
         full_tiles_are_kept
         waiting_for_entries_completes_when_they_come
         b84_a_cut_log_is_not_continued
+        b84_a_log_that_is_set_back_under_a_running_node_is_not_continued
         what_is_over_is_purged;
     sealing:
         another_master_key_opens_nothing
