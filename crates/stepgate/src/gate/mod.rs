@@ -248,12 +248,12 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Reads configuration and policies again. A broken one changes nothing, is an entry and an alarm.
+    /// Reads configuration, policies and the master key again. A broken one changes nothing, is an entry and an alarm.
     pub async fn reload(&self) -> Result<(), StartError> {
         let Some(file) = &self.file else { return Ok(()) };
         let kept = self.flows.live.load().policies.version().to_owned();
         match self.read_again(file) {
-            Ok((live, upstreams, config)) => {
+            Ok(Again { live, upstreams, config, keyring }) => {
                 let (policy, policies) = (live.policies.version().to_owned(), count(&live));
                 let at = self.flows.clock.now();
                 let entries = vec![
@@ -262,6 +262,7 @@ impl Gate {
                 ];
                 // No evidence, no change.
                 self.flows.store.record(entries).await?;
+                self.database.replace_keyring(keyring);
                 self.flows.live.store(Arc::new(live));
                 self.door.replace_upstreams(upstreams);
                 self.door.reloaded();
@@ -279,19 +280,16 @@ impl Gate {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "the three parts of one reload, used once")]
-    fn read_again(
-        &self,
-        file: &std::path::Path,
-    ) -> Result<(Live, BTreeMap<ServiceName, Arc<ServiceUpstream>>, String), StartError> {
+    fn read_again(&self, file: &std::path::Path) -> Result<Again, StartError> {
         let mut settings = config::load(file)?;
         let policies = load_policies(&settings)?;
         let upstreams = upstreams(&settings)?;
         let (origin, host) = (settings.catalogue.gate_origin.clone(), settings.catalogue.gate_host.clone());
         let empty = stepgate_core::catalogue::Catalogue::empty(origin, host);
         let catalogue = std::mem::replace(&mut settings.catalogue, empty);
-        let digest = settings.digest.clone();
-        Ok((live(&settings, catalogue, policies), upstreams, digest))
+        let config = settings.digest.clone();
+        let keyring = keyring(&settings.master_key)?;
+        Ok(Again { live: live(&settings, catalogue, policies), upstreams, config, keyring })
     }
 
     /// Stops in order: no new connections, running requests finish within the drain time.
@@ -313,6 +311,14 @@ impl Gate {
             database.close().await;
         }
     }
+}
+
+/// What a reload reads.
+struct Again {
+    live: Live,
+    upstreams: BTreeMap<ServiceName, Arc<ServiceUpstream>>,
+    config: String,
+    keyring: Keyring,
 }
 
 /// Listens, or says where it could not.
