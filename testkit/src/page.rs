@@ -45,6 +45,13 @@ impl Form {
         self
     }
 
+    /// The form as it is sent when a button with this name and value is pressed.
+    #[must_use]
+    pub fn press(mut self, name: &str, value: &str) -> Self {
+        self.fields.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Whether it has a field of this name.
     pub fn has(&self, name: &str) -> bool {
         self.fields.iter().any(|(known, _)| known == name)

@@ -110,6 +110,14 @@ impl RecordingUpstream {
         format!("http://{}", self.address)
     }
 
+    /// Stops listening and drops every connection: from now on nobody is there.
+    pub async fn stop(&self) {
+        self.server.abort();
+        while !self.server.is_finished() {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Every request until now, in the order of arrival.
     pub fn requests(&self) -> Vec<RecordedRequest> {
         self.seen.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()

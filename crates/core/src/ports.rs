@@ -399,6 +399,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     // --- challenges -----------------------------------------------------------
 
     /// Opens a challenge, seals what it holds. `Limit` if the session has too many pending.
+    /// The session is live, or (where only a new sign-in is waited for) at most lapsed.
     async fn open_challenge(
         &self,
         challenge: &Challenge,

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use stepgate_core::challenge::{Challenge, ChallengeState, GrantKind, Held, HeldRequest};
+use stepgate_core::flows::is_sign_in_again;
 use stepgate_core::id::{ChallengeId, SessionId};
 use stepgate_core::operation::OperationDigest;
 use stepgate_core::ports::{AnsweredChallenge, ChangeError, NewCode, StoreError};
@@ -19,7 +20,7 @@ use crate::inner::{Inner, read};
 use crate::intent::{Intent, Work};
 use crate::options::ROWS_MAX;
 use crate::row::Fields;
-use crate::sessions::{prove, take_live};
+use crate::sessions::{prove, take_live, take_not_ended};
 use crate::tokens::{NewToken, issue, live_token};
 use crate::tries;
 
@@ -36,9 +37,13 @@ impl Intent for OpenChallenge {
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
         let challenge = &self.challenge;
         // The session's row is taken, so that two at once count one after the other.
-        let live = take_live(work, challenge.session, challenge.opened_at).await?.ok_or(ChangeError::Conflict)?;
+        let owner = if is_sign_in_again(challenge) {
+            take_not_ended(work, challenge.session).await?
+        } else {
+            take_live(work, challenge.session, challenge.opened_at).await?.map(|live| live.person)
+        };
         let pending = matches!(challenge.state, ChallengeState::Pending { .. });
-        if live.person != challenge.person || !pending || (challenge.held == Held::Request) != self.held.is_some() {
+        if owner != Some(challenge.person) || !pending || (challenge.held == Held::Request) != self.held.is_some() {
             return Err(ChangeError::Conflict);
         }
         let row = sqlx::query(

@@ -205,6 +205,22 @@ pub(crate) async fn take_live(
     Ok(Some(LiveSession { person: fields.id("person")?, generation: fields.count("generation")? }))
 }
 
+/// Takes a session's row if nobody has ended it, whether or not its time is over:
+/// what it asks waits for its person to sign in again. Gives whose it is.
+pub(crate) async fn take_not_ended(work: &mut Work<'_>, session: SessionId) -> Result<Option<PersonId>, ChangeError> {
+    let row = work
+        .inner
+        .backend
+        .locked("SELECT id, person, ended_at FROM sessions WHERE id = $1")
+        .bind(session.to_string())
+        .fetch_optional(&mut *work.connection)
+        .await
+        .stored()?;
+    let Some(row) = row else { return Ok(None) };
+    let fields = Fields::of("sessions", &row);
+    if fields.maybe_int("ended_at")?.is_some() { Ok(None) } else { Ok(Some(fields.id("person")?)) }
+}
+
 /// Ends a session that has not ended; nothing if it has.
 async fn end(work: &mut Work<'_>, session: SessionId, reason: &str, at: Timestamp) -> Result<(), ChangeError> {
     sqlx::query("UPDATE sessions SET ended_at = $1, end_reason = $2 WHERE id = $3 AND ended_at IS NULL")

@@ -10,7 +10,11 @@
 )]
 
 mod in_chromium;
+mod intruders;
+mod logs;
 mod main_job;
 mod node_red;
 mod programs;
+mod streams;
+mod when_things_break;
 mod world;

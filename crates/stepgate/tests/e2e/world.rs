@@ -302,7 +302,7 @@ impl Payments {
 const DOWNLOAD: [(&str, &str); 2] =
     [("Content-Type", "text/csv"), ("Content-Disposition", "attachment; filename=\"payments.csv\"")];
 
-const PAGE: &str = r#"<!doctype html><title>Payments</title><h1>Payments</h1>
+pub(crate) const PAGE: &str = r#"<!doctype html><title>Payments</title><h1>Payments</h1>
 <form id="small" method="post" action="/payments/41/approve"><input type="hidden" name="small" value="1"><input name="amount" value="900"><button>Approve</button></form>
 <form id="large" method="post" action="/payments/42/approve"><input type="hidden" name="large" value="1"><input name="amount" value="12000"><button>Approve</button></form>
 <form id="other" method="post" action="/payments/44/approve"><input type="hidden" name="other" value="1"><input name="amount" value="48500"><button>Approve</button></form>
