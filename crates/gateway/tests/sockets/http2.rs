@@ -74,6 +74,19 @@ async fn b11_b12_the_same_rules_hold() {
 }
 
 #[tokio::test]
+async fn b34_trailers_of_answers_stay_here_too() {
+    let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Late\r\n\r\n\
+                  2\r\nok\r\n0\r\nX-Late: 1\r\nSet-Cookie: stepgate=evil\r\n\r\n";
+    let recorder = crate::rig::recorder::Recorder::answering(answer).await;
+    let rig = Setup::default().start_before(recorder).await;
+    let request = get("http://app.test/x").header("te", "trailers").body(Full::default()).unwrap();
+    let response = connect(&rig).await.send_request(request).await.unwrap();
+    let collected = response.into_body().collect().await.unwrap();
+    assert!(collected.trailers().is_none());
+    assert_eq!(collected.to_bytes(), "ok");
+}
+
+#[tokio::test]
 async fn b35_connect_is_refused() {
     let rig = Rig::start().await;
     let mut request = Request::new(Full::default());

@@ -6,6 +6,9 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+/// How long anything is waited for.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// A head as lines, split at CR LF and nothing else.
 #[derive(Clone, Debug, Default)]
 pub struct Head {
@@ -49,7 +52,9 @@ impl Connection<TcpStream> {
 impl<S: AsyncRead + Unpin> Connection<S> {
     async fn more(&mut self) -> bool {
         let mut chunk = [0; 8192];
-        match self.stream.read(&mut chunk).await {
+        // So that what should have come or ended is a failure, and no test hangs.
+        let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut chunk)).await;
+        match read.expect("nothing came and nothing ended") {
             Ok(0) | Err(_) => false,
             Ok(read) => {
                 self.buffer.extend_from_slice(&chunk[..read]);
