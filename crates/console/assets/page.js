@@ -23,7 +23,7 @@
       const seconds = Math.floor((until - Date.now()) / 1000);
       if (seconds <= 0) {
         element.setAttribute("role", "alert");
-        element.textContent = "now closed. Reload this page to see what to do";
+        element.textContent = "now closed";
         element.classList.add("closed");
         return;
       }
@@ -43,7 +43,7 @@
         const answer = await fetch(element.dataset.watch, { headers: { Accept: "application/json" } });
         const state = answer.ok ? (await answer.json()).state : "pending";
         if (state !== "pending" && !document.querySelector("[data-sent], [data-busy]")) {
-          location.reload();
+          location.replace(element.dataset.watch);
           return;
         }
       } catch (_) {

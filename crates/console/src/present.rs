@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp as Instant;
-use stepgate_core::catalogue::Catalogue;
+use stepgate_core::catalogue::{Catalogue, GATE_SERVICE};
 use stepgate_core::challenge::{Challenge, ChallengeState};
 use stepgate_core::factor::{FactorKind, Prompt};
 use stepgate_core::flows::{ChallengeView, Standing};
@@ -129,6 +129,9 @@ fn inputs(statement: &Statement) -> Vec<Input> {
 
 /// An input's name for people: `new_owner` is `New owner`.
 fn label(name: &str) -> String {
+    if name == "id" {
+        return "ID".to_owned();
+    }
     let spaced = name.replace(['_', '-'], " ");
     let mut letters = spaced.chars();
     match letters.next() {
@@ -229,6 +232,10 @@ fn missing(challenge: &Challenge, home: &str) -> Vec<MissingFactor> {
             link_text: "Go to your account".to_owned(),
         }
     };
+    // Whoever is just changing their own factors needs no hint to change them.
+    if !alone && challenge.asked.service == GATE_SERVICE {
+        return Vec::new();
+    }
     // Recovery codes are for emergencies: nobody is sent to get some for this.
     challenge.ask.not_enrolled.iter().filter(|kind| alone || **kind == FactorKind::Passkey).map(one).collect()
 }
@@ -260,6 +267,7 @@ mod tests {
     #[test]
     fn inputs_are_named_for_people() {
         assert_eq!(label("amount"), "Amount");
+        assert_eq!(label("id"), "ID");
         assert_eq!(label("new_owner"), "New owner");
         assert_eq!(label(""), "");
     }

@@ -43,6 +43,15 @@ pub(crate) async fn show(visit: Visit, Path(id): Path<String>) -> Response {
     visit.finish(result.await)
 }
 
+/// `GET` of an address that only forms are sent to: somebody reloads by typing it.
+pub(crate) async fn to_page(visit: Visit, Path(id): Path<String>) -> Response {
+    let result = match id.parse::<ChallengeId>() {
+        Ok(id) => Ok(no_store(Redirect::to(&Next::Challenge(id).path()).into_response())),
+        Err(_) => Err(Outcome::ForeignChallenge.into()),
+    };
+    visit.finish(result)
+}
+
 /// The challenge's id and who is signed in. An id that is none is nobody's.
 fn addressed<'v>(visit: &'v Visit, id: &str) -> Result<(ChallengeId, &'v Arc<SessionView>, TokenDigest), Failure> {
     let id: ChallengeId = id.parse().map_err(|_| Outcome::ForeignChallenge)?;

@@ -59,6 +59,11 @@ pub(crate) async fn show(visit: Visit, RawQuery(query): RawQuery) -> Response {
     visit.finish(page(&visit, &onward, StatusCode::OK, String::new(), None).await)
 }
 
+/// `GET` of an address that only forms are sent to.
+pub(crate) async fn to_page(visit: Visit) -> Response {
+    visit.finish(Ok(no_store(Redirect::to(gate_path::SIGN_IN).into_response())))
+}
+
 /// `POST /sign-in`: name and password, as a form or as JSON.
 pub(crate) async fn with_password(visit: Visit, body: Bytes) -> Response {
     let result = async {

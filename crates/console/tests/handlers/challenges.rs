@@ -180,6 +180,17 @@ async fn an_expired_challenge_says_so_with_a_way_back() {
 }
 
 #[tokio::test]
+async fn an_address_that_forms_are_sent_to_leads_to_its_page() {
+    let house = House::new().await;
+    let (browser, _) = house.signed_in("alice").await;
+    let challenge = browser.ask(What::default()).await;
+    for typed in [answers(&challenge), format!("{}/cancel", path(&challenge))] {
+        assert_eq!(browser.open(&typed).await.header("location"), path(&challenge), "{typed}");
+    }
+    assert_eq!(browser.open("/sign-in/passkey").await.header("location"), "/sign-in");
+}
+
+#[tokio::test]
 async fn refusing_drops_the_request() {
     let house = House::new().await;
     let (browser, _) = house.signed_in("alice").await;
