@@ -1,7 +1,7 @@
 //! What holds for every page, checked on every page of the gallery.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may stop at once")]
 
-#[path = "../examples/gallery/samples.rs"]
+#[path = "../examples/gallery/samples/mod.rs"]
 mod samples;
 
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
@@ -115,7 +115,7 @@ async fn every_page_can_be_read_by_a_screen_reader() {
 #[tokio::test]
 async fn what_others_write_stays_text() {
     let hostile = r#""><script>alert(1)</script>' onfocus='x"#;
-    let page = samples::challenge_with(hostile);
+    let page = samples::challenges::challenge_with(hostile);
     let html = text(respond(http::StatusCode::OK, &ContentPolicy::for_services([]), &page)).await;
     assert!(!html.contains("<script>"), "markup got through");
     assert!(!html.contains(r#""><"#) || !html.contains("alert(1)</script>"));
