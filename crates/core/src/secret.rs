@@ -123,7 +123,7 @@ impl TokenDigest {
 
 impl fmt::Debug for TokenDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TokenDigest({}…)", hex::encode(&self.0.get(..4).unwrap_or_default()))
+        write!(f, "TokenDigest({}…)", hex::encode(self.0.get(..4).unwrap_or_default()))
     }
 }
 

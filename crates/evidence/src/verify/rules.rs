@@ -215,10 +215,8 @@ impl Story {
         proof: &FactorProof,
         signatures: &mut Vec<Signature>,
     ) -> Result<(), Problem> {
-        if proof.assertion.is_some() {
-            if self.sign_ins.insert(Key::of(&proof.bound_to), Key::of(session)).is_some() {
-                return Err(Problem::ProofUsedTwice);
-            }
+        if proof.assertion.is_some() && self.sign_ins.insert(Key::of(&proof.bound_to), Key::of(session)).is_some() {
+            return Err(Problem::ProofUsedTwice);
         }
         self.judge_proof(at, person, proof, signatures)
     }

@@ -52,7 +52,8 @@ pub(super) async fn run(command: KeysCommand) -> Done {
             house.database.record(vec![entry]).await.map_err(because)?;
             println!("Master key {key} seals from now on; {sealed} values were sealed anew.");
             println!("The old key stays in {} until every node runs with the new file.", path.display());
-            println!("Running gates read the file at their next start; restart them now.");
+            println!("Running gates read the file when they are told to (SIGHUP) or start: do that now, because");
+            println!("until then they cannot open what was just sealed anew, and refuse what needs it.");
             Ok(ExitCode::SUCCESS)
         }
     }
