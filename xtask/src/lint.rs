@@ -52,7 +52,7 @@ fn format() -> Result<(), Failure> {
 }
 
 fn clippy() -> Result<(), Failure> {
-    step(project::cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
+    step(project::cargo().args(["clippy", "--workspace", "--all-targets", "--keep-going", "--locked", "--", "-D", "warnings"]))
 }
 
 /// The fuzz targets are a workspace of their own, since they are built with other flags.
@@ -63,7 +63,7 @@ fn fuzz_targets() -> Result<(), Failure> {
 fn documentation() -> Result<(), Failure> {
     let mut cargo = project::cargo();
     cargo.env("RUSTDOCFLAGS", "-D warnings");
-    step(cargo.args(["doc", "--workspace", "--no-deps", "--locked"]))
+    step(cargo.args(["doc", "--workspace", "--no-deps", "--keep-going", "--locked"]))
 }
 
 /// The advisories are left out here: their database is on a host that not every builder reaches.
