@@ -92,19 +92,29 @@ async fn look(
 
 /// A challenge that is over: what became of it, and the way on.
 async fn over(visit: &Visit, challenge: &Challenge, session: &SessionView) -> Result<Response, Failure> {
-    let go_on = visit.console.flows.way_back(challenge, session).await?;
-    if visit.wants == Wants::Json {
-        let mut body = wire::over(challenge);
-        if let (Some(GoOn::Browser { origin, code }), Some(body)) = (&go_on, body.as_object_mut()) {
-            body.insert("go_on".to_owned(), json!(resume_url(origin, challenge.id, code)));
+    let flows = &visit.console.flows;
+    let go_on = flows.way_back(challenge, session).await?;
+    let newer = match &visit.session {
+        Some((_, token)) => flows.catch_up(challenge, session, *token).await,
+        None => None,
+    };
+    let mut response = match (visit.wants, go_on) {
+        (Wants::Json, go_on) => {
+            let mut body = wire::over(challenge);
+            if let (Some(GoOn::Browser { origin, code }), Some(body)) = (&go_on, body.as_object_mut()) {
+                body.insert("go_on".to_owned(), json!(resume_url(origin, challenge.id, code)));
+            }
+            json(StatusCode::OK, &body)
         }
-        return Ok(json(StatusCode::OK, &body));
+        (Wants::Page, Some(GoOn::Browser { origin, code })) => {
+            no_store(Redirect::to(&resume_url(&origin, challenge.id, &code)).into_response())
+        }
+        (Wants::Page, _) => say(visit, what_became(visit, challenge)),
+    };
+    if let Some(newer) = newer {
+        visit.set_cookie(&mut response, OurCookie::Session, newer.expose(), None);
     }
-    if let Some(GoOn::Browser { origin, code }) = go_on {
-        let to = resume_url(&origin, challenge.id, &code);
-        return Ok(no_store(Redirect::to(&to).into_response()));
-    }
-    Ok(say(visit, what_became(visit, challenge)))
+    Ok(response)
 }
 
 fn what_became(visit: &Visit, challenge: &Challenge) -> Outcome {

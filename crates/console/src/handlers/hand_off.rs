@@ -22,7 +22,9 @@ async fn hand_off(visit: &Visit, query: &str) -> Result<Response, Failure> {
     let flows = &visit.console.flows;
     let live = flows.live.load_full();
     let service = hand_off.service(&live.catalogue).ok_or(Outcome::UnknownHost)?;
-    let Some((session, _)) = &visit.session else {
+    // A token that has not seen what its session proved since may be a copy, and
+    // must not lead to one that has.
+    let Some((session, _)) = visit.session.as_ref().filter(|(session, _)| !session.is_behind()) else {
         return Err(Failure::SignInFor(Next::HandOff(hand_off)));
     };
     let code = flows.hand_off(session, service.host.clone(), hand_off.browser).await?;

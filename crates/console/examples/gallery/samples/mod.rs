@@ -13,10 +13,9 @@ use stepgate_console::views::{
 };
 use stepgate_console::words::{self, Moment};
 
-mod challenges;
+pub(crate) mod challenges;
 
 use challenges::challenge_of;
-pub(crate) use challenges::challenge_with;
 
 /// Every page by name.
 pub(crate) const NAMES: [&str; 40] = [
