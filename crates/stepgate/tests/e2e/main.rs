@@ -9,6 +9,7 @@
     reason = "a panic is how a test fails"
 )]
 
+mod account;
 mod in_chromium;
 mod intruders;
 mod logs;
@@ -16,5 +17,6 @@ mod main_job;
 mod node_red;
 mod programs;
 mod streams;
+mod tls;
 mod when_things_break;
 mod world;

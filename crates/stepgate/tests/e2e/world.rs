@@ -24,6 +24,9 @@ use tokio::net::TcpListener;
 /// Everybody's password: long enough, and in nobody's list.
 pub(crate) const PASSWORD: &str = "seven paper lanterns over a frozen canal";
 
+/// What people enrol, if nothing else is said.
+const FACTORS: [FactorKind; 3] = [FactorKind::Password, FactorKind::Passkey, FactorKind::Totp];
+
 /// How long an enrolment link lives.
 const LINK_LIFETIME: Duration = Duration::from_secs(3600);
 
@@ -43,6 +46,8 @@ pub(crate) struct World {
     pub(crate) gate: Gate,
     /// The clock, where it is set by hand.
     pub(crate) clock: Arc<FakeClock>,
+    /// `http` or `https`.
+    pub(crate) scheme: &'static str,
     /// The port of all its names.
     pub(crate) port: u16,
     /// The public key of its log.
@@ -56,50 +61,67 @@ impl World {
     /// A gate in front of `behind`, whose clock is set by hand, on SQLite.
     pub(crate) async fn start(behind: Behind) -> Self {
         let clock = Arc::new(FakeClock::at(BEGINNING));
-        Self::open(behind, Arc::clone(&clock) as _, clock, "sqlite:stepgate.db").await
+        Self::open(behind, Arc::clone(&clock) as _, clock, "sqlite:stepgate.db", None).await
+    }
+
+    /// The same, where the gate speaks TLS with this certificate.
+    pub(crate) async fn over_tls(behind: Behind, certificate: &Certificate) -> Self {
+        let clock = Arc::new(FakeClock::at(BEGINNING));
+        Self::open(behind, Arc::clone(&clock) as _, clock, "sqlite:stepgate.db", Some(certificate)).await
     }
 
     /// The same on the store with this URL.
     pub(crate) async fn on_store(behind: Behind, store: &str) -> Self {
         let clock = Arc::new(FakeClock::at(BEGINNING));
-        Self::open(behind, Arc::clone(&clock) as _, clock, store).await
+        Self::open(behind, Arc::clone(&clock) as _, clock, store, None).await
     }
 
     /// A gate with the clock of the machine, which browsers share.
     pub(crate) async fn in_real_time(behind: Behind) -> Self {
-        Self::open(behind, Arc::new(SystemClock), Arc::default(), "sqlite:stepgate.db").await
+        Self::open(behind, Arc::new(SystemClock), Arc::default(), "sqlite:stepgate.db", None).await
     }
 
-    async fn open(behind: Behind, time: Arc<dyn Clock>, clock: Arc<FakeClock>, store: &str) -> Self {
+    async fn open(
+        behind: Behind,
+        time: Arc<dyn Clock>,
+        clock: Arc<FakeClock>,
+        store: &str,
+        tls: Option<&Certificate>,
+    ) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let dir = tempfile::Builder::new().prefix("stepgate-world-").tempdir().unwrap();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        fs::write(dir.path().join("stepgate.toml"), config(port, store, &behind)).unwrap();
+        fs::write(dir.path().join("stepgate.toml"), config(scheme, port, store, &behind)).unwrap();
+        if let Some(certificate) = tls {
+            fs::write(dir.path().join("certificate.pem"), &certificate.chain).unwrap();
+            fs::write(dir.path().join("key.pem"), &certificate.key).unwrap();
+        }
         fs::create_dir(dir.path().join("policies")).unwrap();
         fs::write(dir.path().join("policies/world.cedar"), behind.policies).unwrap();
         fs::create_dir(dir.path().join("keys")).unwrap();
         Keyring::generate(&SystemRandomness).create_file(&dir.path().join("keys/master.key")).unwrap();
         let (gate, verifier) = serve(&dir, Arc::clone(&time), listener).await;
-        Self { gate, clock, port, verifier, dir, time }
+        Self { gate, clock, scheme, port, verifier, dir, time }
     }
 
     /// Stops the gate in order, and starts another on the same store and port.
     pub(crate) async fn restart(self) -> Self {
-        let Self { gate, clock, port, dir, time, .. } = self;
+        let Self { gate, clock, scheme, port, dir, time, .. } = self;
         gate.stop().await;
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let (gate, verifier) = serve(&dir, Arc::clone(&time), listener).await;
-        Self { gate, clock, port, verifier, dir, time }
+        Self { gate, clock, scheme, port, verifier, dir, time }
     }
 
     /// A URL at the gate's own origin.
     pub(crate) fn at_gate(&self, path: &str) -> String {
-        format!("http://localhost:{}{path}", self.port)
+        format!("{}://localhost:{}{path}", self.scheme, self.port)
     }
 
     /// A URL at the service.
     pub(crate) fn at_service(&self, path: &str) -> String {
-        format!("http://ledger.localhost:{}{path}", self.port)
+        format!("{}://ledger.localhost:{}{path}", self.scheme, self.port)
     }
 
     /// Adds somebody and gives the link with which they enrol.
@@ -119,9 +141,18 @@ impl World {
 
     /// Somebody with a password, a passkey and an app, signed in nowhere.
     pub(crate) async fn member(&self, login: &str, groups: &[&str]) -> Member {
-        let kinds = [FactorKind::Password, FactorKind::Passkey, FactorKind::Totp];
-        let link = self.invite(login, groups, &kinds).await;
-        let person = Person::new();
+        self.member_with(Person::new(), login, groups, &FACTORS).await
+    }
+
+    /// The same with these factors, in this browser.
+    pub(crate) async fn member_with(
+        &self,
+        person: Person,
+        login: &str,
+        groups: &[&str],
+        kinds: &[FactorKind],
+    ) -> Member {
+        let link = self.invite(login, groups, kinds).await;
         let secret = enrol(&person, &link, |secret| totp::code_at(secret, self.time.now())).await;
         Member { person, login: login.to_owned(), secret }
     }
@@ -134,6 +165,11 @@ impl World {
     /// The statement of a challenge, as the store keeps it.
     pub(crate) async fn statement(&self, id: ChallengeId) -> Statement {
         self.gate.database.challenge(id).await.unwrap().unwrap().statement
+    }
+
+    /// The number that the asker of a challenge is shown.
+    pub(crate) async fn number(&self, id: ChallengeId) -> String {
+        self.gate.database.challenge(id).await.unwrap().unwrap().number
     }
 
     /// Runs the `stepgate` program on this gate's configuration.
@@ -234,20 +270,33 @@ fn secret_on(page: &Page) -> String {
     shown.chars().filter(|sign| !sign.is_whitespace()).collect()
 }
 
-fn config(port: u16, store: &str, behind: &Behind) -> String {
+/// A certificate of our own making, and who vouches for it.
+pub(crate) struct Certificate {
+    /// PEM.
+    pub(crate) chain: String,
+    /// PEM.
+    pub(crate) key: String,
+}
+
+fn config(scheme: &str, port: u16, store: &str, behind: &Behind) -> String {
+    let tls = match scheme {
+        "https" => "[gate.tls]\ncertificate = \"certificate.pem\"\nkey = \"key.pem\"\n",
+        _ => "",
+    };
     let mut text = format!(
         r#"
 [gate]
-origin = "http://localhost:{port}"
+origin = "{scheme}://localhost:{port}"
 listen = "127.0.0.1:{port}"
 store = "{store}"
 policies = "policies"
 master_key_file = "keys/master.key"
 
+{tls}
 [[service]]
 name = "ledger"
 title = "Ledger"
-origin = "http://ledger.localhost:{port}"
+origin = "{scheme}://ledger.localhost:{port}"
 upstream = "{}"
 "#,
         behind.url
