@@ -11,11 +11,11 @@ use stepgate_ledger::{CheckpointVerifier, Frontier, Hash, leaf_hash};
 use crate::upstream::{Arrival, is_large};
 
 /// Something happened that must not happen, in words.
-pub type Violation = String;
+pub(crate) type Violation = String;
 
 /// What a person knows for certain, since the gate told them.
 #[derive(Clone, Debug)]
-pub enum Known {
+pub(crate) enum Known {
     /// This challenge was opened.
     Asked(String),
     /// The passkey signed for this challenge; whether the gate has heard is not known.
@@ -46,13 +46,13 @@ struct Sent {
 
 /// Everything that is remembered between kills.
 #[derive(Debug)]
-pub struct Audit {
+pub(crate) struct Audit {
     verifier: CheckpointVerifier,
     frontier: Frontier,
     /// The root at each size, by our own arithmetic over what was read once.
     roots: Vec<Hash>,
     /// Every head that the gate signed and told.
-    pub remembered: Vec<Checkpoint>,
+    pub(crate) remembered: Vec<Checkpoint>,
     /// Which node lived when.
     lives: BTreeMap<String, u32>,
     /// The node whose entries are read.
@@ -65,29 +65,43 @@ pub struct Audit {
     /// Requests at the application, by their ids.
     arrived: BTreeSet<String>,
     /// What has been counted.
-    pub counts: Counts,
+    pub(crate) counts: Counts,
 }
 
 /// How much was seen.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Challenges that were opened.
-    pub opened: usize,
+    pub(crate) opened: usize,
     /// Challenges that were passed.
-    pub passed: usize,
+    pub(crate) passed: usize,
     /// Requests that were confirmed and sent.
-    pub sent: usize,
+    pub(crate) sent: usize,
     /// Of them, those whose outcome will never be known.
-    pub unknown: usize,
+    pub(crate) unknown: usize,
     /// Large payments at the application.
-    pub arrived: usize,
+    pub(crate) arrived: usize,
     /// Small payments at the application.
-    pub small: usize,
+    pub(crate) small: usize,
+}
+
+impl Counts {
+    /// Both together.
+    pub(crate) fn plus(self, more: Self) -> Self {
+        Self {
+            opened: self.opened + more.opened,
+            passed: self.passed + more.passed,
+            sent: self.sent + more.sent,
+            unknown: self.unknown + more.unknown,
+            arrived: self.arrived + more.arrived,
+            small: self.small + more.small,
+        }
+    }
 }
 
 impl Audit {
     /// Begins with an empty ledger, whose heads this key signs.
-    pub fn new(verifier: CheckpointVerifier) -> Self {
+    pub(crate) fn new(verifier: CheckpointVerifier) -> Self {
         let frontier = Frontier::new();
         let roots = vec![frontier.root()];
         Self {
@@ -107,17 +121,17 @@ impl Audit {
     }
 
     /// How many entries were read.
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.frontier.size()
     }
 
     /// A life tells its name.
-    pub fn node(&mut self, node: &str, life: u32) {
+    pub(crate) fn node(&mut self, node: &str, life: u32) {
         self.lives.insert(node.to_owned(), life);
     }
 
     /// A signed head. Held against the entries by [`Self::heads`], when they are read.
-    pub fn head(&mut self, text: &str) -> Result<(), Violation> {
+    pub(crate) fn head(&mut self, text: &str) -> Result<(), Violation> {
         let checkpoint = self.verifier.verify(text).map_err(|error| format!("a head is not signed: {error}"))?;
         if self.remembered.last().is_some_and(|last| last.size > checkpoint.size) {
             return Err(format!("a head of {} entries after {:?}", checkpoint.size, self.remembered.last()));
@@ -127,7 +141,7 @@ impl Audit {
     }
 
     /// All entries were told: the last head must be the root over what was read, most of it long ago.
-    pub fn heads(&self) -> Result<(), Violation> {
+    pub(crate) fn heads(&self) -> Result<(), Violation> {
         let Some(head) = self.remembered.last() else { return Ok(()) };
         let size = usize::try_from(head.size).unwrap();
         match self.roots.get(size) {
@@ -138,7 +152,7 @@ impl Audit {
     }
 
     /// The next entry of the ledger.
-    pub fn leaf(&mut self, leaf: &[u8]) -> Result<(), Violation> {
+    pub(crate) fn leaf(&mut self, leaf: &[u8]) -> Result<(), Violation> {
         self.frontier.push(leaf_hash(leaf));
         self.roots.push(self.frontier.root());
         let (entry, _) = Entry::from_leaf(leaf).map_err(|error| error.to_string())?;
@@ -203,7 +217,7 @@ impl Audit {
     }
 
     /// What lies beside the last entry.
-    pub fn details(&mut self, body: serde_json::Value) -> Result<(), Violation> {
+    pub(crate) fn details(&mut self, body: serde_json::Value) -> Result<(), Violation> {
         let Some(challenge) = self.last.take() else { return Ok(()) };
         let statement = body.get("statement").cloned().unwrap_or_default();
         let statement: Statement = serde_json::from_value(statement).map_err(|error| error.to_string())?;
@@ -215,12 +229,13 @@ impl Audit {
     }
 
     /// What a person knows. Heard while the gate lived; held against the ledger after its death.
-    pub fn known(&mut self, known: &[Known]) -> Result<(), Violation> {
+    pub(crate) fn known(&mut self, known: &[Known]) -> Result<(), Violation> {
         for known in known {
             let (Known::Asked(id) | Known::Passed(id) | Known::Approved(id) | Known::Told(id, _)) = known else {
                 continue;
             };
-            let challenge = self.challenges.get(id).ok_or_else(|| format!("{known:?}, and the ledger does not know"))?;
+            let challenge =
+                self.challenges.get(id).ok_or_else(|| format!("{known:?}, and the ledger does not know"))?;
             let outcome = challenge.sent.as_ref().and_then(|sent| sent.finished.as_ref());
             let holds = match known {
                 Known::Asked(_) | Known::Signed(_) => true,
@@ -243,7 +258,7 @@ impl Audit {
     }
 
     /// The key was touched: from now on the challenge may be passed.
-    pub fn signed(&mut self, known: &[Known]) {
+    pub(crate) fn signed(&mut self, known: &[Known]) {
         self.signed.extend(known.iter().filter_map(|known| match known {
             Known::Signed(id) => Some(id.clone()),
             _ => None,
@@ -251,7 +266,7 @@ impl Audit {
     }
 
     /// What reached the application in a life whose entries were all read.
-    pub fn arrivals(&mut self, arrivals: Vec<Arrival>) -> Result<(), Violation> {
+    pub(crate) fn arrivals(&mut self, arrivals: Vec<Arrival>) -> Result<(), Violation> {
         for arrival in arrivals {
             if !is_large(&arrival.path) {
                 self.counts.small += 1;
@@ -286,7 +301,7 @@ impl Audit {
     }
 
     /// At the end: every request has one outcome, and it is true.
-    pub fn is_complete(&self) -> Result<(), Violation> {
+    pub(crate) fn is_complete(&self) -> Result<(), Violation> {
         for challenge in self.challenges.values() {
             let Some(sent) = &challenge.sent else { continue };
             let arrived = self.arrived.contains(&sent.request);

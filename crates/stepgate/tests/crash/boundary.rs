@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A method of the store that writes: each of its calls ends in a commit.
-pub const COMMITS: [&str; 12] = [
+pub(crate) const COMMITS: [&str; 12] = [
     "start_session",
     "put_code",
     "redeem_code",
@@ -22,7 +22,7 @@ pub const COMMITS: [&str; 12] = [
 
 /// On which side of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Side {
+pub(crate) enum Side {
     /// Nothing of it was written.
     Before,
     /// It is durable; whoever asked for it does not know yet.
@@ -31,7 +31,7 @@ pub enum Side {
 
 /// How far a request that was confirmed came, seen from the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Send {
+pub(crate) enum Send {
     /// Its connection was accepted, nothing was read.
     Connected,
     /// The first bytes were read.
@@ -45,11 +45,11 @@ pub enum Send {
 }
 
 /// How far a request came, in that order.
-pub const SENDS: [Send; 5] = [Send::Connected, Send::Begun, Send::Arrived, Send::HalfAnswered, Send::Answered];
+pub(crate) const SENDS: [Send; 5] = [Send::Connected, Send::Begun, Send::Arrived, Send::HalfAnswered, Send::Answered];
 
 /// The moment of one kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Boundary {
+pub(crate) enum Boundary {
     /// At a commit.
     Commit {
         /// One of [`COMMITS`].
@@ -62,8 +62,16 @@ pub enum Boundary {
 }
 
 impl Boundary {
+    /// How often a short life comes here, at most.
+    pub(crate) fn times_max(self) -> usize {
+        match self {
+            Self::Commit { method: "start_session" | "close_challenge" | "heartbeat" | "record", .. } => 1,
+            Self::Commit { .. } | Self::Send(_) => 3,
+        }
+    }
+
     /// All of them.
-    pub fn all() -> Vec<Self> {
+    pub(crate) fn all() -> Vec<Self> {
         let sides = |method| [Side::Before, Side::After].map(|side| Self::Commit { method, side });
         COMMITS.into_iter().flat_map(sides).chain(SENDS.map(Self::Send)).collect()
     }
@@ -86,13 +94,13 @@ impl fmt::Display for Boundary {
 /// The gate's side of a boundary: which commit, and the how many-th call of it. Its
 /// text goes to the child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AtCommit {
+pub(crate) struct AtCommit {
     /// One of [`COMMITS`].
-    pub method: &'static str,
+    pub(crate) method: &'static str,
     /// Which side of it.
-    pub side: Side,
+    pub(crate) side: Side,
     /// Counted from one.
-    pub call: u32,
+    pub(crate) call: u32,
 }
 
 impl fmt::Display for AtCommit {
@@ -120,9 +128,11 @@ impl FromStr for AtCommit {
 
 /// When one life of a gate ends.
 #[derive(Clone, Copy, Debug)]
-pub enum Plan {
+pub(crate) enum Plan {
     /// At the how many-th time that this happens.
     At(Boundary, u32),
-    /// So long after it was started, in microseconds.
-    AfterMicros(u64),
+    /// So long after its process was started, in microseconds: while it opens the store, mostly.
+    SinceStart(u64),
+    /// So long after it began to serve, in microseconds.
+    SinceServing(u64),
 }

@@ -5,26 +5,26 @@ use stepgate_testkit::SeededRandomness;
 
 /// A seeded die.
 #[derive(Debug)]
-pub struct Chance(SeededRandomness);
+pub(crate) struct Chance(SeededRandomness);
 
 impl Chance {
     /// All throws follow from `seed`.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(SeededRandomness::new(seed))
     }
 
     /// A number from zero to below `end`.
-    pub fn below(&self, end: usize) -> usize {
+    pub(crate) fn below(&self, end: usize) -> usize {
         usize::try_from(self.number() % u64::try_from(end).unwrap()).unwrap()
     }
 
     /// True once in so many throws.
-    pub fn one_in(&self, times: usize) -> bool {
+    pub(crate) fn one_in(&self, times: usize) -> bool {
         self.below(times) == 0
     }
 
     /// Any number.
-    pub fn number(&self) -> u64 {
+    pub(crate) fn number(&self) -> u64 {
         let mut bytes = [0; 8];
         self.0.fill(&mut bytes);
         u64::from_be_bytes(bytes)

@@ -13,21 +13,21 @@ const REDIRECTS_MAX: usize = 12;
 
 /// The gate died while it was asked; whether it did what it was asked is not known.
 #[derive(Clone, Copy, Debug)]
-pub struct Gone;
+pub(crate) struct Gone;
 
 /// A browser with a passkey.
 #[derive(Debug)]
-pub struct Browser {
+pub(crate) struct Browser {
     http: reqwest::Client,
     port: u16,
     cookies: BTreeMap<String, BTreeMap<String, String>>,
     /// The passkey.
-    pub authenticator: SoftwareAuthenticator,
+    pub(crate) authenticator: SoftwareAuthenticator,
 }
 
 impl Browser {
     /// With an empty jar; every name is this machine.
-    pub fn new(port: u16, authenticator: SoftwareAuthenticator) -> Self {
+    pub(crate) fn new(port: u16, authenticator: SoftwareAuthenticator) -> Self {
         let here = std::net::SocketAddr::from(([127, 0, 0, 1], port));
         let http = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
@@ -40,22 +40,22 @@ impl Browser {
     }
 
     /// A URL at the gate.
-    pub fn at_gate(&self, path: &str) -> Url {
+    pub(crate) fn at_gate(&self, path: &str) -> Url {
         Url::parse(&format!("http://localhost:{}{path}", self.port)).unwrap()
     }
 
     /// A URL at the service.
-    pub fn at_service(&self, path: &str) -> Url {
+    pub(crate) fn at_service(&self, path: &str) -> Url {
         Url::parse(&format!("http://ledger.localhost:{}{path}", self.port)).unwrap()
     }
 
     /// Forgets who it is.
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.cookies.clear();
     }
 
     /// What a script on a page of the same origin gets.
-    pub async fn call(
+    pub(crate) async fn call(
         &mut self,
         method: Method,
         url: Url,
@@ -76,7 +76,7 @@ impl Browser {
     }
 
     /// Opens a page, following redirects.
-    pub async fn open(&mut self, url: Url) -> Result<Page, Gone> {
+    pub(crate) async fn open(&mut self, url: Url) -> Result<Page, Gone> {
         let mut page = self.navigate(Method::GET, url, "none", &[]).await?;
         for _ in 0..REDIRECTS_MAX {
             let Some(next) = page.redirect() else { break };
@@ -86,7 +86,7 @@ impl Browser {
     }
 
     /// Sends a form that stands on a page of its own origin, and stops at the first answer.
-    pub async fn submit(&mut self, form: &Form) -> Result<Page, Gone> {
+    pub(crate) async fn submit(&mut self, form: &Form) -> Result<Page, Gone> {
         self.navigate(Method::POST, form.action.clone(), "same-origin", &form.fields).await
     }
 
@@ -142,7 +142,7 @@ impl Browser {
     }
 
     /// Opens a page of the service, and signs in with the passkey where the way leads there.
-    pub async fn sign_in(&mut self) -> Result<Page, Gone> {
+    pub(crate) async fn sign_in(&mut self) -> Result<Page, Gone> {
         let page = self.open(self.at_service("/payments")).await?;
         if page.url.path() != "/sign-in" {
             return Ok(page);
@@ -159,7 +159,7 @@ impl Browser {
     }
 
     /// Touches the key for a challenge, as the gate's own page asks for it.
-    pub fn touch(&mut self, options: &Value) -> Value {
+    pub(crate) fn touch(&mut self, options: &Value) -> Value {
         let origin = self.at_gate("").origin().ascii_serialization();
         self.authenticator.answer_request(&origin, options)
     }

@@ -29,7 +29,7 @@ use crate::gate::ASKS_TO_DIE;
 
 /// A guard that is taken away, to show that its absence is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Without {
+pub(crate) enum Without {
     /// Spending is not durable when the request is sent: it is written with the outcome.
     SpendingFirst,
     /// A passed challenge is acknowledged before it is durable.
@@ -42,14 +42,14 @@ impl Without {
     const ALL: [Self; 3] = [Self::SpendingFirst, Self::DurableAnswers, Self::LookingBack];
 
     /// The guard with this name in the child's environment.
-    pub fn named(name: &str) -> Option<Self> {
+    pub(crate) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|guard| format!("{guard:?}") == name)
     }
 }
 
 /// A store whose process dies at one commit.
 #[derive(Debug)]
-pub struct DyingStore {
+pub(crate) struct DyingStore {
     database: Arc<Database>,
     at: Option<AtCommit>,
     calls: AtomicU32,
@@ -59,7 +59,7 @@ pub struct DyingStore {
 
 impl DyingStore {
     /// Dies at `at`; without a guard, if one is named.
-    pub fn new(database: Arc<Database>, at: Option<AtCommit>, without: Option<Without>) -> Self {
+    pub(crate) fn new(database: Arc<Database>, at: Option<AtCommit>, without: Option<Without>) -> Self {
         Self { database, at, calls: AtomicU32::new(0), without, unspent: Mutex::default() }
     }
 
@@ -101,7 +101,7 @@ macro_rules! store {
                 if self.without == Some(Without::DurableAnswers) {
                     let database = Arc::clone(&self.database);
                     tokio::spawn(async move {
-                        tokio::time::sleep(Duration::from_millis(40)).await;
+                        tokio::time::sleep(Duration::from_secs(1)).await;
                         database.answer_challenge(answer, entries).await
                     });
                     return Ok(());

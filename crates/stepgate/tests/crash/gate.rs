@@ -4,8 +4,10 @@
 
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
+use std::os::unix::process::parent_id;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use stepgate::gate::House;
 use stepgate::system::{SystemClock, SystemRandomness};
@@ -18,35 +20,35 @@ use tokio::net::TcpListener;
 use crate::dying::{DyingStore, Without};
 
 /// The folder of the deployment: makes the program a gate.
-pub const FOLDER: &str = "STEPGATE_CRASH_FOLDER";
+pub(crate) const FOLDER: &str = "STEPGATE_CRASH_FOLDER";
 /// How far its clock is ahead of the machine's, in milliseconds.
-pub const AHEAD_MS: &str = "STEPGATE_CRASH_AHEAD_MS";
+pub(crate) const AHEAD_MS: &str = "STEPGATE_CRASH_AHEAD_MS";
 /// The first entry of the ledger that the parent has not seen.
-pub const FROM: &str = "STEPGATE_CRASH_FROM";
+pub(crate) const FROM: &str = "STEPGATE_CRASH_FROM";
 /// The commit at which it asks to die, or nothing.
-pub const AT: &str = "STEPGATE_CRASH_AT";
+pub(crate) const AT: &str = "STEPGATE_CRASH_AT";
 /// The guard that is taken away, or nothing.
-pub const WITHOUT: &str = "STEPGATE_CRASH_WITHOUT";
+pub(crate) const WITHOUT: &str = "STEPGATE_CRASH_WITHOUT";
 
 /// Who it is: `node` and its id.
-pub const NODE: &str = "gate node ";
+pub(crate) const NODE: &str = "gate node ";
 /// The newest checkpoint, as a JSON string.
-pub const CHECKPOINT: &str = "gate checkpoint ";
+pub(crate) const CHECKPOINT: &str = "gate checkpoint ";
 /// An entry's leaf; the next line may be its details.
-pub const LEAF: &str = "gate leaf ";
+pub(crate) const LEAF: &str = "gate leaf ";
 /// What lies beside the last leaf, as JSON.
-pub const DETAILS: &str = "gate details ";
+pub(crate) const DETAILS: &str = "gate details ";
 /// All entries were told: it is about to serve.
-pub const TOLD: &str = "gate told";
+pub(crate) const TOLD: &str = "gate told";
 /// It has come to its boundary and waits to be killed.
-pub const ASKS_TO_DIE: &str = "gate asks to die";
+pub(crate) const ASKS_TO_DIE: &str = "gate asks to die";
 
 /// Leaves that are read at once.
 const PAGE: u32 = 1000;
 
 /// The machine's clock, some time ahead: a life after the last one's lease is over.
 #[derive(Debug)]
-pub struct ClockAhead(pub i64);
+pub(crate) struct ClockAhead(pub(crate) i64);
 
 impl Clock for ClockAhead {
     fn now(&self) -> Timestamp {
@@ -55,7 +57,7 @@ impl Clock for ClockAhead {
 }
 
 /// Opens the deployment in a folder.
-pub async fn open(folder: &Path, ahead_ms: i64) -> House {
+pub(crate) async fn open(folder: &Path, ahead_ms: i64) -> House {
     let file = folder.join("stepgate.toml");
     let settings = stepgate::config::load(&file).unwrap_or_else(|error| panic!("{:?}", miette::Report::new(error)));
     let house = House::open(settings, Some(file), Arc::new(ClockAhead(ahead_ms)), Arc::new(SystemRandomness)).await;
@@ -63,7 +65,7 @@ pub async fn open(folder: &Path, ahead_ms: i64) -> House {
 }
 
 /// Lives as a gate until it is killed. Returns at once where this process is none.
-pub fn live_if_told_to() {
+pub(crate) fn live_if_told_to() {
     let Ok(folder) = std::env::var(FOLDER) else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(live(Path::new(&folder)));
@@ -72,7 +74,8 @@ pub fn live_if_told_to() {
 async fn live(folder: &Path) {
     let said = |name: &str| std::env::var(name).unwrap_or_default();
     let House { settings, file, database, flows, keys } = open(folder, said(AHEAD_MS).parse().unwrap()).await;
-    say(&format!("{NODE}{}", flows.node));
+    // The test harness has begun a line of its own.
+    say(&format!("\n{NODE}{}", flows.node));
     let checkpoint = database.checkpoint().await.unwrap();
     say(&format!("{CHECKPOINT}{}", serde_json::Value::from(checkpoint)));
     let mut from: u64 = said(FROM).parse().unwrap();
@@ -96,7 +99,11 @@ async fn live(folder: &Path) {
     let listener = TcpListener::from_std(listener).unwrap();
     let gate = House { settings, file, database, flows, keys }.serve(vec![listener]).await;
     let _gate = gate.unwrap_or_else(|error| panic!("{:?}", miette::Report::new(error)));
-    std::future::pending::<()>().await;
+    // A test that ended leaves nobody behind.
+    let parent = parent_id();
+    while parent_id() == parent {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 fn say(line: &str) {

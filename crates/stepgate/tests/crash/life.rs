@@ -18,27 +18,27 @@ use crate::gate;
 
 /// What the next life is told.
 #[derive(Clone, Copy, Debug)]
-pub struct Orders {
+pub(crate) struct Orders {
     /// Its clock, ahead of the machine's.
-    pub ahead_ms: i64,
+    pub(crate) ahead_ms: i64,
     /// The first entry that it tells.
-    pub from: u64,
+    pub(crate) from: u64,
     /// Where it asks to die.
-    pub at: Option<AtCommit>,
+    pub(crate) at: Option<AtCommit>,
     /// The guard that is taken away.
-    pub without: Option<Without>,
+    pub(crate) without: Option<Without>,
 }
 
 /// Kills a gate, once. Cheap to hand around.
 #[derive(Clone, Debug)]
-pub struct Killer {
+pub(crate) struct Killer {
     child: Arc<Mutex<Option<Child>>>,
     is_gone: Arc<watch::Sender<bool>>,
 }
 
 impl Killer {
     /// SIGKILL, and waits until the process is gone. Says whether it lived until then.
-    pub fn kill(&self) -> bool {
+    pub(crate) fn kill(&self) -> bool {
         let Some(mut child) = self.child.lock().take() else { return false };
         child.kill().unwrap();
         let status = child.wait().unwrap();
@@ -48,7 +48,7 @@ impl Killer {
     }
 
     /// Completes when the process is gone.
-    pub async fn gone(&self) {
+    pub(crate) async fn gone(&self) {
         let mut is_gone = self.is_gone.subscribe();
         is_gone.wait_for(|is_gone| *is_gone).await.unwrap();
     }
@@ -56,18 +56,18 @@ impl Killer {
 
 /// A running gate.
 #[derive(Debug)]
-pub struct Life {
+pub(crate) struct Life {
     /// Ends it.
-    pub killer: Killer,
+    pub(crate) killer: Killer,
     /// What it tells before it serves, line by line.
-    pub told: mpsc::UnboundedReceiver<String>,
+    pub(crate) told: mpsc::UnboundedReceiver<String>,
     /// Becomes true when it died by its own wish.
-    pub asked: watch::Receiver<bool>,
+    pub(crate) asked: watch::Receiver<bool>,
 }
 
 impl Life {
     /// Starts this test program as a gate.
-    pub fn begin(folder: &Path, listener: &TcpListener, orders: Orders) -> Self {
+    pub(crate) fn begin(folder: &Path, listener: &TcpListener, orders: Orders) -> Self {
         let Orders { ahead_ms, from, at, without } = orders;
         let test = thread::current().name().unwrap_or_default().to_owned();
         let mut command = Command::new(std::env::current_exe().unwrap());
@@ -79,10 +79,7 @@ impl Life {
         command.stdout(Stdio::piped()).stderr(File::create(folder.join("stderr")).unwrap());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{test}: {error}"));
         let output = BufReader::new(child.stdout.take().unwrap());
-        let killer = Killer {
-            child: Arc::new(Mutex::new(Some(child))),
-            is_gone: Arc::new(watch::Sender::new(false)),
-        };
+        let killer = Killer { child: Arc::new(Mutex::new(Some(child))), is_gone: Arc::new(watch::Sender::new(false)) };
         let (tell, told) = mpsc::unbounded_channel();
         let (ask, asked) = watch::channel(false);
         let reaper = killer.clone();

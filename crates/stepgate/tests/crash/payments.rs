@@ -51,7 +51,7 @@ struct Payment {
 
 /// Somebody who pays.
 #[derive(Debug)]
-pub struct Payer {
+pub(crate) struct Payer {
     name: String,
     browser: Browser,
     chance: Chance,
@@ -59,15 +59,15 @@ pub struct Payer {
     over: Vec<Payment>,
     count: u64,
     /// What they learned since it was last taken.
-    pub known: Vec<Known>,
+    pub(crate) known: Vec<Known>,
     signed: BTreeSet<String>,
     /// Payments that went all the way.
-    pub done: usize,
+    pub(crate) done: usize,
 }
 
 /// Why a step was not done.
 #[derive(Debug)]
-pub enum Stopped {
+pub(crate) enum Stopped {
     /// The gate died.
     Gone,
     /// It did what it must not do.
@@ -86,7 +86,7 @@ fn never<T>(what: &str, page: &Page) -> Result<T, Stopped> {
 
 impl Payer {
     /// Somebody with this browser; all they do follows from the seed.
-    pub fn new(name: String, browser: Browser, seed: u64) -> Self {
+    pub(crate) fn new(name: String, browser: Browser, seed: u64) -> Self {
         Self {
             name,
             browser,
@@ -101,13 +101,15 @@ impl Payer {
     }
 
     /// Does something with one of the payments.
-    pub async fn step(&mut self) -> Result<(), Stopped> {
+    pub(crate) async fn step(&mut self) -> Result<(), Stopped> {
         if self.payments.len() < OPEN_MAX && self.chance.one_in(2) {
             self.count += 1;
             let new = self.new_payment();
             self.payments.push(new);
         }
         match self.chance.below(24) {
+            // Another browser, another session: what was asked before is answered with the number, or never.
+            3 => self.browser.forget(),
             0 => return self.pay_little().await,
             1 | 2 if !self.over.is_empty() => return self.try_again().await,
             _ => {}
@@ -238,7 +240,9 @@ impl Payer {
                 payment.stage = Stage::Passed(id.to_owned());
                 Ok(())
             }
-            "pending" if shown["asks_number"] == json!(true) || self.chance.one_in(12) => self.cancel(payment, id).await,
+            "pending" if shown["asks_number"] == json!(true) || self.chance.one_in(12) => {
+                self.cancel(payment, id).await
+            }
             "pending" => {
                 let options = &shown["factors"][0]["options"];
                 let assertion = self.browser.touch(options);

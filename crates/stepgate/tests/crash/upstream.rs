@@ -14,19 +14,19 @@ use crate::boundary::Send;
 use crate::life::Killer;
 
 /// Begins each answer of the application; no page of the gate does.
-pub const MARK: &str = "approved by the application: ";
+pub(crate) const MARK: &str = "approved by the application: ";
 
 /// A request that reached the application, whole or in part.
 #[derive(Clone, Debug)]
-pub struct Arrival {
+pub(crate) struct Arrival {
     /// The life of the gate that sent it.
-    pub life: u32,
+    pub(crate) life: u32,
     /// Its path.
-    pub path: String,
+    pub(crate) path: String,
     /// `Stepgate-Request-Id`, if it came that far.
-    pub request: Option<String>,
+    pub(crate) request: Option<String>,
     /// The body, if all of it came.
-    pub body: Option<Vec<u8>>,
+    pub(crate) body: Option<Vec<u8>>,
 }
 
 /// Where a life ends, seen from here.
@@ -40,9 +40,9 @@ struct Trap {
 
 /// The application.
 #[derive(Clone, Debug)]
-pub struct Application {
+pub(crate) struct Application {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     arrivals: Arc<Mutex<Vec<Arrival>>>,
     trap: Arc<Mutex<Trap>>,
     connections: Arc<watch::Sender<usize>>,
@@ -50,7 +50,7 @@ pub struct Application {
 
 impl Application {
     /// Starts it on a free port.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(watch::Sender::new(0));
@@ -70,18 +70,18 @@ impl Application {
     }
 
     /// A new life of the gate begins; it may end here.
-    pub fn set_trap(&self, life: u32, at: Option<(Send, u32)>, killer: Killer) {
+    pub(crate) fn set_trap(&self, life: u32, at: Option<(Send, u32)>, killer: Killer) {
         *self.trap.lock() = Trap { life, at, killer: Some(killer), has_sprung: false };
     }
 
     /// Whether this life was ended here.
-    pub fn has_sprung(&self) -> bool {
+    pub(crate) fn has_sprung(&self) -> bool {
         self.trap.lock().has_sprung
     }
 
     /// What arrived since the last call. The gate is dead: all that it had put on the
     /// way is read first.
-    pub async fn take_arrivals(&self) -> Vec<Arrival> {
+    pub(crate) async fn take_arrivals(&self) -> Vec<Arrival> {
         // Connections are accepted in their order, so those of the dead gate are before this one.
         let mut last = TcpStream::connect(self.address).await.unwrap();
         last.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
@@ -178,13 +178,13 @@ impl Application {
 }
 
 /// Small payments have paths of their own, so that they are known by half a request.
-pub const SMALL: &str = "/api/payments/small-";
+pub(crate) const SMALL: &str = "/api/payments/small-";
 
 fn is_approval(path: &str) -> bool {
     path.ends_with("/approve")
 }
 
 /// Whether it approves a payment that needs a confirmation.
-pub fn is_large(path: &str) -> bool {
+pub(crate) fn is_large(path: &str) -> bool {
     is_approval(path) && !path.starts_with(SMALL)
 }

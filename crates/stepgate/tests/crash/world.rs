@@ -1,7 +1,6 @@
 //! A deployment that lives through many gates: one folder, one port, one application,
 //! a few people, and the audit that goes on from life to life.
 
-use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,16 +19,14 @@ use stepgate_ledger::{CheckpointVerifier, SignedCheckpoint};
 use stepgate_store::{Keyring, LeafDetails};
 use stepgate_testkit::SoftwareAuthenticator;
 use tempfile::TempDir;
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::audit::{Audit, Known, Violation};
 use crate::boundary::{AtCommit, Boundary, Plan};
-use crate::chance::Chance;
 use crate::client::Browser;
 use crate::dying::Without;
 use crate::gate;
-use crate::life::{Life, Orders};
+use crate::life::{Killer, Life, Orders};
 use crate::payments::{Payer, Stopped};
 use crate::upstream::Application;
 
@@ -38,24 +35,24 @@ const PAYERS: usize = 2;
 /// Every life begins so long after the last one: its lease is over by then.
 const BETWEEN_LIVES_MS: i64 = 21_000;
 /// Steps of each person in one life. A boundary that was not met by then is not met.
-const STEPS: usize = 40;
+const STEPS: usize = 24;
 /// A gate that says nothing for so long hangs.
 const HANGS_AFTER: Duration = Duration::from_secs(60);
 /// Leaves that are read at once.
 const PAGE: u32 = 1000;
 
 /// How a life ended: its boundary, or `None` where it was killed at any moment.
-pub type End = Option<Boundary>;
+pub(crate) type End = Option<Boundary>;
 
 /// The deployment.
 #[derive(Debug)]
-pub struct World {
+pub(crate) struct World {
     folder: TempDir,
     listener: TcpListener,
     application: Application,
     payers: Vec<Payer>,
     /// What must be true.
-    pub audit: Audit,
+    pub(crate) audit: Audit,
     /// Heard in lives whose entries are not read yet.
     pending: Vec<Known>,
     arrivals: Vec<crate::upstream::Arrival>,
@@ -66,7 +63,7 @@ pub struct World {
 
 impl World {
     /// A deployment with its people; all that they do follows from the seed.
-    pub async fn new(seed: u64, without: Option<Without>) -> Self {
+    pub(crate) async fn new(seed: u64, without: Option<Without>) -> Self {
         let folder = tempfile::Builder::new().prefix("stepgate-crash-").tempdir().unwrap();
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -94,27 +91,32 @@ impl World {
     }
 
     /// One life, from its start to its kill. Says how it ended.
-    pub async fn live(&mut self, plan: Plan) -> Result<End, Violation> {
+    pub(crate) async fn live(&mut self, plan: Plan) -> Result<End, Violation> {
         self.life += 1;
         let (commit, send) = match plan {
             Plan::At(Boundary::Commit { method, side }, call) => (Some(AtCommit { method, side, call }), None),
             Plan::At(Boundary::Send(send), times) => (None, Some((send, times))),
-            Plan::AfterMicros(_) => (None, None),
+            Plan::SinceStart(_) | Plan::SinceServing(_) => (None, None),
         };
-        let orders =
-            Orders { ahead_ms: self.ahead_ms(), from: self.audit.size(), at: commit, without: self.without };
+        let orders = Orders { ahead_ms: self.ahead_ms(), from: self.audit.size(), at: commit, without: self.without };
         let mut life = Life::begin(self.folder.path(), &self.listener, orders);
         self.application.set_trap(self.life, send, life.killer.clone());
         let killer = life.killer.clone();
         let timer = async {
             match plan {
-                Plan::AfterMicros(micros) => sleep(Duration::from_micros(micros)).await,
-                Plan::At(..) => std::future::pending().await,
+                Plan::SinceStart(micros) => sleep(Duration::from_micros(micros)).await,
+                Plan::SinceServing(_) | Plan::At(..) => std::future::pending().await,
             }
         };
         let lived = async {
             self.listen(&mut life).await?;
-            self.pay(&life).await
+            match plan {
+                Plan::SinceServing(micros) => {
+                    let moment = sleep(Duration::from_micros(micros));
+                    tokio::select! { paid = self.pay(&killer) => paid, () = moment => Ok(()) }
+                }
+                Plan::SinceStart(_) | Plan::At(..) => self.pay(&killer).await,
+            }
         };
         let violated = tokio::select! {
             lived = lived => lived.err(),
@@ -122,12 +124,14 @@ impl World {
         };
         let was_alive = killer.kill();
         killer.gone().await;
+        // What it told before it died, and nobody had time to hear.
+        let heard = self.listen(&mut life).await;
         for payer in &mut self.payers {
             self.pending.append(&mut payer.known);
         }
         self.audit.signed(&self.pending);
         self.arrivals.extend(self.application.take_arrivals().await);
-        if let Some(violation) = violated {
+        if let Some(violation) = violated.or(heard.err()) {
             return Err(violation);
         }
         let by_itself = *life.asked.borrow() || self.application.has_sprung();
@@ -150,7 +154,7 @@ impl World {
         loop {
             let line = match timeout(HANGS_AFTER, life.told.recv()).await {
                 Ok(Some(line)) => line,
-                // It died before it had told everything: the next one tells the rest.
+                // It told everything, or died before: then the next one tells the rest.
                 Ok(None) => return Ok(()),
                 Err(_) => return Err("the gate hangs while it starts".to_owned()),
             };
@@ -176,7 +180,7 @@ impl World {
     }
 
     /// Everybody pays until the gate is dead, or nothing was left to do.
-    async fn pay(&mut self, life: &Life) -> Result<(), Violation> {
+    async fn pay(&mut self, killer: &Killer) -> Result<(), Violation> {
         let everybody = futures_util::future::try_join_all(self.payers.iter_mut().map(|payer| async {
             for _ in 0..STEPS {
                 match timeout(HANGS_AFTER, payer.step()).await {
@@ -191,14 +195,14 @@ impl World {
         }));
         tokio::select! {
             paid = everybody => paid.map(drop),
-            () = life.killer.gone() => Ok(()),
+            () = killer.gone() => Ok(()),
         }
     }
 
     /// The end: nobody dies any more. What was being sent gets its outcome, the evidence is
     /// exported and verified with nothing but the export, the public key, and every head that
     /// was told between the kills.
-    pub async fn end(mut self) -> Result<(Audit, Report, usize), Violation> {
+    pub(crate) async fn end(mut self) -> Result<(Audit, Report, usize), Violation> {
         self.life += 1;
         let house = gate::open(self.folder.path(), self.ahead_ms()).await;
         self.audit.node(&house.flows.node.to_string(), self.life);
@@ -327,50 +331,3 @@ forbid (principal, action == Action::"payments.approve", resource in Service::"l
 when   { context.input.amount > 10000 }
 unless { context.confirmed.contains("passkey") };
 "#;
-
-/// What came of many lives.
-#[derive(Debug, Default)]
-pub struct Tally {
-    /// Kills, by where they happened.
-    pub ends: BTreeMap<End, usize>,
-    /// Payments that people saw approved.
-    pub done: usize,
-    /// What was counted, of all worlds.
-    pub counts: Vec<crate::audit::Counts>,
-    /// Signatures of passkeys that were checked again at the end.
-    pub signatures: u64,
-    /// Entries.
-    pub entries: u64,
-}
-
-/// Kills gates in several deployments at once. Each seed gives the same plans.
-pub async fn hunt(seeds: Vec<u64>, kills: usize, without: Option<Without>, plans: fn(&Chance) -> Plan) -> Result<Tally, Violation> {
-    let mut worlds = JoinSet::new();
-    for seed in seeds {
-        worlds.spawn(async move {
-            let chance = Chance::new(seed);
-            let mut world = World::new(seed, without).await;
-            let mut ends = BTreeMap::<End, usize>::new();
-            for kill in 0..kills {
-                let plan = plans(&chance);
-                let end = world.live(plan).await;
-                let end = end.map_err(|what| format!("seed {seed}, kill {kill} ({plan:?}): {what}"))?;
-                *ends.entry(end).or_default() += 1;
-            }
-            let (audit, report, done) = world.end().await.map_err(|what| format!("seed {seed}, at the end: {what}"))?;
-            Ok::<_, Violation>((ends, audit, report, done))
-        });
-    }
-    let mut tally = Tally::default();
-    while let Some(joined) = worlds.join_next().await {
-        let (ends, audit, report, done) = joined.map_err(|error| error.to_string())??;
-        for (end, count) in ends {
-            *tally.ends.entry(end).or_default() += count;
-        }
-        tally.done += done;
-        tally.entries += audit.size();
-        tally.signatures += report.checked.signatures;
-        tally.counts.push(audit.counts);
-    }
-    Ok(tally)
-}
