@@ -17,7 +17,7 @@ use stepgate_core::factor::{EnrolmentAnswer, FactorKind, FactorUse};
 use stepgate_core::flows::Flows;
 use stepgate_core::id::{FactorId, PersonId, SessionId};
 use stepgate_core::person::Login;
-use stepgate_core::ports::{NewCode, NewSession};
+use stepgate_core::ports::{CodeSees, NewCode, NewSession};
 use stepgate_core::secret::{Purpose, Token};
 use stepgate_core::session::{Audience, Proof};
 
@@ -128,6 +128,7 @@ pub async fn service_token(flows: &Flows, session: SessionId, audience: &Audienc
         audience: audience_,
         browser: None,
         challenge: None,
+        sees: CodeSees::Everything,
         expires_at,
     };
     flows.store.put_code(new).await?;

@@ -79,7 +79,14 @@ impl Drop for Ends {
 async fn compare() -> Result<(), Error> {
     let directory = tempfile::tempdir()?;
     let (origin, plain) = (free_port()?, free_port()?);
-    let _origin = nginx(directory.path(), "origin", &format!("server {{ listen 127.0.0.1:{origin} reuseport; location / {{ return 200 \"{}\"; }} }}", "x".repeat(1024)))?;
+    let _origin = nginx(
+        directory.path(),
+        "origin",
+        &format!(
+            "server {{ listen 127.0.0.1:{origin} reuseport; location / {{ return 200 \"{}\"; }} }}",
+            "x".repeat(1024)
+        ),
+    )?;
     let proxy = nginx(
         directory.path(),
         "proxy",
@@ -90,14 +97,17 @@ async fn compare() -> Result<(), Error> {
     )?;
     let origin: SocketAddr = ([127, 0, 0, 1], origin).into();
     let plain: SocketAddr = ([127, 0, 0, 1], plain).into();
-    println!("{REQUESTS} requests a round over {CONNECTIONS} connections, answers of 1 KiB; CPU of the proxy process\n");
+    println!(
+        "{REQUESTS} requests a round over {CONNECTIONS} connections, answers of 1 KiB; CPU of the proxy process\n"
+    );
     for assertion in ["never", "always"] {
         let (child, address, token) = start_gate(origin, assertion)?;
         let gate_request = format!(
             "GET / HTTP/1.1\r\nHost: app.localhost:{}\r\nCookie: stepgate={token}\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n",
             address.port()
         );
-        let plain_request = "GET / HTTP/1.1\r\nHost: app.localhost\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n".to_owned();
+        let plain_request =
+            "GET / HTTP/1.1\r\nHost: app.localhost\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n".to_owned();
         // Connections, caches and code are warm before the first counted round.
         load(address, &gate_request, REQUESTS / 10).await?;
         load(plain, &plain_request, REQUESTS / 10).await?;
@@ -113,7 +123,10 @@ async fn compare() -> Result<(), Error> {
             ratios.push(ratio);
         }
         ratios.sort_by(f64::total_cmp);
-        println!("assertion {assertion:<6} median CPU ratio gate/nginx: {:.2}\n", ratios.get(ROUNDS / 2).copied().unwrap_or_default());
+        println!(
+            "assertion {assertion:<6} median CPU ratio gate/nginx: {:.2}\n",
+            ratios.get(ROUNDS / 2).copied().unwrap_or_default()
+        );
     }
     println!("The budget is 1.2, then 0.95, without a signature for each request.");
     Ok(())

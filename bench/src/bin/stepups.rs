@@ -47,7 +47,8 @@ fn main() -> ExitCode {
 async fn run() -> Result<(), Error> {
     let directory = tempfile::tempdir()?;
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
-    let rig = Rig::open(directory.path(), RigOptions { address: nowhere, upstream: nowhere, assertion: "never" }).await?;
+    let rig =
+        Rig::open(directory.path(), RigOptions { address: nowhere, upstream: nowhere, assertion: "never" }).await?;
     let flows = Arc::clone(&rig.house.flows);
     let start = now();
     let mut tasks = tokio::task::JoinSet::new();
@@ -79,7 +80,9 @@ async fn run() -> Result<(), Error> {
     let count = PEOPLE * EACH;
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
     let rate = count as f64 / seconds;
-    println!("{count} held and resumed step-ups in {seconds:.1} s: {rate:.0} per second, evidence on disk (SQLite, synchronous FULL)");
+    println!(
+        "{count} held and resumed step-ups in {seconds:.1} s: {rate:.0} per second, evidence on disk (SQLite, synchronous FULL)"
+    );
     memory(&rig).await
 }
 
@@ -140,9 +143,12 @@ async fn step_up(flows: &Flows, person: &mut Person, number: usize) -> Result<()
         named: None,
         kind: "browser",
     };
-    let Step::Ask(challenge) = flows.ask(challenged, &[b'x'; 1024], asking).await? else { return Err("not asked".into()) };
+    let Step::Ask(challenge) = flows.ask(challenged, &[b'x'; 1024], asking).await? else {
+        return Err("not asked".into());
+    };
     let gate_digest = person.gate_token.digest(Purpose::GateSession);
-    let gate_view = flows.store.session(gate_digest, &Audience::Gate, flows.clock.now()).await?.ok_or("no gate session")?;
+    let gate_view =
+        flows.store.session(gate_digest, &Audience::Gate, flows.clock.now()).await?.ok_or("no gate session")?;
     let page = flows.challenge(challenge.id, &gate_view).await?;
     let options = page.prompts.iter().find_map(|(_, prompt)| match prompt {
         Prompt::Passkey { options } => Some(options.clone()),
@@ -220,7 +226,12 @@ async fn memory(rig: &Rig) -> Result<(), Error> {
     }
     let after = resident_kib()?;
     let kib = after.saturating_sub(before);
-    println!("{} sessions started in {started:.1} s and looked up once: {} MiB more, {} bytes each", tokens.len(), kib / 1024, kib * 1024 / tokens.len().max(1) as u64);
+    println!(
+        "{} sessions started in {started:.1} s and looked up once: {} MiB more, {} bytes each",
+        tokens.len(),
+        kib / 1024,
+        kib * 1024 / tokens.len().max(1) as u64
+    );
     Ok(())
 }
 

@@ -64,6 +64,10 @@ impl From<EnrolError> for Failure {
         match error {
             EnrolError::Store(error) => Self::Store(error),
             EnrolError::Changed => Self::StaleForm,
+            EnrolError::LastWay => {
+                let reasons = vec!["It is your only way to sign in. Add another one first.".to_owned()];
+                Outcome::Denied { operation: Some("Remove a way to prove it is you".to_owned()), reasons }.into()
+            }
             EnrolError::Gone | EnrolError::NotAllowed | EnrolError::Taken | EnrolError::Refused(_) => {
                 Outcome::DeadLink.into()
             }

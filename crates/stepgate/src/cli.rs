@@ -225,7 +225,7 @@ pub enum PolicyCommand {
         output: Output,
     },
     /// For one request: which policies decide, and what would have to be proved.
-    Explain(ExplainArgs),
+    Explain(Box<ExplainArgs>),
     /// Print the schema that policies are validated against.
     Schema(ConfigArgs),
 }

@@ -50,6 +50,9 @@ pub enum EnrolError {
     /// What was sent does not fit; the text is for the person.
     #[error(transparent)]
     Refused(#[from] NotEnrolled),
+    /// Without it the person could not sign in any more.
+    #[error("this is your only way to sign in; add another first")]
+    LastWay,
     /// The authenticator is enrolled already.
     #[error("this passkey is enrolled already")]
     Taken,
@@ -207,6 +210,10 @@ impl Flows {
         let person = session.person.id;
         let enrolled = self.store.factors(person).await?;
         let found = enrolled.iter().find(|one| one.id == factor).ok_or(EnrolError::Gone)?;
+        let signs_in = |one: &&EnrolledFactor| matches!(one.kind(), FactorKind::Password | FactorKind::Passkey);
+        if signs_in(&found) && enrolled.iter().filter(signs_in).count() == 1 {
+            return Err(EnrolError::LastWay);
+        }
         let event = Event::FactorRemoved {
             person: person.to_string(),
             factor: found.kind().name().to_owned(),
