@@ -115,6 +115,16 @@ pub struct SessionSummary {
     pub agent: String,
 }
 
+/// What the token sees that a code is redeemed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodeSees {
+    /// What was proved up to this generation: a code gives no more than was seen by
+    /// the token that it was made with, however late it is redeemed.
+    UpTo(u32),
+    /// All that the session has proved when the code is put: it is part of an answer.
+    Everything,
+}
+
 /// A one-time code to put.
 #[derive(Clone, Debug)]
 pub struct NewCode {
@@ -130,6 +140,8 @@ pub struct NewCode {
     pub browser: Option<TokenDigest>,
     /// The challenge that it brings back to.
     pub challenge: Option<ChallengeId>,
+    /// What its token sees.
+    pub sees: CodeSees,
     /// Until when.
     pub expires_at: Timestamp,
 }
@@ -375,7 +387,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Puts a one-time code.
     async fn put_code(&self, code: NewCode) -> Result<(), StoreError>;
     /// Takes a one-time code, exactly once across all nodes, and issues a token for
-    /// its audience with the session's newest generation; older tokens of that
+    /// its audience that sees what [`NewCode::sees`] says; older tokens of that
     /// audience and session live on for the grace. `None` if there is no such code
     /// for this audience and browser, it expired, or the session ended.
     async fn redeem_code(

@@ -146,6 +146,13 @@ pub struct SessionView {
     pub agent: String,
 }
 
+impl SessionView {
+    /// Whether the session has proved something since that this token does not see.
+    pub fn is_behind(&self) -> bool {
+        self.generation < self.newest_generation
+    }
+}
+
 /// How long sessions live. Defaults: SP 800-63B-4 section 2.2.3 (AAL2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionLifetimes {

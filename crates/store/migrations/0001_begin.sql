@@ -94,6 +94,7 @@ CREATE TABLE codes (
     audience TEXT NOT NULL,
     browser TEXT,
     challenge TEXT,
+    generation {INT} NOT NULL,
     expires_at {INT} NOT NULL
 ) {STRICT};
 CREATE INDEX codes_by_expiry ON codes (expires_at);

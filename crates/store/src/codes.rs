@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use stepgate_core::id::{ChallengeId, SessionId};
-use stepgate_core::ports::{ChangeError, NewCode};
+use stepgate_core::ports::{ChangeError, CodeSees, NewCode};
 use stepgate_core::secret::{Purpose, TokenDigest};
 use stepgate_core::session::Audience;
 use stepgate_core::time::Timestamp;
@@ -31,8 +31,8 @@ impl Intent for PutCode {
 /// again and again harms only itself.
 pub(crate) async fn put(work: &mut Work<'_>, code: &NewCode) -> Result<(), ChangeError> {
     sqlx::query(
-        "INSERT INTO codes (digest, purpose, session, audience, browser, challenge, expires_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO codes (digest, purpose, session, audience, browser, challenge, generation, expires_at) \
+         SELECT $1, $2, id, $4, $5, $6, COALESCE($7, generation), $8 FROM sessions WHERE id = $3",
     )
     .bind(code.digest.to_hex())
     .bind(code.purpose.name())
@@ -40,10 +40,15 @@ pub(crate) async fn put(work: &mut Work<'_>, code: &NewCode) -> Result<(), Chang
     .bind(audience_name(&code.audience))
     .bind(code.browser.map(TokenDigest::to_hex))
     .bind(code.challenge.map(|challenge| challenge.to_string()))
+    .bind(match code.sees {
+        CodeSees::UpTo(generation) => Some(i64::from(generation)),
+        CodeSees::Everything => None,
+    })
     .bind(code.expires_at.as_ms())
     .execute(&mut *work.connection)
     .await
-    .or_conflict()?;
+    .or_conflict()?
+    .exactly_one()?;
     sqlx::query(
         "DELETE FROM codes WHERE session = $1 AND digest NOT IN \
          (SELECT digest FROM codes WHERE session = $1 ORDER BY expires_at DESC, digest LIMIT $2)",
@@ -73,7 +78,7 @@ impl Intent for RedeemCode {
         let rows = sqlx::query(
             "DELETE FROM codes WHERE digest = $1 AND audience = $2 AND (browser IS NULL OR browser = $3) \
              AND expires_at > $4 AND purpose IN ($5, $6) \
-             RETURNING digest, purpose, session, browser, challenge, expires_at",
+             RETURNING digest, purpose, session, browser, challenge, generation, expires_at",
         )
         .bind(self.code.to_hex())
         .bind(audience_name(&self.audience))
@@ -92,12 +97,15 @@ impl Intent for RedeemCode {
         };
         let session: SessionId = fields.id("session")?;
         // A code of a session that ended is gone all the same.
-        let Some(live) = take_live(work, session, self.at).await? else { return Ok(None) };
+        if take_live(work, session, self.at).await?.is_none() {
+            return Ok(None);
+        }
+        let generation = fields.count("generation")?;
         let token = NewToken {
             digest: self.token,
             session,
             audience: &self.audience,
-            generation: live.generation,
+            generation,
             browser: self.browser,
             at: self.at,
         };
@@ -109,6 +117,7 @@ impl Intent for RedeemCode {
             audience: self.audience.clone(),
             browser: fields.maybe_digest("browser")?,
             challenge: fields.maybe_parsed::<ChallengeId>("challenge")?,
+            sees: CodeSees::UpTo(generation),
             expires_at: fields.time("expires_at")?,
         }))
     }

@@ -9,7 +9,7 @@ use crate::decide::{Asker, Permitted, Verdict, decide};
 use crate::factor::FactorKind;
 use crate::id::{ChallengeId, RequestId};
 use crate::operation::ExactOperation;
-use crate::ports::{ChangeError, NewCode, Spend, StoreError, ToHold};
+use crate::ports::{ChangeError, CodeSees, NewCode, Spend, StoreError, ToHold};
 use crate::secret::{Purpose, Token, TokenDigest};
 use crate::session::{Audience, Proof, SessionView};
 use crate::surroundings::Surroundings;
@@ -112,7 +112,8 @@ impl Flows {
     /// Makes a code that takes a signed-in browser from the gate to a service's host.
     ///
     /// `browser` is the digest of the host's own browser cookie: the code is
-    /// worthless in any other browser.
+    /// worthless in any other browser. It gives no more than the session's token
+    /// sees: a copy of an older token gains nothing by a detour over another host.
     pub async fn hand_off(
         &self,
         session: &SessionView,
@@ -127,6 +128,7 @@ impl Flows {
             audience: Audience::Host(host),
             browser: Some(browser),
             challenge: None,
+            sees: CodeSees::UpTo(session.generation),
             expires_at: self.clock.now().plus(CODE_LIFETIME),
         };
         self.store.put_code(code).await?;
@@ -147,6 +149,8 @@ impl Flows {
             audience: challenge.host.clone().map_or(Audience::Gate, Audience::Host),
             browser: challenge.browser,
             challenge: Some(challenge.id),
+            // It brings back whoever asked, with what was proved for that.
+            sees: CodeSees::Everything,
             expires_at: at.plus(RESUME_LIFETIME),
         };
         (token, code)
@@ -356,7 +360,7 @@ impl Flows {
     }
 
     /// A failed rotation does not undo what was spent: the old token lives on as it was.
-    async fn rotate(&self, old: TokenDigest, audience: &Audience, now: Timestamp) -> Option<Token> {
+    pub(super) async fn rotate(&self, old: TokenDigest, audience: &Audience, now: Timestamp) -> Option<Token> {
         let token = Token::random(self.random.as_ref());
         let purpose = match audience {
             Audience::Gate => Purpose::GateSession,

@@ -2,9 +2,10 @@
 //! redirect that led back was lost.
 
 use super::{Flows, GoOn};
-use crate::challenge::{Challenge, ChallengeState, Held};
+use crate::challenge::{Challenge, ChallengeState, GrantKind, Held};
 use crate::ports::StoreError;
-use crate::session::SessionView;
+use crate::secret::{Token, TokenDigest};
+use crate::session::{Audience, SessionView};
 
 impl Flows {
     /// A new way back to where a passed challenge was asked, for the session that
@@ -23,5 +24,18 @@ impl Flows {
         let (code, new_code) = self.hand_back(challenge, session.id, at);
         self.store.put_code(new_code).await?;
         Ok(Some(GoOn::Browser { origin: self.origin_of(challenge), code }))
+    }
+
+    /// A newer gate token for the session that asked, when another session answered
+    /// and raised it: the asker's own token does not see that yet. `None` if it does,
+    /// or the challenge is not theirs or gave nothing.
+    pub async fn catch_up(&self, challenge: &Challenge, session: &SessionView, token: TokenDigest) -> Option<Token> {
+        let raised = challenge.ask.grant == GrantKind::Freshness
+            && matches!(challenge.state, ChallengeState::Passed { .. } | ChallengeState::Spent { .. });
+        let is_theirs = challenge.session == session.id && challenge.person == session.person.id;
+        if !raised || !is_theirs || !session.is_behind() || session.audience != Audience::Gate {
+            return None;
+        }
+        self.rotate(token, &Audience::Gate, self.clock.now()).await
     }
 }

@@ -133,7 +133,7 @@ impl Inner {
     /// perhaps on another host, fetches a newer token first. The new one is of the
     /// newest generation, so this does not go round in circles.
     fn freshen(&self, exchange: &Exchange, challenged: &Challenged, signed: &Signed) -> Option<Response<Body>> {
-        let behind = signed.view.generation < signed.view.newest_generation;
+        let behind = signed.view.is_behind();
         let safe = exchange.request.method().is_safe();
         let at_service = matches!(exchange.site.audience, Audience::Host(_));
         if !behind || !safe || !at_service || exchange.reader != Reader::Person {

@@ -18,7 +18,7 @@ use stepgate_core::flows::{Flows, Live, Refusals};
 use stepgate_core::id::{ChallengeId, NodeId, PersonId, SessionId};
 use stepgate_core::person::{Login, Person};
 use stepgate_core::policy::{Policies, PolicySource};
-use stepgate_core::ports::{NewCode, TryLimits};
+use stepgate_core::ports::{CodeSees, NewCode, TryLimits};
 use stepgate_core::secret::{MacKey, Purpose, Token};
 use stepgate_core::session::{Assurance, Audience, Proof, SessionLifetimes, SessionView};
 use stepgate_core::time::{Clock, Randomness, Timestamp};
@@ -335,6 +335,7 @@ impl Door {
             audience: Audience::Host(Host::parse("ledger.localhost").unwrap()),
             browser: challenge.browser,
             challenge: Some(challenge.id),
+            sees: CodeSees::Everything,
             expires_at: Timestamp::from_ms(i64::MAX),
         };
         self.store.change(|state| state.codes.insert(code.digest, code));

@@ -123,7 +123,10 @@ impl Store for Memory {
             }
             let found = state.codes.remove(&code)?;
             let view = state.sessions.values().find(|view| view.id == found.session)?.clone();
-            let generation = view.newest_generation;
+            let generation = match found.sees {
+                CodeSees::UpTo(generation) => generation,
+                CodeSees::Everything => view.newest_generation,
+            };
             let view = SessionView { audience: audience.clone(), generation, browser: found.browser, ..view };
             state.sessions.insert(token, view);
             Some(found)

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use stepgate_core::challenge::{Challenge, ChallengeState, GrantKind, Held, SendOutcome};
 use stepgate_core::factor::{FactorKind, FactorUse};
-use stepgate_core::ports::{AnsweredChallenge, NewCode, NewSession, RotatedToken, Store as _};
+use stepgate_core::ports::{AnsweredChallenge, CodeSees, NewCode, NewSession, RotatedToken, Store as _};
 use stepgate_core::secret::Purpose;
 use stepgate_core::session::Audience;
 use tokio::time::timeout;
@@ -160,6 +160,27 @@ pub(crate) async fn freshness_raises_the_session_that_asked_in_its_next_generati
         assert_eq!(proofs, [(1, challenge.opened_at), (2, house.now())]);
     }
     assert!(house.look(alice.token).await.is_none(), "its successor was used");
+}
+
+pub(crate) async fn b58_a_code_of_an_older_token_gives_nothing_that_was_proved_since(house: House) {
+    let alice = house.signed_in("alice").await;
+    let challenge = house.opened(&alice, Freshness).await;
+    let pay = host("pay.example.com");
+    let code = |sees| NewCode { sees, ..house.code(alice.session, Purpose::HandOff, pay.clone()) };
+    let (before, after, newest) = (code(CodeSees::UpTo(1)), code(CodeSees::UpTo(1)), code(CodeSees::Everything));
+    house.store.put_code(before.clone()).await.unwrap();
+    let answer = AnsweredChallenge { rotated: Some(rotated(&house, &alice)), ..house.answer(&challenge, &alice) };
+    house.store.answer_challenge(answer, vec![house.said("passed")]).await.unwrap();
+    house.store.put_code(after.clone()).await.unwrap();
+    house.store.put_code(newest.clone()).await.unwrap();
+    for (code, generation) in [(before, 1), (after, 1), (newest, 2)] {
+        let token = house.digest();
+        let redeemed = house.store.redeem_code(code.digest, &pay, None, token, house.now()).await.unwrap().unwrap();
+        assert_eq!(redeemed.sees, CodeSees::UpTo(generation));
+        let view = house.look_at(token, &pay).await.unwrap();
+        let proofs = usize::try_from(generation).unwrap();
+        assert_eq!((view.generation, view.assurance.proofs().len()), (generation, proofs));
+    }
 }
 
 pub(crate) async fn b45_a_confirmation_raises_no_session(house: House) {

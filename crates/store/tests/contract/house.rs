@@ -11,7 +11,8 @@ use stepgate_core::id::{ChallengeId, FactorId, Id, PersonId, SessionId};
 use stepgate_core::operation::OperationDigest;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::{
-    AnsweredChallenge, ChangeError, EnrolmentLink, EntryQuery, NewCode, NewSession, RecordedEntry, Spend, Store as _,
+    AnsweredChallenge, ChangeError, CodeSees, EnrolmentLink, EntryQuery, NewCode, NewSession, RecordedEntry, Spend,
+    Store as _,
     Ticket,
 };
 use stepgate_core::secret::{Purpose, TokenDigest};
@@ -269,6 +270,7 @@ impl House {
             audience,
             browser: None,
             challenge: None,
+            sees: CodeSees::Everything,
             expires_at: self.now().plus(MINUTE),
         }
     }

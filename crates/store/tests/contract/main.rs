@@ -100,6 +100,7 @@ contract! {
         a_partial_answer_keeps_it_pending_and_uses_the_factor
         freshness_raises_the_session_that_asked_in_its_next_generation
         b45_a_confirmation_raises_no_session
+        b58_a_code_of_an_older_token_gives_nothing_that_was_proved_since
         another_session_answers_and_only_its_own_token_rotates
         b57_a_token_of_another_session_does_not_rotate
         an_old_version_is_a_conflict_and_changes_nothing
