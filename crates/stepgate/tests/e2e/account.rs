@@ -51,7 +51,7 @@ async fn a_passkey_is_added_with_a_code_and_then_confirms_and_is_removed() {
 
     let account = ada.person.open(&world.at_gate("/account")).await;
     assert!(account.text().contains(A_PASSKEY), "{}", account.told());
-    let remove = account.forms().into_iter().filter(|form| form.action.path().ends_with("/remove")).next_back();
+    let remove = account.forms().into_iter().rfind(|form| form.action.path().ends_with("/remove"));
     let challenged = ada.person.submit(&account, &remove.unwrap()).await;
     let removed = answer(&world, &ada, &challenged).await;
     assert!(removed.status.is_success(), "{}", removed.told());

@@ -208,12 +208,12 @@ async fn to_say_no_sends_nothing_and_this_was_not_me_ends_the_session() {
     click(&browser, "#large button").await;
     wait_for_text(&browser, "Approve payment 42").await;
     click(&browser, "button[value=unwanted]").await;
-    wait_for_text(&browser, "not").await;
+    wait_for_text(&browser, "The request was dropped and not sent to the service.").await;
     browser.goto(world.at_service("/payments")).await.unwrap();
     wait_for_text(&browser, "Payments").await;
     click(&browser, "#large button").await;
     click(&browser, "button[value=not-me]").await;
-    browser.query(By::Css("main")).first().await.unwrap();
+    wait_for_text(&browser, "your report is recorded").await;
     browser.goto(world.at_service("/payments")).await.unwrap();
     wait_for_text(&browser, "Sign in").await;
     assert!(payments.bodies().is_empty());

@@ -78,7 +78,7 @@ async fn a_program_waits_on_the_open_connection_until_somebody_answers() {
     let (here, there) = (list.url.to_string(), world.at_service("/api/payments/42/approve"));
     let body = json!({ "amount": 12_000 }).to_string();
     let kind = ("content-type", "application/json");
-    let asked = ada.person.fetch(&here, Method::POST, &there, &[kind], body.clone()).await;
+    let asked = ada.person.fetch_json(&here, Method::POST, &there, &json!({ "amount": 12_000 })).await;
     let challenge = asked.json()["challenge"].clone();
     let id = challenge["id"].as_str().unwrap();
 
@@ -91,7 +91,7 @@ async fn a_program_waits_on_the_open_connection_until_somebody_answers() {
     let (went_on, _) = tokio::join!(waiting, answering);
     assert_eq!(went_on.status, 200, "{}", went_on.told());
     assert_eq!(went_on.header("preference-applied"), "wait=60");
-    assert_eq!(payments.bodies(), [body.clone()]);
+    assert_eq!(payments.bodies(), [body.as_str()]);
 
     // Spent, and named once more; and named for other bytes.
     for amount in [12_000, 12_001] {
@@ -99,7 +99,7 @@ async fn a_program_waits_on_the_open_connection_until_somebody_answers() {
         let again = ada.person.fetch(&here, Method::POST, &there, &[kind, ("stepgate-challenge", id)], body).await;
         assert!([401, 403, 409].contains(&again.status.as_u16()), "{}", again.told());
     }
-    assert_eq!(payments.bodies(), [body]);
+    assert_eq!(payments.bodies(), [body.as_str()]);
     world.verified_evidence();
 }
 
