@@ -52,7 +52,16 @@ fn format() -> Result<(), Failure> {
 }
 
 fn clippy() -> Result<(), Failure> {
-    step(project::cargo().args(["clippy", "--workspace", "--all-targets", "--keep-going", "--locked", "--", "-D", "warnings"]))
+    step(project::cargo().args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--keep-going",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ]))
 }
 
 /// The fuzz targets are a workspace of their own, since they are built with other flags.
