@@ -1,7 +1,7 @@
 //! The HTTP door: a reverse proxy whose forwarding is built from the permit.
 //!
 //! *Architecture invariant:* a request goes to an application only by
-//! [`forward::Inner::forward`], which takes the decision's `Permitted` by value;
+//! `forward::Inner::forward`, which takes the decision's `Permitted` by value;
 //! and what is forwarded is the request that was decided on.
 
 mod answers;

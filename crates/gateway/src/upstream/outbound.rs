@@ -65,7 +65,7 @@ impl Outbound {
     ///
     /// # Errors
     ///
-    /// [`NotOwnHeader`] for names that are not ours.
+    /// `NotOwnHeader` for names that are not ours.
     pub fn set_own(&mut self, name: HeaderName, value: HeaderValue) -> Result<(), NotOwnHeader> {
         if !name.as_str().starts_with(OWN_PREFIX) {
             return Err(NotOwnHeader);

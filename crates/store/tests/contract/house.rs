@@ -12,8 +12,7 @@ use stepgate_core::operation::OperationDigest;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::{
     AnsweredChallenge, ChangeError, CodeSees, EnrolmentLink, EntryQuery, NewCode, NewSession, RecordedEntry, Spend,
-    Store as _,
-    Ticket,
+    Store as _, Ticket,
 };
 use stepgate_core::secret::{Purpose, TokenDigest};
 use stepgate_core::session::{Audience, Proof, SessionView};
