@@ -11,7 +11,20 @@ use stepgate_ledger::{CheckpointVerifier, Frontier, Hash, leaf_hash};
 use crate::upstream::{Arrival, is_large};
 
 /// Something happened that must not happen, in words.
-pub(crate) type Violation = String;
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Violation(pub(crate) String);
+
+impl From<String> for Violation {
+    fn from(words: String) -> Self {
+        Self(words)
+    }
+}
+
+/// What must not be.
+pub(crate) fn violated<T>(words: String) -> Result<T, Violation> {
+    Err(Violation(words))
+}
 
 /// What a person knows for certain, since the gate told them.
 #[derive(Clone, Debug)]
@@ -134,7 +147,7 @@ impl Audit {
     pub(crate) fn head(&mut self, text: &str) -> Result<(), Violation> {
         let checkpoint = self.verifier.verify(text).map_err(|error| format!("a head is not signed: {error}"))?;
         if self.remembered.last().is_some_and(|last| last.size > checkpoint.size) {
-            return Err(format!("a head of {} entries after {:?}", checkpoint.size, self.remembered.last()));
+            return violated(format!("a head of {} entries after {:?}", checkpoint.size, self.remembered.last()));
         }
         self.remembered.push(checkpoint);
         Ok(())
@@ -146,8 +159,8 @@ impl Audit {
         let size = usize::try_from(head.size).unwrap();
         match self.roots.get(size) {
             Some(root) if *root == head.root => Ok(()),
-            Some(_) => Err(format!("the head of {size} entries is another tree than the one that was read")),
-            None => Err(format!("a head of {size} entries, and only {} are there", self.size())),
+            Some(_) => violated(format!("the head of {size} entries is another tree than the one that was read")),
+            None => violated(format!("a head of {size} entries, and only {} are there", self.size())),
         }
     }
 
@@ -166,17 +179,17 @@ impl Audit {
                 let new = Challenge { path: String::new(), body_sha256: String::new(), passed: false, sent: None };
                 self.last = Some(challenge.clone());
                 if self.challenges.insert(challenge.clone(), new).is_some() {
-                    return Err(format!("challenge {challenge} was opened twice"));
+                    return violated(format!("challenge {challenge} was opened twice"));
                 }
             }
             Event::ChallengePassed { challenge, proof, .. } => {
                 self.counts.passed += 1;
                 if !self.signed.contains(&challenge) || proof.factor != "passkey" {
-                    return Err(format!("challenge {challenge} was passed, and nobody touched a key for it"));
+                    return violated(format!("challenge {challenge} was passed, and nobody touched a key for it"));
                 }
                 let known = self.challenge(&challenge)?;
                 if std::mem::replace(&mut known.passed, true) {
-                    return Err(format!("challenge {challenge} was passed twice"));
+                    return violated(format!("challenge {challenge} was passed twice"));
                 }
             }
             Event::OperationSent { challenge, request, body_sha256, .. } => {
@@ -184,17 +197,17 @@ impl Audit {
                 let life = self.life;
                 let known = self.challenge(&challenge)?;
                 if !known.passed {
-                    return Err(format!("{request} was sent for {challenge}, which was not passed"));
+                    return violated(format!("{request} was sent for {challenge}, which was not passed"));
                 }
                 if known.body_sha256 != body_sha256 {
-                    return Err(format!("{request} was sent with another body than {challenge} confirms"));
+                    return violated(format!("{request} was sent with another body than {challenge} confirms"));
                 }
                 let sent = Sent { life, request: request.clone(), finished: None };
                 if let Some(before) = known.sent.replace(sent) {
-                    return Err(format!("{challenge} was spent twice: on {} and on {request}", before.request));
+                    return violated(format!("{challenge} was spent twice: on {} and on {request}", before.request));
                 }
                 if self.requests.insert(request.clone(), challenge).is_some() {
-                    return Err(format!("{request} was sent twice"));
+                    return violated(format!("{request} was sent twice"));
                 }
             }
             Event::OperationFinished { challenge, request, outcome } => {
@@ -203,11 +216,14 @@ impl Audit {
                 let sent = known.sent.as_mut().filter(|sent| sent.request == request);
                 let sent = sent.ok_or_else(|| format!("{request} has an outcome and was not sent"))?;
                 if sent.life != life && outcome != Outcome::Unknown {
-                    return Err(format!("{request} was sent in life {}, and life {life} says {outcome:?}", sent.life));
+                    return violated(format!(
+                        "{request} was sent in life {}, and life {life} says {outcome:?}",
+                        sent.life
+                    ));
                 }
                 let unknown = outcome == Outcome::Unknown;
                 if sent.finished.replace(outcome).is_some() {
-                    return Err(format!("{request} has two outcomes"));
+                    return violated(format!("{request} has two outcomes"));
                 }
                 self.counts.unknown += usize::from(unknown);
             }
@@ -251,7 +267,7 @@ impl Audit {
                 },
             };
             if !holds {
-                return Err(format!("{known:?}, and the ledger says {challenge:?}"));
+                return violated(format!("{known:?}, and the ledger says {challenge:?}"));
             }
         }
         Ok(())
@@ -283,18 +299,20 @@ impl Audit {
                 continue;
             };
             if !self.arrived.insert(request.clone()) {
-                return Err(format!("sent twice: {arrival:?}"));
+                return violated(format!("sent twice: {arrival:?}"));
             }
             let challenge = self.requests.get(request).and_then(|challenge| self.challenges.get(challenge));
             let challenge = challenge.ok_or_else(|| format!("without evidence: {arrival:?}"))?;
             let in_its_life = challenge.sent.as_ref().is_some_and(|sent| sent.life == arrival.life);
             if challenge.path != arrival.path || !in_its_life {
-                return Err(format!("another request than the one that was confirmed: {arrival:?}, {challenge:?}"));
+                return violated(format!(
+                    "another request than the one that was confirmed: {arrival:?}, {challenge:?}"
+                ));
             }
             if let Some(body) = &arrival.body
                 && hex::encode(Sha256::digest(body)) != challenge.body_sha256
             {
-                return Err(format!("other bytes than those that were confirmed: {arrival:?}, {challenge:?}"));
+                return violated(format!("other bytes than those that were confirmed: {arrival:?}, {challenge:?}"));
             }
         }
         Ok(())
@@ -306,9 +324,9 @@ impl Audit {
             let Some(sent) = &challenge.sent else { continue };
             let arrived = self.arrived.contains(&sent.request);
             match (&sent.finished, arrived) {
-                (None, _) => return Err(format!("nobody says what became of {challenge:?}")),
+                (None, _) => return violated(format!("nobody says what became of {challenge:?}")),
                 (Some(Outcome::Answered { .. }), false) | (Some(Outcome::NotSent), true) => {
-                    return Err(format!("the application saw otherwise ({arrived}): {challenge:?}"));
+                    return violated(format!("the application saw otherwise ({arrived}): {challenge:?}"));
                 }
                 (Some(_), _) => {}
             }
@@ -317,6 +335,6 @@ impl Audit {
     }
 
     fn challenge(&mut self, id: &str) -> Result<&mut Challenge, Violation> {
-        self.challenges.get_mut(id).ok_or_else(|| format!("challenge {id} was not opened"))
+        self.challenges.get_mut(id).ok_or_else(|| Violation(format!("challenge {id} was not opened")))
     }
 }

@@ -12,7 +12,7 @@ use crate::audit::{Counts, Violation};
 use crate::boundary::{Boundary, Plan};
 use crate::chance::Chance;
 use crate::dying::Without;
-use crate::world::{End, World};
+use crate::world::World;
 
 /// Kills between two lines of progress.
 const PROGRESS_EVERY: usize = 100;
@@ -35,8 +35,8 @@ pub(crate) struct Hunt {
 /// What came of it.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// Kills, by where they happened.
-    pub(crate) ends: BTreeMap<End, usize>,
+    /// Kills, by their boundary; `None` is any moment.
+    pub(crate) ends: BTreeMap<Option<Boundary>, usize>,
     /// Payments that people saw approved.
     pub(crate) done: usize,
     /// What was counted.

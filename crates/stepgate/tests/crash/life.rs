@@ -69,15 +69,14 @@ impl Life {
     /// Starts this test program as a gate.
     pub(crate) fn begin(folder: &Path, listener: &TcpListener, orders: Orders) -> Self {
         let Orders { ahead_ms, from, at, without } = orders;
-        let test = thread::current().name().unwrap_or_default().to_owned();
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "--nocapture", "--test-threads=1", TESTS_ENTRY]);
+        command.args(["--exact", "--nocapture", "--test-threads=1", BECOMES_A_GATE]);
         command.env(gate::FOLDER, folder).env(gate::AHEAD_MS, ahead_ms.to_string()).env(gate::FROM, from.to_string());
         command.env(gate::AT, at.map(|at| at.to_string()).unwrap_or_default());
         command.env(gate::WITHOUT, without.map(|guard| format!("{guard:?}")).unwrap_or_default());
         command.stdin(Stdio::from(OwnedFd::from(listener.try_clone().unwrap())));
         command.stdout(Stdio::piped()).stderr(File::create(folder.join("stderr")).unwrap());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{test}: {error}"));
+        let mut child = command.spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let killer = Killer { child: Arc::new(Mutex::new(Some(child))), is_gone: Arc::new(watch::Sender::new(false)) };
         let (tell, told) = mpsc::unbounded_channel();
@@ -100,4 +99,4 @@ impl Life {
 }
 
 /// The test that becomes a gate where the environment says so.
-const TESTS_ENTRY: &str = "nothing_unproved_passes_and_nothing_is_sent_twice_however_often_the_gate_is_killed";
+const BECOMES_A_GATE: &str = "nothing_unproved_passes_and_nothing_is_sent_twice_however_often_the_gate_is_killed";

@@ -75,7 +75,7 @@ fn check_without(guard: Without, reason: &str) {
     let all = Hunt { seed: SEED, worlds: 1, kills_each: KILLS_WITHOUT_GUARD, without: Some(guard), plans };
     match run(all) {
         Ok(tally) => panic!("without {guard:?}, nothing was found:\n{tally}"),
-        Err(violation) => assert!(violation.contains(reason), "{violation}"),
+        Err(violation) => assert!(violation.to_string().contains(reason), "{violation}"),
     }
 }
 

@@ -81,7 +81,7 @@ impl From<Gone> for Stopped {
 }
 
 fn never<T>(what: &str, page: &Page) -> Result<T, Stopped> {
-    Err(Stopped::Violation(format!("{what}: {}", page.told())))
+    Err(Stopped::Violation(Violation(format!("{what}: {}", page.told()))))
 }
 
 impl Payer {

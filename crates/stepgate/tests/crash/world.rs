@@ -21,7 +21,7 @@ use stepgate_testkit::SoftwareAuthenticator;
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
-use crate::audit::{Audit, Known, Violation};
+use crate::audit::{Audit, Known, Violation, violated};
 use crate::boundary::{AtCommit, Boundary, Plan};
 use crate::client::Browser;
 use crate::dying::Without;
@@ -40,9 +40,6 @@ const STEPS: usize = 24;
 const HANGS_AFTER: Duration = Duration::from_secs(60);
 /// Leaves that are read at once.
 const PAGE: u32 = 1000;
-
-/// How a life ended: its boundary, or `None` where it was killed at any moment.
-pub(crate) type End = Option<Boundary>;
 
 /// The deployment.
 #[derive(Debug)]
@@ -90,8 +87,9 @@ impl World {
         Self { folder, listener, application, payers, audit, pending, arrivals, verifier, life, without }
     }
 
-    /// One life, from its start to its kill. Says how it ended.
-    pub(crate) async fn live(&mut self, plan: Plan) -> Result<End, Violation> {
+    /// One life, from its start to its kill. Says at which boundary it ended, or `None` where
+    /// that was at any moment.
+    pub(crate) async fn live(&mut self, plan: Plan) -> Result<Option<Boundary>, Violation> {
         self.life += 1;
         let (commit, send) = match plan {
             Plan::At(Boundary::Commit { method, side }, call) => (Some(AtCommit { method, side, call }), None),
@@ -118,7 +116,7 @@ impl World {
                 Plan::SinceStart(_) | Plan::At(..) => self.pay(&killer).await,
             }
         };
-        let violated = tokio::select! {
+        let paid = tokio::select! {
             lived = lived => lived.err(),
             () = timer => None,
         };
@@ -131,13 +129,13 @@ impl World {
         }
         self.audit.signed(&self.pending);
         self.arrivals.extend(self.application.take_arrivals().await);
-        if let Some(violation) = violated.or(heard.err()) {
+        if let Some(violation) = paid.or(heard.err()) {
             return Err(violation);
         }
         let by_itself = *life.asked.borrow() || self.application.has_sprung();
         if !was_alive && !by_itself {
             let stderr = std::fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default();
-            return Err(format!("the gate ended by itself:\n{stderr}"));
+            return violated(format!("the gate ended by itself:\n{stderr}"));
         }
         Ok(match plan {
             Plan::At(boundary, _) if by_itself => Some(boundary),
@@ -156,7 +154,7 @@ impl World {
                 Ok(Some(line)) => line,
                 // It told everything, or died before: then the next one tells the rest.
                 Ok(None) => return Ok(()),
-                Err(_) => return Err("the gate hangs while it starts".to_owned()),
+                Err(_) => return violated("the gate hangs while it starts".to_owned()),
             };
             if let Some(node) = line.strip_prefix(gate::NODE) {
                 self.audit.node(node, self.life);
@@ -188,7 +186,7 @@ impl World {
                     // The others find out by themselves.
                     Ok(Err(Stopped::Gone)) => return Ok(()),
                     Ok(Err(Stopped::Violation(violation))) => return Err(violation),
-                    Err(_) => return Err("the gate hangs".to_owned()),
+                    Err(_) => return violated("the gate hangs".to_owned()),
                 }
             }
             Ok(())
@@ -238,7 +236,7 @@ impl World {
         let trust = Trust { keys: &keys, remembered: &self.audit.remembered };
         let report = verify::verify(&Reader::open(&export).unwrap(), trust, &mut |_| {}).unwrap();
         if !report.is_sound() {
-            return Err(format!("the evidence is not sound:\n{report}"));
+            return violated(format!("the evidence is not sound:\n{report}"));
         }
         let done = self.payers.iter().map(|payer| payer.done).sum();
         Ok((self.audit, report, done))
