@@ -98,5 +98,12 @@ impl Life {
     }
 }
 
+impl Drop for Life {
+    /// A test that failed elsewhere leaves nobody behind who writes into its folder.
+    fn drop(&mut self) {
+        self.killer.kill();
+    }
+}
+
 /// The test that becomes a gate where the environment says so.
 const BECOMES_A_GATE: &str = "nothing_unproved_passes_and_nothing_is_sent_twice_however_often_the_gate_is_killed";
