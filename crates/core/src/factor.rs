@@ -356,7 +356,8 @@ pub trait Factor: Send + Sync + fmt::Debug {
     /// kind; empty for a sign-in where the person is not known yet.
     fn prompt(&self, enrolled: &[EnrolledFactor], binding: Binding) -> Prompt;
 
-    /// Verifies an answer against the person's factors of this kind.
+    /// Verifies an answer against the person's factors of this kind. Where there
+    /// are none, it does the work of a verification that fails all the same.
     async fn verify(
         &self,
         enrolled: &[EnrolledFactor],

@@ -4,9 +4,10 @@ use http::Request;
 use http::StatusCode;
 use http::header::COOKIE;
 use serde_json::json;
+use stepgate_core::challenge::GrantKind;
 use stepgate_core::factor::FactorKind;
 
-use crate::house::{House, LEDGER, PASSWORD};
+use crate::house::{House, LEDGER, PASSWORD, What};
 
 #[tokio::test]
 async fn name_and_password_sign_in_and_lead_to_the_account() {
@@ -76,6 +77,45 @@ async fn unknown_names_and_wrong_passwords_get_one_answer() {
 }
 
 #[tokio::test]
+async fn tries_that_name_nobody_fill_no_ledger() {
+    let house = House::new().await;
+    let browser = house.browser();
+    let ceremony = browser.open("/sign-in").await.passkey_form();
+    let ceremony = ceremony.fields.iter().find(|(name, _)| name == "ceremony").unwrap().1.clone();
+    for number in 0..20 {
+        let credential = json!({
+            "id": format!("{number:0>43}A"), "rawId": format!("{number:0>43}A"), "type": "public-key",
+            "response": { "clientDataJSON": "e30", "authenticatorData": "AAAA", "signature": "AAAA", "userHandle": "AAAA" },
+        });
+        let answer = json!({ "ceremony": ceremony, "credential": credential });
+        let page = browser.post_json("/sign-in/passkey", &answer).await;
+        assert_eq!(page.status, StatusCode::UNAUTHORIZED, "{}", page.told());
+        let page =
+            browser.post_json("/sign-in", &json!({ "login": format!("nobody-{number}"), "password": "x" })).await;
+        assert_eq!(page.status, StatusCode::UNAUTHORIZED, "{}", page.told());
+    }
+    let tries = house.said("attempt.failed").await;
+    let reasons: Vec<&str> = tries.iter().map(|entry| entry["reason"].as_str().unwrap()).collect();
+    assert_eq!(reasons, ["unknown_credential", "unknown_name"]);
+    house.flows.flush_refusals().await.unwrap();
+    let counted = house.said("request.refused").await;
+    assert_eq!(counted.iter().map(|entry| entry["count"].to_string()).collect::<Vec<_>>(), ["19", "19"]);
+}
+
+#[tokio::test]
+async fn a_locked_password_is_counted_and_not_written_again_and_again() {
+    let house = House::new().await;
+    let (_, _) = house.signed_in("alice").await;
+    let browser = house.browser();
+    for _ in 0..15 {
+        browser.sign_in("alice", "not her password at all").await;
+    }
+    let tries = house.said("attempt.failed").await;
+    let locked = tries.iter().filter(|entry| entry["reason"] == "locked").count();
+    assert_eq!((tries.len(), locked), (11, 1));
+}
+
+#[tokio::test]
 async fn b58_a_sign_in_never_keeps_the_cookie_that_was_there() {
     let house = House::new().await;
     let (browser, _) = house.signed_in("alice").await;
@@ -128,6 +168,25 @@ async fn a_hand_off_signs_in_first_and_then_leads_to_the_service() {
     let to = page.header("location");
     assert!(to.starts_with(&format!("{LEDGER}/.stepgate/hand-off?code=")), "{}", page.told());
     assert!(to.ends_with("&to=%2Fpayments%3Fpage%3D2"), "{to}");
+}
+
+#[tokio::test]
+async fn b58_a_copy_of_an_older_gate_token_hands_nothing_off() {
+    let house = House::new().await;
+    let (browser, _) = house.signed_in("alice").await;
+    let cookie = || format!("__Host-stepgate={}", browser.cookie("__Host-stepgate").unwrap());
+    let copy = cookie();
+    let challenge = browser.ask(What { grant: GrantKind::Freshness, ..What::default() }).await;
+    let page = browser.open(&format!("/challenges/{}", challenge.id)).await;
+    let page = browser.submit(&page.form_with("password").fill("password", PASSWORD)).await;
+    assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.told());
+    let hand_off = format!("/hand-off?service=ledger&to=%2F&browser={}", "ab".repeat(32));
+    for (cookie, leads_to) in [(copy, "/sign-in?next="), (cookie(), "https://ledger.test/.stepgate/hand-off?code=")] {
+        let stranger = house.browser();
+        let request = Request::get(&hand_off).header(COOKIE, cookie);
+        let page = stranger.send(&hand_off, request, bytes::Bytes::new()).await;
+        assert!(page.header("location").starts_with(leads_to), "{}", page.told());
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@ use stepgate_evidence::{Asked, Event};
 
 use super::{Flows, asked};
 use crate::decide::{Asker, Denied};
+use crate::factor::FactorKind;
+use crate::id::PersonId;
 use crate::ports::StoreError;
 
 /// Length of a window, seconds.
@@ -36,6 +38,13 @@ enum Refusal {
     },
     BeforeDecision {
         code: String,
+    },
+    /// A try to sign in that nothing was verified for: the name or the passkey is
+    /// nobody's, or the factor is locked.
+    Unverified {
+        person: String,
+        factor: &'static str,
+        reason: &'static str,
     },
     Overflow,
 }
@@ -113,6 +122,30 @@ impl Flows {
         }
     }
 
+    /// Records a try to sign in that nothing was verified for. Anybody can make such
+    /// tries, as fast as they like and without an account, so they are counted in
+    /// windows; the first of each kind is an entry before the answer.
+    pub(super) async fn unverified(
+        &self,
+        person: Option<PersonId>,
+        kind: FactorKind,
+        reason: &'static str,
+    ) -> Result<(), StoreError> {
+        let person = person.map(|id| id.to_string()).unwrap_or_default();
+        let factor = kind.name();
+        if !self.refusals.count(Refusal::Unverified { person: person.clone(), factor, reason }) {
+            return Ok(());
+        }
+        let event = Event::AttemptFailed {
+            person,
+            factor: factor.to_owned(),
+            purpose: "sign_in".to_owned(),
+            challenge: String::new(),
+            reason: reason.to_owned(),
+        };
+        self.store.record(vec![self.entry(self.clock.now(), event)]).await
+    }
+
     async fn record_or_log(&self, entries: Vec<stepgate_evidence::Entry>) {
         if entries.is_empty() {
             return;
@@ -137,6 +170,10 @@ impl Flows {
                     Event::OperationRefused { person, asked, policies, policy, count, window_s: WINDOW_S }
                 }
                 Refusal::BeforeDecision { code } => Event::RequestRefused { code, count, window_s: WINDOW_S },
+                Refusal::Unverified { factor, reason, .. } => {
+                    let code = format!("sign_in_{factor}_{reason}");
+                    Event::RequestRefused { code, count, window_s: WINDOW_S }
+                }
                 Refusal::Overflow => {
                     Event::RequestRefused { code: "too_many_kinds".to_owned(), count, window_s: WINDOW_S }
                 }

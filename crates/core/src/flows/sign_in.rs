@@ -1,15 +1,17 @@
 //! Signing in and out.
 
+use std::time::Duration;
+
 use secrecy::SecretString;
 use stepgate_evidence::{Assertion, Event, SignInStatement, StatementError};
 
 use super::answer::{evidence, of_kind};
 use super::{Flows, GoOn};
 use crate::challenge::{Challenge, ChallengeState};
-use crate::factor::{Answer, Binding, FactorKind, NotProved, Prompt};
+use crate::factor::{Answer, Binding, Factor, FactorKind, NotProved, Prompt};
 use crate::id::{ChallengeId, PersonId, SessionId};
 use crate::person::{Login, Person};
-use crate::ports::{ChangeError, NewSession, StoreError, Try};
+use crate::ports::{ChangeError, NewSession, StoreError, Try, TryLimits};
 use crate::secret::{Purpose, Token, TokenDigest};
 use crate::session::{Proof, SessionView};
 use crate::surroundings::Surroundings;
@@ -238,14 +240,13 @@ impl Flows {
             Err(_) => None,
         };
         let Some(person) = person else {
-            factor.verify_nobody(&answer).await;
-            self.failed(None, kind, "unknown_name").await?;
+            self.try_for_nobody(factor.as_ref(), &answer, at).await?;
+            self.unverified(None, kind, "unknown_name").await?;
             return Err(SignInError::Refused);
         };
         if let Try::Locked { .. } = self.begin_try(person.id, kind, at).await? {
-            // As much work as a wrong password, so that a lock does not show.
-            factor.verify_nobody(&answer).await;
-            self.failed(Some(person.id), kind, "locked").await?;
+            self.try_for_nobody(factor.as_ref(), &answer, at).await?;
+            self.unverified(Some(person.id), kind, "locked").await?;
             return Err(SignInError::Refused);
         }
         let enrolled = of_kind(&self.store.factors(person.id).await?, kind);
@@ -257,13 +258,28 @@ impl Flows {
                 Ok(Proven { person, proof, kind, used: (proved.factor, proved.used), prompt: None, statement: None })
             }
             Err(why) => {
-                if why == NotProved::NotEnrolled {
-                    factor.verify_nobody(&answer).await;
-                }
                 self.failed(Some(person.id), kind, why.code()).await?;
                 Err(refusal(why))
             }
         }
+    }
+
+    /// What a wrong answer costs, for nobody: a durable count before it, the
+    /// verification, and a durable entry after it. So neither an unknown name nor a
+    /// lock shows in the time that the answer takes.
+    async fn try_for_nobody(&self, factor: &dyn Factor, answer: &Answer, at: Timestamp) -> Result<(), StoreError> {
+        const NOBODY: PersonId = PersonId::from_bytes([0; 16]);
+        const NEVER_LOCKED: TryLimits =
+            TryLimits { before_lock: u32::MAX, lock: Duration::ZERO, before_reset: u32::MAX };
+        let kind = answer.kind();
+        let count = || {
+            let event = Event::RequestRefused { code: "tries_for_nobody".to_owned(), count: u32::MAX, window_s: 0 };
+            self.store.begin_try(NOBODY, kind, NEVER_LOCKED, at, self.entry(at, event))
+        };
+        count().await?;
+        factor.verify_nobody(answer).await;
+        count().await?;
+        Ok(())
     }
 
     async fn by_passkey(
@@ -283,11 +299,11 @@ impl Flows {
             Some(id) => self.store.person(id).await?,
         };
         let Some(person) = person else {
-            self.failed(None, kind, "unknown_credential").await?;
+            self.unverified(None, kind, "unknown_credential").await?;
             return Err(SignInError::Refused);
         };
         if let Try::Locked { .. } = self.begin_try(person.id, kind, at).await? {
-            self.failed(Some(person.id), kind, "locked").await?;
+            self.unverified(Some(person.id), kind, "locked").await?;
             return Err(SignInError::Refused);
         }
         let enrolled = of_kind(&self.store.factors(person.id).await?, kind);
