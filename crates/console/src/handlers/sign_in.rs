@@ -5,8 +5,9 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::json;
+use stepgate_core::challenge::ChallengeState;
 use stepgate_core::factor::{FactorKind, Prompt};
-use stepgate_core::flows::{GoOn, SignInAs, SignInAttempt, SignInError};
+use stepgate_core::flows::{GoOn, SignInAs, SignInAttempt, SignInError, is_sign_in_again};
 use stepgate_core::id::ChallengeId;
 use stepgate_core::ports::ChangeError;
 use stepgate_core::web::{OurCookie, gate_path};
@@ -181,7 +182,7 @@ async fn page(
             ),
             None => (None, visit.console.origin.to_string()),
         },
-        _ => (None, continued_origin(visit, onward).await?),
+        _ => continued(visit, onward).await?,
     };
     let view = SignInPage {
         frame: visit.stranger_frame(),
@@ -197,13 +198,21 @@ async fn page(
     Ok(visit.page_to(status, &view, &origin))
 }
 
-/// The origin that a waiting request goes on at, so that the form may lead there.
-/// That a challenge exists is told by nothing else than a service's public origin.
-async fn continued_origin(visit: &Visit, onward: &Onward) -> Result<String, Failure> {
-    let Some(id) = onward.continues else { return Ok(visit.console.origin.to_string()) };
-    let challenge = visit.console.flows.store.challenge(id).await?;
-    Ok(challenge
-        .map_or_else(|| visit.console.origin.to_string(), |challenge| visit.console.flows.origin_of(&challenge)))
+/// What waits for this sign-in, and the origin that it goes on at, so that the form
+/// may lead there. A request that goes on by signing in alone is named: it may have
+/// been planted with the cookies of a session that lapsed, and the link to it sent to
+/// the person (attack B45). Of any other challenge nothing is told but its origin.
+async fn continued(visit: &Visit, onward: &Onward) -> Result<(Option<Destination>, String), Failure> {
+    let flows = &visit.console.flows;
+    let challenge = match onward.continues {
+        Some(id) => flows.store.challenge(id).await?,
+        None => None,
+    };
+    let Some(challenge) = challenge else { return Ok((None, visit.console.origin.to_string())) };
+    let waits = is_sign_in_again(&challenge) && matches!(challenge.state, ChallengeState::Pending { .. });
+    let host = challenge.host.as_ref().map_or_else(|| visit.console.site.to_string(), ToString::to_string);
+    let named = waits.then(|| Destination { name: challenge.statement.title.clone(), host });
+    Ok((named, flows.origin_of(&challenge)))
 }
 
 /// `GET /sign-out`: asks. A link must not sign anybody out.

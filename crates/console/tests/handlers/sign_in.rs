@@ -190,6 +190,20 @@ async fn b58_a_copy_of_an_older_gate_token_hands_nothing_off() {
 }
 
 #[tokio::test]
+async fn b45_the_sign_in_page_names_the_request_that_waits_for_it() {
+    let house = House::new().await;
+    let (browser, _) = house.signed_in("alice").await;
+    let waits = browser.ask(What { grant: GrantKind::Freshness, ways: Vec::new(), ..What::default() }).await;
+    let asks = browser.ask(What::default()).await;
+    let stranger = house.browser();
+    let page = stranger.open(&format!("/sign-in?continue={}", waits.id)).await;
+    let named = format!("You go on to <strong>{}</strong>", waits.statement.title);
+    assert!(page.text().contains(&named), "{}", page.told());
+    let page = stranger.open(&format!("/sign-in?continue={}", asks.id)).await;
+    assert!(!page.text().contains("12000") && !page.text().contains("You go on to"), "{}", page.told());
+}
+
+#[tokio::test]
 async fn a_hand_off_to_an_unknown_service_is_refused() {
     let house = House::new().await;
     let (browser, _) = house.signed_in("alice").await;
