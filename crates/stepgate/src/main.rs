@@ -7,6 +7,7 @@ use stepgate::cli::Cli;
 use stepgate::commands;
 
 fn main() -> ExitCode {
+    end_quietly_with_the_pipe();
     let cli = Cli::parse();
     tracing_subscriber::fmt()
         .with_env_filter(
@@ -14,6 +15,7 @@ fn main() -> ExitCode {
                 .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,stepgate=info")),
         )
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
     // Paths, URLs and commands must survive copying, so lines are not wrapped.
     let unwrapped = |_: &_| -> Box<dyn miette::ReportHandler> {
@@ -36,4 +38,16 @@ fn main() -> ExitCode {
             failure.code
         }
     }
+}
+
+/// `stepgate audit tail | head` ends when `head` has seen enough; that is no fault.
+fn end_quietly_with_the_pipe() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let said = panic.payload_as_str().unwrap_or_default();
+        if said.starts_with("failed printing to stdout") && said.contains("Broken pipe") {
+            std::process::exit(0);
+        }
+        usual(panic);
+    }));
 }

@@ -1,12 +1,14 @@
 //! The two databases, and the few words in which they differ.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use sqlx::any::{AnyArguments, AnyConnectOptions, AnyPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::query::Query;
 use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 
@@ -27,11 +29,27 @@ enum Place {
 
 /// The text says of no database that is known here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a database is sqlite:<path> or postgres://<user>@<host>/<name>")]
+#[error(
+    "a database is sqlite:<path> or postgres://<user>@<host>/<name>; beyond this machine with ?sslmode=verify-full, \
+     because secrets of everybody travel there"
+)]
 pub struct NotAStoreUrl;
+
+/// Whether the connection stays on this machine: a socket, or a loopback address.
+fn is_this_machine(options: &PgConnectOptions) -> bool {
+    let host = options.get_host();
+    let address: Result<IpAddr, _> = host.trim_matches(['[', ']']).parse();
+    options.get_socket().is_some()
+        || host.starts_with('/')
+        || host == "localhost"
+        || address.is_ok_and(|address| address.to_canonical().is_loopback())
+}
 
 impl StoreUrl {
     /// Reads `sqlite:<path>`, or a PostgreSQL URL as libpq writes it.
+    ///
+    /// A PostgreSQL that is not on this machine is spoken to by TLS whose certificate
+    /// and host name are verified, or not at all.
     pub fn parse(text: &str) -> Result<Self, NotAStoreUrl> {
         if let Some(path) = text.strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path);
@@ -42,10 +60,14 @@ impl StoreUrl {
             };
         }
         let postgres = text.starts_with("postgres://") || text.starts_with("postgresql://");
-        if postgres && AnyConnectOptions::from_str(text).is_ok() {
-            return Ok(Self(Place::Postgres(text.to_owned())));
+        if !postgres || AnyConnectOptions::from_str(text).is_err() {
+            return Err(NotAStoreUrl);
         }
-        Err(NotAStoreUrl)
+        let options = PgConnectOptions::from_str(text).map_err(|_| NotAStoreUrl)?;
+        if !is_this_machine(&options) && !matches!(options.get_ssl_mode(), PgSslMode::VerifyFull) {
+            return Err(NotAStoreUrl);
+        }
+        Ok(Self(Place::Postgres(text.to_owned())))
     }
 
     /// The SQLite database in this file.
@@ -191,5 +213,33 @@ fn keep_private(url: &StoreUrl) -> std::io::Result<()> {
     match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::StoreUrl;
+
+    #[test]
+    fn a_postgresql_elsewhere_is_reached_by_verified_tls_or_not_at_all() {
+        for good in [
+            "sqlite:stepgate.db",
+            "postgres://u@127.0.0.1/s",
+            "postgres://u@localhost:5433/s?sslmode=disable",
+            "postgres://u@[::1]/s",
+            "postgres:///s?host=/run/postgresql&user=u",
+            "postgres://u@db.example/s?sslmode=verify-full",
+        ] {
+            assert!(StoreUrl::parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "postgres://u@db.example/s",
+            "postgres://u@db.example/s?sslmode=prefer",
+            "postgres://u@db.example/s?sslmode=require",
+            "postgres://u@10.0.0.1/s?sslmode=disable",
+            "postgres://u@localhost.example/s",
+        ] {
+            assert!(StoreUrl::parse(bad).is_err(), "{bad}");
+        }
     }
 }

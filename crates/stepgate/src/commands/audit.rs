@@ -12,6 +12,7 @@ use stepgate_ledger::verify::Trust;
 use stepgate_ledger::{CheckpointVerifier, ProofFile, SignedCheckpoint};
 use stepgate_store::{Database, LeafDetails};
 
+use super::user::by;
 use super::{Done, FOUND, Failure, because, failed, open, print, wrong_input};
 use crate::cli::{AuditCommand, Format};
 use crate::gate::House;
@@ -25,7 +26,7 @@ pub(super) async fn run(command: AuditCommand) -> Done {
     match command {
         AuditCommand::Export { out, config } => {
             let house = open(&config.config).await?;
-            let size = export(&house.flows, &house.database, &out, "cli").await?;
+            let size = export(&house.flows, &house.database, &out, &by()).await?;
             println!("Exported {size} entries to {}.", out.display());
             println!(
                 "Verify them anywhere:\n  stepgate audit verify {} --key '{}'",
@@ -246,6 +247,8 @@ fn check_proof(dir: &Path, index: u64, file: &PathBuf, key: &str) -> Done {
 
 async fn tail(house: &House, lines: u32, follow: bool, format: Format) -> Done {
     let database = &house.database;
+    let event = Event::EvidenceSearched { by: by(), query: format!("tail of {lines}") };
+    database.record(vec![house.flows.entry(house.flows.clock.now(), event)]).await.map_err(because)?;
     let size = database.ledger_size().await.map_err(because)?;
     let mut next = size.saturating_sub(u64::from(lines));
     loop {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use stepgate_core::operation::Operation;
 use stepgate_core::policy::Policies;
 
-use super::policy::{Described, operation_of};
+use super::policy::{Described, operation_without_inputs};
 use super::{Done, print};
 use crate::cli::{CheckArgs, Format};
 use crate::config::{self, Settings};
@@ -17,7 +17,7 @@ pub(super) fn run(args: &CheckArgs) -> Done {
     match args.request.as_slice() {
         [method, url] => {
             let described = Described { method, url, ..Described::default() };
-            let operation = operation_of(&settings.catalogue, &described)?;
+            let operation = operation_without_inputs(&settings.catalogue, &described)?;
             request(&operation, &policies, args.output.format());
         }
         _ => whole(&settings, &policies, args.output.format()),

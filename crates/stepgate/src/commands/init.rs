@@ -83,7 +83,7 @@ pub(super) async fn run(args: &InitArgs) -> Done {
     println!("Keep a copy of keys/master.key somewhere safe: without it the store cannot be read.\n");
     if !file_is_ready(&args.dir, origin.scheme()) {
         println!("Put a certificate and its key in tls/, then:");
-        println!("  stepgate user add {login} --group admins --config {}", file.display());
+        println!("  stepgate user add {login} --group admins --group staff --config {}", file.display());
         return Ok(ExitCode::SUCCESS);
     }
     let house = open(&file).await?;

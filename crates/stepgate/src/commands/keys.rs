@@ -46,7 +46,7 @@ pub(super) async fn run(command: KeysCommand) -> Done {
             replace(&new, path).map_err(because)?;
             house.database.replace_keyring(new.clone());
             let sealed = house.database.seal_anew().await.map_err(because)?;
-            let (key, by) = (new.current_id(), "cli".to_owned());
+            let (key, by) = (new.current_id(), super::user::by());
             let event = Event::KeyRotated { purpose: "master".to_owned(), key: key.clone(), by };
             let entry = house.flows.entry(house.flows.clock.now(), event);
             house.database.record(vec![entry]).await.map_err(because)?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use stepgate_core::catalogue::Catalogue;
+use stepgate_core::catalogue::{Catalogue, Service};
 use stepgate_core::decide::{Asker, Explanation, PolicyState, explain};
 use stepgate_core::factor::FactorKind;
 use stepgate_core::id::{PersonId, SessionId};
@@ -53,6 +53,29 @@ pub(super) struct Described<'a> {
 
 /// The operation that a request is, read by the very code that the HTTP door reads it with.
 pub(super) fn operation_of(catalogue: &Catalogue, described: &Described<'_>) -> Result<Operation, Failure> {
+    let (service, canonical) = canonical_of(catalogue, described)?;
+    stepgate_gateway::http::operation_of(&service, &canonical, described.body)
+        .map_err(|error| wrong_input(format!("the gate refuses this request: {error}")))
+}
+
+/// The operation that a request is, without its inputs: what can be said before there is a body.
+pub(super) fn operation_without_inputs(catalogue: &Catalogue, described: &Described<'_>) -> Result<Operation, Failure> {
+    let (service, canonical) = canonical_of(catalogue, described)?;
+    let segments: Vec<_> = canonical.path().segments().collect();
+    let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
+    let endpoint = Arc::clone(service.endpoint(described.method, &segments).0);
+    Ok(Operation {
+        endpoint,
+        inputs: Default::default(),
+        method: described.method.to_owned(),
+        url: described.url.to_owned(),
+        content_type: String::new(),
+        effect_headers: Default::default(),
+        service,
+    })
+}
+
+fn canonical_of(catalogue: &Catalogue, described: &Described<'_>) -> Result<(Arc<Service>, CanonicalRequest), Failure> {
     let url = url::Url::parse(described.url)
         .map_err(|error| wrong_input(format!("{}: {error}; a whole URL is expected", described.url)))?;
     let host = url.host_str().unwrap_or_default();
@@ -89,8 +112,7 @@ pub(super) fn operation_of(catalogue: &Catalogue, described: &Described<'_>) -> 
     let peer = (IpAddr::from([127, 0, 0, 1]), 1).into();
     let canonical = CanonicalRequest::read(parts, after_head, peer, &listener)
         .map_err(|error| wrong_input(format!("the gate refuses this request: {error}")))?;
-    stepgate_gateway::http::operation_of(service, &canonical, described.body)
-        .map_err(|error| wrong_input(format!("the gate refuses this request: {error}")))
+    Ok((Arc::clone(service), canonical))
 }
 
 /// A person and moment, as a test or a person describes them.

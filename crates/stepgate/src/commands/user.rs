@@ -12,9 +12,14 @@ use super::{Done, Failure, because, failed, open, print, wrong_input};
 use crate::cli::{Format, UserCommand};
 
 /// Who did it, as it stands in entries: the operating system's user at this command line.
-fn by() -> String {
-    let user = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_default();
-    format!("cli:{}", stepgate_core::surroundings::shown(&user, 60))
+pub(super) fn by() -> String {
+    let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    // Without a name in the environment, the process's own owner.
+    let owner = || {
+        use std::os::unix::fs::MetadataExt as _;
+        std::fs::metadata("/proc/self").map(|own| format!("uid {}", own.uid())).unwrap_or_default()
+    };
+    format!("cli:{}", stepgate_core::surroundings::shown(&named.unwrap_or_else(owner), 60))
 }
 
 async fn find(flows: &Flows, login: &str) -> Result<Person, Failure> {

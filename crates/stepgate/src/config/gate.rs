@@ -94,11 +94,13 @@ pub(super) fn store(gate: &Table<'_>, base: &Path) -> Option<String> {
     if let Some(path) = url.strip_prefix("sqlite:") {
         return Some(format!("sqlite:{}", base.join(path).display()));
     }
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Some(url);
+    match stepgate_store::StoreUrl::parse(&url) {
+        Ok(_) => Some(url),
+        Err(error) => {
+            gate.mistake(span, format!("the store must be \"sqlite:FILE\" or \"postgres://…\": {error}"));
+            None
+        }
     }
-    gate.mistake(span, "the store must be \"sqlite:FILE\" or \"postgres://…\"");
-    None
 }
 
 pub(super) fn master_key(gate: &Table<'_>, base: &Path) -> Option<MasterKey> {

@@ -65,6 +65,7 @@ fn each_mistake_is_told_with_what_to_do() {
     check("payments.approve", "read", "read and write are the actions");
     check("master_key_file = \"keys/master.key\"\n", "", "needs `master_key_file` or `master_key_env`");
     check("[gate]\n", "[gate]\nstore = \"mysql://x\"\n", "the store must be");
+    check("[gate]\n", "[gate]\nstore = \"postgres://u@db.example/s\"\n", "with ?sslmode=verify-full");
     check("[gate]\n", "[sessions]\nidle = \"1 hour\"\n[gate]\n", "a duration like");
     check("[gate]\n", "[[network]]\nname = \"x\"\nranges = [\"10.0.0/8\"]\n[gate]\n", "is no network");
 }
@@ -108,7 +109,7 @@ origin = "https://gate.example"
 listen = ["127.0.0.1:4180", "[::1]:4180"]
 tls = { certificate = "cert.pem", key = "key.pem" }
 danger_plaintext = false
-store = "postgres://stepgate:hunter2@db/stepgate"
+store = "postgres://stepgate:hunter2@db/stepgate?sslmode=verify-full"
 policies = "policies"
 master_key_env = "STEPGATE_MASTER_KEY"
 operators = "127.0.0.1:4181"

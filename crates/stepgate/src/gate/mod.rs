@@ -119,6 +119,15 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// A reload that would move the gate: passkeys and cookies belong to its origin.
+    #[error("the gate's origin is {running}; it cannot become {configured} while the gate runs")]
+    #[diagnostic(help("stop the gate and start it again; passkeys stay with the old origin's host"))]
+    OriginChanged {
+        /// The origin that is served.
+        running: String,
+        /// The origin in the file.
+        configured: String,
+    },
     /// A listener that must not be.
     #[error("cannot serve on this listener")]
     Binding(#[from] BindingError),
@@ -282,6 +291,11 @@ impl Gate {
 
     fn read_again(&self, file: &std::path::Path) -> Result<Again, StartError> {
         let mut settings = config::load(file)?;
+        let running = self.flows.live.load().catalogue.gate_origin.clone();
+        if settings.catalogue.gate_origin != running {
+            let configured = settings.catalogue.gate_origin.clone();
+            return Err(StartError::OriginChanged { running, configured });
+        }
         let policies = load_policies(&settings)?;
         let upstreams = upstreams(&settings)?;
         let (origin, host) = (settings.catalogue.gate_origin.clone(), settings.catalogue.gate_host.clone());
