@@ -35,6 +35,11 @@ struct Enrolment {
 }
 
 impl Enrolment {
+    /// Whether the person has something to sign in with: a code or a recovery code is not enough.
+    fn can_sign_in(&self) -> bool {
+        self.view.enrolled.iter().any(|one| matches!(one.kind(), FactorKind::Passkey | FactorKind::Password))
+    }
+
     async fn read(visit: &Visit, ticket: &str) -> Result<Self, Failure> {
         let ticket = Token::parse(ticket).ok_or(Outcome::DeadLink)?;
         let view = visit.console.flows.enrolment(&ticket, &visit.browser).await?;
@@ -100,6 +105,7 @@ fn chooser(visit: &Visit, enrolment: &Enrolment, said: Option<Said>) -> Response
         frame: visit.frame(),
         enrolled: enrolment.view.enrolled.iter().map(|one| one.name.clone()).collect(),
         choices: enrolment.view.kinds.iter().filter(is_open).map(choice).collect(),
+        can_sign_in: enrolment.can_sign_in(),
         end_action: format!("{}/end", enrolment.base),
         said,
     };
@@ -217,7 +223,8 @@ async fn complete(
         Ok(answer) => answer,
         Err(said) => return offer(visit, enrolment, kind, unfit, Some(said)).await,
     };
-    let name = fields.text("name");
+    // The password's form names the account for password managers; that is no name of the password.
+    let name = if kind == FactorKind::Password { "" } else { fields.text("name") };
     match visit.console.flows.finish_enrolment(&enrolment.view, kind, name, &answer).await {
         Ok(_) if enrolment.is_single() => over(visit, enrolment).await,
         Ok(_) => Ok(no_store(Redirect::to(&enrolment.base).into_response())),
@@ -274,6 +281,10 @@ pub(crate) async fn end(visit: Visit, Path(ticket): Path<String>, body: Bytes) -
     let result = async {
         visit.fields(&body)?;
         let enrolment = Enrolment::read(&visit, &ticket).await?;
+        if !enrolment.can_sign_in() {
+            let said = Said::bad("Not yet.", "Add a passkey or a password: that is what you sign in with.");
+            return Ok(chooser(&visit, &enrolment, Some(said)));
+        }
         over(&visit, &enrolment).await
     };
     visit.finish(result.await)

@@ -28,6 +28,8 @@ pub struct EnrolPage {
     pub enrolled: Vec<String>,
     /// The factors to choose from, the recommended one first.
     pub choices: Vec<FactorChoice>,
+    /// Whether something is there that a person can sign in with: only then it can be finished.
+    pub can_sign_in: bool,
     /// Where finishing goes.
     pub end_action: String,
     /// What the last step led to.

@@ -278,13 +278,14 @@ fn enrol() -> EnrolPage {
             choice("An authenticator app", "Six digits from an app on your phone, beside a password.", false),
             choice("A password", "Works everywhere. Take a long one.", false),
         ],
+        can_sign_in: false,
         end_action: "/enrol/with/sample/end".to_owned(),
         said: None,
     }
 }
 
 fn enrol_more() -> EnrolPage {
-    EnrolPage { enrolled: vec!["Firefox on Linux".to_owned()], ..enrol() }
+    EnrolPage { enrolled: vec!["Firefox on Linux".to_owned()], can_sign_in: true, ..enrol() }
 }
 
 fn enrol_link() -> EnrolLinkPage {
