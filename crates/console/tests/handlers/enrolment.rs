@@ -98,6 +98,31 @@ async fn an_authenticator_app_is_added_from_the_account_and_a_typo_costs_nothing
     assert_eq!(browser.open(&path).await.status, StatusCode::GONE);
 }
 
+#[tokio::test]
+async fn nobody_finishes_without_something_to_sign_in_with() {
+    let house = House::new().await;
+    let person = house.add("alice").await;
+    let link = house.link(&person, &[FactorKind::Password, FactorKind::Totp]).await;
+    let browser = house.browser();
+    let page = browser.open(&link).await;
+    let page = browser.submit(&page.form_to(&link)).await;
+    let base = page.redirect().unwrap().path().to_owned();
+    let page = browser.open(&format!("{base}/totp")).await;
+    let code = code_at(&secret_on(&page.text()), house.clock.now());
+    browser.submit(&page.form_with("code").fill("code", &code)).await;
+    let page = browser.open(&base).await;
+    assert!(page.text().contains("Add a passkey or a password before you finish"), "{}", page.told());
+    assert!(!page.text().contains("Finish</button>"), "{}", page.told());
+
+    let path = format!("{base}/password");
+    let page = browser.open(&path).await;
+    browser.submit(&page.form_to(&path).fill("password", PASSWORD).fill("again", PASSWORD)).await;
+    let page = browser.open(&base).await;
+    assert!(page.text().contains("Finish</button>"), "{}", page.told());
+    let factors = house.store().factors(person.id).await.unwrap();
+    assert!(factors.iter().any(|factor| factor.name == "Password"), "{factors:?}");
+}
+
 fn secret_on(text: &str) -> String {
     let after = text.split("<dt>Secret</dt><dd><code class=\"digest\">").nth(1).unwrap_or_else(|| panic!("{text}"));
     after.split('<').next().unwrap().to_owned()
