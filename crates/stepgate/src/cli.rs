@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Step-up authentication in front of applications, APIs, databases and AI agents.
+/// Step-up authentication in front of web applications and HTTP APIs.
 ///
 /// Everyday requests pass. A request that matters asks the person for exactly the
 /// proof that the policy wants, bound to that request, and leaves evidence that

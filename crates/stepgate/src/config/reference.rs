@@ -86,7 +86,7 @@ pub const REFERENCE: &[Key] = &[
         "trusted_hops",
         "list of networks",
         "[]",
-        "Proxies before the gate whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.",
+        "Proxies before the gate whose `X-Forwarded-For` is believed; and, where TLS ends before the gate, their `X-Forwarded-Proto`.",
     ),
     key(
         "[gate]",

@@ -17,6 +17,7 @@ use stepgate_core::id::NodeId;
 use stepgate_core::ports::StoreError;
 use stepgate_core::secret::MacKey;
 use stepgate_core::time::{Clock, Randomness};
+use stepgate_core::web::Transport;
 use stepgate_evidence::Event;
 use stepgate_factors::{AuthenticatorPolicy, FactorOptions, FactorSet, FactorSetError};
 use stepgate_gateway::canonical::{HopTells, TrustedHops};
@@ -199,7 +200,12 @@ impl House {
             limits: door_limits(&settings),
             stop: stop.clone(),
         });
-        let hops = TrustedHops::new(settings.trusted_hops.clone(), vec![HopTells::ClientAddress]);
+        let mut tells = vec![HopTells::ClientAddress];
+        if transport == Transport::Tls && settings.tls.is_empty() {
+            // TLS ends before the gate, so only the hop knows what the browser spoke.
+            tells.push(HopTells::ClientScheme);
+        }
+        let hops = TrustedHops::new(settings.trusted_hops.clone(), tells);
         let limits = ServerLimits {
             connections: settings.limits.connections,
             drain: settings.limits.drain,
