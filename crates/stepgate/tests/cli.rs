@@ -46,9 +46,11 @@ fn the_tour_walks_the_main_job_and_leaves_evidence_that_verifies() {
     check(&["policy", "test", "--config", "demo/stepgate.toml"], directory.path(), 0);
 
     // What nobody must believe: another key, a log that was cut.
-    let other = "localhost+8e1d7a2f+AYu5Kq3mCkRVqFpaWpQAZ7y0y1MZ3q0mWJ7o4mJbF0aA";
-    let said = stepgate(&["audit", "verify", "demo/evidence", "--key", other], directory.path());
-    assert!(matches!(said.status.code(), Some(2 | 3)), "{}", text(&said.stderr));
+    let stranger = deployment();
+    let other = check(&["audit", "key"], stranger.path(), 0);
+    let other = other.lines().next().unwrap();
+    let said = check(&["audit", "verify", "demo/evidence", "--key", other], directory.path(), 3);
+    assert!(said.contains("NOT signed by this key"), "{said}");
     let details = directory.path().join("demo/evidence/details.jsonl");
     let kept = std::fs::read_to_string(&details).unwrap();
     std::fs::write(&details, kept.replace("12000", "12001")).unwrap();
