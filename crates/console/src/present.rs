@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp as Instant;
 use stepgate_core::catalogue::{Catalogue, GATE_SERVICE};
 use stepgate_core::challenge::{Challenge, ChallengeState};
+use stepgate_core::decide::MAX_AGE_MAX;
 use stepgate_core::factor::{FactorKind, Prompt};
 use stepgate_core::flows::{ChallengeView, Standing};
 use stepgate_core::surroundings::shown;
@@ -64,7 +65,7 @@ pub(crate) fn challenge_page(
         title: shown(&statement.title, SHOWN_MAX),
         inputs: inputs(statement),
         reasons: reasons(statement),
-        grant: grant(statement),
+        grant: grant(challenge),
         instruction: instruction.to_owned(),
         steps: steps(challenge),
         offers,
@@ -152,9 +153,11 @@ fn reasons(statement: &Statement) -> Vec<Reason> {
     statement.policies.iter().map(reason).collect()
 }
 
-fn grant(statement: &Statement) -> Grant {
-    match &statement.grant {
-        Granted::Freshness => Grant::Freshness,
+fn grant(challenge: &Challenge) -> Grant {
+    match &challenge.statement.grant {
+        Granted::Freshness { .. } => {
+            Grant::Freshness { counts_for: challenge.max_age().filter(|age| *age < MAX_AGE_MAX) }
+        }
         Granted::Confirmation { lifetime_s, .. } => {
             Grant::ThisRequest { lifetime: Duration::from_secs(lifetime_s.parse().unwrap_or(0)) }
         }

@@ -84,6 +84,7 @@ pub(crate) fn over(challenge: &Challenge) -> serde_json::Value {
         "title": challenge.statement.title,
         "service": challenge.asked.service,
         "grants": challenge.ask.grant.name(),
+        "max_age_s": challenge.max_age().map(|age| age.as_secs()),
         "expires_at": challenge.expires_at.to_string(),
     });
     if let (ChallengeState::Spent { outcome, .. }, Some(body)) = (&challenge.state, body.as_object_mut()) {

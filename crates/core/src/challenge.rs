@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use stepgate_evidence::{Asked, Statement};
+use stepgate_evidence::{Asked, Grant, Statement};
 
 use crate::catalogue::Host;
 use crate::factor::FactorKind;
@@ -115,6 +115,19 @@ pub struct Challenge {
     pub expires_at: Timestamp,
     /// Where it stands.
     pub state: ChallengeState,
+}
+
+impl Challenge {
+    /// RFC 9470's `max_age`: how long the policies that asked accept the proof for this
+    /// operation, in whole seconds; zero: for this request alone. `None` if the operation
+    /// itself is confirmed. It was found when the challenge was opened, and what was
+    /// signed says the same.
+    pub fn max_age(&self) -> Option<Duration> {
+        match &self.statement.grant {
+            Grant::Freshness { max_age_s } => max_age_s.parse().ok().map(Duration::from_secs),
+            Grant::Confirmation { .. } => None,
+        }
+    }
 }
 
 /// Whether a challenge holds a request.

@@ -85,7 +85,11 @@ pub struct PolicyRef {
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Grant {
     /// The proof's time is set on the session; policy judges its age.
-    Freshness,
+    Freshness {
+        /// How long the policies that asked accept it for this operation (RFC 9470's `max_age`),
+        /// seconds as a decimal string; `0`: for this request alone.
+        max_age_s: String,
+    },
     /// This one operation, once.
     Confirmation {
         /// How long it may be spent after it is passed, seconds as a decimal string.

@@ -137,14 +137,17 @@ pub enum Grant {
         lifetime: Duration,
     },
     /// A fresh proof, for everything whose policy accepts its age.
-    Freshness,
+    Freshness {
+        /// How long the rules that asked accept it; `None` for as long as the session lives.
+        counts_for: Option<Duration>,
+    },
 }
 
 impl Grant {
     fn headline(&self) -> &'static str {
         match self {
             Self::ThisRequest { .. } => "This one request goes on, once",
-            Self::Freshness => "You go on where you were",
+            Self::Freshness { .. } => "You go on where you were",
         }
     }
 
@@ -153,7 +156,15 @@ impl Grant {
             Self::ThisRequest { lifetime } => {
                 format!("It grants nothing else, and is void if unused for {}.", words::span(*lifetime))
             }
-            Self::Freshness => "Your proof is dated now; each rule says for how long it counts as fresh.".to_owned(),
+            Self::Freshness { counts_for: None } => {
+                "For this, your proof counts for as long as you stay signed in.".to_owned()
+            }
+            Self::Freshness { counts_for: Some(Duration::ZERO) } => {
+                "Your proof counts for this request; you are asked again for the next.".to_owned()
+            }
+            Self::Freshness { counts_for: Some(age) } => {
+                format!("For this, your proof counts for {}; other rules may want a younger one.", words::span(*age))
+            }
         }
     }
 }

@@ -54,6 +54,25 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
+async fn a_fresh_proof_is_asked_for_with_how_long_it_counts() {
+    for (max_age_s, said) in [
+        (0, "counts for this request; you are asked again"),
+        (300, "your proof counts for 5 minutes; other rules may want a younger one"),
+        (30 * 24 * 3600, "counts for as long as you stay signed in"),
+    ] {
+        let house = House::new().await;
+        let (browser, _) = house.signed_in("alice").await;
+        let max_age = Some(Duration::from_secs(max_age_s));
+        let challenge = browser.ask(What { grant: GrantKind::Freshness, max_age, ..What::default() }).await;
+        let page = browser.open(&path(&challenge)).await;
+        assert!(page.text().contains(said), "{said}: {}", page.told());
+        let found = browser.json(&path(&challenge)).await.json();
+        assert_eq!(found["max_age_s"], max_age_s);
+        assert_eq!(found["statement"]["grant"], json!({ "kind": "freshness", "max_age_s": max_age_s.to_string() }));
+    }
+}
+
+#[tokio::test]
 async fn a_passkey_passes_it_and_leads_back() {
     let house = House::new().await;
     let (browser, _) = house.signed_in("alice").await;

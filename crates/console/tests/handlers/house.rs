@@ -337,7 +337,7 @@ impl Browser<'_> {
             operation,
             ask: Ask { grant: asking.grant, ways: asking.ways, not_enrolled: asking.not_enrolled },
             policies: vec![PolicyRef { id: "large-payment".to_owned(), reason }],
-            max_age: None,
+            max_age: asking.max_age,
         };
         let surroundings = self.house.flows.surroundings(self.address, FIREFOX);
         let asking =
@@ -353,6 +353,7 @@ impl Browser<'_> {
 pub(crate) struct What {
     pub(crate) kind: &'static str,
     pub(crate) grant: GrantKind,
+    pub(crate) max_age: Option<Duration>,
     pub(crate) ways: Vec<Vec<FactorKind>>,
     pub(crate) not_enrolled: Vec<FactorKind>,
     pub(crate) payment: &'static str,
@@ -363,6 +364,7 @@ impl Default for What {
         Self {
             kind: "browser",
             grant: GrantKind::Confirmation,
+            max_age: None,
             ways: vec![vec![FactorKind::Passkey], vec![FactorKind::Password]],
             not_enrolled: Vec::new(),
             payment: "42",

@@ -440,7 +440,7 @@ pub(super) fn evidence(proved: &Proved, binding: Binding) -> FactorProof {
 /// statement says, because that is what was confirmed.
 fn spend_within(challenge: &Challenge, configured: Duration) -> Duration {
     match &challenge.statement.grant {
-        Grant::Freshness => configured,
+        Grant::Freshness { .. } => configured,
         Grant::Confirmation { lifetime_s, .. } => lifetime_s.parse().map_or(Duration::ZERO, Duration::from_secs),
     }
 }

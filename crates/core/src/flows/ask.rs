@@ -1,5 +1,7 @@
 //! Asking: a request that matters becomes a challenge, or goes on with one that was passed.
 
+use std::time::Duration;
+
 use stepgate_evidence::{self as evidence, Event, Grant, Statement, StatementError};
 
 use super::clear::{ClearError, Cleared};
@@ -68,7 +70,7 @@ impl Flows {
     /// repeated with the same bytes from the same session: the challenge is found
     /// by session and digest, or by the name that the program gives.
     pub async fn ask(&self, challenged: Challenged, body: &[u8], asking: Asking<'_>) -> Result<Step, AskError> {
-        let Challenged { operation, ask, policies, .. } = challenged;
+        let Challenged { operation, ask, policies, max_age } = challenged;
         let exact = operation.exactly(body);
         let now = asking.surroundings.now;
         if !matches!(asking.hold, ToHold::Request(_))
@@ -96,6 +98,7 @@ impl Flows {
         let opening = Opening {
             exact: &exact,
             ask,
+            max_age,
             policies,
             session: asking.session.id,
             person: asking.session.person.id,
@@ -160,6 +163,7 @@ impl Flows {
         let opening = Opening {
             exact,
             ask: crate::challenge::Ask { grant: GrantKind::Freshness, ways: Vec::new(), not_enrolled: Vec::new() },
+            max_age: None,
             policies: vec![evidence::PolicyRef { id: "stepgate.sign-in-again".to_owned(), reason }],
             session: lapsed.0,
             person: lapsed.1,
@@ -191,7 +195,9 @@ impl Flows {
         let id: ChallengeId = self.id();
         let expires_at = now.plus(live.challenges.answer_within);
         let grant = match ask.grant {
-            GrantKind::Freshness => Grant::Freshness,
+            GrantKind::Freshness => {
+                Grant::Freshness { max_age_s: opening.max_age.unwrap_or_default().as_secs().to_string() }
+            }
             GrantKind::Confirmation => Grant::Confirmation {
                 lifetime_s: live.challenges.spend_within.as_secs().to_string(),
                 uses: "1".to_owned(),
@@ -296,6 +302,8 @@ pub const fn may_hold_cross_site(cross_site: CrossSite) -> bool {
 pub(super) struct Opening<'a> {
     pub(super) exact: &'a ExactOperation,
     pub(super) ask: crate::challenge::Ask,
+    /// What the decision found; of a freshness only.
+    pub(super) max_age: Option<Duration>,
     pub(super) policies: Vec<evidence::PolicyRef>,
     pub(super) session: SessionId,
     pub(super) person: PersonId,

@@ -265,6 +265,7 @@ impl Flows {
                 let opening = Opening {
                     exact: &exact,
                     ask: challenged.ask,
+                    max_age: challenged.max_age,
                     policies: challenged.policies,
                     session: session.id,
                     person: session.person.id,

@@ -180,7 +180,7 @@ fn facts(statement: &Statement) -> Option<Confirmed> {
     let mut body_sha256 = [0; 32];
     hex::decode_to_slice(&statement.body_sha256, &mut body_sha256).ok()?;
     let lifetime_ms = match &statement.grant {
-        Grant::Freshness => None,
+        Grant::Freshness { max_age_s } => max_age_s.parse::<u64>().ok().map(|_| None)?,
         Grant::Confirmation { lifetime_s, uses } if uses == "1" => {
             Some(lifetime_s.parse::<i64>().ok()?.checked_mul(1000)?)
         }

@@ -121,10 +121,9 @@ impl Inner {
                 self.ask_and_wait(asked, challenged, wait).await
             }
             _ => {
-                let max_age = challenged.max_age;
                 let site = asked.site.clone();
                 let step = self.ask_in_task(asked, challenged).await;
-                self.show(step, reader, &site, max_age).await
+                self.show(step, reader, &site).await
             }
         }
     }
@@ -209,16 +208,15 @@ impl Inner {
     /// challenge is answered. Ends when the client goes away.
     async fn ask_and_wait(self: &Arc<Self>, asked: Asked, challenged: Challenged, wait: Duration) -> Response<Body> {
         let (reader, site) = (asked.reader, asked.site.clone());
-        let max_age = challenged.max_age;
         let again = asked.again(&challenged.operation);
         let first = self.ask_in_task(asked, challenged).await;
         let Shown::Asked(challenge) = first else {
-            return self.show(first, reader, &site, max_age).await;
+            return self.show(first, reader, &site).await;
         };
         let id = challenge.id;
         let waited = tokio::time::timeout(wait, self.ask_again(again, id)).await;
         let shown = waited.unwrap_or(Shown::Asked(challenge));
-        let mut response = self.show(shown, reader, &site, max_age).await;
+        let mut response = self.show(shown, reader, &site).await;
         problem::applied(&mut response, wait);
         response
     }
@@ -253,13 +251,13 @@ impl Inner {
         }
     }
 
-    async fn show(&self, shown: Shown, reader: Reader, site: &Site, max_age: Option<Duration>) -> Response<Body> {
+    async fn show(&self, shown: Shown, reader: Reader, site: &Site) -> Response<Body> {
         match shown {
             Shown::Answer(response) => response,
             Shown::Asked(challenge) if reader == Reader::Person => {
                 answers::to_challenge(&site.gate_origin, challenge.id)
             }
-            Shown::Asked(challenge) => problem::challenge(&challenge, &site.gate_origin, max_age),
+            Shown::Asked(challenge) => problem::challenge(&challenge, &site.gate_origin),
             Shown::Failed(Some(AskError::TooMany)) => answers::too_many(reader),
             Shown::Failed(Some(AskError::NotForThis)) => self.not_for_this(reader).await,
             Shown::Failed(Some(AskError::Store(error))) => answers::store(reader, &error),

@@ -54,7 +54,7 @@ pub(super) fn problem(status: StatusCode, code: &str, title: &str, detail: &str,
 }
 
 /// RFC 9470, section 3: more is needed, and how to prove it.
-pub(super) fn challenge(challenge: &Challenge, gate_origin: &str, max_age: Option<Duration>) -> Response<Body> {
+pub(super) fn challenge(challenge: &Challenge, gate_origin: &str) -> Response<Body> {
     let policies = &challenge.statement.policies;
     let reasons: Vec<&str> =
         policies.iter().map(|policy| policy.reason.as_str()).filter(|reason| !reason.is_empty()).collect();
@@ -71,6 +71,7 @@ pub(super) fn challenge(challenge: &Challenge, gate_origin: &str, max_age: Optio
             "number": challenge.number,
             "expires_at": challenge.expires_at.to_string(),
             "grants": challenge.ask.grant.name(),
+            "max_age_s": challenge.max_age().map(|age| age.as_secs()),
             "factors": ways,
             "not_enrolled": not_enrolled,
             "policies": refusing,
@@ -78,13 +79,13 @@ pub(super) fn challenge(challenge: &Challenge, gate_origin: &str, max_age: Optio
     });
     let title = "More proof is needed for this request";
     let mut response = problem(StatusCode::UNAUTHORIZED, "challenge", title, &detail, more);
-    if let Ok(value) = HeaderValue::try_from(step_up(challenge, &detail, max_age)) {
+    if let Ok(value) = HeaderValue::try_from(step_up(challenge, &detail)) {
         response.headers_mut().insert(WWW_AUTHENTICATE, value);
     }
     response
 }
 
-fn step_up(challenge: &Challenge, detail: &str, max_age: Option<Duration>) -> String {
+fn step_up(challenge: &Challenge, detail: &str) -> String {
     let mut classes: Vec<&str> = challenge.ask.ways.iter().map(|way| acr(way)).collect();
     classes.dedup();
     let description = match detail {
@@ -96,7 +97,7 @@ fn step_up(challenge: &Challenge, detail: &str, max_age: Option<Duration>) -> St
     if !classes.is_empty() {
         value.push_str(&format!(r#", acr_values="{}""#, classes.join(" ")));
     }
-    if let Some(max_age) = max_age {
+    if let Some(max_age) = challenge.max_age() {
         value.push_str(&format!(r#", max_age="{}""#, max_age.as_secs()));
     }
     value

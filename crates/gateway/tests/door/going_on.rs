@@ -53,6 +53,23 @@ async fn a_program_is_asked_and_goes_on_once() {
 }
 
 #[tokio::test]
+async fn each_401_for_one_challenge_says_how_old_a_proof_may_be() {
+    let door = Door::open().await;
+    let ada = door.sign_in("ada");
+    for _ in 0..3 {
+        let (head, body) = door.ask("GET /export", &ada.cookie(), "").await;
+        assert_eq!(head.status(), 401);
+        let asked = head.one("www-authenticate");
+        assert!(asked.ends_with(r#", max_age="300""#), "{asked}");
+        let problem: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let challenge = door.only_challenge();
+        assert_eq!(problem["challenge"]["id"], challenge.id.to_string());
+        assert_eq!(problem["challenge"]["max_age_s"], 300);
+        assert_eq!(serde_json::to_value(&challenge.statement.grant).unwrap()["max_age_s"], "300");
+    }
+}
+
+#[tokio::test]
 async fn b53_a_challenge_is_of_no_use_to_another_session_or_request() {
     let door = Door::open().await;
     let (ada, eve) = (door.sign_in("ada"), door.sign_in("eve"));

@@ -304,7 +304,7 @@ impl House {
                 body_sha256: hex::encode([7; 32]),
                 policies: Vec::new(),
                 policy_version: hex::encode([8; 32]),
-                grant: Grant::Freshness,
+                grant: Grant::Freshness { max_age_s: "300".to_owned() },
                 asked_at_ms: now.as_ms().to_string(),
                 expires_at_ms: now.plus(MINUTE * 10).as_ms().to_string(),
             },

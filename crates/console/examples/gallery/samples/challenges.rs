@@ -127,7 +127,7 @@ pub(super) fn challenge_of(name: &str) -> Option<ChallengePage> {
         "challenge-freshness" => ChallengePage {
             title: "Open the November reports".to_owned(),
             inputs: Vec::new(),
-            grant: Grant::Freshness,
+            grant: Grant::Freshness { counts_for: Some(Duration::from_secs(300)) },
             offers: Offers {
                 passkey: None,
                 totp: Some(CodeOffer::default()),
