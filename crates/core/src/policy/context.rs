@@ -1,12 +1,16 @@
 //! The context of what is and of what could be, built by one function.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use cedar_policy::{Context, RestrictedExpression as Expr};
+use cedar_policy_core::ast::{Context, Name, RestrictedExpr, Value};
+use cedar_policy_core::evaluator::RestrictedEvaluator;
+use cedar_policy_core::extensions::Extensions;
 use jiff::tz::TimeZone;
+use smol_str::SmolStr;
 
-use super::needs::{self, Needs};
+use super::needs::Needs;
 use crate::factor::FactorKind;
 use crate::operation::{InputValue, Operation};
 use crate::session::SessionView;
@@ -84,66 +88,86 @@ pub(crate) struct ContextError(String);
 ///
 /// Only what `needs` names is in it, in the form that it names.
 pub(super) fn build(needs: Needs, moment: &Moment<'_>, proven: &Proven) -> Result<Context, ContextError> {
-    let mut top: Vec<(String, Expr)> = Vec::with_capacity(16);
+    let mut top: BTreeMap<SmolStr, Value> = BTreeMap::new();
     for part in needs.flat.iter() {
-        top.push((part.to_owned(), value(part, moment, proven)?));
+        top.insert(part.name.clone(), value(part.path, moment, proven)?);
     }
     for part in needs.ms.iter() {
-        top.push((needs::ms_name(part), Expr::new_long(ms(part, moment, proven))));
+        top.insert(part.ms_name.clone(), Value::from(ms(part.path, moment, proven)));
     }
     if !needs.written.is_empty() {
-        let mut records: BTreeMap<&str, Vec<(String, Expr)>> = BTreeMap::new();
+        let mut records: BTreeMap<&str, BTreeMap<SmolStr, Value>> = BTreeMap::new();
         for part in needs.written.iter() {
-            match part.split_once('.') {
+            let value = value(part.path, moment, proven)?;
+            match part.path.split_once('.') {
                 Some((record, field)) => {
-                    records.entry(record).or_default().push((field.to_owned(), value(part, moment, proven)?));
+                    records.entry(record).or_default().insert(SmolStr::new_static(field), value);
                 }
-                // Its path is its name: it may be there already.
-                None if needs.flat.iter().any(|flat| flat == part) => {}
-                None => top.push((part.to_owned(), value(part, moment, proven)?)),
+                None => {
+                    top.insert(part.name.clone(), value);
+                }
             }
         }
         for (record, fields) in records {
-            top.push((record.to_owned(), Expr::new_record(fields).map_err(fault)?));
+            top.insert(record.into(), Value::record_arc(Arc::new(fields), None));
         }
     }
     if needs.input {
-        let inputs = moment.operation.inputs.iter().map(|(name, value)| (name.clone(), input(value)));
-        top.push(("input".to_owned(), Expr::new_record(inputs).map_err(fault)?));
+        let inputs: BTreeMap<SmolStr, Value> = moment
+            .operation
+            .inputs
+            .iter()
+            .map(|(name, value)| Ok((name.into(), input(value)?)))
+            .collect::<Result<_, ContextError>>()?;
+        top.insert(SmolStr::new_static("input"), Value::record_arc(Arc::new(inputs), None));
     }
-    Context::from_pairs(top).map_err(fault)
+    Ok(Context::Value(Arc::new(top)))
 }
 
 fn fault(error: impl std::fmt::Display) -> ContextError {
     ContextError(error.to_string())
 }
 
+/// A constructor of one of Cedar's extension types. Reading its name costs more than calling it.
+type Constructor = LazyLock<Option<Name>>;
+
+static IP: Constructor = LazyLock::new(|| "ip".parse().ok());
+static DECIMAL: Constructor = LazyLock::new(|| "decimal".parse().ok());
+static DATETIME: Constructor = LazyLock::new(|| "datetime".parse().ok());
+static DURATION: Constructor = LazyLock::new(|| "duration".parse().ok());
+
+/// A value of one of Cedar's extension types, from its text.
+fn extension(constructor: &Constructor, text: String) -> Result<Value, ContextError> {
+    let name = constructor.as_ref().ok_or_else(|| fault("Cedar lacks an extension type"))?;
+    let call = RestrictedExpr::call_extension_fn(name.clone(), [RestrictedExpr::val(text)]);
+    RestrictedEvaluator::new(Extensions::all_available()).interpret(call.as_borrowed()).map_err(fault)
+}
+
 /// The value of one part of the context.
-fn value(part: &str, moment: &Moment<'_>, proven: &Proven) -> Result<Expr, ContextError> {
+fn value(part: &str, moment: &Moment<'_>, proven: &Proven) -> Result<Value, ContextError> {
     let around = moment.surroundings;
-    let texts =
-        |texts: &mut dyn Iterator<Item = &str>| Expr::new_set(texts.map(|text| Expr::new_string(text.to_owned())));
+    let texts = |texts: &mut dyn Iterator<Item = &str>| Value::set(texts.map(Value::from), None);
     Ok(match part {
         "confirmed" => {
             let kinds = FactorKind::ALL.into_iter().zip(proven.confirmed).filter(|(_, confirmed)| *confirmed);
             texts(&mut kinds.map(|(kind, _)| kind.name()))
         }
         // Approvals by other people are not asked for yet.
-        "approvals" => Expr::new_long(0),
-        "device.known" => Expr::new_bool(moment.session.is_some_and(|session| session.device_known)),
-        "network.address" => Expr::new_ip(around.address.to_string()),
-        "network.name" => Expr::new_string(around.network.clone()),
-        "network.country" => Expr::new_string(around.country.clone()),
+        "approvals" => Value::from(0_i64),
+        "device.known" => Value::from(moment.session.is_some_and(|session| session.device_known)),
+        "network.address" => extension(&IP, around.address.to_string())?,
+        "network.name" => Value::from(around.network.as_str()),
+        "network.country" => Value::from(around.country.as_str()),
         // Cedar reads exactly three digits of milliseconds.
-        "time.now" => Expr::new_datetime(format!("{:.3}", instant(moment)?)),
-        "time.hour" => Expr::new_long(i64::from(instant(moment)?.to_zoned(moment.zone.clone()).hour())),
+        "time.now" => extension(&DATETIME, format!("{:.3}", instant(moment)?))?,
+        "time.hour" => Value::from(i64::from(instant(moment)?.to_zoned(moment.zone.clone()).hour())),
         "time.weekday" => {
             let weekday = instant(moment)?.to_zoned(moment.zone.clone()).weekday();
-            Expr::new_string(weekday_name(weekday).to_owned())
+            Value::from(weekday_name(weekday))
         }
-        "risk.level" => Expr::new_string(around.risk_level.clone()),
+        "risk.level" => Value::from(around.risk_level.as_str()),
         "risk.signals" => texts(&mut around.risk_signals.iter().map(String::as_str)),
-        duration => Expr::new_duration(format!("{}ms", ms(duration, moment, proven))),
+        duration => extension(&DURATION, format!("{}ms", ms(duration, moment, proven)))?,
     })
 }
 
@@ -188,11 +212,11 @@ const fn weekday_name(weekday: jiff::civil::Weekday) -> &'static str {
     }
 }
 
-fn input(value: &InputValue) -> Expr {
-    match value {
-        InputValue::Long(value) => Expr::new_long(*value),
-        InputValue::String(value) => Expr::new_string(value.clone()),
-        InputValue::Bool(value) => Expr::new_bool(*value),
-        InputValue::Decimal(_) => Expr::new_decimal(value.to_string()),
-    }
+fn input(value: &InputValue) -> Result<Value, ContextError> {
+    Ok(match value {
+        InputValue::Long(value) => Value::from(*value),
+        InputValue::String(value) => Value::from(value.as_str()),
+        InputValue::Bool(value) => Value::from(*value),
+        InputValue::Decimal(_) => extension(&DECIMAL, value.to_string())?,
+    })
 }

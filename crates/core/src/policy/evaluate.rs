@@ -1,12 +1,14 @@
 //! One question to Cedar.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use cedar_policy::{
-    AuthorizationError, Authorizer, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicySet,
-    Request, RestrictedExpression, Schema,
-};
+use cedar_policy::{Entities, Entity, EntityId, EntityTypeName, EntityUid, PolicySet, RestrictedExpression, Schema};
+use cedar_policy_core::ast::{self, EntityUIDEntry, Expr, Literal, Request, RequestSchema as _, SlotEnv, ValueKind};
+use cedar_policy_core::authorizer::{AuthorizationError, Authorizer, Decision, Response};
+use cedar_policy_core::evaluator::Evaluator;
+use cedar_policy_core::extensions::Extensions;
+use cedar_policy_core::validator::ValidatorSchema;
 
 use super::context::{self, Moment, Proven};
 use super::needs::Needs;
@@ -46,9 +48,9 @@ pub(super) struct EndpointParts {
 #[derive(Debug)]
 pub(crate) struct Prepared {
     person: Option<Arc<Person>>,
-    principal: EntityUid,
-    action: EntityUid,
-    resource: EntityUid,
+    principal: EntityUIDEntry,
+    action: EntityUIDEntry,
+    resource: EntityUIDEntry,
     entities: Entities,
     subset: Arc<Subset>,
 }
@@ -60,6 +62,38 @@ pub(crate) struct Case<'a> {
     pub(crate) moment: Moment<'a>,
 }
 
+/// One policy without its scope, ready to be asked.
+#[derive(Clone, Debug)]
+pub(super) struct Rule {
+    pub(super) id: String,
+    pub(super) effect: PolicyEffect,
+    /// `None`: it always holds.
+    condition: Option<Arc<Expr>>,
+}
+
+impl Rule {
+    /// Takes a policy whose scope is open and that has no slots.
+    pub(super) fn of(policy: &cedar_policy::Policy) -> Self {
+        let ast: &ast::Policy = policy.as_ref();
+        Self {
+            id: policy.id().to_string(),
+            effect: policy.effect().into(),
+            condition: ast.non_scope_constraints_arc().map(Arc::clone),
+        }
+    }
+
+    /// Whether it holds, as Cedar's own authorizer would find; the text of the error if it errs.
+    fn holds(&self, evaluator: &Evaluator<'_>) -> Result<bool, String> {
+        /// No policy here is made from a template.
+        static NO_SLOTS: LazyLock<SlotEnv> = LazyLock::new(SlotEnv::new);
+        let Some(condition) = &self.condition else { return Ok(true) };
+        match evaluator.interpret(condition, &NO_SLOTS).map_err(to_string)?.value_kind() {
+            ValueKind::Lit(Literal::Bool(holds)) => Ok(*holds),
+            other => Err(format!("its condition is {other}, neither true nor false")),
+        }
+    }
+}
+
 impl Case<'_> {
     /// Asks Cedar, with these proofs.
     pub(crate) fn ask(&self, proven: &Proven) -> Outcome {
@@ -68,8 +102,11 @@ impl Case<'_> {
             return shortly;
         }
         // Who refused, and who erred.
-        match self.response(&self.prepared.subset.set, proven) {
-            Ok(response) => Outcome::of(&response),
+        match self.evaluator(proven) {
+            Ok(evaluator) => {
+                let rules = self.prepared.subset.rules.iter();
+                Outcome::of(rules.map(|rule| (rule.id.as_str(), rule.effect, rule.holds(&evaluator))))
+            }
             Err(error) => Outcome::fault(error),
         }
     }
@@ -79,10 +116,14 @@ impl Case<'_> {
     /// Most requests are allowed, and then no forbid has to be named: all of them
     /// are asked as one.
     pub(crate) fn ask_shortly(&self, proven: &Proven) -> Outcome {
-        match self.response(&self.prepared.subset.merged, proven).map(|response| Outcome::of(&response)) {
-            Ok(outcome) if outcome.allowed => outcome,
-            Ok(_) | Err(_) => Outcome { allowed: false, decided: Vec::new(), erred: Vec::new() },
+        let Ok(evaluator) = self.evaluator(proven) else { return Outcome::refused() };
+        let subset = &*self.prepared.subset;
+        if subset.any_forbid.holds(&evaluator) != Ok(false) {
+            return Outcome::refused();
         }
+        let permits = subset.rules.iter().filter(|rule| rule.effect == PolicyEffect::Permit);
+        let outcome = Outcome::of(permits.map(|rule| (rule.id.as_str(), rule.effect, rule.holds(&evaluator))));
+        if outcome.allowed { outcome } else { Outcome::refused() }
     }
 
     /// The same, moved to another moment.
@@ -90,16 +131,16 @@ impl Case<'_> {
         Case { prepared: self.prepared, moment: Moment { surroundings, ..self.moment } }
     }
 
-    /// Asks Cedar about the whole set with the whole context, checked against the
-    /// schema: slow, and the same answer.
+    /// Asks Cedar's own authorizer about the whole set with the whole context,
+    /// checked against the schema: slow, and the same answer.
     pub(crate) fn ask_whole(&self, policies: &Policies, proven: &Proven) -> Outcome {
         match self.response_whole(policies, proven) {
-            Ok(response) => Outcome::of(&response),
+            Ok(response) => Outcome::of_response(&response),
             Err(error) => Outcome::fault(error),
         }
     }
 
-    fn response_whole(&self, policies: &Policies, proven: &Proven) -> Result<cedar_policy::Response, String> {
+    fn response_whole(&self, policies: &Policies, proven: &Proven) -> Result<Response, String> {
         let whole = policies.whole().ok_or("there are no policies")?;
         let (set, principal) = match &self.prepared.person {
             Some(person) => (whole.set.clone(), principal(person)?),
@@ -107,25 +148,20 @@ impl Case<'_> {
             None => (without_unnamed_permits(&whole.set)?, nobody()?),
         };
         let entities = whole.entities.clone().upsert_entities([principal], Some(&whole.schema)).map_err(to_string)?;
-        let request = self.request(Needs::ALL, proven, Some(&whole.schema))?;
-        Ok(Authorizer::new().is_authorized(&request, &set, &entities))
+        let request = self.request(Needs::ALL, proven)?;
+        let schema: &ValidatorSchema = whole.schema.as_ref();
+        schema.validate_request(&request, Extensions::all_available()).map_err(to_string)?;
+        Ok(Authorizer::new().is_authorized(request, set.as_ref(), entities.as_ref()))
     }
 
     /// Asks Cedar about each policy by itself: which hold now, and which err.
     pub(crate) fn ask_each(&self, proven: &Proven) -> Vec<(String, PolicyEffect, Result<bool, String>)> {
-        let mut each: Vec<_> = self
-            .prepared
-            .subset
-            .set
-            .policies()
-            .map(|policy| {
-                let id: &str = policy.id().as_ref();
-                let effect = PolicyEffect::from(policy.effect());
-                (id.to_owned(), effect, self.holds(policy.clone(), proven))
-            })
-            .collect();
-        each.sort_by(|(a, ..), (b, ..)| a.cmp(b));
-        each
+        let evaluator = self.evaluator(proven);
+        let holds = |rule: &Rule| match &evaluator {
+            Ok(evaluator) => rule.holds(evaluator),
+            Err(error) => Err(error.clone()),
+        };
+        self.prepared.subset.rules.iter().map(|rule| (rule.id.clone(), rule.effect, holds(rule))).collect()
     }
 
     /// The context with these proofs, whole, in Cedar's JSON form.
@@ -136,45 +172,59 @@ impl Case<'_> {
         }
     }
 
-    fn holds(&self, policy: cedar_policy::Policy, proven: &Proven) -> Result<bool, String> {
-        let set = PolicySet::from_policies([policy]).map_err(to_string)?;
-        let response = self.response(&set, proven)?;
-        match response.diagnostics().errors().next() {
-            Some(error) => Err(error.to_string()),
-            None => Ok(response.diagnostics().reason().next().is_some()),
-        }
+    fn evaluator(&self, proven: &Proven) -> Result<Evaluator<'_>, String> {
+        let request = self.request(self.prepared.subset.needs, proven)?;
+        Ok(Evaluator::new(request, self.prepared.entities.as_ref(), Extensions::all_available()))
     }
 
-    fn response(&self, set: &PolicySet, proven: &Proven) -> Result<cedar_policy::Response, String> {
-        let request = self.request(self.prepared.subset.needs, proven, None)?;
-        Ok(Authorizer::new().is_authorized(&request, set, &self.prepared.entities))
-    }
-
-    fn request(&self, needs: Needs, proven: &Proven, schema: Option<&Schema>) -> Result<Request, String> {
+    fn request(&self, needs: Needs, proven: &Proven) -> Result<Request, String> {
         let context = context::build(needs, &self.moment, proven).map_err(to_string)?;
         let Prepared { principal, action, resource, .. } = self.prepared;
-        Request::new(principal.clone(), action.clone(), resource.clone(), context, schema).map_err(to_string)
+        Ok(Request::new_unchecked(principal.clone(), action.clone(), resource.clone(), Some(context)))
     }
 }
 
 impl Outcome {
-    fn of(response: &cedar_policy::Response) -> Self {
-        let mut decided: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
-        decided.sort_unstable();
-        let mut erred: Vec<String> = response
-            .diagnostics()
-            .errors()
-            .map(|AuthorizationError::PolicyEvaluationError(error)| error.policy_id().to_string())
-            .collect();
-        erred.sort_unstable();
+    /// Combines policies as Cedar does: a permit has to hold, and no forbid.
+    fn of<'a>(rules: impl Iterator<Item = (&'a str, PolicyEffect, Result<bool, String>)>) -> Self {
+        let (mut permits, mut forbids, mut erred) = (Vec::new(), Vec::new(), Vec::new());
+        for (id, effect, holds) in rules {
+            match (holds, effect) {
+                (Ok(true), PolicyEffect::Permit) => permits.push(id.to_owned()),
+                (Ok(true), PolicyEffect::Forbid) => forbids.push(id.to_owned()),
+                (Ok(false), _) => {}
+                (Err(_), _) => erred.push(id.to_owned()),
+            }
+        }
         // INVARIANT (errors deny): Cedar skips a policy that errs, so a forbid that
         // errs would leave the permit standing. Here any error refuses.
-        let allowed = response.decision() == Decision::Allow && erred.is_empty();
-        if response.decision() == Decision::Allow && !allowed {
-            // The permits that Cedar names did not refuse.
-            decided.clear();
-        }
+        let allowed = !permits.is_empty() && forbids.is_empty() && erred.is_empty();
+        // Permits did not refuse.
+        let decided = if allowed { permits } else { forbids };
         Self { allowed, decided, erred }
+    }
+
+    /// What Cedar's own authorizer answered, in the same terms.
+    fn of_response(response: &Response) -> Self {
+        let mut erred: Vec<String> = response
+            .diagnostics
+            .errors
+            .iter()
+            .map(|AuthorizationError::PolicyEvaluationError { id, .. }| id.to_string())
+            .collect();
+        erred.sort_unstable();
+        let permitted = response.decision == Decision::Allow;
+        let allowed = permitted && erred.is_empty();
+        let mut decided: Vec<String> = match permitted && !allowed {
+            true => Vec::new(),
+            false => response.diagnostics.reason.iter().map(ToString::to_string).collect(),
+        };
+        decided.sort_unstable();
+        Self { allowed, decided, erred }
+    }
+
+    const fn refused() -> Self {
+        Self { allowed: false, decided: Vec::new(), erred: Vec::new() }
     }
 
     fn fault(error: String) -> Self {
@@ -222,11 +272,12 @@ impl Prepared {
     ) -> Result<Self, String> {
         let uid = principal.uid();
         let entities = Entities::from_entities(parts.entities.iter().cloned().chain([principal]), None);
+        let known = |uid: &EntityUid| EntityUIDEntry::known(uid.as_ref().clone(), None);
         Ok(Self {
             person,
-            principal: uid,
-            action: parts.action.clone(),
-            resource: parts.resource.clone(),
+            principal: known(&uid),
+            action: known(&parts.action),
+            resource: known(&parts.resource),
             entities: entities.map_err(to_string)?,
             subset,
         })

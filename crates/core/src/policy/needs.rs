@@ -12,9 +12,11 @@
 //! a property test holds rewritten policies equal to what was written.
 
 use std::str::FromStr as _;
+use std::sync::LazyLock;
 
 use cedar_policy::{Context, Entities, EntityUid, EvalResult, Expression, Request, eval_expression};
 use serde_json::{Value, json};
+use smol_str::SmolStr;
 
 /// The parts of the context, as paths.
 pub(super) const PARTS: [&str; 22] = [
@@ -41,6 +43,20 @@ pub(super) const PARTS: [&str; 22] = [
     "risk.level",
     "risk.signals",
 ];
+
+/// A part of the context and the names under which a rewritten policy finds it.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// `age.passkey`
+    pub(super) path: &'static str,
+    /// The same, as Cedar holds it.
+    pub(super) name: SmolStr,
+    /// `age.passkey.ms`
+    pub(super) ms_name: SmolStr,
+}
+
+static NAMED: LazyLock<[Part; PARTS.len()]> =
+    LazyLock::new(|| PARTS.map(|path| Part { path, name: SmolStr::new_static(path), ms_name: ms_name(path).into() }));
 
 /// What a set of policies looks at. The sets are bits in the order of [`PARTS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +88,8 @@ impl Parts {
     }
 
     /// The parts.
-    pub(super) fn iter(self) -> impl Iterator<Item = &'static str> {
-        PARTS.into_iter().enumerate().filter(move |(at, _)| self.0 & (1 << at) != 0).map(|(_, part)| part)
+    pub(super) fn iter(self) -> impl Iterator<Item = &'static Part> {
+        NAMED.iter().enumerate().filter(move |(at, _)| self.0 & (1 << at) != 0).map(|(_, part)| part)
     }
 
     const fn and(self, other: Self) -> Self {
@@ -176,7 +192,7 @@ fn compared(value: &Value) -> Option<(usize, Value)> {
 }
 
 /// The name under which a part stands in milliseconds.
-pub(super) fn ms_name(part: &str) -> String {
+fn ms_name(part: &str) -> String {
     format!("{part}.ms")
 }
 
@@ -247,12 +263,12 @@ mod tests {
         let needs = Needs::rewrite(&mut policy);
         assert_eq!(policy, json(rewritten), "{condition}");
         assert_eq!(needs.whole, written.len() > PARTS.len() && !condition.contains("unheard"), "{condition}");
-        let mut found: Vec<&str> = needs.written.iter().collect();
+        let mut found: Vec<&str> = needs.written.iter().map(|part| part.path).collect();
         if needs.input {
             found.push("input");
         }
         assert_eq!(found, written, "{condition}");
-        for name in needs.flat.iter().map(str::to_owned).chain(needs.ms.iter().map(ms_name)) {
+        for name in needs.flat.iter().map(|part| &part.name).chain(needs.ms.iter().map(|part| &part.ms_name)) {
             assert!(rewritten.contains(&format!("context[\"{name}\"]")), "{name} in {rewritten}");
         }
     }

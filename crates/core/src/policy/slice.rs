@@ -10,14 +10,15 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use cedar_policy::{
-    ActionConstraint, Effect, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, PrincipalConstraint,
-    ResourceConstraint, Schema,
+    ActionConstraint, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, PrincipalConstraint, ResourceConstraint,
+    Schema,
 };
 use moka::sync::Cache;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::evaluate::{self, Prepared};
+use super::PolicyEffect;
+use super::evaluate::{self, Prepared, Rule};
 use super::merge;
 use super::needs::Needs;
 use super::schema;
@@ -58,7 +59,7 @@ struct Concerning {
 
 /// A policy without its scope.
 struct Stripped {
-    policy: Policy,
+    rule: Rule,
     needs: Needs,
     scope: Scope,
     /// Its condition, in Cedar's JSON form.
@@ -83,10 +84,10 @@ enum Scope {
 
 /// Policies that concern one endpoint and one kind of asker.
 pub(crate) struct Subset {
-    /// Each by itself.
-    pub(super) set: PolicySet,
-    /// The permits, and one forbid that holds or errs wherever one of the forbids does.
-    pub(super) merged: PolicySet,
+    /// Each by itself, sorted by id.
+    pub(super) rules: Vec<Rule>,
+    /// Holds or errs wherever one of the forbids does.
+    pub(super) any_forbid: Rule,
     pub(super) needs: Needs,
 }
 
@@ -169,14 +170,14 @@ impl Slice {
     /// Whether any policy here permits somebody who is signed in.
     pub(crate) fn permits_somebody(&self) -> bool {
         self.policies.policies.iter().any(|stripped| {
-            stripped.policy.effect() == Effect::Permit
+            stripped.rule.effect == PolicyEffect::Permit
                 && matches!(stripped.scope, Scope::Anyone | Scope::People | Scope::Person(_) | Scope::Group(_))
         })
     }
 
     /// The ids of the policies.
     pub(super) fn ids(&self) -> Vec<&str> {
-        self.policies.policies.iter().map(|stripped| stripped.policy.id().as_ref()).collect()
+        self.policies.policies.iter().map(|stripped| stripped.rule.id.as_str()).collect()
     }
 }
 
@@ -239,9 +240,9 @@ impl Concerning {
     fn concerning_anonymous(&self) -> Vec<u32> {
         (0..)
             .zip(&self.policies)
-            .filter(|(_, stripped)| match (stripped.policy.effect(), &stripped.scope) {
-                (_, Scope::Anonymous) | (Effect::Forbid, Scope::Anyone) => true,
-                (Effect::Permit | Effect::Forbid, _) => false,
+            .filter(|(_, stripped)| match (stripped.rule.effect, &stripped.scope) {
+                (_, Scope::Anonymous) | (PolicyEffect::Forbid, Scope::Anyone) => true,
+                (PolicyEffect::Permit | PolicyEffect::Forbid, _) => false,
             })
             .map(|(at, _)| at)
             .collect()
@@ -265,19 +266,13 @@ impl Concerning {
 
 impl Subset {
     fn new(policies: &[&Arc<Stripped>]) -> Result<Self, String> {
-        let (permits, forbids): (Vec<&Arc<Stripped>>, Vec<&Arc<Stripped>>) =
-            policies.iter().partition(|stripped| stripped.policy.effect() == Effect::Permit);
-        let forbidden: Vec<&Value> = forbids.iter().map(|stripped| &stripped.condition).collect();
-        let forbid = match forbidden.as_slice() {
-            [] => None,
-            conditions => Some(merge::forbid(conditions)?),
-        };
-        let permits = permits.into_iter().map(|stripped| stripped.policy.clone());
-        let merged = PolicySet::from_policies(permits.chain(forbid)).map_err(|error| error.to_string())?;
-        let set = PolicySet::from_policies(policies.iter().map(|stripped| stripped.policy.clone()))
-            .map_err(|error| error.to_string())?;
+        let mut rules: Vec<Rule> = policies.iter().map(|stripped| stripped.rule.clone()).collect();
+        rules.sort_by(|a, b| a.id.cmp(&b.id));
+        let forbids = policies.iter().filter(|stripped| stripped.rule.effect == PolicyEffect::Forbid);
+        let conditions: Vec<&Value> = forbids.map(|stripped| &stripped.condition).collect();
+        let any_forbid = Rule::of(&merge::forbid(&conditions)?);
         let needs = policies.iter().fold(Needs::NONE, |needs, stripped| needs.and(stripped.needs));
-        Ok(Self { set, merged, needs })
+        Ok(Self { rules, any_forbid, needs })
     }
 }
 
@@ -293,7 +288,7 @@ impl Stripped {
         fields.remove("annotations");
         let id = PolicyId::new(policy.id());
         let stripped = Policy::from_json(Some(id), json).map_err(|error| error.to_string())?;
-        Ok(Self { policy: stripped, needs, scope: Scope::of(&policy.principal_constraint()), condition })
+        Ok(Self { rule: Rule::of(&stripped), needs, scope: Scope::of(&policy.principal_constraint()), condition })
     }
 }
 
@@ -381,6 +376,6 @@ impl fmt::Debug for Slice {
 }
 impl fmt::Debug for Subset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Subset({})", self.set.num_of_policies())
+        write!(f, "Subset({})", self.rules.len())
     }
 }
