@@ -26,6 +26,7 @@ pub mod postgres;
 pub mod programs;
 pub mod randomness;
 pub mod recording;
+pub mod severed;
 pub mod totp;
 pub mod upstream;
 
@@ -38,4 +39,5 @@ pub use person::{From, Person};
 pub use postgres::Postgres;
 pub use randomness::SeededRandomness;
 pub use recording::RecordedRequest;
+pub use severed::{SeveredAt, SeveredWire};
 pub use upstream::{Answer, RecordingHop, RecordingUpstream};

@@ -466,6 +466,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn challenge_changed(&self, id: ChallengeId, at_most: Duration);
     /// Spends a passed challenge, exactly once across all nodes, and notes that its
     /// request is about to be sent. Durable before the first byte leaves.
+    ///
+    /// After `Unknown` the caller reads the challenge again: spent by this request, it
+    /// may be sent; if not, or if nobody can say, it is not sent. Either way `finish` follows.
     async fn spend(&self, spend: Spend, entry: Entry) -> Result<(), ChangeError>;
     /// Notes how the upstream answered.
     async fn finish(

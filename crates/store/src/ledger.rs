@@ -2,7 +2,7 @@
 //! committed head is signed.
 
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row as _};
+use sqlx::{AnyConnection, Connection as _, Row as _};
 use stepgate_core::ports::StoreError;
 use stepgate_evidence::Entry;
 use stepgate_ledger::export::{MAX_DETAILS_LINE, MAX_ENTRY_LENGTH};
@@ -87,6 +87,14 @@ impl Head {
 /// The committed head, without taking it.
 pub(crate) async fn head<'e>(executor: impl sqlx::Executor<'e, Database = sqlx::Any>) -> Result<Head, sqlx::Error> {
     Head::read(&sqlx::query(HEAD).fetch_one(executor).await?)
+}
+
+/// The size that is committed when nobody else holds the head row.
+pub(crate) async fn settled_size(backend: Backend, connection: &mut AnyConnection) -> Result<u64, sqlx::Error> {
+    let mut transaction = connection.begin_with(backend.begin()).await?;
+    let head = Head::read(&backend.locked(HEAD).fetch_one(&mut *transaction).await?)?;
+    transaction.rollback().await?;
+    Ok(head.frontier.size())
 }
 
 /// Refuses a head that counts less than what this process has seen committed: the
@@ -285,9 +293,15 @@ pub(crate) async fn look_over(
     connection: &mut AnyConnection,
     signer: &CheckpointSigner,
 ) -> Result<Option<BrokenLedger>, sqlx::Error> {
-    let head = head(&mut *connection).await?;
+    // One statement, so that both are of one moment: other nodes may be writing.
+    let row = sqlx::query(
+        "SELECT frontier, change_number, checkpoint_size, checkpoint, size, \
+         (SELECT COALESCE(MAX(number) + 1, 0) FROM entries) AS entries FROM ledger_head WHERE id = 1",
+    )
+    .fetch_one(connection)
+    .await?;
+    let head = Head::read(&row)?;
     let size = head.frontier.size();
-    let row = sqlx::query("SELECT COALESCE(MAX(number) + 1, 0) AS entries FROM entries").fetch_one(connection).await?;
     let entries = u64::try_from(row.try_get::<i64, _>("entries")?).unwrap_or_default();
     if entries != size {
         return Ok(Some(BrokenLedger::Entries { head: size, entries }));

@@ -54,7 +54,16 @@ impl Intent for SpendIt {
             .execute(&mut *work.connection)
             .await
             .stored()?
-            .exactly_one()
+            .exactly_one()?;
+        // Who sends, lives: a node that has begun to serve and has not yet said so is not
+        // taken for a dead one. Its heartbeat says the rest.
+        sqlx::query("INSERT INTO nodes (id, lease_until) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING")
+            .bind(spend.node.to_string())
+            .bind(spend.at.plus(LEASE).as_ms())
+            .execute(&mut *work.connection)
+            .await
+            .stored()?;
+        Ok(())
     }
 }
 

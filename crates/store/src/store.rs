@@ -260,8 +260,12 @@ impl Store for Database {
         // Noted before it is durable, so that this process never takes its own request for a dead node's.
         self.inner.sending.lock().insert(request);
         let spent = self.write(SpendIt { spend }, vec![entry]).await;
-        if spent.is_err() {
-            self.inner.sending.lock().remove(&request);
+        match &spent {
+            // It may be spent, and then whoever reads again sends it: `finish` ends that.
+            Ok(()) | Err(ChangeError::Store(StoreError::Unknown(_))) => {}
+            Err(_) => {
+                self.inner.sending.lock().remove(&request);
+            }
         }
         spent
     }

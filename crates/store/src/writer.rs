@@ -106,7 +106,7 @@ impl Writer {
             }
             Err(Failed::Unknown(why)) => {
                 self.hang_up().await;
-                let size = self.committed_size().await;
+                let size = self.settled_size().await;
                 tracing::error!(
                     why,
                     jobs = jobs.len(),
@@ -140,10 +140,15 @@ impl Writer {
         }
     }
 
-    async fn committed_size(&mut self) -> Option<u64> {
+    /// The ledger's size, once the transaction whose fate is not known is over. It holds
+    /// the head row if it wrote an entry, so whoever takes that row after it reads what
+    /// stays so: who is told `Unknown` and reads again sees the end of it. `None` if the
+    /// database does not answer: then it may still change.
+    async fn settled_size(&mut self) -> Option<u64> {
+        let backend = self.inner.backend;
         let connection = self.connected().await.ok()?;
-        let head = timeout(BATCH_TIMEOUT, ledger::head(connection)).await;
-        head.ok()?.ok().map(|head| head.frontier.size())
+        let settled = timeout(BATCH_TIMEOUT, ledger::settled_size(backend, connection)).await;
+        settled.ok()?.ok()
     }
 
     /// Signs the committed head. A failure leaves it to the next batch.

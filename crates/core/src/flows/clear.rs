@@ -344,6 +344,11 @@ impl Flows {
         };
         match self.store.spend(spend, entry).await {
             Ok(()) => {}
+            Err(ChangeError::Store(error @ StoreError::Unknown(_))) => {
+                if !self.is_spent(challenge.id, request).await {
+                    return Err(ClearError::Store(error));
+                }
+            }
             Err(ChangeError::Store(error)) => return Err(ClearError::Store(error)),
             // Another tab, node or click was first.
             Err(_) => return Err(ClearError::NotPassed),
@@ -358,6 +363,29 @@ impl Flows {
             proofs: answered.clone(),
             new_token,
         })))
+    }
+
+    /// Whether a spending whose commit has no answer is durable all the same. If not,
+    /// or if nobody can say, nothing is sent; that is noted in case that it was spent.
+    async fn is_spent(&self, challenge: ChallengeId, request: RequestId) -> bool {
+        let found = match self.store.challenge(challenge).await {
+            Ok(found) => found.map(|challenge| challenge.state),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a spending could not be read again");
+                None
+            }
+        };
+        match found {
+            Some(ChallengeState::Spent { request: by, outcome: SendOutcome::Sending, .. }) if by == request => true,
+            _ => {
+                let noted = self.sent(Receipt { challenge, request }, SendOutcome::NotSent).await;
+                // A conflict is the rule here: nothing was spent.
+                if let Err(ChangeError::Store(error)) = noted {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "what was not sent could not be noted");
+                }
+                false
+            }
+        }
     }
 
     /// A failed rotation does not undo what was spent: the old token lives on as it was.
@@ -391,6 +419,14 @@ impl Flows {
                 outcome: recorded,
             },
         );
-        self.store.finish(receipt.challenge, receipt.request, outcome, entry).await
+        let noted = self.store.finish(receipt.challenge, receipt.request, outcome, entry.clone()).await;
+        if !matches!(noted, Err(ChangeError::Store(StoreError::Unknown(_)))) {
+            return noted;
+        }
+        // Noting it again is reading again: a conflict says that it was noted.
+        match self.store.finish(receipt.challenge, receipt.request, outcome, entry).await {
+            Ok(()) | Err(ChangeError::Conflict) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }

@@ -16,6 +16,7 @@ mod logs;
 mod main_job;
 mod node_red;
 mod programs;
+mod severed_commits;
 mod streams;
 mod tls;
 mod when_things_break;

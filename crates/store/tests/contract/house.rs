@@ -20,12 +20,14 @@ use stepgate_core::time::{Clock as _, Randomness as _, Timestamp};
 use stepgate_evidence::{Asked, Asker, Details, Entry, Event, Grant, Salt, Statement};
 use stepgate_ledger::Origin;
 use stepgate_store::{Database, Keyring, OpenError, Options, StoreUrl};
-use stepgate_testkit::{FakeClock, Postgres, SeededRandomness};
+use stepgate_testkit::{FakeClock, Postgres, SeededRandomness, SeveredWire};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Backend {
     Sqlite,
     Postgres,
+    /// PostgreSQL behind a wire that can be broken.
+    SeveredPostgres,
 }
 
 /// Longer than anything here takes; only a test that fails waits for it.
@@ -39,6 +41,8 @@ pub(crate) struct House {
     pub(crate) clock: Arc<FakeClock>,
     pub(crate) random: Arc<SeededRandomness>,
     pub(crate) keyring: Keyring,
+    /// The wire to the database, where it can be broken.
+    pub(crate) wire: Option<SeveredWire>,
     _folder: Option<tempfile::TempDir>,
 }
 
@@ -54,6 +58,7 @@ pub(crate) struct SignedIn {
 
 impl House {
     pub(crate) async fn new(backend: Backend) -> Self {
+        let mut wire = None;
         let (url, folder) = match backend {
             Backend::Sqlite => {
                 let folder = tempfile::tempdir().unwrap();
@@ -63,12 +68,17 @@ impl House {
                 let url = tokio::task::spawn_blocking(|| Postgres::shared().fresh_database()).await.unwrap();
                 (url, None)
             }
+            Backend::SeveredPostgres => {
+                let url = tokio::task::spawn_blocking(|| Postgres::shared().fresh_database()).await.unwrap();
+                let through = wire.insert(SeveredWire::start(&url).await);
+                (through.url(&url), None)
+            }
         };
         let random = Arc::new(SeededRandomness::new(1));
         let keyring = Keyring::generate(random.as_ref());
         let clock = Arc::new(FakeClock::new());
         let store = open(&url, keyring.clone(), &clock, 2).await.unwrap();
-        Self { store: Arc::new(store), url, clock, random, keyring, _folder: folder }
+        Self { store: Arc::new(store), url, clock, random, keyring, wire, _folder: folder }
     }
 
     /// Another process on the same database.

@@ -20,6 +20,7 @@ mod races;
 mod sealing;
 mod sessions;
 mod tries;
+mod unknown;
 
 use house::{Backend, House};
 
@@ -151,7 +152,9 @@ contract! {
         a_changed_person_reaches_the_other_node
         a_challenge_answered_on_one_node_wakes_the_other
         entries_of_one_node_wake_the_other
-        what_a_dead_node_was_sending_is_found_and_what_this_one_sends_is_not;
+        what_a_dead_node_was_sending_is_found_and_what_this_one_sends_is_not
+        a_node_that_sends_lives_even_if_it_never_said_so
+        a_node_starts_while_another_writes;
     races:
         b61_one_of_fifty_gets_through_with_a_totp_step
         b61_one_of_fifty_gets_through_with_a_recovery_code
@@ -163,6 +166,17 @@ contract! {
         b57_parallel_sign_ins_of_two_people_do_not_mix
         indexes_have_no_gap_under_load_from_two_nodes
         sessions_look_right_while_they_change;
+}
+
+// `Unknown` needs a connection that can break. SQLite has none: it is a file.
+contract! { @on severed_postgres Backend::SeveredPostgres;
+    unknown:
+        an_entry_is_there_once_or_not_at_all
+        a_spending_is_read_again_and_spends_once
+        an_answer_with_a_totp_step_is_read_again_and_counts_once
+        an_answer_with_a_recovery_code_is_read_again_and_counts_once
+        what_is_read_again_is_what_stands
+        everything_of_the_batch_shares_its_fate;
 }
 
 fn run<F: Future<Output = ()>>(backend: Backend, test: impl FnOnce(House) -> F) {

@@ -7,6 +7,9 @@ use tokio::time::timeout;
 
 use crate::house::{AT_MOST, House, MINUTE, until};
 
+/// Nodes that start beside one that writes.
+const STARTS: u64 = 40;
+
 pub(crate) async fn a_restart_finds_everything(house: House) {
     let alice = house.signed_in("alice").await;
     let challenge = house.holding(&alice, GrantKind::Freshness).await;
@@ -95,4 +98,33 @@ pub(crate) async fn what_a_dead_node_was_sending_is_found_and_what_this_one_send
     // A process that starts under the same id: what the one before it was sending is nobody's.
     let restarted = house.another_node(10).await;
     assert_eq!(restarted.unfinished(this, house.now()).await.unwrap().len(), 1);
+}
+
+pub(crate) async fn a_node_that_sends_lives_even_if_it_never_said_so(house: House) {
+    let alice = house.signed_in("alice").await;
+    let (new, this) = (house.id(), house.id());
+    let challenge = house.opened(&alice, GrantKind::Confirmation).await;
+    let passed = house.pass(&challenge, &alice).await;
+    let spend = Spend { node: new, ..house.spend(&passed) };
+    let request = spend.request;
+    house.store.spend(spend, house.said("sent")).await.unwrap();
+    let other = house.another_node(9).await;
+    assert_eq!(other.unfinished(this, house.now()).await.unwrap(), [], "it has only just begun");
+    house.clock.advance(MINUTE);
+    assert_eq!(other.unfinished(this, house.now()).await.unwrap(), [(challenge.id, request)]);
+}
+
+pub(crate) async fn a_node_starts_while_another_writes(house: House) {
+    let house = Arc::new(house);
+    let busy = Arc::clone(&house);
+    let writing = tokio::spawn(async move {
+        loop {
+            busy.store.record(vec![busy.said("something")]).await.unwrap();
+        }
+    });
+    for node in 0..STARTS {
+        house.another_node(100 + node).await;
+    }
+    assert!(!writing.is_finished(), "the other node writes all the time");
+    writing.abort();
 }
