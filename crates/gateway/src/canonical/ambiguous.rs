@@ -12,6 +12,10 @@ use http::StatusCode;
 #[non_exhaustive]
 pub enum Ambiguous {
     // The request line.
+    /// The first line is not a method, a target and a version with one space
+    /// between them (RFC 9112, section 3).
+    #[error("the request line is malformed")]
+    RequestLine,
     /// The method is not one of the seven that the gate forwards (RFC 9110, section 9).
     #[error("the method is not one of GET, HEAD, POST, PUT, PATCH, DELETE and OPTIONS")]
     Method,
@@ -102,6 +106,16 @@ pub enum Ambiguous {
     TrailingDot,
 
     // The headers.
+    /// A line ends with LF alone, or a CR stands alone (RFC 9112, section 2.2).
+    #[error("a line does not end with CR and LF")]
+    LineEnd,
+    /// A header line without a plain name and its colon, or a folded one (RFC 9112,
+    /// sections 5.1 and 5.2).
+    #[error("a header line is malformed")]
+    HeaderLine,
+    /// The end of the head did not come in time.
+    #[error("the head of the request did not arrive in time")]
+    HeadTimeout,
     /// A header that may stand once stands twice.
     #[error("a header that may be given once is given more than once")]
     DuplicateHeader,
@@ -162,6 +176,7 @@ impl Ambiguous {
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
+            Self::RequestLine => "request_line",
             Self::Method => "method",
             Self::Connect => "connect",
             Self::TargetForm => "target_form",
@@ -189,6 +204,9 @@ impl Ambiguous {
             Self::Host => "host",
             Self::UserInfo => "user_info",
             Self::TrailingDot => "trailing_dot",
+            Self::LineEnd => "line_end",
+            Self::HeaderLine => "header_line",
+            Self::HeadTimeout => "head_timeout",
             Self::DuplicateHeader => "duplicate_header",
             Self::HeaderTwin => "header_twin",
             Self::HeaderValue => "header_value",
@@ -209,12 +227,14 @@ impl Ambiguous {
     }
 
     /// The status of the answer: 414 and 431 where only the size is at fault
-    /// (RFC 9110 section 15.5.15, RFC 6585 section 5), 400 for all else.
+    /// (RFC 9110 section 15.5.15, RFC 6585 section 5), 408 where only the time is
+    /// (RFC 9110 section 15.5.9), 400 for all else.
     #[must_use]
     pub fn status(self) -> StatusCode {
         match self {
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::TooManyHeaders | Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
             _ => StatusCode::BAD_REQUEST,
         }
     }

@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use super::{
-    AfterHead, Ambiguous, CanonicalRequest, Framing, Listener, MAX_HEADERS, Purpose, Scheme, TrustedHops, names,
+    AfterHead, Ambiguous, CanonicalRequest, Framing, Listener, MAX_HEADERS, Purpose, Scheme, TrustedHops, inspect,
+    names,
 };
 
 /// What became of fuzzed bytes.
@@ -57,16 +58,16 @@ pub fn fuzz_read(bytes: &[u8]) -> Result<FuzzOutcome, &'static str> {
     Ok(FuzzOutcome::Read(Box::new(first)))
 }
 
-/// `http::Uri` drops a fragment without a word, so it is looked for here; the
-/// server forwards what was decided, which is the target without it.
+/// What the guard before the server refuses is refused here; the rest is parsed as
+/// the server does.
 fn parse_head(bytes: &[u8]) -> Result<Option<Request<()>>, Ambiguous> {
+    if inspect(bytes)?.is_none() {
+        return Ok(None);
+    }
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut head = httparse::Request::new(&mut headers);
     if !head.parse(bytes).is_ok_and(|status| status.is_complete()) {
         return Ok(None);
-    }
-    if head.path.is_some_and(|target| target.contains('#')) {
-        return Err(Ambiguous::Fragment);
     }
     Ok(into_request(&head))
 }

@@ -7,9 +7,11 @@
 //! upstream all speak of one request.
 
 mod ambiguous;
+mod chunks;
 mod cookies;
 mod forwarded;
 mod fuzz;
+mod head;
 mod headers;
 mod host;
 mod names;
@@ -26,9 +28,11 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Version};
 
 pub use ambiguous::Ambiguous;
+pub(crate) use chunks::{Broken, Chunks};
 pub use cookies::{is_ours as is_our_cookie, sets_ours as sets_our_cookie, without_ours as without_our_cookies};
 pub use forwarded::{Client, HopTells, Scheme, TrustedHops};
 pub use fuzz::{FuzzOutcome, fuzz_read};
+pub(crate) use head::{Follows, RawHead, inspect};
 pub use host::Host;
 pub use names::{CHALLENGE, OWN_PREFIX};
 pub use path::RequestPath;

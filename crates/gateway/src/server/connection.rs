@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -18,10 +18,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Look};
+use super::guard::{Guarded, HeadLimits, Requests};
 use super::stall::Unstalled;
 use super::{Arrived, ClientUpgrade, Handler, RequestBody, ServerLimits};
 use crate::body::Body;
-use crate::canonical::{AfterHead, CanonicalRequest, Listener, MAX_HEADER_BYTES, MAX_HEADERS};
+use crate::canonical::{AfterHead, Ambiguous, CanonicalRequest, Listener, MAX_HEADER_BYTES, MAX_HEADERS};
 
 pub(super) struct Context<H> {
     pub(super) handler: Arc<H>,
@@ -56,21 +57,26 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let activity = Arc::new(Activity::default());
+    let requests = Arc::new(Requests::default());
     let service = {
         let context = Arc::clone(context);
         let activity = Arc::clone(&activity);
+        let requests = Arc::clone(&requests);
         service_fn(move |request| {
             let context = Arc::clone(&context);
             let activity = Arc::clone(&activity);
+            let requests = Arc::clone(&requests);
             async move {
                 let busy = Activity::begin(&activity);
-                let response = answer(&context, request, peer, &activity).await;
+                let response = answer(&context, request, peer, &activity, &requests).await;
                 // A stream that is still being sent keeps its connection busy.
                 Ok::<_, Infallible>(response.map(|body| body.keeping_busy(busy)))
             }
         })
     };
     let stream = Unstalled::new(stream, context.limits.write_stall);
+    let heads = HeadLimits { bytes: head_bytes(&context.limits), patience: context.limits.head };
+    let stream = Guarded::new(stream, requests, heads);
     let builder = builder(&context.limits);
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let mut idle = tokio::time::interval(context.limits.idle);
@@ -115,6 +121,24 @@ async fn answer<H: Handler>(
     request: Request<Incoming>,
     peer: SocketAddr,
     activity: &Arc<Activity>,
+    requests: &Requests,
+) -> Response<Body> {
+    // The guard looks at HTTP/1 alone; in HTTP/2 the frames are the framing.
+    let guarded = request.version() != Version::HTTP_2;
+    let refused = if guarded { requests.begin() } else { None };
+    let response = hand_on(context, request, peer, activity, refused).await;
+    if guarded {
+        requests.answered(response.status());
+    }
+    response
+}
+
+async fn hand_on<H: Handler>(
+    context: &Context<H>,
+    request: Request<Incoming>,
+    peer: SocketAddr,
+    activity: &Arc<Activity>,
+    refused: Option<Ambiguous>,
 ) -> Response<Body> {
     let (mut parts, body) = request.into_parts();
     let after_head = match body.is_end_stream() {
@@ -125,9 +149,16 @@ async fn answer<H: Handler>(
         .extensions
         .remove::<OnUpgrade>()
         .map(|on_upgrade| ClientUpgrade { on_upgrade, busy: Activity::begin(activity) });
-    let request = CanonicalRequest::read(parts, after_head, peer, &context.listener);
+    let request = match refused {
+        Some(why) => Err(why),
+        None => CanonicalRequest::read(parts, after_head, peer, &context.listener),
+    };
     let arrived = Arrived { request, body: RequestBody(body), upgrade };
     context.handler.handle(arrived).await
+}
+
+fn head_bytes(limits: &ServerLimits) -> usize {
+    limits.head_buffer.max(8 * 1024)
 }
 
 fn builder(limits: &ServerLimits) -> auto::Builder<TokioExecutor> {
@@ -135,9 +166,11 @@ fn builder(limits: &ServerLimits) -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
+        // The guard times a head from its first byte; waiting for one is being idle.
+        .header_read_timeout(None)
         .max_headers(MAX_HEADERS)
-        .max_buf_size(limits.head_buffer.max(8 * 1024));
+        // So that a head which the guard lets pass fits, and the empty lines before it.
+        .max_buf_size(head_bytes(limits) + 64);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -9,7 +9,8 @@ pub struct ServerLimits {
     pub accept_pause: Duration,
     /// The longest TLS handshake.
     pub handshake: Duration,
-    /// The longest wait for the head of a request once a connection is open.
+    /// The longest time from the first byte of an HTTP/1 request's head to its last;
+    /// the longest wait for the answer to an HTTP/2 ping.
     pub head: Duration,
     /// How long a connection may stay open without a request.
     pub idle: Duration,
@@ -17,7 +18,7 @@ pub struct ServerLimits {
     pub write_stall: Duration,
     /// How long connections may go on after the order to stop.
     pub drain: Duration,
-    /// The most bytes of an HTTP/1 head that are buffered. At least 8,192.
+    /// The most bytes of an HTTP/1 head. At least 8,192.
     pub head_buffer: usize,
     /// The most HTTP/2 streams of one connection at once.
     pub streams: u32,

@@ -4,8 +4,11 @@ mod activity;
 mod binding;
 mod certificates;
 mod connection;
+mod fuzz;
+mod guard;
 mod limits;
 mod stall;
+mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +23,7 @@ use tokio_util::task::TaskTracker;
 pub(crate) use activity::Busy;
 pub use binding::{Binding, BindingError, Plaintext};
 pub use certificates::{CertificateError, CertificateFiles, Certificates, Reloaded};
+pub use fuzz::{FramingOutcome, fuzz_framing};
 pub use limits::ServerLimits;
 
 use crate::body::{Body, Metered};

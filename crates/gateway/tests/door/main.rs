@@ -17,6 +17,7 @@ mod held;
 mod raw;
 #[path = "../sockets/rig/recorder.rs"]
 mod recorder;
+mod refused;
 mod rig;
 mod store;
 mod streams;

@@ -126,9 +126,7 @@ async fn b40_unreadable_values_are_refused() {
     rig.refuses(b"GET /x HTTP/1.1\r\nHost: app.test\r\nX-A: \xff\r\n\r\n", "header_value").await;
     rig.refuses(b"GET /x HTTP/1.1\r\nHost: app.test\r\nX-A: \xc2\x85\r\n\r\n", "header_value").await;
     rig.passes("GET /x HTTP/1.1\r\nHost: app.test\r\nX-A: caf\u{e9}\tx\r\n\r\n").await;
-    rig.rejects(b"GET /x HTTP/1.1\r\nHost: app.test\r\nX-A: a\x00b\r\n\r\n").await;
-    rig.rejects(b"GET /x HTTP/1.1\r\nHost: app.test\r\nX-A : b\r\n\r\n").await;
-    rig.rejects(b"GET /x HTTP/1.1\r\nHost: app.test\r\nX-A: a\r\n b\r\n\r\n").await;
+    rig.refuses(b"GET /x HTTP/1.1\r\nHost: app.test\r\nX-A: a\x00b\r\n\r\n", "header_value").await;
 }
 
 #[tokio::test]

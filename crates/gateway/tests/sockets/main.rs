@@ -16,6 +16,7 @@ mod bodies;
 mod differential;
 mod framing;
 mod headers;
+mod heads;
 mod http2;
 mod rig;
 mod serving;

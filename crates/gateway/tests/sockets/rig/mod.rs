@@ -171,16 +171,6 @@ impl Rig {
         assert_eq!(self.recorder.count(), before, "{shown}");
     }
 
-    /// Expects a refusal by the HTTP parser, which has no code.
-    pub async fn rejects(&self, bytes: impl AsRef<[u8]>) {
-        let bytes = bytes.as_ref();
-        let before = self.recorder.count();
-        let (status, _) = self.ask(bytes).await;
-        let shown = String::from_utf8_lossy(bytes).into_owned();
-        assert_eq!(status, 400, "{shown}");
-        assert_eq!(self.recorder.count(), before, "{shown}");
-    }
-
     /// Expects that the request goes through, and gives what arrived.
     pub async fn passes(&self, bytes: impl AsRef<[u8]>) -> recorder::Recorded {
         let bytes = bytes.as_ref();
