@@ -110,8 +110,14 @@ fn line(recorded: &RecordedEntry, titles: &BTreeMap<&str, &str>) -> Option<Activ
             (Tone::Warning, format!("Added a {}", kind(factor)), detail("/name").to_owned())
         }
         Event::FactorRemoved { factor, .. } => (Tone::Warning, format!("Removed a {}", kind(factor)), String::new()),
-        Event::FactorLocked { factor, .. } => {
-            (Tone::Bad, format!("Your {} was locked", kind(factor)), "after too many wrong tries".to_owned())
+        Event::FactorLocked { factor, whom, .. } => {
+            let whom = match whom.as_str() {
+                "device" => "for one of your devices, after too many wrong tries",
+                "address" => "for one network address that tried it too often; your own browsers are not concerned",
+                "strangers" => "for browsers that you have not used before; somebody tries it, your own go on",
+                _ => "for everybody, after too many wrong tries; an administrator can unlock it",
+            };
+            (Tone::Bad, format!("Your {} was locked", kind(factor)), whom.to_owned())
         }
         Event::LinkMade { .. } => (Tone::Warning, "An enrolment link was made for you".to_owned(), String::new()),
         Event::LinkUsed { .. } => (Tone::Warning, "An enrolment link was opened".to_owned(), String::new()),

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::header::{COOKIE, SET_COOKIE, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use stepgate_core::ports::StoreError;
+use stepgate_core::ports::{StoreError, Trier};
 use stepgate_core::secret::{Purpose, Token, TokenDigest};
 use stepgate_core::session::{Audience, SessionView};
 use stepgate_core::surroundings::Surroundings;
@@ -95,6 +95,12 @@ impl Visit {
     /// The token in one of our cookies; `None` if there is none or it is none of ours.
     pub(crate) fn cookie(&self, cookie_kind: OurCookie) -> Option<Token> {
         cookie(&self.console, &self.headers, cookie_kind)
+    }
+
+    /// Where an answer comes from, for the count of its tries.
+    pub(crate) fn trier(&self) -> Trier {
+        let device = self.cookie(OurCookie::Device).map(|device| device.digest(Purpose::Device));
+        Trier { device, address: self.surroundings.address }
     }
 
     /// What was decided for this request. Without it nothing of the account is shown or changed.

@@ -255,7 +255,10 @@ pub enum NotProved {
     Wrong(String),
     /// The code was right and has been used before.
     #[error("the code has been used before")]
-    UsedBefore,
+    UsedBefore {
+        /// The factor whose last accepted code it is; `None` if it is an older one.
+        last: Option<FactorId>,
+    },
     /// The answer has not the form that this factor needs.
     #[error("the answer cannot be read: {0}")]
     Malformed(String),
@@ -270,7 +273,7 @@ impl NotProved {
         match self {
             Self::NotEnrolled => "not_enrolled",
             Self::Wrong(_) => "wrong",
-            Self::UsedBefore => "used_before",
+            Self::UsedBefore { .. } => "used_before",
             Self::Malformed(_) => "malformed",
             Self::Fault(_) => "fault",
         }
@@ -366,8 +369,10 @@ pub trait Factor: Send + Sync + fmt::Debug {
         now: Timestamp,
     ) -> Result<Proved, NotProved>;
 
-    /// Does the work of a verification that fails, so that an unknown name takes as long as a wrong answer.
-    async fn verify_nobody(&self, answer: &Answer);
+    /// Does the work of a verification that fails, so that an unknown name takes as long
+    /// as a wrong answer; [`NotProved::Fault`] where that work could not be done, as
+    /// [`Factor::verify`] would say at that moment.
+    async fn verify_nobody(&self, answer: &Answer) -> Result<(), NotProved>;
 
     /// Begins an enrolment. All secrets are made here, never by the client.
     fn begin_enrolment(

@@ -5,6 +5,10 @@
 //! except [`StoreError::Unknown`]: the connection broke at commit, and the caller
 //! reads again.
 
+mod changes;
+mod error;
+mod tries;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,287 +16,21 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 use stepgate_evidence::Entry;
 
-use crate::challenge::{Challenge, ChallengeState, Held, HeldRequest, SendOutcome};
-use crate::factor::{EnrolledFactor, FactorKind, FactorUse};
+use crate::challenge::{Challenge, ChallengeState, HeldRequest, SendOutcome};
+use crate::factor::{EnrolledFactor, FactorKind};
 use crate::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, RequestId, SessionId};
 use crate::operation::OperationDigest;
 use crate::person::{Login, Person};
-use crate::secret::{Purpose, TokenDigest};
-use crate::session::{Audience, Proof, SessionView};
+use crate::secret::TokenDigest;
+use crate::session::{Audience, SessionView};
 use crate::time::Timestamp;
 
-/// Why the store did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The database cannot be reached, is full, or refused. Nothing happened.
-    #[error("the store is unavailable")]
-    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The connection broke at commit: it may have happened. Read again.
-    #[error("the store's answer to the commit is unknown")]
-    Unknown(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A row contradicts the model.
-    #[error("the row {row} of {table} is not valid: {what}")]
-    Corrupt {
-        /// Table.
-        table: &'static str,
-        /// Its key.
-        row: String,
-        /// Column and what is wrong with it.
-        what: String,
-    },
-    /// Sealed data cannot be opened: wrong or missing master key.
-    #[error("sealed data cannot be opened with key {key}")]
-    Sealed {
-        /// Id of the key that sealed it.
-        key: String,
-    },
-}
-
-/// Why a conditional change did not happen. Nothing was changed, no entry was written.
-#[derive(Debug, thiserror::Error)]
-pub enum ChangeError {
-    /// Somebody else was first, or the state does not allow it: read again.
-    #[error("it changed in the meantime")]
-    Conflict,
-    /// A code or counter was used before (compare-and-swap of [`FactorUse`]).
-    #[error("the proof was used before")]
-    UsedBefore,
-    /// A limit is reached: pending challenges per session, factors per person…
-    #[error("a limit is reached: {0}")]
-    Limit(&'static str),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// A session to start.
-#[derive(Debug)]
-pub struct NewSession {
-    /// Its id.
-    pub id: SessionId,
-    /// Whose.
-    pub person: PersonId,
-    /// The proof of the sign-in; its generation is 1.
-    pub proof: Proof,
-    /// The factor, and what the proof changes in it.
-    pub used: (FactorId, FactorUse),
-    /// The prompt that a passkey answered: `UsedBefore` if a session was started with it already.
-    pub prompt: Option<TokenDigest>,
-    /// The token for the gate's own origin.
-    pub gate_token: TokenDigest,
-    /// The browser's cookie at the gate.
-    pub browser: TokenDigest,
-    /// The device cookie: known if this person used it before; remembered from now on.
-    pub device: TokenDigest,
-    /// When it started.
-    pub started_at: Timestamp,
-    /// When it ends, used or not.
-    pub ends_at: Timestamp,
-    /// Idle lifetime.
-    pub idle: Duration,
-    /// Where from.
-    pub address: String,
-    /// User agent, shortened.
-    pub agent: String,
-    /// The session that this sign-in replaces in the same browser; it ends (entry included in `entries`).
-    pub replaces: Option<SessionId>,
-}
-
-/// A session as its owner's list shows it.
-#[derive(Clone, Debug)]
-pub struct SessionSummary {
-    /// Its id.
-    pub id: SessionId,
-    /// When it started.
-    pub started_at: Timestamp,
-    /// Last use, coarse.
-    pub last_used_at: Timestamp,
-    /// When it ends.
-    pub ends_at: Timestamp,
-    /// Address at sign-in.
-    pub address: String,
-    /// User agent at sign-in.
-    pub agent: String,
-}
-
-/// What the token sees that a code is redeemed for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CodeSees {
-    /// What was proved up to this generation: a code gives no more than was seen by
-    /// the token that it was made with, however late it is redeemed.
-    UpTo(u32),
-    /// All that the session has proved when the code is put: it is part of an answer.
-    Everything,
-}
-
-/// A one-time code to put.
-#[derive(Clone, Debug)]
-pub struct NewCode {
-    /// What it is looked up by; its purpose is hashed into it.
-    pub digest: TokenDigest,
-    /// Its purpose.
-    pub purpose: Purpose,
-    /// The session that it belongs to.
-    pub session: SessionId,
-    /// The host where it may be redeemed.
-    pub audience: Audience,
-    /// The browser that may redeem it.
-    pub browser: Option<TokenDigest>,
-    /// The challenge that it brings back to.
-    pub challenge: Option<ChallengeId>,
-    /// What its token sees.
-    pub sees: CodeSees,
-    /// Until when.
-    pub expires_at: Timestamp,
-}
-
-/// How a challenge's answer changes it.
-#[derive(Debug)]
-pub struct AnsweredChallenge {
-    /// The challenge.
-    pub id: ChallengeId,
-    /// The version that was read.
-    pub version: u32,
-    /// The new state: `Pending` with one proof more, or `Passed`.
-    pub state: ChallengeState,
-    /// The proof; appended to the session that asked, with the session's next
-    /// generation, when the state is `Passed` and the grant is freshness, or
-    /// kept with the challenge alone when it is a confirmation.
-    pub raises_session: Vec<(FactorKind, Timestamp)>,
-    /// The factor, and what the proof changes in it.
-    pub used: (FactorId, FactorUse),
-    /// The new token for the gate's own origin with the new generation; the
-    /// answering token (and its siblings of this audience) live on for
-    /// [`crate::session::OLD_TOKEN_GRACE`] or until the new one's first use.
-    pub rotated: Option<RotatedToken>,
-    /// A code that brings the browser back to the service's host.
-    pub hand_back: Option<NewCode>,
-}
-
-/// A new token of an existing session.
-#[derive(Debug)]
-pub struct RotatedToken {
-    /// The session (the answering one).
-    pub session: SessionId,
-    /// Digest of the new token.
-    pub digest: TokenDigest,
-    /// The digest that it succeeds.
-    pub succeeds: TokenDigest,
-    /// Now.
-    pub at: Timestamp,
-}
-
-/// A counted try. The count is durable before the answer is verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Try {
-    /// It may be verified. So many wrong ones are left, this one included.
-    Allowed {
-        /// Tries left, this one included.
-        left: u32,
-    },
-    /// Locked until then; nothing was counted.
-    Locked {
-        /// Until when.
-        until: Timestamp,
-    },
-}
-
-/// Limits of tries per factor and person.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TryLimits {
-    /// Consecutive wrong tries before a lock (PCI DSS 8.3.4: at most 10).
-    pub before_lock: u32,
-    /// How long a lock lasts (PCI DSS 8.3.4: at least 30 minutes).
-    pub lock: Duration,
-    /// Consecutive wrong tries after which an administrator must reset it
-    /// (SP 800-63B-4 section 3.2.2: at most 100).
-    pub before_reset: u32,
-}
-
-impl Default for TryLimits {
-    fn default() -> Self {
-        Self { before_lock: 10, lock: Duration::from_secs(30 * 60), before_reset: 100 }
-    }
-}
-
-/// An enrolment in progress.
-#[derive(Clone, Debug)]
-pub struct Ticket {
-    /// What it is looked up by.
-    pub digest: TokenDigest,
-    /// Whose.
-    pub person: PersonId,
-    /// What allowed it: a link's or a challenge's id, as it will stand in the entry.
-    pub authority: String,
-    /// The kinds that may be enrolled with it.
-    pub kinds: Vec<FactorKind>,
-    /// The browser that it belongs to.
-    pub browser: TokenDigest,
-    /// What is being enrolled, and the verifier's sealed state.
-    pub begun: Option<(FactorKind, SecretString)>,
-    /// Until when.
-    pub expires_at: Timestamp,
-}
-
-/// An enrolment link.
-#[derive(Clone, Debug)]
-pub struct EnrolmentLink {
-    /// Its id.
-    pub id: LinkId,
-    /// What it is looked up by.
-    pub digest: TokenDigest,
-    /// Whose.
-    pub person: PersonId,
-    /// The kinds that may be enrolled with it.
-    pub kinds: Vec<FactorKind>,
-    /// Until when.
-    pub expires_at: Timestamp,
-}
-
-/// What an operation spends when it is sent.
-#[derive(Debug)]
-pub struct Spend {
-    /// The passed challenge.
-    pub challenge: ChallengeId,
-    /// The version that was read.
-    pub version: u32,
-    /// The request that it is spent on.
-    pub request: RequestId,
-    /// The node that sends.
-    pub node: NodeId,
-    /// Now.
-    pub at: Timestamp,
-    /// The resume code, if the browser posted one: consumed in the same transaction.
-    pub resume_code: Option<TokenDigest>,
-}
-
-/// A committed line of the ledger, with what lies beside it.
-#[derive(Clone, Debug)]
-pub struct RecordedEntry {
-    /// Its index in the tree.
-    pub index: u64,
-    /// The entry; `details` are there unless erased or none.
-    pub entry: Entry,
-    /// Whether there were details that have been erased.
-    pub erased: bool,
-}
-
-/// What to look for in the evidence. All set fields must hold.
-#[derive(Clone, Debug, Default)]
-pub struct EntryQuery {
-    /// Only entries of this person.
-    pub person: Option<PersonId>,
-    /// Only entries of this challenge.
-    pub challenge: Option<ChallengeId>,
-    /// Only these kinds (`challenge.passed` …); empty means all.
-    pub kinds: Vec<String>,
-    /// From this index on (inclusive).
-    pub from: Option<u64>,
-    /// Before this index (exclusive); newest first if only this is set.
-    pub before: Option<u64>,
-    /// At most so many (capped at 1,000).
-    pub limit: u32,
-}
+pub use changes::{
+    AnsweredChallenge, CodeSees, EnrolmentLink, EntryQuery, NewCode, NewSession, RecordedEntry, RotatedToken,
+    SessionSummary, Spend, Ticket, ToHold,
+};
+pub use error::{ChangeError, StoreError};
+pub use tries::{ADDRESS_LOCK_MAX, Trier, Try, TryLimits};
 
 /// The store: see the module for the contract that each method keeps.
 #[async_trait]
@@ -331,19 +69,26 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     // --- tries ---------------------------------------------------------------
 
-    /// Counts a try before it is verified, durably, across sessions and nodes.
+    /// Counts a try before it is verified, durably, across sessions and nodes, apart
+    /// for known devices and strangers as [`Trier`] tells.
     ///
-    /// Reaching a multiple of `before_lock` sets the lock (and writes `locked`)
-    /// *before* this try is verified; a right answer lifts it with everything else.
+    /// Reaching a limit sets the lock (and writes `locked`, with its end and whom it
+    /// concerns) *before* this try is verified. A right answer makes its device known,
+    /// lifts the locks that the try was part of, and ends the row of wrong ones; a lock
+    /// of strangers goes on when the answer came from a known device.
     async fn begin_try(
         &self,
         person: PersonId,
         kind: FactorKind,
+        from: Trier,
         limits: TryLimits,
         at: Timestamp,
         locked: Entry,
     ) -> Result<Try, StoreError>;
-    /// Forgets the wrong tries and any lock: an administrator's reset.
+    /// Takes back a try that was counted and was not wrong: nothing was verified, or
+    /// the same answer had just passed the same challenge.
+    async fn take_back_try(&self, person: PersonId, kind: FactorKind, from: Trier) -> Result<(), StoreError>;
+    /// Forgets the wrong tries and any lock: an administrator's reset. Known devices stay known.
     async fn reset_tries(&self, person: PersonId, kind: FactorKind, entry: Entry) -> Result<(), ChangeError>;
     /// Writes entries that change nothing else (a failed try, an alarm, a window of refusals).
     async fn record(&self, entries: Vec<Entry>) -> Result<(), StoreError>;
@@ -521,26 +266,4 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn ready(&self) -> Result<(), StoreError>;
     /// Renews this node's lease; called every few seconds.
     async fn heartbeat(&self, node: NodeId, now: Timestamp) -> Result<(), StoreError>;
-}
-
-/// How a held request is described when a challenge is opened.
-#[derive(Debug)]
-pub enum ToHold {
-    /// The asker repeats the request itself.
-    Nothing,
-    /// The browser repeats it by itself (safe method).
-    SafeNavigation,
-    /// Sealed in the store.
-    Request(HeldRequest),
-}
-
-impl ToHold {
-    /// What stands in the challenge.
-    pub const fn held(&self) -> Held {
-        match self {
-            Self::Nothing => Held::Nothing,
-            Self::SafeNavigation => Held::SafeNavigation,
-            Self::Request(_) => Held::Request,
-        }
-    }
 }

@@ -156,9 +156,10 @@ pub enum Event {
     /// A factor was removed.
     #[serde(rename = "factor.removed")]
     FactorRemoved { person: String, factor: String, factor_id: String, authority: String },
-    /// Too many wrong tries: this factor of this person is locked until then.
+    /// Too many wrong tries: this factor of this person is locked until then, for `whom`:
+    /// `device` (one that the person used before), `address`, `strangers` or `all`.
     #[serde(rename = "factor.locked")]
-    FactorLocked { person: String, factor: String, until_ms: String },
+    FactorLocked { person: String, factor: String, whom: String, until_ms: String },
     /// Somebody tried to prove something and did not. `person` is empty where the name is not known.
     #[serde(rename = "attempt.failed")]
     AttemptFailed { person: String, factor: String, purpose: String, challenge: String, reason: String },

@@ -40,8 +40,14 @@ fn sentence(event: &Event) -> String {
         Event::FactorRemoved { person, factor, authority, .. } => {
             format!("person {} removed {} (authority {})", short(person), named(factor), authority)
         }
-        Event::FactorLocked { person, factor, .. } => {
-            format!("{} of person {} locked after too many wrong tries", named(factor), short(person))
+        Event::FactorLocked { person, factor, whom, .. } => {
+            let whom = match whom.as_str() {
+                "device" => "one of their devices",
+                "address" => "one network address",
+                "strangers" => "devices that they have not used before",
+                _ => "everybody",
+            };
+            format!("{} of person {} locked for {whom} after too many wrong tries", named(factor), short(person))
         }
         Event::AttemptFailed { person, factor, purpose, reason, .. } => {
             let who =

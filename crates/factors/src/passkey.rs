@@ -136,7 +136,9 @@ impl Factor for PasskeyFactor {
 
     /// Nothing: a passkey is found by its credential id, which nobody can guess, so
     /// there is no name whose existence a quick answer would tell.
-    async fn verify_nobody(&self, _: &Answer) {}
+    async fn verify_nobody(&self, _: &Answer) -> Result<(), NotProved> {
+        Ok(())
+    }
 
     fn begin_enrolment(
         &self,

@@ -163,12 +163,11 @@ impl Factor for Password {
         Ok(Proved { factor: id, kind: FactorKind::Password, used: FactorUse::Nothing, assertion: None })
     }
 
-    async fn verify_nobody(&self, answer: &Answer) {
-        let Answer::Text { text, .. } = answer else { return };
-        if let Some(password) = Normalised::read(text)
-            && let Err(fault) = self.work_for_nobody(password).await
-        {
-            tracing::warn!(%fault, "the work for an unknown name was not done");
+    async fn verify_nobody(&self, answer: &Answer) -> Result<(), NotProved> {
+        let Answer::Text { text, .. } = answer else { return Ok(()) };
+        match Normalised::read(text) {
+            Some(password) => self.work_for_nobody(password).await.map_err(NotProved::Fault),
+            None => Ok(()),
         }
     }
 
@@ -203,5 +202,33 @@ impl Factor for Password {
         self.rules.judge(&password.0, person, existing).map_err(|refusal| NotEnrolled::Refused(refusal.to_string()))?;
         let phc = self.work(move || hash(&password, &salt)).await.map_err(NotEnrolled::Fault)?;
         Ok(Enrolled { secret: FactorSecret::Password { phc }, key: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stepgate_core::id::FactorId;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_full_queue_is_the_same_fault_for_a_person_and_for_nobody() {
+        let password = Password::new(PasswordRules::new(std::iter::empty()));
+        let answer = Answer::Text { kind: FactorKind::Password, text: "quiet heron at dusk".into() };
+        let stored = EnrolledFactor {
+            id: FactorId::from_bytes([1; 16]),
+            name: String::new(),
+            enrolled_at: Timestamp::from_ms(0),
+            last_used_at: None,
+            secret: FactorSecret::Password { phc: "$argon2id$".into() },
+        };
+        let all = u32::try_from(HASHES_WAITING).unwrap();
+        let _full = password.waiting.acquire_many(all).await.unwrap();
+        let nobody = password.verify_nobody(&answer).await;
+        assert!(matches!(nobody, Err(NotProved::Fault(_))), "{nobody:?}");
+        for enrolled in [vec![stored], Vec::new()] {
+            let outcome = password.verify(&enrolled, &answer, Binding([0; 32]), Timestamp::from_ms(0)).await;
+            assert_eq!(outcome.map(|_| ()), nobody);
+        }
     }
 }

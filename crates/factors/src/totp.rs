@@ -141,7 +141,10 @@ impl Factor for Totp {
                 }
                 // RFC 6238 section 5.2: a code is accepted once. A lower step than the
                 // last is refused as well, so that a slower writer cannot turn it back.
-                Some(_) => failure = NotProved::UsedBefore,
+                Some(step) => {
+                    let last = (*last_step == Some(step)).then_some(factor.id);
+                    failure = NotProved::UsedBefore { last };
+                }
                 None if failure == NotProved::NotEnrolled => {
                     failure = NotProved::Wrong("not the code of now".to_owned());
                 }
@@ -151,12 +154,13 @@ impl Factor for Totp {
         Err(failure)
     }
 
-    async fn verify_nobody(&self, answer: &Answer) {
-        let Answer::Text { text, .. } = answer else { return };
+    async fn verify_nobody(&self, answer: &Answer) -> Result<(), NotProved> {
+        let Answer::Text { text, .. } = answer else { return Ok(()) };
         if is_code(text.expose_secret()) {
             let nobody = SecretString::from(Secret::from([0; SEED_LEN]).to_base32());
             let _ = std::hint::black_box(matched(&nobody, text.expose_secret(), Timestamp::from_ms(1_000_000)));
         }
+        Ok(())
     }
 
     fn begin_enrolment(

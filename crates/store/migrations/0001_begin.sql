@@ -33,13 +33,29 @@ CREATE TABLE recovery_codes (
     PRIMARY KEY (factor, digest)
 ) {STRICT};
 
+-- Wrong tries in a row, wherever they come from. Whoever counts takes this row first.
 CREATE TABLE tries (
     person TEXT NOT NULL,
     kind TEXT NOT NULL,
     wrong {INT} NOT NULL,
-    locked_until {INT},
+    of_strangers {INT} NOT NULL,
     PRIMARY KEY (person, kind)
 ) {STRICT};
+
+-- The same apart by where they come from. The row of a device is there once a right
+-- answer came with it: that is what makes it known.
+CREATE TABLE try_lanes (
+    id TEXT NOT NULL PRIMARY KEY, -- person, kind, whom, and which device or address
+    person TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    whom TEXT NOT NULL, -- device, address or strangers
+    wrong {INT} NOT NULL,
+    locked_before {INT} NOT NULL,
+    last_at {INT} NOT NULL,
+    locked_until {INT}
+) {STRICT};
+CREATE INDEX try_lanes_of_person ON try_lanes (person, kind);
+CREATE INDEX try_lanes_by_use ON try_lanes (whom, last_at);
 
 CREATE TABLE devices (
     person TEXT NOT NULL REFERENCES people (id) ON DELETE CASCADE,

@@ -170,7 +170,7 @@ impl Intent for AnswerChallenge {
             return Err(ChangeError::Conflict);
         }
         let kind = apply_use(work, challenge.person, &answer.used, self.at).await?;
-        tries::forget(work, challenge.person, kind).await?;
+        tries::forget(work, challenge.person, kind, answer.from, self.at).await?;
         match &answer.state {
             ChallengeState::Pending { .. } => {}
             ChallengeState::Passed { .. } if challenge.ask.grant == GrantKind::Freshness => {

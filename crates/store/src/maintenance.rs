@@ -11,16 +11,24 @@ use crate::database::Database;
 use crate::error::Stored as _;
 use crate::inner::read;
 use crate::intent::{Intent, Work};
-use crate::options::{CLOSED_CHALLENGES_KEPT, ENDED_SESSIONS_KEPT, PROMPTS_KEPT, PURGED_AT_ONCE, SEALED_AT_ONCE};
+use crate::options::{
+    ADDRESSES_REMEMBERED, CLOSED_CHALLENGES_KEPT, ENDED_SESSIONS_KEPT, PROMPTS_KEPT, PURGED_AT_ONCE, SEALED_AT_ONCE,
+};
 use crate::row::Fields;
 use crate::seal::Keyring;
 
 /// What is over, as `(table, key, condition on $1)`. `$1` is now less the time it is kept.
-const OVER: [(&str, &str, &str, std::time::Duration); 10] = [
+const OVER: [(&str, &str, &str, std::time::Duration); 11] = [
     ("codes", "digest", "expires_at <= $1", std::time::Duration::ZERO),
     ("tickets", "digest", "expires_at <= $1", std::time::Duration::ZERO),
     ("links", "id", "expires_at <= $1", std::time::Duration::ZERO),
     ("prompts", "digest", "used_at <= $1", PROMPTS_KEPT),
+    (
+        "try_lanes",
+        "id",
+        "whom = 'address' AND last_at <= $1 AND (locked_until IS NULL OR locked_until <= $1)",
+        ADDRESSES_REMEMBERED,
+    ),
     ("tokens", "digest", "dies_at <= $1", ENDED_SESSIONS_KEPT),
     ("sessions", "id", "ends_at <= $1", ENDED_SESSIONS_KEPT),
     ("sessions", "id", "ended_at <= $1", ENDED_SESSIONS_KEPT),

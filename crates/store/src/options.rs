@@ -82,6 +82,8 @@ pub(crate) const LEASE: Duration = Duration::from_secs(20);
 pub(crate) const SESSIONS_PER_PERSON_MAX: i64 = 1_000;
 /// Devices of one person that are remembered; the one that was not used for longest is forgotten.
 pub(crate) const DEVICES_PER_PERSON_MAX: i64 = 50;
+/// How long it is remembered that a network address was locked; longer than any of its locks.
+pub(crate) const ADDRESSES_REMEMBERED: Duration = Duration::from_secs(2 * 24 * 3600);
 /// Factors of one person.
 pub(crate) const FACTORS_PER_PERSON_MAX: i64 = 32;
 /// Live tokens of one session.

@@ -82,6 +82,7 @@ impl Intent for RemovePerson {
             .exactly_one()?;
         for text in [
             "DELETE FROM tries WHERE person = $1",
+            "DELETE FROM try_lanes WHERE person = $1",
             // What was spent stays until its outcome is known.
             "DELETE FROM challenges WHERE person = $1 AND sending = 0",
             "UPDATE challenges SET held_request = NULL WHERE person = $1",

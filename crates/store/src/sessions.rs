@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stepgate_core::id::{PersonId, SessionId};
-use stepgate_core::ports::{ChangeError, NewSession, SessionSummary, StoreError};
+use stepgate_core::ports::{ChangeError, NewSession, SessionSummary, StoreError, Trier};
 use stepgate_core::secret::TokenDigest;
 use stepgate_core::session::{Audience, Proof};
 use stepgate_core::time::Timestamp;
@@ -40,7 +40,8 @@ impl Intent for StartSession {
         if kind != new.proof.kind {
             return Err(ChangeError::Conflict);
         }
-        tries::forget(work, new.person, kind).await?;
+        let from = Trier { device: Some(new.device), address: new.address };
+        tries::forget(work, new.person, kind, from, at).await?;
         if let Some(replaced) = new.replaces {
             end(work, replaced, "replaced", at).await?;
         }
@@ -76,7 +77,7 @@ impl StartSession {
         .bind(i64::try_from(new.idle.as_millis()).map_err(unavailable)?)
         .bind(i64::from(new.proof.generation))
         .bind(i64::from(device_known))
-        .bind(&new.address)
+        .bind(new.address.to_string())
         .bind(&new.agent)
         .execute(&mut *work.connection)
         .await

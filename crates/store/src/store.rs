@@ -12,7 +12,7 @@ use stepgate_core::operation::OperationDigest;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::{
     AnsweredChallenge, ChangeError, EnrolmentLink, EntryQuery, NewCode, NewSession, RecordedEntry, SessionSummary,
-    Spend, Store, StoreError, Ticket, Try, TryLimits,
+    Spend, Store, StoreError, Ticket, Trier, Try, TryLimits,
 };
 use stepgate_core::secret::TokenDigest;
 use stepgate_core::session::{Audience, SessionView};
@@ -31,7 +31,7 @@ use crate::people::{AddPerson, ChangePerson, RemovePerson};
 use crate::sessions::{EndSession, StartSession};
 use crate::spend::{Finish, Heartbeat, SpendIt};
 use crate::tokens::RotateToken;
-use crate::tries::{BeginTry, Record, ResetTries};
+use crate::tries::{BeginTry, Record, ResetTries, TakeBackTry};
 
 /// How long a wait for a challenge lasts at most before the caller looks anyway: a
 /// change between the caller's reading and its waiting wakes nobody.
@@ -103,11 +103,16 @@ impl Store for Database {
         &self,
         person: PersonId,
         kind: FactorKind,
+        from: Trier,
         limits: TryLimits,
         at: Timestamp,
         locked: Entry,
     ) -> Result<Try, StoreError> {
-        self.write(BeginTry { person, kind, limits, at, locked }, Vec::new()).await.map_err(store_error)
+        self.write(BeginTry { person, kind, from, limits, at, locked }, Vec::new()).await.map_err(store_error)
+    }
+
+    async fn take_back_try(&self, person: PersonId, kind: FactorKind, from: Trier) -> Result<(), StoreError> {
+        self.write(TakeBackTry { person, kind, from }, Vec::new()).await.map_err(store_error)
     }
 
     async fn reset_tries(&self, person: PersonId, kind: FactorKind, entry: Entry) -> Result<(), ChangeError> {

@@ -110,7 +110,7 @@ impl House {
             started_at: now,
             ends_at: now.plus(Duration::from_secs(3600)),
             idle: Duration::from_secs(3600),
-            address: String::new(),
+            address: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
             agent: String::new(),
             replaces: None,
         };

@@ -190,7 +190,7 @@ async fn take_answer(
         let last = not_done("Nothing was answered.", "For a passkey the browser has to allow scripts on this page.");
         return again(visit, id, session, unreadable, "malformed", LastAnswer { number, ..last }).await;
     };
-    match visit.console.flows.answer(id, session, token, &answer, number.as_deref()).await {
+    match visit.console.flows.answer(id, session, token, &answer, number.as_deref(), visit.trier()).await {
         Ok(Answered::Passed { gate_token, go_on }) => Ok(passed(visit, id, &gate_token, &go_on).await?),
         Ok(Answered::More(_)) => {
             let said = Some(Said::good("That was right.", "One more proof is needed."));

@@ -114,7 +114,8 @@ async fn sign_in(visit: &Visit, onward: Onward, how: SignInAs, name: String) -> 
             } else {
                 Said::bad(
                     "Name or password is not right.",
-                    "Please try again. After too many tries a password is locked for a while.",
+                    "Please try again. After too many tries a password is locked for a while where it was not used \
+                     before; a passkey, or a browser that you have used it in, still works.",
                 )
             };
             return refused(visit, &onward, name, said).await;

@@ -1,7 +1,7 @@
 //! A gate without doors: its pages, and browsers that keep cookies.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use stepgate_core::catalogue::{
 };
 use stepgate_core::challenge::{Ask, Challenge, ChallengeLimits, GrantKind, HeldRequest};
 use stepgate_core::decide::Challenged;
-use stepgate_core::factor::FactorKind;
+use stepgate_core::factor::{Factor, FactorKind};
 use stepgate_core::flows::{Asking, Flows, Live, Refusals, Step};
 use stepgate_core::id::Id;
 use stepgate_core::operation::{InputValue, Inputs, Operation};
@@ -38,6 +38,8 @@ pub(crate) const LEDGER: &str = "https://ledger.test";
 pub(crate) const PASSWORD: &str = "seven cold lanterns at dusk";
 const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0";
 
+type Factors = BTreeMap<FactorKind, Arc<dyn Factor>>;
+
 pub(crate) struct House {
     pub(crate) flows: Arc<Flows>,
     pub(crate) clock: Arc<FakeClock>,
@@ -48,6 +50,11 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) async fn new() -> Self {
+        Self::with_factors(|factors| factors).await
+    }
+
+    /// A house whose factors were changed.
+    pub(crate) async fn with_factors(change: impl FnOnce(Factors) -> Factors) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let random = Arc::new(SeededRandomness::new(7));
         let clock = Arc::new(FakeClock::new());
@@ -72,7 +79,9 @@ impl House {
                 sessions: SessionLifetimes::default(),
             }),
             store: Arc::new(store),
-            factors: FactorSet::new("gate.test", GATE, "Stepgate", FactorOptions::default()).unwrap().into_map(),
+            factors: change(
+                FactorSet::new("gate.test", GATE, "Stepgate", FactorOptions::default()).unwrap().into_map(),
+            ),
             clock: clock.clone(),
             random: random.clone(),
             mac: MacKey::new(&[9; 32]),
@@ -89,11 +98,16 @@ impl House {
     }
 
     pub(crate) fn browser(&self) -> Browser<'_> {
+        self.browser_at([192, 0, 2, 7])
+    }
+
+    /// A browser somewhere else.
+    pub(crate) fn browser_at(&self, address: [u8; 4]) -> Browser<'_> {
         Browser {
             house: self,
             cookies: Mutex::default(),
             key: Mutex::new(SoftwareAuthenticator::new()),
-            address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)),
+            address: IpAddr::from(address),
         }
     }
 

@@ -14,3 +14,4 @@ mod enrolment;
 mod forms;
 mod house;
 mod sign_in;
+mod tries;

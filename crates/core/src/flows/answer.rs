@@ -7,35 +7,14 @@ use subtle::ConstantTimeEq as _;
 
 use super::Flows;
 use super::ask::{kinds, reason};
+use super::look::{NotAnswerable, Standing, binding};
 use crate::challenge::{Challenge, ChallengeState, GrantKind, Held};
-use crate::factor::{Answer, Binding, EnrolledFactor, FactorKind, NotProved, Prompt, Proved};
+use crate::factor::{Answer, Binding, EnrolledFactor, FactorKind, NotProved, Proved};
 use crate::id::{ChallengeId, PersonId};
-use crate::ports::{AnsweredChallenge, ChangeError, RotatedToken, StoreError, Try};
+use crate::ports::{AnsweredChallenge, ChangeError, RotatedToken, StoreError, Trier, Try};
 use crate::secret::{Purpose, Token, TokenDigest};
 use crate::session::SessionView;
 use crate::time::Timestamp;
-
-/// Whose challenge it is, seen from a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// This session asked.
-    Asked,
-    /// Another session of the same person asked: the number it shows must be typed.
-    OtherSession,
-}
-
-/// A challenge as its page shows it.
-#[derive(Debug)]
-pub struct ChallengeView {
-    /// The challenge.
-    pub challenge: Challenge,
-    /// Whose it is.
-    pub standing: Standing,
-    /// What may be answered next, with what the page needs to ask.
-    pub prompts: Vec<(FactorKind, Prompt)>,
-    /// Wrong answers that are left.
-    pub tries_left: u32,
-}
 
 /// What came of an answer.
 #[derive(Debug)]
@@ -63,23 +42,6 @@ pub enum GoOn {
     },
     /// A program or another session asked: it goes on by itself.
     Elsewhere,
-}
-
-/// Why there is no page for this challenge.
-#[derive(Debug, thiserror::Error)]
-pub enum NotAnswerable {
-    /// Unknown, or another person's: one answer for both.
-    #[error("there is no such challenge for you")]
-    NotYours,
-    /// It is over; the challenge says how.
-    #[error("the challenge is {}", .0.state.name())]
-    Over(Box<Challenge>),
-    /// The statement could not be made.
-    #[error("the challenge is damaged")]
-    Damaged,
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// Why an answer did not pass.
@@ -131,44 +93,11 @@ pub enum AnswerError {
 }
 
 impl Flows {
-    /// A challenge for its page.
-    pub async fn challenge(&self, id: ChallengeId, session: &SessionView) -> Result<ChallengeView, NotAnswerable> {
-        let (challenge, standing) = self.answerable(id, session).await?;
-        let ChallengeState::Pending { answered, wrong } = &challenge.state else {
-            return Err(NotAnswerable::Over(Box::new(challenge)));
-        };
-        let binding = binding(&challenge)?;
-        let enrolled = self.store.factors(challenge.person).await?;
-        let prompts = challenge
-            .ask
-            .next(&kinds(answered))
-            .into_iter()
-            .filter_map(|kind| Some((kind, self.factor(kind)?.prompt(&of_kind(&enrolled, kind), binding))))
-            .collect();
-        let tries_left = self.live.load().challenges.wrong_answers.saturating_sub(*wrong);
-        Ok(ChallengeView { standing, prompts, tries_left, challenge })
-    }
-
-    /// The challenge, if this person may answer it. One whose time is over is closed on the way.
-    async fn answerable(&self, id: ChallengeId, session: &SessionView) -> Result<(Challenge, Standing), NotAnswerable> {
-        let challenge = self.store.challenge(id).await?.ok_or(NotAnswerable::NotYours)?;
-        if challenge.person != session.person.id {
-            return Err(NotAnswerable::NotYours);
-        }
-        let standing = if challenge.session == session.id { Standing::Asked } else { Standing::OtherSession };
-        match &challenge.state {
-            ChallengeState::Pending { .. } if self.clock.now() >= challenge.expires_at => {
-                self.expire(&challenge).await?;
-                let expired = Challenge { state: ChallengeState::Expired, ..challenge };
-                Err(NotAnswerable::Over(Box::new(expired)))
-            }
-            ChallengeState::Pending { .. } => Ok((challenge, standing)),
-            _ => Err(NotAnswerable::Over(Box::new(challenge))),
-        }
-    }
-
     /// Takes an answer. The try is counted before it is verified; what is verified
     /// is bound to the statement of exactly this challenge.
+    ///
+    /// The answer that this challenge has just taken, once more (a double click, a
+    /// repeat), is no try: it gets what the challenge is by now, and nothing else.
     pub async fn answer(
         &self,
         id: ChallengeId,
@@ -176,12 +105,17 @@ impl Flows {
         token: TokenDigest,
         answer: &Answer,
         number: Option<&str>,
+        from: Trier,
     ) -> Result<Answered, AnswerError> {
         let (challenge, standing) = self.answerable(id, session).await?;
         let ChallengeState::Pending { answered, wrong } = challenge.state.clone() else {
             return Err(AnswerError::Changed);
         };
         let kind = answer.kind();
+        if kinds(&answered).contains(&kind) {
+            // Asked already and answered right; what came now was not looked at.
+            return Ok(Answered::More(Box::new(challenge)));
+        }
         if !challenge.ask.next(&kinds(&answered)).contains(&kind) {
             return Err(AnswerError::NotOffered);
         }
@@ -193,39 +127,84 @@ impl Flows {
         let binding = binding(&challenge)?;
         let person = challenge.person;
         let at = self.clock.now();
-        let tries_left = match self.begin_try(person, kind, at).await? {
+        let tries_left = match self.begin_try(person, kind, from, at).await? {
             Try::Locked { until } => return Err(AnswerError::Locked { kind, until }),
             Try::Allowed { left } => left,
         };
         let enrolled = of_kind(&self.store.factors(person).await?, kind);
         let proved = match factor.verify(&enrolled, answer, binding, at).await {
             Ok(proved) => proved,
+            Err(NotProved::Fault(fault)) => {
+                tracing::error!(factor = %kind, fault, "a factor could not be verified");
+                self.store.take_back_try(person, kind, from).await?;
+                return Err(AnswerError::Fault);
+            }
             Err(why) => {
+                if let NotProved::UsedBefore { last: Some(factor) } = &why
+                    && let used = enrolled.iter().find(|one| one.id == *factor)
+                    && let Some(used_at) = used.and_then(|one| one.last_used_at)
+                    && let Some(taken) = self.taken_already(&challenge, kind, used_at).await?
+                {
+                    self.store.take_back_try(person, kind, from).await?;
+                    return as_it_is(taken);
+                }
                 let left = self.wrong(&challenge, &answered, wrong, kind, why.code()).await?;
                 let left = left.min(tries_left.saturating_sub(1));
                 return Err(match why {
-                    NotProved::UsedBefore => AnswerError::UsedBefore { left },
-                    NotProved::Fault(fault) => {
-                        tracing::error!(factor = %kind, fault, "a factor could not be verified");
-                        AnswerError::Fault
-                    }
+                    NotProved::UsedBefore { .. } => AnswerError::UsedBefore { left },
                     _ => AnswerError::Wrong { kind, left },
                 });
             }
         };
-        self.right(challenge, session, token, answered, proved, binding, at).await
+        let proofs = answered.clone();
+        match self.right(&challenge, session, token, proofs, proved, binding, at, from).await {
+            // It was right, but the challenge has changed beside it: no wrong try.
+            Err(AnswerError::Changed) => {
+                self.store.take_back_try(person, kind, from).await?;
+                match self.store.challenge(id).await? {
+                    Some(changed) if has_answer(&changed, kind) => as_it_is(changed),
+                    _ => Err(AnswerError::Changed),
+                }
+            }
+            // The same code was taken for something else at the same moment: a replay.
+            Err(AnswerError::UsedBefore { .. }) => {
+                let left = self.wrong(&challenge, &answered, wrong, kind, "used_before").await?;
+                Err(AnswerError::UsedBefore { left: left.min(tries_left.saturating_sub(1)) })
+            }
+            other => other,
+        }
+    }
+
+    /// The challenge as it is by now, if it was this very challenge that took the code at
+    /// `used_at`: the same code came twice. Taken for anything else, it is a replay.
+    async fn taken_already(
+        &self,
+        before: &Challenge,
+        kind: FactorKind,
+        used_at: Timestamp,
+    ) -> Result<Option<Challenge>, StoreError> {
+        let now = self.store.challenge(before.id).await?;
+        Ok(now.filter(|now| match &now.state {
+            ChallengeState::Pending { answered, .. } | ChallengeState::Passed { answered, .. } => {
+                answered.contains(&(kind, used_at))
+            }
+            // It no longer holds its proofs; it was open when this answer came.
+            ChallengeState::Spent { at, .. } => before.opened_at <= used_at && used_at <= *at,
+            _ => false,
+        }))
     }
 
     #[expect(clippy::too_many_arguments, reason = "one step of one flow; each is a different thing")]
     async fn right(
         &self,
-        challenge: Challenge,
+        challenge: &Challenge,
         session: &SessionView,
         token: TokenDigest,
         mut answered: Vec<(FactorKind, Timestamp)>,
         proved: Proved,
         binding: Binding,
         at: Timestamp,
+        from: Trier,
     ) -> Result<Answered, AnswerError> {
         let live = self.live.load();
         let proof = evidence(&proved, binding);
@@ -242,17 +221,18 @@ impl Flows {
                 state: state.clone(),
                 raises_session: Vec::new(),
                 used,
+                from,
                 rotated: None,
                 hand_back: None,
             };
             self.store.answer_challenge(change, vec![entry]).await.map_err(changed)?;
             let version = challenge.version.saturating_add(1);
-            return Ok(Answered::More(Box::new(Challenge { state, version, ..challenge })));
+            return Ok(Answered::More(Box::new(Challenge { state, version, ..challenge.clone() })));
         }
         let gate_token = Token::random(self.random.as_ref());
         let asked_here = challenge.session == session.id;
         let hand_back =
-            (asked_here && challenge.held != Held::Nothing).then(|| self.hand_back(&challenge, session.id, at));
+            (asked_here && challenge.held != Held::Nothing).then(|| self.hand_back(challenge, session.id, at));
         let (code, new_code) = hand_back.unzip();
         let (id, by, person) = ids();
         let entry = self.entry(
@@ -270,13 +250,14 @@ impl Flows {
             GrantKind::Freshness => answered.clone(),
             GrantKind::Confirmation => Vec::new(),
         };
-        let spend_before = at.plus(spend_within(&challenge, live.challenges.spend_within));
+        let spend_before = at.plus(spend_within(challenge, live.challenges.spend_within));
         let change = AnsweredChallenge {
             id: challenge.id,
             version: challenge.version,
             state: ChallengeState::Passed { answered, at, spend_before },
             raises_session,
             used,
+            from,
             rotated: Some(RotatedToken {
                 session: session.id,
                 digest: gate_token.digest(Purpose::GateSession),
@@ -288,16 +269,9 @@ impl Flows {
         self.store.answer_challenge(change, vec![entry]).await.map_err(changed)?;
         let go_on = match code {
             None => GoOn::Elsewhere,
-            Some(code) => GoOn::Browser { origin: self.origin_of(&challenge), code },
+            Some(code) => GoOn::Browser { origin: self.origin_of(challenge), code },
         };
         Ok(Answered::Passed { gate_token, go_on })
-    }
-
-    /// The origin of the service that was asked.
-    pub fn origin_of(&self, challenge: &Challenge) -> String {
-        let live = self.live.load();
-        let service = challenge.host.as_ref().and_then(|host| live.catalogue.by_host(host));
-        service.map_or_else(|| live.catalogue.gate_origin.clone(), |service| service.origin.clone())
     }
 
     /// Counts a wrong answer to a challenge; the last one fails it. Gives what is left.
@@ -343,83 +317,22 @@ impl Flows {
         }
     }
 
-    /// The person refuses. `not_me`: they did not ask for it; the asking session ends.
-    pub async fn cancel(&self, id: ChallengeId, session: &SessionView, not_me: NotMe) -> Result<(), AnswerError> {
-        let (challenge, _) = self.answerable(id, session).await?;
-        let at = self.clock.now();
-        let reason = match not_me {
-            NotMe::No => "cancelled",
-            NotMe::Yes => "not_me",
-        }
-        .to_owned();
-        let entry = self.entry(
-            at,
-            Event::ChallengeCancelled {
-                challenge: id.to_string(),
-                session: session.id.to_string(),
-                person: challenge.person.to_string(),
-                reason: reason.clone(),
-            },
-        );
-        let state = ChallengeState::Cancelled { reason };
-        self.store.close_challenge(id, challenge.version, state, vec![entry]).await.map_err(changed)?;
-        if not_me == NotMe::Yes {
-            let ended = self.entry(
-                at,
-                Event::SessionEnded {
-                    session: challenge.session.to_string(),
-                    person: challenge.person.to_string(),
-                    reason: "not_me".to_owned(),
-                    by: session.id.to_string(),
-                },
-            );
-            match self.store.end_session(challenge.session, challenge.person, ended).await {
-                Ok(()) | Err(ChangeError::Conflict) => {}
-                Err(error) => return Err(changed(error)),
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) async fn expire(&self, challenge: &Challenge) -> Result<(), StoreError> {
-        let entry = self.entry(
-            self.clock.now(),
-            Event::ChallengeExpired {
-                challenge: challenge.id.to_string(),
-                session: challenge.session.to_string(),
-                person: challenge.person.to_string(),
-            },
-        );
-        let state = ChallengeState::Expired;
-        match self.store.close_challenge(challenge.id, challenge.version, state, vec![entry]).await {
-            Err(ChangeError::Store(error)) => Err(error),
-            // Somebody else closed it first: it is closed.
-            _ => Ok(()),
-        }
-    }
-
-    pub(super) async fn begin_try(&self, person: PersonId, kind: FactorKind, at: Timestamp) -> Result<Try, StoreError> {
+    pub(super) async fn begin_try(
+        &self,
+        person: PersonId,
+        kind: FactorKind,
+        from: Trier,
+        at: Timestamp,
+    ) -> Result<Try, StoreError> {
         let limits = self.live.load().tries;
         let locked = Event::FactorLocked {
             person: person.to_string(),
             factor: kind.name().to_owned(),
+            whom: String::new(),
             until_ms: at.plus(limits.lock).as_ms().to_string(),
         };
-        self.store.begin_try(person, kind, limits, at, self.entry(at, locked)).await
+        self.store.begin_try(person, kind, from, limits, at, self.entry(at, locked)).await
     }
-}
-
-/// Whether the person says that it was not they who asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotMe {
-    /// They changed their mind.
-    No,
-    /// They did not ask: the asking session ends.
-    Yes,
-}
-
-fn binding(challenge: &Challenge) -> Result<Binding, NotAnswerable> {
-    challenge.statement.digest().map(Binding).map_err(|_| NotAnswerable::Damaged)
 }
 
 pub(super) fn of_kind(enrolled: &[EnrolledFactor], kind: FactorKind) -> Vec<EnrolledFactor> {
@@ -445,11 +358,27 @@ fn spend_within(challenge: &Challenge, configured: Duration) -> Duration {
     }
 }
 
+fn has_answer(challenge: &Challenge, kind: FactorKind) -> bool {
+    match &challenge.state {
+        ChallengeState::Pending { answered, .. } => kinds(answered).contains(&kind),
+        _ => true,
+    }
+}
+
+/// What somebody gets who answered a challenge once more: no token, and no way back
+/// but the one that looking at it gives.
+fn as_it_is(challenge: Challenge) -> Result<Answered, AnswerError> {
+    match challenge.state {
+        ChallengeState::Pending { .. } => Ok(Answered::More(Box::new(challenge))),
+        _ => Err(NotAnswerable::Over(Box::new(challenge)).into()),
+    }
+}
+
 fn is_number(expected: &str, typed: Option<&str>) -> bool {
     typed.is_some_and(|typed| expected.as_bytes().ct_eq(typed.as_bytes()).into())
 }
 
-fn changed(error: ChangeError) -> AnswerError {
+pub(super) fn changed(error: ChangeError) -> AnswerError {
     match error {
         ChangeError::Store(error) => AnswerError::Store(error),
         ChangeError::UsedBefore => AnswerError::UsedBefore { left: 0 },

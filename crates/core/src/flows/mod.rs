@@ -8,8 +8,10 @@ mod ask;
 mod clear;
 mod enrol;
 mod housekeeping;
+mod look;
 mod people;
 mod refusals;
+mod refuse;
 mod sign_in;
 mod way_back;
 
@@ -19,13 +21,15 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use stepgate_evidence::{Asked, Details, Entry, Event, SALT_LEN, Salt};
 
-pub use answer::{AnswerError, Answered, ChallengeView, GoOn, NotAnswerable, NotMe, Standing};
+pub use answer::{AnswerError, Answered, GoOn};
 pub use ask::{AskError, Asking, Step, may_hold_cross_site};
 pub use clear::{ClearError, Cleared, HeldForResume, Receipt, Redeemed, ResumeError};
 pub use enrol::{EnrolError, LinkView, TicketView};
 pub use housekeeping::Swept;
+pub use look::{ChallengeView, NotAnswerable, Standing};
 pub use people::{MadeLink, PeopleError};
 pub use refusals::Refusals;
+pub use refuse::NotMe;
 pub use sign_in::{SignInAs, SignInAttempt, SignInError, SignInPrompt, SignedIn, is_sign_in_again};
 
 use crate::catalogue::Catalogue;

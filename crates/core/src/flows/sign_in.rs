@@ -1,18 +1,17 @@
 //! Signing in and out.
 
-use std::time::Duration;
+mod prove;
 
 use secrecy::SecretString;
-use stepgate_evidence::{Assertion, Event, SignInStatement, StatementError};
+use stepgate_evidence::{Assertion, Event, StatementError};
 
-use super::answer::{evidence, of_kind};
 use super::{Flows, GoOn};
 use crate::challenge::{Challenge, ChallengeState};
-use crate::factor::{Answer, Binding, Factor, FactorKind, NotProved, Prompt};
+use crate::factor::{FactorKind, Prompt};
 use crate::id::{ChallengeId, PersonId, SessionId};
-use crate::person::{Login, Person};
-use crate::ports::{ChangeError, NewSession, StoreError, Try, TryLimits};
-use crate::secret::{Purpose, Token, TokenDigest};
+use crate::person::Person;
+use crate::ports::{ChangeError, NewSession, StoreError, Trier};
+use crate::secret::{Purpose, Token};
 use crate::session::{Proof, SessionView};
 use crate::surroundings::Surroundings;
 use crate::time::Timestamp;
@@ -63,6 +62,13 @@ pub struct SignInAttempt<'a> {
     pub surroundings: &'a Surroundings,
 }
 
+impl SignInAttempt<'_> {
+    fn from(&self) -> Trier {
+        let device = self.device.map(|device| device.digest(Purpose::Device));
+        Trier { device, address: self.surroundings.address }
+    }
+}
+
 /// A new session.
 #[derive(Debug)]
 pub struct SignedIn {
@@ -99,64 +105,13 @@ pub enum SignInError {
     Store(#[from] StoreError),
 }
 
-/// How long a sign-in page with a passkey prompt may stay open.
-const PROMPT_LIFETIME: std::time::Duration = std::time::Duration::from_secs(15 * 60);
-const PROMPT_LABEL: &str = "stepgate/sign-in-prompt/v1";
-
-struct Proven {
-    person: Person,
-    proof: stepgate_evidence::FactorProof,
-    kind: FactorKind,
-    used: (crate::id::FactorId, crate::factor::FactorUse),
-    prompt: Option<TokenDigest>,
-    /// What a passkey signed; lies in the details, so that the signature can be checked against it.
-    statement: Option<SignInStatement>,
-}
-
 impl Flows {
-    /// What the sign-in page needs for a passkey. Nothing is stored.
-    pub fn sign_in_prompt(&self, browser: &Token) -> Result<SignInPrompt, SignInError> {
-        let nonce = Token::random(self.random.as_ref());
-        let at = self.clock.now();
-        let binding = binding(&self.sign_in_statement(&nonce, at, browser))?;
-        let tag = self.mac.tag(PROMPT_LABEL, &[nonce.expose().as_bytes(), &at.as_ms().to_be_bytes(), &binding.0]);
-        let prompt = self.factor(FactorKind::Passkey).ok_or(SignInError::Fault)?.prompt(&[], binding);
-        Ok(SignInPrompt { text: format!("{}.{}.{tag}", nonce.expose(), at.as_ms()), prompt })
-    }
-
-    fn sign_in_statement(&self, nonce: &Token, at: Timestamp, browser: &Token) -> SignInStatement {
-        SignInStatement {
-            origin: self.live.load().catalogue.gate_origin.clone(),
-            nonce: nonce.digest(Purpose::SignInPrompt).to_hex(),
-            browser: browser.digest(Purpose::Browser).to_hex(),
-            asked_at_ms: at.as_ms().to_string(),
-        }
-    }
-
-    /// The statement and the once-only digest of a prompt that came back.
-    fn read_prompt(&self, text: &str, browser: &Token) -> Result<(SignInStatement, TokenDigest), SignInError> {
-        let mut parts = text.splitn(3, '.');
-        let (Some(nonce), Some(at), Some(tag)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(SignInError::Stale);
-        };
-        let nonce = Token::parse(nonce).ok_or(SignInError::Stale)?;
-        let at = Timestamp::from_ms(at.parse().map_err(|_| SignInError::Stale)?);
-        let statement = self.sign_in_statement(&nonce, at, browser);
-        let binding = binding(&statement)?;
-        let parts: [&[u8]; 3] = [nonce.expose().as_bytes(), &at.as_ms().to_be_bytes(), &binding.0];
-        let fresh = self.clock.now().since(at).is_some_and(|age| age < PROMPT_LIFETIME);
-        if !fresh || !self.mac.is_tag(PROMPT_LABEL, &parts, tag) {
-            return Err(SignInError::Stale);
-        }
-        Ok((statement, nonce.digest(Purpose::SignInPrompt)))
-    }
-
     /// Signs somebody in. The token is always new; the session that the browser had ends.
     pub async fn sign_in(&self, attempt: SignInAttempt<'_>) -> Result<SignedIn, SignInError> {
         let at = attempt.surroundings.now;
         let proven = match &attempt.as_ {
             SignInAs::Password { login, password } => self.by_password(login, password, &attempt, at).await?,
-            SignInAs::Passkey { prompt, assertion } => self.by_passkey(prompt, assertion, attempt.browser, at).await?,
+            SignInAs::Passkey { prompt, assertion } => self.by_passkey(prompt, assertion, &attempt, at).await?,
         };
         let live = self.live.load();
         let session: SessionId = self.id();
@@ -204,7 +159,7 @@ impl Flows {
             started_at: at,
             ends_at: at.plus(live.sessions.absolute),
             idle: live.sessions.idle,
-            address: attempt.surroundings.address.to_string(),
+            address: attempt.surroundings.address,
             agent: attempt.surroundings.agent.clone(),
             replaces: attempt.replaces.map(|old| old.id),
         };
@@ -223,108 +178,6 @@ impl Flows {
         };
         let device = Token::parse(device.expose()).unwrap_or(new_device);
         Ok(SignedIn { session, person: proven.person, gate_token, device, go_on })
-    }
-
-    async fn by_password(
-        &self,
-        login: &str,
-        password: &SecretString,
-        attempt: &SignInAttempt<'_>,
-        at: Timestamp,
-    ) -> Result<Proven, SignInError> {
-        let kind = FactorKind::Password;
-        let factor = self.factor(kind).ok_or(SignInError::Fault)?;
-        let answer = Answer::Text { kind, text: password.clone() };
-        let person = match Login::parse(login) {
-            Ok(login) => self.store.person_by_login(&login).await?,
-            Err(_) => None,
-        };
-        let Some(person) = person else {
-            self.try_for_nobody(factor.as_ref(), &answer, at).await?;
-            self.unverified(None, kind, "unknown_name").await?;
-            return Err(SignInError::Refused);
-        };
-        if let Try::Locked { .. } = self.begin_try(person.id, kind, at).await? {
-            self.try_for_nobody(factor.as_ref(), &answer, at).await?;
-            self.unverified(Some(person.id), kind, "locked").await?;
-            return Err(SignInError::Refused);
-        }
-        let enrolled = of_kind(&self.store.factors(person.id).await?, kind);
-        // A password signs nothing; it is bound to the browser that sent it.
-        let binding = Binding(attempt.browser.digest(Purpose::Browser).0);
-        match factor.verify(&enrolled, &answer, binding, at).await {
-            Ok(proved) => {
-                let proof = evidence(&proved, binding);
-                Ok(Proven { person, proof, kind, used: (proved.factor, proved.used), prompt: None, statement: None })
-            }
-            Err(why) => {
-                self.failed(Some(person.id), kind, why.code()).await?;
-                Err(refusal(why))
-            }
-        }
-    }
-
-    /// What a wrong answer costs, for nobody: a durable count before it, the
-    /// verification, and a durable entry after it. So neither an unknown name nor a
-    /// lock shows in the time that the answer takes.
-    async fn try_for_nobody(&self, factor: &dyn Factor, answer: &Answer, at: Timestamp) -> Result<(), StoreError> {
-        const NOBODY: PersonId = PersonId::from_bytes([0; 16]);
-        const NEVER_LOCKED: TryLimits =
-            TryLimits { before_lock: u32::MAX, lock: Duration::ZERO, before_reset: u32::MAX };
-        let kind = answer.kind();
-        let count = || {
-            let event = Event::RequestRefused { code: "tries_for_nobody".to_owned(), count: u32::MAX, window_s: 0 };
-            self.store.begin_try(NOBODY, kind, NEVER_LOCKED, at, self.entry(at, event))
-        };
-        count().await?;
-        factor.verify_nobody(answer).await;
-        count().await?;
-        Ok(())
-    }
-
-    async fn by_passkey(
-        &self,
-        prompt: &str,
-        assertion: &Assertion,
-        browser: &Token,
-        at: Timestamp,
-    ) -> Result<Proven, SignInError> {
-        let kind = FactorKind::Passkey;
-        let factor = self.factor(kind).ok_or(SignInError::Fault)?;
-        let (statement, once) = self.read_prompt(prompt, browser)?;
-        let binding = binding(&statement)?;
-        let owner = self.store.person_by_credential(&assertion.credential_id).await?;
-        let person = match owner {
-            None => None,
-            Some(id) => self.store.person(id).await?,
-        };
-        let Some(person) = person else {
-            self.unverified(None, kind, "unknown_credential").await?;
-            return Err(SignInError::Refused);
-        };
-        if let Try::Locked { .. } = self.begin_try(person.id, kind, at).await? {
-            self.unverified(Some(person.id), kind, "locked").await?;
-            return Err(SignInError::Refused);
-        }
-        let enrolled = of_kind(&self.store.factors(person.id).await?, kind);
-        let answer = Answer::Passkey(Box::new(assertion.clone()));
-        match factor.verify(&enrolled, &answer, binding, at).await {
-            Ok(proved) => {
-                let proof = evidence(&proved, binding);
-                Ok(Proven {
-                    person,
-                    proof,
-                    kind,
-                    used: (proved.factor, proved.used),
-                    prompt: Some(once),
-                    statement: Some(statement),
-                })
-            }
-            Err(why) => {
-                self.failed(Some(person.id), kind, why.code()).await?;
-                Err(refusal(why))
-            }
-        }
     }
 
     /// The waiting request of a lapsed session goes on with the new one, if the same person signed in.
@@ -396,21 +249,7 @@ impl Flows {
     }
 }
 
-fn binding(statement: &SignInStatement) -> Result<Binding, SignInError> {
-    statement.digest().map(Binding).map_err(SignInError::Statement)
-}
-
 /// Whether a challenge only waits for its person to sign in again.
 pub fn is_sign_in_again(challenge: &Challenge) -> bool {
     challenge.ask.ways.is_empty() && challenge.ask.not_enrolled.is_empty()
-}
-
-fn refusal(why: NotProved) -> SignInError {
-    match why {
-        NotProved::Fault(fault) => {
-            tracing::error!(fault, "a factor could not be verified");
-            SignInError::Fault
-        }
-        _ => SignInError::Refused,
-    }
 }

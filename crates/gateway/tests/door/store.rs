@@ -296,10 +296,14 @@ impl Store for Memory {
         &self,
         _: PersonId,
         _: FactorKind,
+        _: Trier,
         _: TryLimits,
         _: Timestamp,
         _: Entry,
     ) -> Result<Try, StoreError> {
+        Err(gone())
+    }
+    async fn take_back_try(&self, _: PersonId, _: FactorKind, _: Trier) -> Result<(), StoreError> {
         Err(gone())
     }
     async fn reset_tries(&self, _: PersonId, _: FactorKind, _: Entry) -> Result<(), ChangeError> {

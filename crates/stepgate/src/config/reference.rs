@@ -115,7 +115,7 @@ pub const REFERENCE: &[Key] = &[
         "before_lock",
         "number",
         "10",
-        "Wrong tries in a row after which a factor of a person is locked (PCI DSS 8.3.4: at most 10).",
+        "Wrong tries of strangers, or from one known device, after which a factor of a person is locked for them (PCI DSS 8.3.4: at most 10). One address has half of them.",
     ),
     key("[tries]", "lock", "duration", "\"30m\"", "How long it stays locked (PCI DSS 8.3.4: at least 30 minutes)."),
     key(
@@ -123,7 +123,7 @@ pub const REFERENCE: &[Key] = &[
         "before_reset",
         "number",
         "100",
-        "Wrong tries in a row after which an administrator has to reset it (SP 800-63B-4 section 3.2.2: at most 100).",
+        "Wrong tries in a row, from wherever, after which an administrator has to reset it (SP 800-63B-4 section 3.2.2: at most 100). Strangers have half of them.",
     ),
     key(
         "[passkeys]",

@@ -16,7 +16,7 @@ use stepgate_core::operation::OperationDigest;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::{
     AnsweredChallenge, ChangeError, EnrolmentLink, EntryQuery, NewCode, NewSession, RecordedEntry, SessionSummary,
-    Spend, Store, StoreError, Ticket, Try, TryLimits,
+    Spend, Store, StoreError, Ticket, Trier, Try, TryLimits,
 };
 use stepgate_core::secret::TokenDigest;
 use stepgate_core::session::{Audience, SessionView};
@@ -164,7 +164,8 @@ store! {
     async fn person_by_credential(&self, credential_id: &[u8]) -> Result<Option<PersonId>, StoreError>;
     async fn enrol(&self, ticket: TokenDigest, person: PersonId, factor: &EnrolledFactor, at: Timestamp, entry: Entry) -> Result<(), ChangeError>;
     async fn remove_factor(&self, person: PersonId, factor: FactorId, entry: Entry) -> Result<(), ChangeError>;
-    async fn begin_try(&self, person: PersonId, kind: FactorKind, limits: TryLimits, at: Timestamp, locked: Entry) -> Result<Try, StoreError>;
+    async fn begin_try(&self, person: PersonId, kind: FactorKind, from: Trier, limits: TryLimits, at: Timestamp, locked: Entry) -> Result<Try, StoreError>;
+    async fn take_back_try(&self, person: PersonId, kind: FactorKind, from: Trier) -> Result<(), StoreError>;
     async fn reset_tries(&self, person: PersonId, kind: FactorKind, entry: Entry) -> Result<(), ChangeError>;
     async fn record(&self, entries: Vec<Entry>) -> Result<(), StoreError>;
     async fn start_session(&self, session: NewSession, entries: Vec<Entry>) -> Result<(), ChangeError>;

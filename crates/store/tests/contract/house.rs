@@ -1,6 +1,7 @@
 //! A store with a clock that stands still, and people who can do things in it.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use stepgate_core::operation::OperationDigest;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::{
     AnsweredChallenge, ChangeError, CodeSees, EnrolmentLink, EntryQuery, NewCode, NewSession, RecordedEntry, Spend,
-    Store as _, Ticket,
+    Store as _, Ticket, Trier,
 };
 use stepgate_core::secret::{Purpose, TokenDigest};
 use stepgate_core::session::{Audience, Proof, SessionView};
@@ -34,6 +35,8 @@ pub(crate) enum Backend {
 pub(crate) const AT_MOST: Duration = Duration::from_secs(60);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const IDLE: Duration = Duration::from_secs(3600);
+/// Where everybody is who is at home.
+pub(crate) const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 pub(crate) struct House {
     pub(crate) store: Arc<Database>,
@@ -233,7 +236,7 @@ impl House {
             started_at: now,
             ends_at: now.plus(Duration::from_secs(24 * 3600)),
             idle: IDLE,
-            address: "192.0.2.1".to_owned(),
+            address: ADDRESS,
             agent: "a browser".to_owned(),
             replaces: None,
         }
@@ -370,6 +373,7 @@ impl House {
             state: self.passed(),
             raises_session: vec![(FactorKind::Password, self.now())],
             used: (who.factor, FactorUse::Nothing),
+            from: Trier { device: None, address: ADDRESS },
             rotated: None,
             hand_back: None,
         }

@@ -61,9 +61,14 @@ contract! {
         b62_a_count_outlives_what_fails_after_it
         b64_each_kind_of_factor_is_counted_and_locks_alone
         a_lock_is_set_before_the_last_try_is_verified_and_ends_by_time
-        at_the_last_limit_only_an_administrator_unlocks
         a_right_answer_lifts_the_lock
-        b63_b66_tries_count_per_person_across_sessions_and_nodes;
+        b63_b66_tries_count_per_person_across_sessions_and_nodes
+        b63_a_device_is_known_by_the_kind_that_was_proved_with_it
+        b67_strangers_lock_only_strangers
+        b67_one_address_locks_nobody_but_itself_and_longer_each_time
+        b67_strangers_have_half_of_the_tries_in_a_row
+        b67_in_a_row_no_more_than_the_last_limit_wherever_they_come_from
+        a_try_that_was_none_is_taken_back_with_its_lock;
     sessions:
         a_session_is_found_by_its_token_at_its_audience_only
         a_totp_step_counts_once_and_only_upwards
