@@ -17,6 +17,7 @@ pub mod policy;
 pub mod ports;
 pub mod secret;
 pub mod session;
+pub mod similar;
 pub mod surroundings;
 pub mod time;
 pub mod web;

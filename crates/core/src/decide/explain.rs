@@ -7,7 +7,7 @@ use super::{Asker, Verdict};
 use crate::challenge::{Ask, GrantKind};
 use crate::factor::FactorKind;
 use crate::operation::Operation;
-use crate::policy::{Outcome, Policies, PolicyEffect, Proven};
+use crate::policy::{NearPermit, Outcome, Policies, PolicyEffect, Proven};
 use crate::surroundings::Surroundings;
 use crate::time::Timestamp;
 
@@ -30,6 +30,8 @@ pub struct Explanation {
     pub context: serde_json::Value,
     /// What was tried, in order.
     pub steps: Vec<Step>,
+    /// Where it is denied because no policy permits it: the permits that are about it, and why none does.
+    pub near: Vec<NearPermit>,
 }
 
 /// One policy, now.
@@ -84,6 +86,7 @@ pub fn explain(
         policies: Vec::new(),
         context: serde_json::Value::Null,
         steps: steps.0,
+        near: Vec::new(),
     };
     match finding {
         Finding::Permit { policies: ids } => {
@@ -97,8 +100,12 @@ pub fn explain(
             explanation.decided = policies;
         }
         Finding::SignIn => {}
-        Finding::Deny { policies, erred } => {
-            explanation.decided = policies;
+        Finding::Deny { policies: refused, erred } => {
+            if refused.is_empty() && erred.is_empty() {
+                let person = asker.session().map(|session| session.person.as_ref());
+                explanation.near = policies.near_permits(operation, person);
+            }
+            explanation.decided = refused;
             explanation.erred = erred;
         }
     }

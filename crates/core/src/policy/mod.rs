@@ -12,19 +12,21 @@ mod context;
 mod evaluate;
 mod lint;
 mod merge;
+mod near;
 mod needs;
 mod read;
 mod schema;
 mod slice;
+mod values;
 
 #[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use cedar_policy::{Effect, Entities, PolicySet, Schema};
+use cedar_policy::{Effect, Entities, Policy, PolicySet, Schema};
 use jiff::tz::TimeZone;
 use sha2::{Digest as _, Sha256};
 
@@ -33,6 +35,7 @@ use crate::operation::Operation;
 
 pub(crate) use context::{Moment, Proven};
 pub(crate) use evaluate::{Case, Outcome, Prepared};
+pub use near::{NearPermit, WhyNot};
 pub(crate) use slice::Slice;
 
 /// Most policies in one set.
@@ -153,12 +156,26 @@ impl Policies {
         sources: &[PolicySource],
         zone: TimeZone,
     ) -> Result<Self, Vec<PolicyMistake>> {
+        Self::load_knowing(catalogue, sources, zone, None)
+    }
+
+    /// As [`Policies::load_in`], where the names of all networks are known: another in a policy is a
+    /// mistake.
+    pub fn load_knowing(
+        catalogue: &Catalogue,
+        sources: &[PolicySource],
+        zone: TimeZone,
+        networks: Option<&[&str]>,
+    ) -> Result<Self, Vec<PolicyMistake>> {
         let schema_text = schema::text(catalogue)?;
         let schema = schema::parse(&schema_text)?;
         let read = read::read(sources);
         let mut mistakes = read.mistakes;
-        let (wrong, advice) = lint::validate(&read.set, catalogue, &schema, &read.places);
+        let (wrong, mut advice) = lint::validate(&read.set, catalogue, &schema, &read.places);
         mistakes.extend(wrong);
+        let (wrong, odd) = values::unknown(&read.set, catalogue, networks, &read.places);
+        mistakes.extend(wrong);
+        advice.extend(odd);
         mistakes.extend(lint::unknown_names(&read.set, catalogue, &read.places));
         mistakes.extend(lint::conditions(&read.set, &read.places));
         if !mistakes.is_empty() {
@@ -217,6 +234,18 @@ impl Policies {
     /// What is known of a policy.
     pub fn about(&self, id: &str) -> Option<&PolicyAbout> {
         self.about.get(id)
+    }
+
+    /// The groups that policies name: whoever is in none of them is in none that matters.
+    pub fn groups(&self) -> BTreeSet<String> {
+        let literals = self.whole.iter().flat_map(|whole| whole.set.policies()).flat_map(Policy::entity_literals);
+        let groups = literals.filter(|uid| uid.type_name().basename() == evaluate::GROUP);
+        groups
+            .map(|uid| {
+                let id: &str = uid.id().as_ref();
+                id.to_owned()
+            })
+            .collect()
     }
 
     /// All policies, by id.

@@ -174,6 +174,20 @@ impl Places {
         self.at(source, span, message)
     }
 
+    /// A mistake about a word of a policy. It is looked for from the end: conditions stand after
+    /// annotations and scope.
+    pub(super) fn of_word(&self, id: &PolicyId, word: &str, message: String) -> PolicyMistake {
+        let id: &str = id.as_ref();
+        let (source, span) = self.of.get(id).cloned().unwrap_or((0, 0..0));
+        let quoted = format!("{word:?}");
+        let text = self.sources.get(source).and_then(|lines| lines.text.get(span.clone()));
+        let word = text.and_then(|text| text.rfind(&quoted)).map(|at| {
+            let start = span.start.saturating_add(at);
+            start..start.saturating_add(quoted.len())
+        });
+        self.at(source, word.unwrap_or(span), message)
+    }
+
     /// Sorts mistakes as the sources stand, and drops repetitions.
     pub(super) fn sort(&self, mistakes: &mut Vec<PolicyMistake>) {
         let order = |name: &str| self.sources.iter().position(|source| source.name == name).unwrap_or(usize::MAX);

@@ -1,0 +1,197 @@
+//! Words that a policy compares with and that nothing ever is.
+//!
+//! Cedar knows a `String`; which strings there are, we know: `context.confirmed.contains("paskey")`
+//! never holds, and the rule around it asks for nothing or lets nobody through.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cedar_policy::PolicySet;
+use serde_json::Value;
+
+use super::read::Places;
+use super::{PolicyMistake, schema};
+use crate::catalogue::Catalogue;
+use crate::factor::FactorKind;
+use crate::similar::nearest;
+
+const WEEKDAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+const RISK_LEVELS: [&str; 4] = ["unknown", "low", "medium", "high"];
+
+/// Comparisons with words, in Cedar's JSON form.
+const COMPARISONS: [&str; 5] = ["==", "!=", "contains", "containsAll", "containsAny"];
+
+/// What a part of the request can be.
+struct Words {
+    /// What it is, for people.
+    what: &'static str,
+    known: BTreeSet<String>,
+    /// Whether another word may come with the next change of the configuration: then one that
+    /// resembles nothing is advice.
+    grows: bool,
+}
+
+/// Words that a part never is: mistakes, and advice for those that it may be one day.
+///
+/// `networks` are the configured names; `None` where they are not known.
+pub(super) fn unknown(
+    set: &PolicySet,
+    catalogue: &Catalogue,
+    networks: Option<&[&str]>,
+    places: &Places,
+) -> (Vec<PolicyMistake>, Vec<PolicyMistake>) {
+    let parts = parts(catalogue, networks);
+    let (mut mistakes, mut advice) = (Vec::new(), Vec::new());
+    for policy in set.policies() {
+        let Ok(json) = policy.to_json() else { continue };
+        let mut found = BTreeSet::new();
+        comparisons(&json, &mut found);
+        for (path, word) in found {
+            let Some(words) = parts.get(path.as_str()) else { continue };
+            if words.known.contains(&word) {
+                continue;
+            }
+            let known = || words.known.iter().map(String::as_str).filter(|known| !known.is_empty());
+            let near = nearest(&word, known());
+            let hint = match near {
+                Some(near) => format!("did you mean {near:?}?"),
+                None if words.known.iter().all(String::is_empty) => "there are none".to_owned(),
+                None => format!("there are: {}", known().collect::<Vec<_>>().join(", ")),
+            };
+            let message = format!("{path} is never {word:?}: {} by that name does not exist; {hint}", words.what);
+            let mistake = places.of_word(policy.id(), &word, message);
+            if near.is_none() && words.grows { advice.push(mistake) } else { mistakes.push(mistake) }
+        }
+    }
+    (mistakes, advice)
+}
+
+fn parts(catalogue: &Catalogue, networks: Option<&[&str]>) -> BTreeMap<&'static str, Words> {
+    let fixed =
+        |what, known: &[&str]| Words { what, known: known.iter().map(|&k| k.to_owned()).collect(), grows: false };
+    let declared = |what, of: fn(&crate::catalogue::Endpoint) -> &String| Words {
+        what,
+        known: schema::endpoints(catalogue).map(of).cloned().collect(),
+        grows: true,
+    };
+    let mut parts = BTreeMap::from([
+        ("context.confirmed", fixed("a factor", &FactorKind::ALL.map(FactorKind::name))),
+        ("context.risk.level", fixed("a level of risk", &RISK_LEVELS)),
+        ("context.time.weekday", fixed("a weekday", &WEEKDAYS)),
+        ("resource.kind", declared("a kind of operation", |endpoint| &endpoint.kind)),
+        ("resource.sensitivity", declared("a sensitivity of an operation", |endpoint| &endpoint.sensitivity)),
+    ]);
+    if let Some(networks) = networks {
+        // Outside all of them the name is empty.
+        let known = networks.iter().copied().chain([""]).collect::<Vec<_>>();
+        parts.insert("context.network.name", fixed("a [[network]]", &known));
+    }
+    parts
+}
+
+/// Every word that a part is compared with, as `(path, word)`.
+fn comparisons(value: &Value, found: &mut BTreeSet<(String, String)>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, inner) in fields {
+                if let (true, Some(left), Some(right)) =
+                    (COMPARISONS.contains(&name.as_str()), inner.get("left"), inner.get("right"))
+                {
+                    for (part, literal) in [(left, right), (right, left)] {
+                        if let Some(path) = path(part) {
+                            found.extend(words(literal).into_iter().map(|word| (path.clone(), word)));
+                        }
+                    }
+                }
+                comparisons(inner, found);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|inner| comparisons(inner, found)),
+        _ => {}
+    }
+}
+
+/// `context.network.name`, from its JSON form.
+fn path(value: &Value) -> Option<String> {
+    if let Some(variable) = value.get("Var") {
+        return variable.as_str().map(str::to_owned);
+    }
+    let access = value.get(".")?;
+    Some(format!("{}.{}", path(access.get("left")?)?, access.get("attr")?.as_str()?))
+}
+
+/// The words of a literal: a string, or a set of strings.
+fn words(value: &Value) -> Vec<String> {
+    match (value.get("Value"), value.get("Set")) {
+        (Some(word), _) => word.as_str().map(str::to_owned).into_iter().collect(),
+        (_, Some(Value::Array(items))) => items.iter().flat_map(words).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use crate::policy::Policies;
+    use crate::policy::fixture::{catalogue, source};
+
+    /// What is said of a policy with this condition: the mistakes, or the advice with `advice: ` before it.
+    fn said(condition: &str) -> String {
+        let text = format!(
+            "@id(\"p\")\n@reason(\"Not \\\"x\\\".\")\nforbid (principal, action, resource)\nwhen {{ {condition} }};"
+        );
+        match Policies::load_knowing(&catalogue(), &[source(&text)], TimeZone::UTC, Some(&["office", "vpn"])) {
+            Ok(policies) => policies.advice().iter().map(|advice| format!("advice: {advice}")).collect(),
+            Err(mistakes) => mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+        }
+    }
+
+    #[track_caller]
+    fn check(condition: &str, expected: &str) {
+        let said = said(condition);
+        assert!(if expected.is_empty() { said.is_empty() } else { said.contains(expected) }, "{condition}: {said}");
+    }
+
+    #[test]
+    fn words_that_can_be_are_let_pass() {
+        for condition in [
+            "context.confirmed.contains(\"passkey\")",
+            "context.confirmed.containsAny([\"totp\", \"recovery_code\"])",
+            "context.risk.level == \"high\" || \"medium\" == context.risk.level",
+            "context.time.weekday != \"sunday\"",
+            "context.network.name == \"office\" && context.network.name != \"\"",
+            "resource.kind == \"payments\" || resource.sensitivity == \"high\"",
+            "[\"saturday\", \"sunday\"].contains(context.time.weekday)",
+            // What is not ours to know is not looked at.
+            "context.network.country == \"XX\" || context.risk.signals.contains(\"whatever\")",
+        ] {
+            check(condition, "");
+        }
+    }
+
+    #[test]
+    fn a_word_that_nothing_is_stands_with_its_place_and_what_was_meant() {
+        check("context.confirmed.contains(\"paskey\")", "test.cedar:4:35: context.confirmed is never \"paskey\"");
+        check("context.confirmed.contains(\"paskey\")", "did you mean \"passkey\"?");
+        check("context.confirmed.contains(\"fingerprint\")", "there are: passkey, password, recovery_code, totp");
+        check("context.confirmed.containsAll([\"totp\", \"pin\"])", "\"pin\"");
+        check("\"hihg\" == context.risk.level", "did you mean \"high\"?");
+        check("[\"Sunday\"].contains(context.time.weekday)", "did you mean \"sunday\"?");
+        check("if context.network.name == \"offce\" then true else false", "did you mean \"office\"?");
+        check("!(context.network.name != \"home\")", "there are: office, vpn");
+    }
+
+    #[test]
+    fn a_kind_that_may_come_one_day_is_advice_and_a_slip_is_a_mistake() {
+        check("resource.kind == \"paymnets\"", "test.cedar:4:");
+        check("resource.sensitivity == \"hgih\"", "did you mean \"high\"?");
+        check("resource.kind == \"warehouses-abroad\"", "advice: test.cedar:4:");
+        check("resource.sensitivity == \"critical\"", "advice: ");
+    }
+
+    #[test]
+    fn names_of_networks_are_let_pass_where_nobody_knows_them() {
+        let text = "@id(\"p\") permit (principal, action, resource) when { context.network.name == \"x\" };";
+        assert!(Policies::load(&catalogue(), &[source(text)]).is_ok());
+    }
+}
