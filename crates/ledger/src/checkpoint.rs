@@ -196,13 +196,34 @@ impl CheckpointSigner {
         self.sign_own(&self.checkpoint(size, root))
     }
 
+    /// Adds this key's signature to a head that another key of the same log signed, so that
+    /// whoever knows either believes it (C2SP signed-note, "multiple signatures").
+    ///
+    /// # Errors
+    ///
+    /// [`WrongLog`] if the checkpoint names another log than the key.
+    pub fn cosign(&self, signed: &SignedCheckpoint) -> Result<SignedCheckpoint, WrongLog> {
+        let claimed = signed.unverified();
+        if claimed.origin != self.origin {
+            return Err(WrongLog { key: self.origin.clone(), asked: claimed.origin.clone() });
+        }
+        // The body ends with the line before the first blank one.
+        let body = signed.text.split_once("\n\n").map_or(signed.text.as_str(), |(body, _)| body);
+        let line = self.signature_line(&format!("{body}\n"));
+        Ok(SignedCheckpoint { text: format!("{}{line}", signed.text), claimed: claimed.clone() })
+    }
+
     fn sign_own(&self, checkpoint: &Checkpoint) -> SignedCheckpoint {
-        use base64::Engine as _;
         let body = checkpoint.body();
+        SignedCheckpoint { text: format!("{body}\n{}", self.signature_line(&body)), claimed: checkpoint.clone() }
+    }
+
+    fn signature_line(&self, body: &str) -> String {
+        use base64::Engine as _;
         let mut signature = self.key_id().to_be_bytes().to_vec();
         signature.extend_from_slice(&self.key.sign(body.as_bytes()).to_bytes());
         let signature = base64::engine::general_purpose::STANDARD.encode(signature);
-        SignedCheckpoint { text: format!("{body}\n— {} {signature}\n", self.origin), claimed: checkpoint.clone() }
+        format!("— {} {signature}\n", self.origin)
     }
 
     fn key_id(&self) -> u32 {

@@ -11,17 +11,21 @@ mod align;
 mod pass;
 mod read;
 mod report;
+mod succession;
 
-pub use report::{Finding, MAX_FINDINGS, NotChecked, Report};
+pub use report::{BelievedKey, Finding, MAX_FINDINGS, NotChecked, Report};
+pub use succession::Announcement;
 
-use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointVerifier, SignedCheckpoint};
+use crate::checkpoint::{Checkpoint, CheckpointVerifier, SignedCheckpoint};
 use crate::export::{ReadError, Reader, Record};
 use report::Findings;
+use succession::Succession;
 
 /// What the one who verifies brings along.
 #[derive(Debug, Clone, Copy)]
 pub struct Trust<'a> {
-    /// Public keys of the log. One of them must have signed the checkpoint.
+    /// Public keys of the log. One of them, or one that follows one of them, must have signed the
+    /// checkpoint.
     pub keys: &'a [CheckpointVerifier],
     /// Heads seen earlier. Without one, a log that was cut or rewritten by the holder of its key
     /// cannot be told from one that was always so.
@@ -32,6 +36,12 @@ pub struct Trust<'a> {
 pub trait Visitor {
     /// One entry, as it stands in the export; it may be one that was changed or inserted.
     fn entry(&mut self, record: Record);
+
+    /// Which of the entries announce that another key signs from there on. Asked once, after the
+    /// last entry.
+    fn announcements(&mut self) -> Vec<Announcement> {
+        Vec::new()
+    }
 }
 
 impl<F: FnMut(Record)> Visitor for F {
@@ -58,37 +68,22 @@ pub fn verify(reader: &Reader, trust: Trust<'_>, visitor: &mut impl Visitor) -> 
             return Ok(findings.into_report());
         }
     };
-    let signed_by = signers(&text, trust.keys, &mut findings);
-    let pass = pass::run(reader, &claimed, trust.remembered, visitor, &mut findings)?;
-    pass.judge(&claimed, trust.remembered, &mut findings);
-    let mut report = findings.into_report();
+    let handovers = reader.handovers()?;
+    let wanted = trust.remembered.iter().map(|head| head.size).chain(handovers.keys().copied()).collect();
+    let mut later = Findings::default();
+    let pass = pass::run(reader, &claimed, wanted, visitor, &mut later)?;
+    pass.judge(&claimed, trust.remembered, &mut later);
+    let mut succession = Succession::new(trust.keys);
+    for announcement in visitor.announcements() {
+        succession.follow(&announcement, &handovers, |size| pass.root_at(size), &mut findings);
+    }
+    let signed_by = succession.signers(&text, &claimed, &mut findings);
+    let mut report = findings.and_then(later).into_report();
     report.entries = pass.visited;
     report.size = claimed.size;
     report.root = Some(claimed.root);
     report.origin = Some(claimed.origin.to_string());
     report.signed_by = signed_by;
+    report.believed = succession.into_believed();
     Ok(report)
-}
-
-/// The keys among `keys` that signed the checkpoint. That none did is a finding, and so is a
-/// signature in a key's name that is not by it.
-fn signers(text: &str, keys: &[CheckpointVerifier], findings: &mut Findings) -> Vec<String> {
-    let mut signed_by = Vec::new();
-    let mut reasons = Vec::new();
-    for key in keys {
-        match key.verify(text) {
-            Ok(_) => signed_by.push(key.key().to_owned()),
-            Err(error @ CheckpointError::WrongSignature(_)) => {
-                findings.add(Finding::CheckpointNotBelieved { reason: error.to_string() });
-            }
-            Err(error) => reasons.push(error.to_string()),
-        }
-    }
-    if signed_by.is_empty() && findings.is_empty() {
-        if reasons.is_empty() {
-            reasons.push("no key to verify it with".to_owned());
-        }
-        findings.add(Finding::CheckpointNotBelieved { reason: reasons.join("; ") });
-    }
-    signed_by
 }

@@ -112,6 +112,26 @@ fn head_of(entries: impl IntoIterator<Item = Vec<u8>>) -> Checkpoint {
 }
 
 #[test]
+fn one_entry_is_read_with_what_lies_beside_it_and_nothing_beyond_the_end_is() {
+    let export = Export::of(entries(1000));
+    let reader = Reader::open(export.directory.path()).unwrap();
+    for index in [0, 1, 2, 3, 255, 256, 511, 600, 601, 604, 998, 999] {
+        let record = reader.record(index).unwrap().unwrap();
+        assert_eq!((record.index, record.entry, record.details), (index, entry(index), details(index)));
+    }
+    assert_eq!(reader.record(1000).unwrap(), None);
+    assert_eq!(reader.record(u64::MAX).unwrap(), None);
+    // A broken line is told by its number, and nothing is beside an entry without the file.
+    let path = export.path("details.jsonl");
+    let kept = fs::read_to_string(&path).unwrap();
+    fs::write(&path, kept.replace(r#"{"index":"500""#, r#"{"index":"5x0""#)).unwrap();
+    let found = format!("{:?}", reader.record(500));
+    assert!(found.contains("line: 201") || fs::read_to_string(&path).unwrap() == kept, "{found}");
+    fs::remove_file(&path).unwrap();
+    assert_eq!(reader.record(500).unwrap().unwrap().details, None);
+}
+
+#[test]
 fn an_untouched_export_is_intact_and_every_entry_is_visited() {
     for size in [0, 1, 255, 256, 257, 1024, SIZE] {
         let export = Export::of(entries(size));

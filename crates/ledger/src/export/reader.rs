@@ -1,12 +1,14 @@
 //! Reads an export file by file; nothing is believed here, see [`crate::verify`].
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::bundle;
 use super::details::BadDetailsLine;
-use super::{CHECKPOINT_FILE, DETAILS_FILE, Details, DetailsLine, MAX_DETAILS_LINE, MAX_ENTRY_LENGTH};
+use super::lines::DetailsLines;
+use super::{CHECKPOINT_FILE, DETAILS_FILE, Details, HANDOVER_DIRECTORY, MAX_ENTRY_LENGTH, MAX_HANDOVERS};
 use crate::checkpoint::{CheckpointError, MAX_CHECKPOINT_LENGTH, SignedCheckpoint};
 use crate::hash::HASH_LENGTH;
 use crate::proof::{CannotProve, InclusionProof, LoadedTiles};
@@ -105,6 +107,39 @@ impl Reader {
         SignedCheckpoint::parse(&text).map_err(ReadError::Checkpoint)
     }
 
+    /// The heads with which one key handed over to the next, by the number of their entries; not
+    /// verified. Files with other names are not read.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Io`], [`ReadError::TooLarge`].
+    pub fn handovers(&self) -> Result<BTreeMap<u64, String>, ReadError> {
+        let directory = self.directory.join(HANDOVER_DIRECTORY);
+        let files = match std::fs::read_dir(&directory) {
+            Ok(files) => files,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(BTreeMap::new());
+            }
+            Err(source) => return Err(ReadError::Io { path: directory, source }),
+        };
+        let mut handovers = BTreeMap::new();
+        for file in files {
+            let name = file.map_err(at(&directory))?.file_name();
+            let Some(size) =
+                name.to_str().and_then(|name| name.parse::<u64>().ok().filter(|size| size.to_string() == name))
+            else {
+                continue;
+            };
+            if handovers.len() == MAX_HANDOVERS {
+                return Err(ReadError::TooLarge(directory));
+            }
+            if let Some(bytes) = self.file(&format!("{HANDOVER_DIRECTORY}/{size}"), MAX_CHECKPOINT_LENGTH)? {
+                handovers.insert(size, String::from_utf8_lossy(&bytes).into_owned());
+            }
+        }
+        Ok(handovers)
+    }
+
     /// The bytes of a tile's file, `None` if there is none.
     ///
     /// # Errors
@@ -135,7 +170,7 @@ impl Reader {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(source) => return Err(ReadError::Io { path, source }),
         };
-        Ok(DetailsLines { path, file, line: 0 })
+        Ok(DetailsLines::new(path, file))
     }
 
     /// The proof that the entry at `index` is in this log, as a file for somebody who has neither.
@@ -203,6 +238,34 @@ impl Reader {
         }))
     }
 
+    /// The entry at `index` with what lies beside it, read without those before it; `None` if the
+    /// export ends before. Nothing is verified.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::records`].
+    pub fn record(&self, index: u64) -> Result<Option<Record>, ReadError> {
+        let size = self.checkpoint()?.unverified().size;
+        let width = u64::from(TILE_WIDTH);
+        let Some(tile) = level_0_tiles_from(index / width, size).next().filter(|_| index < size) else {
+            return Ok(None);
+        };
+        let place = usize::try_from(index % width).unwrap_or_default();
+        let entry = self.entries_under(tile)?.into_iter().nth(place);
+        match self.details()?.beside(index) {
+            // Read one after the other, it is told on which line.
+            Err(ReadError::Details { .. }) => {
+                let wanted =
+                    |record: &Result<Record, ReadError>| record.as_ref().is_ok_and(|record| record.index == index);
+                self.records()?.find(|record| wanted(record) || record.is_err()).transpose()
+            }
+            beside => {
+                let details = beside?;
+                Ok(entry.map(|entry| Record { index, entry, details }))
+            }
+        }
+    }
+
     fn entries_under(&self, tile: Tile) -> Result<Vec<Vec<u8>>, ReadError> {
         let path = self.directory.join(tile.entries_path());
         let Some(bytes) = self.bundle(tile)? else {
@@ -235,45 +298,15 @@ impl Reader {
 
 /// The tiles of level 0 of a tree, left to right, the partial one last.
 pub(crate) fn level_0_tiles(size: u64) -> impl Iterator<Item = Tile> {
+    level_0_tiles_from(0, size)
+}
+
+fn level_0_tiles_from(first: u64, size: u64) -> impl Iterator<Item = Tile> {
     let width = u64::from(TILE_WIDTH);
-    (0..size.div_ceil(width)).filter_map(move |index| {
+    (first..size.div_ceil(width)).filter_map(move |index| {
         let left = size - index * width;
         Tile::new(0, index, u16::try_from(left.min(width)).ok()?).ok()
     })
-}
-
-/// Lines of `details.jsonl` with their numbers, counted from one.
-#[derive(Debug)]
-pub struct DetailsLines {
-    path: PathBuf,
-    file: Option<BufReader<File>>,
-    line: u64,
-}
-
-impl Iterator for DetailsLines {
-    type Item = Result<(u64, DetailsLine), ReadError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let file = self.file.as_mut()?;
-        let mut bytes = Vec::new();
-        let read = file.take(MAX_DETAILS_LINE as u64 + 2).read_until(b'\n', &mut bytes);
-        if let Err(source) = read {
-            self.file = None;
-            let path = self.path.clone();
-            return Some(Err(ReadError::Io { path, source }));
-        }
-        if bytes.is_empty() {
-            self.file = None;
-            return None;
-        }
-        self.line += 1;
-        if bytes.pop_if(|byte| *byte == b'\n').is_none() && bytes.len() > MAX_DETAILS_LINE {
-            self.file = None;
-            return Some(Err(ReadError::TooLarge(self.path.clone())));
-        }
-        let line = self.line;
-        Some(DetailsLine::parse(&bytes).map(|read| (line, read)).map_err(|source| ReadError::Details { line, source }))
-    }
 }
 
 pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> ReadError {

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::bundle::{self, EntryTooLong};
-use super::{CHECKPOINT_FILE, DETAILS_FILE, Details, DetailsLine, MAX_DETAILS_LINE};
+use super::{CHECKPOINT_FILE, DETAILS_FILE, Details, DetailsLine, HANDOVER_DIRECTORY, MAX_DETAILS_LINE};
 use crate::checkpoint::SignedCheckpoint;
 use crate::frontier::Frontier;
 use crate::hash::{Hash, leaf_hash};
@@ -115,6 +115,16 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// Adds the head with which one key handed over to the next.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Io`].
+    pub fn handover(&mut self, handover: &SignedCheckpoint) -> Result<(), WriteError> {
+        let size = handover.unverified().size;
+        self.write(&format!("{HANDOVER_DIRECTORY}/{size}"), handover.text().as_bytes())
     }
 
     /// How many entries were appended.

@@ -38,8 +38,7 @@ struct Tree {
 }
 
 impl Tree {
-    fn new(remembered: &[Checkpoint]) -> Self {
-        let mut wanted: Vec<u64> = remembered.iter().map(|head| head.size).collect();
+    fn new(mut wanted: Vec<u64>) -> Self {
         wanted.sort_unstable_by(|left, right| right.cmp(left));
         let mut tree = Self { frontier: Frontier::new(), wanted, roots: BTreeMap::new() };
         tree.note_root();
@@ -63,17 +62,18 @@ impl Tree {
     }
 }
 
-/// Reads, compares and visits everything up to the claimed size.
+/// Reads, compares and visits everything up to the claimed size; notes the roots at the sizes that
+/// are wanted.
 pub(super) fn run(
     reader: &Reader,
     claimed: &Checkpoint,
-    remembered: &[Checkpoint],
+    wanted: Vec<u64>,
     visitor: &mut impl Visitor,
     findings: &mut Findings,
 ) -> Result<Pass, ReadError> {
     let mut pass = Pass {
         visited: 0,
-        entries: Tree::new(remembered),
+        entries: Tree::new(wanted),
         tiles: None,
         aligner: Aligner::default(),
         first_difference: None,
@@ -184,6 +184,11 @@ impl Pass {
             }
         }
         Ok(())
+    }
+
+    /// The root over the first `size` entries as they are, if it was wanted and nothing is missing before.
+    pub(super) fn root_at(&self, size: u64) -> Option<Hash> {
+        self.entries.roots.get(&size).copied()
     }
 
     /// Holds the trees against what was signed now and then.

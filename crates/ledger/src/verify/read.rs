@@ -3,8 +3,9 @@
 use std::sync::mpsc::SyncSender;
 
 use super::report::Finding;
+use crate::export::DetailsLines;
 use crate::export::bundle;
-use crate::export::reader::{DetailsLines, level_0_tiles};
+use crate::export::reader::level_0_tiles;
 use crate::export::{Details, DetailsLine, ReadError, Reader};
 use crate::hash::{Hash, leaf_hash};
 use crate::tile::{TILE_WIDTH, Tile};

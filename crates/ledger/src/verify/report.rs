@@ -21,6 +21,25 @@ pub enum Finding {
         /// Why.
         reason: String,
     },
+    /// An entry announces a key, and what makes an announcement count is not there: it is not
+    /// followed.
+    #[error("entry {index} announces a key that is not believed: {reason}")]
+    AnnouncementNotBelieved {
+        /// The entry.
+        index: u64,
+        /// Why.
+        reason: String,
+    },
+    /// The checkpoint is signed by a key that had been replaced.
+    #[error("the checkpoint of {size} entries is signed by {key}, which entry {index} had replaced")]
+    SignedByFormerKey {
+        /// The key.
+        key: String,
+        /// Entries under the checkpoint.
+        size: u64,
+        /// The entry that announced its successor.
+        index: u64,
+    },
     /// The entries do not hash to the root in the checkpoint.
     #[error("the {found_size} entries hash to {found}, the checkpoint says {size} entries and {expected}")]
     RootMismatch {
@@ -86,7 +105,10 @@ pub enum Finding {
         path: String,
     },
     /// The log is shorter than it was.
-    #[error("the log was cut: it had {remembered} entries, now it has {found}")]
+    #[error(
+        "the remembered checkpoint has {remembered} entries, this export only {found}: either the export was made \
+         before that checkpoint (then export again), or the log was cut"
+    )]
     Truncated {
         /// Entries of the remembered head.
         remembered: u64,
@@ -136,6 +158,20 @@ pub enum Finding {
     },
 }
 
+/// A key that was believed, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BelievedKey {
+    /// The key, as `name+id+base64`.
+    pub key: String,
+    /// For a key that was not given: the entry that announces it, under a head that a believed key
+    /// signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub announced_by: Option<u64>,
+    /// Where another key followed it: it signs no head of more entries than this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signs_until: Option<u64>,
+}
+
 /// Something that could not be checked, though nothing is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(tag = "not_checked", rename_all = "snake_case")]
@@ -167,8 +203,10 @@ pub struct Report {
     pub size: u64,
     /// The root according to the checkpoint.
     pub root: Option<Hash>,
-    /// The trusted keys that signed it.
+    /// The believed keys that signed it.
     pub signed_by: Vec<String>,
+    /// The keys that were believed: those that were given, and those that follow them.
+    pub believed: Vec<BelievedKey>,
     /// Entries that were read and visited.
     pub entries: u64,
     /// What is wrong, at most [`MAX_FINDINGS`] of it.
@@ -216,8 +254,12 @@ impl Findings {
         self.not_checked.push(what);
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
-        self.listed.is_empty()
+    /// These findings, then those of `later`.
+    pub(super) fn and_then(mut self, later: Self) -> Self {
+        later.listed.into_iter().for_each(|finding| self.add(finding));
+        self.more += later.more;
+        self.not_checked.extend(later.not_checked);
+        self
     }
 
     pub(super) fn into_report(self) -> Report {
@@ -226,6 +268,7 @@ impl Findings {
             size: 0,
             root: None,
             signed_by: Vec::new(),
+            believed: Vec::new(),
             entries: 0,
             findings: self.listed,
             more_findings: self.more,
