@@ -248,9 +248,20 @@ pub enum Event {
     /// Somebody's personal data was erased from the details.
     #[serde(rename = "evidence.erased")]
     EvidenceErased { person: String, by: String, entries: u32 },
-    /// A key was made or rotated: `master`, `checkpoint`, `assertion`.
+    /// A key was made or rotated: `master`, `assertion`. `from_ms`: when it begins to sign, for a key
+    /// that is published before.
     #[serde(rename = "key.rotated")]
-    KeyRotated { purpose: String, key: String, by: String },
+    KeyRotated {
+        purpose: String,
+        key: String,
+        by: String,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        from_ms: String,
+    },
+    /// From here on another key signs the log's heads. `key` and `former` are verifier keys (C2SP
+    /// signed-note); the head that ends with this entry is signed by both.
+    #[serde(rename = "key.announced")]
+    CheckpointKeyAnnounced { key: String, former: String, by: String },
     /// The wall clock moved against the monotonic one.
     #[serde(rename = "clock.jumped")]
     ClockJumped { node: String, by_ms: String },

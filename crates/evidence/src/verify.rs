@@ -20,7 +20,7 @@ pub use beside::{BadBeside, exported, imported};
 pub use report::{Counts, Finding, MAX_FINDINGS, NotChecked, Problem, Report};
 
 use stepgate_ledger::export::{ReadError, Reader, Record};
-use stepgate_ledger::verify::{Trust, Visitor};
+use stepgate_ledger::verify::{Announcement, Trust, Visitor};
 
 use rules::Story;
 
@@ -66,5 +66,10 @@ impl<P: FnMut(u64)> Visitor for Batches<'_, P> {
         if self.pending.len() >= BATCH {
             self.judge();
         }
+    }
+
+    fn announcements(&mut self) -> Vec<Announcement> {
+        self.judge();
+        self.story.announcements()
     }
 }

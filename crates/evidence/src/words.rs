@@ -117,7 +117,13 @@ fn sentence(event: &Event) -> String {
         Event::EvidenceErased { person, entries, by } => {
             format!("details of {entries} entries of person {} erased by {}", short(person), short(by))
         }
-        Event::KeyRotated { purpose, key, by } => format!("{purpose} key {key} made by {}", short(by)),
+        Event::KeyRotated { purpose, key, by, from_ms } => {
+            let later = if from_ms.is_empty() { "" } else { ", published before it signs" };
+            format!("{purpose} key {key} made by {}{later}", short(by))
+        }
+        Event::CheckpointKeyAnnounced { key, former, by } => {
+            format!("from here on {key} signs the log, no longer {former}; changed by {}", short(by))
+        }
         Event::ClockJumped { node, by_ms } => format!("ALARM: the clock of node {} jumped by {by_ms} ms", short(node)),
         Event::Fault { node, what } => format!("ALARM: node {} failed: {what}", short(node)),
     }

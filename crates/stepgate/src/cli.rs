@@ -1,8 +1,14 @@
 //! The command line: what can be said, and what each word means.
 
+mod audit;
+mod keys;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use audit::AuditCommand;
+pub use keys::{KeysCommand, RotateCommand};
 
 /// Step-up authentication in front of web applications and HTTP APIs.
 ///
@@ -261,101 +267,13 @@ pub struct ExplainArgs {
     /// Whether the device was used before: `known` or `new`.
     #[arg(long, default_value = "known")]
     pub device: String,
+    /// Print the whole context as well, as policies see it.
+    #[arg(long, short)]
+    pub verbose: bool,
     /// Where the configuration is.
     #[command(flatten)]
     pub config: ConfigArgs,
     /// How to print.
     #[command(flatten)]
     pub output: Output,
-}
-
-/// `stepgate audit …`.
-#[derive(Debug, Subcommand)]
-pub enum AuditCommand {
-    /// Write the whole log to a directory that can be verified alone.
-    Export {
-        /// The directory; it must not exist or be empty.
-        #[arg(long)]
-        out: PathBuf,
-        /// Where the configuration is.
-        #[command(flatten)]
-        config: ConfigArgs,
-    },
-    /// Verify an exported log. Needs the export and a public key, nothing else.
-    Verify {
-        /// The export.
-        dir: PathBuf,
-        /// The log's public key, as `stepgate audit key` printed it (or a file that holds it).
-        #[arg(long)]
-        key: String,
-        /// A checkpoint that was remembered earlier: finds truncation and forks.
-        #[arg(long)]
-        remembered: Option<PathBuf>,
-        /// How to print.
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Print entries of an export in words.
-    Show {
-        /// The export.
-        dir: PathBuf,
-        /// Only this entry.
-        #[arg(long)]
-        index: Option<u64>,
-        /// Only entries of this challenge.
-        #[arg(long)]
-        challenge: Option<String>,
-        /// How to print.
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Write a `.tlog-proof` for one entry, or check one with `--check`.
-    Proof {
-        /// The export.
-        dir: PathBuf,
-        /// The entry.
-        index: u64,
-        /// Where to write it; standard output if not given.
-        #[arg(long, short)]
-        out: Option<PathBuf>,
-        /// Check this proof of the entry instead of writing one.
-        #[arg(long, requires = "key")]
-        check: Option<PathBuf>,
-        /// The log's public key, for `--check`.
-        #[arg(long)]
-        key: Option<String>,
-    },
-    /// Print the newest entries of the live log.
-    Tail {
-        /// How many.
-        #[arg(long, short = 'n', default_value_t = 20)]
-        lines: u32,
-        /// Go on as entries come.
-        #[arg(long, short)]
-        follow: bool,
-        /// Where the configuration is.
-        #[command(flatten)]
-        config: ConfigArgs,
-        /// How to print.
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Print the log's public key and newest checkpoint: keep them somewhere else.
-    Key(ConfigArgs),
-}
-
-/// `stepgate keys …`.
-#[derive(Debug, Subcommand)]
-pub enum KeysCommand {
-    /// List keys: purpose, id, whether current. No secrets.
-    Show {
-        /// Where the configuration is.
-        #[command(flatten)]
-        config: ConfigArgs,
-        /// How to print.
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Make a new master key, and seal everything in the store with it.
-    Rotate(ConfigArgs),
 }

@@ -17,13 +17,6 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
-    // Paths, URLs and commands must survive copying, so lines are not wrapped.
-    let unwrapped = |_: &_| -> Box<dyn miette::ReportHandler> {
-        Box::new(miette::MietteHandlerOpts::new().wrap_lines(false).build())
-    };
-    if let Err(error) = miette::set_hook(Box::new(unwrapped)) {
-        eprintln!("stepgate: {error}");
-    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -34,7 +27,7 @@ fn main() -> ExitCode {
     match runtime.block_on(commands::run(cli.command)) {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("{:?}", failure.report);
+            commands::tell(failure.report.as_ref());
             failure.code
         }
     }

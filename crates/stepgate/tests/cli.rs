@@ -121,6 +121,7 @@ fn every_mistake_is_told_at_once_with_its_place_and_nothing_starts() {
     std::fs::write(&policy, kept.replace("context.input.amount", "context.input.amoun")).unwrap();
     let said = check(&["run"], directory.path(), 2);
     assert!(said.contains("app.cedar") && said.contains("amoun"), "{said}");
+    assert!(!said.lines().any(|line| line.trim() == "Error:"), "{said}");
     assert!(check(&["run", "--config", "nowhere.toml"], directory.path(), 2).contains("stepgate init"));
 }
 
@@ -133,6 +134,9 @@ fn people_are_added_listed_changed_and_removed_and_each_is_an_entry() {
     check(&["user", "change", "bob", "--group", "finance", "--group", "staff"], directory.path(), 0);
     let said = check(&["user", "list"], directory.path(), 0);
     assert!(said.contains("finance, staff"), "{said}");
+    let said = check(&["user", "change", "bob", "--group", "staf", "--group", "staff"], directory.path(), 0);
+    assert!(said.contains("no policy names the group \"staf\"; did you mean \"staff\"?"), "{said}");
+    assert!(said.contains("Policies name: ") && !said.contains("the group \"staff\""), "{said}");
     check(&["user", "unlock", "bob", "totp"], directory.path(), 0);
     check(&["user", "remove", "bob"], directory.path(), 0);
     check(&["user", "link", "bob"], directory.path(), 1);
@@ -147,7 +151,8 @@ fn people_are_added_listed_changed_and_removed_and_each_is_an_entry() {
 fn keys_are_shown_and_rotated_and_the_store_still_opens() {
     let directory = deployment();
     let before = check(&["keys", "show"], directory.path(), 0);
-    let said = check(&["keys", "rotate"], directory.path(), 0);
+    check(&["keys", "rotate"], directory.path(), 2);
+    let said = check(&["keys", "rotate", "master"], directory.path(), 0);
     assert!(said.contains("sealed anew"), "{said}");
     let after = check(&["keys", "show"], directory.path(), 0);
     assert_ne!(before.lines().next(), after.lines().next(), "the master key is new");
@@ -160,6 +165,78 @@ fn keys_are_shown_and_rotated_and_the_store_still_opens() {
     check(&["migrate"], directory.path(), 0);
 }
 
+/// The public key that signs the log now.
+fn log_key(directory: &Path) -> String {
+    check(&["audit", "key"], directory, 0).lines().next().unwrap().to_owned()
+}
+
+#[test]
+fn the_key_of_the_log_is_rotated_and_whoever_knows_the_first_one_follows() {
+    let directory = deployment();
+    let here = directory.path();
+    let first = log_key(here);
+    std::fs::write(here.join("remembered"), check(&["audit", "key", "--checkpoint"], here, 0)).unwrap();
+    let said = check(&["keys", "rotate", "checkpoint"], here, 0);
+    let second = log_key(here);
+    assert!(second != first && said.contains(&second) && said.contains("is destroyed"), "{said}");
+    let said = check(&["keys", "rotate", "checkpoint", "--keep-former", "--json"], here, 0);
+    let third = log_key(here);
+    assert!(said.contains(&third) && said.contains("\"announced_by\": 4"), "{said}");
+
+    // Current and former, with the heads that each signs.
+    let said = check(&["audit", "key"], here, 0);
+    assert!(said.contains("signs heads of 5 entries and more; entry 4 announces it"), "{said}");
+    assert!(said.contains("signed heads of 4 to 5 entries; its private half is kept, sealed"), "{said}");
+    assert!(said.contains("signed heads of 1 to 4 entries; its private half is destroyed"), "{said}");
+    assert!(check(&["audit", "key", "--json"], here, 0).contains("\"signs_until\": 4"));
+
+    check(&["audit", "export", "--out", "evidence"], here, 0);
+    std::fs::write(here.join("keys.txt"), said).unwrap();
+    for key in [&first, &second, &third, "keys.txt"] {
+        check(&["audit", "verify", "evidence", "--key", key], here, 0);
+    }
+    let with_first = ["audit", "verify", "evidence", "--key", &first];
+    let said = check(&[with_first.as_slice(), &["--remembered", "remembered"]].concat(), here, 0);
+    for relied_on in [
+        format!("{first}, which signed heads of up to 4 entries: you gave it"),
+        format!("{second}, which signed heads of up to 5 entries: entry 3 announces it"),
+        format!("{third}: entry 4 announces it, and the key before signed handover/5"),
+        format!("the remembered checkpoint of 3 entries, signed by {first}"),
+    ] {
+        assert!(said.contains(&relied_on), "{relied_on}:\n{said}");
+    }
+    // Who knows only a later key does not believe an earlier one for it.
+    let with_third = ["audit", "verify", "evidence", "--key", &third, "--remembered", "remembered"];
+    assert!(check(&with_third, here, 2).contains("none of the keys that are believed signed this"));
+    let both = [with_third.as_slice(), &["--key", &first]].concat();
+    assert!(check(&both, here, 0).contains("SOUND"));
+
+    // Without the head that hands over, the announcement is one that anybody could have written.
+    std::fs::remove_file(here.join("evidence/handover/4")).unwrap();
+    let said = check(&with_first, here, 3);
+    assert!(said.contains("handover/4, the head with which the former key covers it, is missing"), "{said}");
+    assert!(check(&["audit", "tail", "-n", "50"], here, 0).contains("no longer"));
+}
+
+#[test]
+fn an_assertion_key_waits_until_applications_know_it() {
+    let directory = deployment();
+    let here = directory.path();
+    let said = check(&["keys", "rotate", "assertion"], here, 0);
+    assert!(said.contains("and signs from"), "{said}");
+    let said = check(&["keys", "show"], here, 0);
+    assert!(said.contains("published, signs from") && said.contains("signs Stepgate-Assertion"), "{said}");
+    let said = check(&["keys", "rotate", "assertion"], here, 1);
+    assert!(said.contains("does not sign yet") && said.contains("--compromised"), "{said}");
+    check(&["keys", "rotate", "assertion", "--publish-for", "30s"], here, 2);
+    let said = check(&["keys", "rotate", "assertion", "--compromised", "--json"], here, 0);
+    assert!(said.contains("\"purpose\": \"assertion\""), "{said}");
+    let said = check(&["keys", "show"], here, 0);
+    assert_eq!(said.matches("assertion").count(), 1, "all others are gone: {said}");
+    let said = check(&["audit", "tail", "-n", "50"], here, 0);
+    assert_eq!(said.matches("assertion key").count(), 2, "each rotation is an entry: {said}");
+}
+
 #[test]
 fn the_key_file_must_be_its_owners_alone() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -168,6 +245,265 @@ fn the_key_file_must_be_its_owners_alone() {
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
     let said = check(&["user", "list"], directory.path(), 1);
     assert!(said.contains("master key"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_made_leaves_nothing_behind() {
+    let directory = TempDir::new().unwrap();
+    let here = directory.path();
+    for (origin, why) in [
+        ("foo", "the scheme is missing"),
+        ("gate.example:443", "no scheme that is served"),
+        ("ftp://gate.example", "ftp is no scheme that is served"),
+        ("http://gate.example", "http is for localhost names only"),
+        ("https://gate.example/login", "only scheme, host and port"),
+        ("https://192.0.2.1", "passkeys belong to a name"),
+    ] {
+        let said = check(&["init", "--dir", "new/gate", "--origin", origin], here, 2);
+        assert!(said.contains(why) && said.contains("like https://gate.example"), "{origin}: {said}");
+    }
+    check(&["init", "--dir", "new/gate", "--admin", ""], here, 2);
+    assert_eq!(std::fs::read_dir(here).unwrap().count(), 0, "nothing was written");
+
+    // Something is in the way when half of it is written: that half is taken away again.
+    std::fs::create_dir_all(here.join("new/gate/policies")).unwrap();
+    std::fs::write(here.join("new/gate/policies/app.test.toml"), "mine").unwrap();
+    let said = check(&["init", "--dir", "new/gate"], here, 1);
+    assert!(said.contains("Nothing that exists is replaced"), "{said}");
+    let left: Vec<_> =
+        std::fs::read_dir(here.join("new/gate")).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(left, ["policies"]);
+    assert_eq!(std::fs::read_dir(here.join("new/gate/policies")).unwrap().count(), 1);
+    std::fs::remove_dir_all(here.join("new")).unwrap();
+    check(&["init", "--dir", "new/gate"], here, 0);
+    // A store without its key is not replaced either.
+    std::fs::remove_file(here.join("new/gate/stepgate.toml")).unwrap();
+    assert!(check(&["init", "--dir", "new/gate"], here, 1).contains("a new master key could not open it"));
+}
+
+#[test]
+fn a_denial_by_default_names_the_permits_that_come_near() {
+    let directory = deployment();
+    let here = directory.path();
+    let explain = |more: &[&str]| {
+        let request = ["policy", "explain", "GET", "http://app.localhost:4180/payments"];
+        check(&[request.as_slice(), more].concat(), here, 0)
+    };
+    let said = explain(&["--group", "strangers", "--proved", "password=5m"]);
+    assert!(said.contains("because  no policy permits it"), "{said}");
+    assert!(said.contains("you asked as somebody in strangers"), "{said}");
+    assert!(said.contains("staff-use-the-application") && said.contains("is for Group::\"staff\""), "{said}");
+    assert!(!said.contains("\ncontext:"), "the context is for --verbose: {said}");
+    assert!(explain(&["--group", "staff", "--verbose"]).contains("\ncontext:"));
+    let said = explain(&["--group", "strangers", "--proved", "password=5m", "--json"]);
+    assert!(said.contains("\"near_permits\"") && said.contains("\"context\""), "{said}");
+
+    // A permit with a condition that does not hold.
+    let policy = here.join("policies/app.cedar");
+    let mut text = std::fs::read_to_string(&policy).unwrap();
+    text.push_str(
+        "@id(\"by-day\")\npermit (principal, action, resource in Service::\"app\")\nwhen { context.time.hour > 99 };\n",
+    );
+    std::fs::write(&policy, text).unwrap();
+    let said = explain(&["--group", "strangers", "--proved", "password=5m"]);
+    assert!(said.contains("its condition does not hold: when { context.time.hour > 99 }"), "{said}");
+}
+
+#[test]
+fn a_word_that_nothing_ever_is_is_a_mistake_with_its_place() {
+    let directory = deployment();
+    let here = directory.path();
+    let policy = here.join("policies/app.cedar");
+    let kept = std::fs::read_to_string(&policy).unwrap();
+    std::fs::write(&policy, kept.replace("contains(\"passkey\")", "contains(\"paskey\")")).unwrap();
+    let said = check(&["check"], here, 2);
+    assert!(said.contains("did you mean \"passkey\"?") && said.contains("app.cedar:"), "{said}");
+
+    std::fs::write(
+        &policy,
+        format!(
+            "{kept}\n@id(\"abroad\")\n@reason(\"Not from there.\")\nforbid (principal, action, resource)\n\
+             when {{ context.network.name == \"offce\" }};\n"
+        ),
+    )
+    .unwrap();
+    assert!(check(&["check"], here, 2).contains("a [[network]] by that name does not exist; there are none"));
+    let config = std::fs::read_to_string(here.join("stepgate.toml")).unwrap();
+    let network = "\n[[network]]\nname = \"office\"\nranges = [\"10.0.0.0/8\"]\n";
+    std::fs::write(here.join("stepgate.toml"), format!("{config}{network}")).unwrap();
+    assert!(check(&["check"], here, 2).contains("did you mean \"office\"?"));
+}
+
+#[test]
+fn what_cannot_be_verified_with_is_told_as_what_it_is() {
+    let directory = deployment();
+    let here = directory.path();
+    let key = log_key(here);
+    check(&["audit", "export", "--out", "evidence"], here, 0);
+    let verify = |more: &[&str], code| check(&[&["audit", "verify", "evidence"], more].concat(), here, code);
+    assert!(verify(&["--key", "missing.txt"], 2).contains("there is no file missing.txt"));
+    assert!(verify(&["--key", "stepgate.toml"], 2).contains("the first line of stepgate.toml is no key"));
+    assert!(verify(&["--key", "localhost+12+x"], 2).contains("no key and no file"));
+    assert!(verify(&["--key", &key, "--remembered", "missing.txt"], 2).contains("there is no file missing.txt"));
+    assert!(verify(&["--key", &key, "--remembered", "stepgate.toml"], 2).contains("audit key --checkpoint"));
+    std::fs::write(here.join("newer"), check(&["audit", "key", "--checkpoint"], here, 0)).unwrap();
+    verify(&["--key", &key, "--remembered", "newer"], 0);
+    check(&["user", "add", "bob"], here, 0);
+    std::fs::write(here.join("newer"), check(&["audit", "key", "--checkpoint"], here, 0)).unwrap();
+    let said = verify(&["--key", &key, "--remembered", "newer"], 3);
+    assert!(said.contains("the export was made before that checkpoint (then export again)"), "{said}");
+    let said = check(&["audit", "show", "evidence", "--index", "99"], here, 1);
+    assert!(said.contains("the export has the entries 0 to 3"), "{said}");
+    assert!(check(&["audit", "show", "evidence", "--index", "1"], here, 0).contains("added by init"));
+}
+
+/// A gate that runs until it is dropped.
+struct Running(std::process::Child);
+
+impl Running {
+    fn start(directory: &Path) -> Self {
+        let log = std::fs::File::create(directory.join("run.log")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stepgate"));
+        command.arg("run").current_dir(directory).env_remove("STEPGATE_CONFIG").env("NO_COLOR", "1");
+        let running = Self(command.stderr(log).spawn().unwrap());
+        wait_for(directory, "the gate is open");
+        running
+    }
+
+    fn reload(&self) {
+        let pid = self.0.id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// Waits until the running gate has said this.
+fn wait_for(directory: &Path, what: &str) -> String {
+    for _ in 0..600 {
+        let said = std::fs::read_to_string(directory.join("run.log")).unwrap();
+        if said.contains(what) {
+            return said;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    panic!("the gate never said {what:?}");
+}
+
+/// A deployment that listens on a port of its own.
+fn on_a_free_port() -> TempDir {
+    let directory = deployment();
+    configure(directory.path(), "listen = \"127.0.0.1:4180\"", "listen = \"127.0.0.1:0\"");
+    directory
+}
+
+/// Replaces a text in the configuration.
+fn configure(directory: &Path, from: &str, to: &str) {
+    let file = directory.join("stepgate.toml");
+    let kept = std::fs::read_to_string(&file).unwrap();
+    assert!(kept.contains(from), "{from}: {kept}");
+    std::fs::write(&file, kept.replacen(from, to, 1)).unwrap();
+}
+
+#[test]
+fn a_second_gate_on_the_same_file_is_refused_and_commands_are_not() {
+    let directory = on_a_free_port();
+    let here = directory.path();
+    let running = Running::start(here);
+    let said = check(&["run"], here, 1);
+    assert!(said.contains("another gate runs on") && said.contains(&format!("process {}", running.0.id())), "{said}");
+    assert!(said.contains("PostgreSQL"), "{said}");
+    check(&["user", "list"], here, 0);
+    drop(running);
+    // What a killed gate leaves behind is in nobody's way.
+    drop(Running::start(here));
+}
+
+#[test]
+fn a_reload_says_what_needs_a_restart() {
+    let directory = on_a_free_port();
+    let here = directory.path();
+    let running = Running::start(here);
+    configure(here, "# operators =", "operators =");
+    configure(here, "127.0.0.1:0", "127.0.0.2:0");
+    running.reload();
+    let said = wait_for(here, "changed in the file");
+    assert!(said.contains("restart it to use the new value of [gate] listen, [gate] operators"), "{said}");
+}
+
+#[test]
+fn a_running_gate_signs_with_the_next_key_of_the_log() {
+    let directory = on_a_free_port();
+    let here = directory.path();
+    let first = log_key(here);
+    let running = Running::start(here);
+    check(&["keys", "rotate", "checkpoint"], here, 0);
+    // The gate itself writes the next entry, and nobody told it of the key.
+    running.reload();
+    wait_for(here, "configuration and policies reloaded");
+    assert!(!wait_for(here, "the gate is open").contains("ERROR"));
+    check(&["audit", "export", "--out", "evidence"], here, 0);
+    let said = check(&["audit", "verify", "evidence", "--key", &first], here, 0);
+    assert!(said.contains("announces it"), "{said}");
+}
+
+#[test]
+fn a_busy_port_is_told_with_what_to_do() {
+    let directory = deployment();
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = busy.local_addr().unwrap().to_string();
+    configure(directory.path(), "listen = \"127.0.0.1:4180\"", &format!("listen = \"{address}\""));
+    let said = check(&["run"], directory.path(), 1);
+    assert!(said.contains(&address) && said.contains("something else listens there"), "{said}");
+}
+
+#[test]
+fn a_store_that_does_not_open_says_what_to_do() {
+    let directory = deployment();
+    let here = directory.path();
+    let list = |code| check(&["user", "list"], here, code);
+    let key = here.join("keys/master.key");
+    let kept = std::fs::read_to_string(&key).unwrap();
+
+    let stranger = deployment();
+    std::fs::write(&key, std::fs::read(stranger.path().join("keys/master.key")).unwrap()).unwrap();
+    assert!(list(1).contains("Put the right key file in place"));
+    std::fs::write(&key, "garbage\n").unwrap();
+    assert!(list(1).contains("a key file is what `stepgate init` wrote"));
+    std::fs::write(&key, kept).unwrap();
+    list(0);
+
+    std::fs::write(here.join("other.db"), "this is no database at all, it is a text").unwrap();
+    configure(here, "sqlite:stepgate.db", "sqlite:other.db");
+    assert!(list(1).contains("is no SQLite database"));
+    configure(here, "sqlite:other.db", "sqlite:nowhere/stepgate.db");
+    assert!(list(1).contains("for `sqlite:` make the directory"));
+    assert!(check(&["check"], here, 2).contains("there is no directory"));
+}
+
+#[test]
+fn check_finds_files_that_run_would_refuse() {
+    let directory = TempDir::new().unwrap();
+    let here = directory.path();
+    check(&["init", "--origin", "https://gate.example"], here, 0);
+    std::fs::remove_file(here.join("keys/master.key")).unwrap();
+    let said = check(&["check"], here, 2);
+    for missing in ["2 of the things that it names cannot be used", "master.key", "certificate.pem"] {
+        assert!(said.contains(missing), "{missing}: {said}");
+    }
+    // A certificate, and the key of another one.
+    let pair = || rcgen::generate_simple_self_signed(vec!["gate.example".to_owned()]).unwrap();
+    let (one, other) = (pair(), pair());
+    std::fs::create_dir_all(here.join("tls")).unwrap();
+    std::fs::write(here.join("tls/certificate.pem"), one.cert.pem()).unwrap();
+    std::fs::write(here.join("tls/key.pem"), other.signing_key.serialize_pem()).unwrap();
+    let said = check(&["check"], here, 2);
+    assert!(said.contains("do not make a usable pair"), "{said}");
 }
 
 #[test]

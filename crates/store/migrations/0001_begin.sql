@@ -188,7 +188,8 @@ CREATE TABLE ledger_head (
     frontier {BYTES} NOT NULL,
     change_number {INT} NOT NULL,
     checkpoint_size {INT} NOT NULL,
-    checkpoint TEXT NOT NULL -- signed note over committed entries; empty until the first is signed
+    checkpoint TEXT NOT NULL, -- signed note over committed entries; empty until the first is signed
+    checkpoint_key TEXT NOT NULL -- the verifier key of who signs this head: it changes with the head, on all nodes at once
 ) {STRICT};
 
 CREATE TABLE entries (
@@ -228,7 +229,19 @@ CREATE TABLE changes (
 CREATE TABLE signing_keys (
     id TEXT NOT NULL PRIMARY KEY,
     purpose TEXT NOT NULL,
-    ordinal {INT} NOT NULL, -- the highest of a purpose is the current one
+    ordinal {INT} NOT NULL, -- the order in which they were made
     made_at {INT} NOT NULL,
+    signs_from {INT} NOT NULL, -- an assertion key is published before it signs
     sealed {BYTES} NOT NULL
+) {STRICT};
+
+-- The keys that sign the log's heads, one after the other. Their private halves are in
+-- signing_keys until they are destroyed; their public halves stay as long as the log.
+CREATE TABLE checkpoint_keys (
+    verifier TEXT NOT NULL PRIMARY KEY, -- C2SP signed-note, name+id+key
+    secret TEXT NOT NULL, -- id in signing_keys
+    made_at {INT} NOT NULL,
+    from_size {INT}, -- it signs heads from so many entries on; NULL only inside the transaction that announces it
+    handover TEXT NOT NULL, -- the head of from_size entries, signed by the key before and this one; empty for the first
+    keeps_former {INT} NOT NULL -- 0: the private half of the key before was destroyed when this one began
 ) {STRICT};

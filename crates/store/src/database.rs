@@ -78,7 +78,7 @@ impl Database {
         let signer = keys::begin(&mut connection, &url, &keyring, clock.as_ref(), random.as_ref(), &options.origin)
             .await
             .map_err(OpenError::Store)?;
-        if let Some(broken) = ledger::look_over(&mut connection, &signer).await.map_err(OpenError::Unreachable)? {
+        if let Some(broken) = ledger::look_over(&mut connection).await.map_err(OpenError::Unreachable)? {
             return Err(OpenError::Ledger(broken));
         }
         let head = ledger::head(&mut connection).await.map_err(OpenError::Unreachable)?;
@@ -90,7 +90,8 @@ impl Database {
             keyring: ArcSwap::from_pointee(keyring),
             clock,
             random,
-            signer,
+            origin: signer.origin().clone(),
+            signer: ArcSwap::from_pointee(signer),
             readers,
             cache: Cache::new(options.cached_tokens),
             waiters: Waiters::default(),

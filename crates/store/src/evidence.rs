@@ -196,8 +196,11 @@ impl Inner {
     /// read: the same head gives the same signature as the one that is kept.
     pub(crate) async fn checkpoint(&self) -> Result<String, StoreError> {
         read(async {
-            let head = ledger::head(&self.readers).await.and_then(|head| ledger::not_set_back(self, head)).stored()?;
-            Ok(self.signer.sign_head(head.frontier.size(), head.frontier.root()).text().to_owned())
+            let mut connection = self.readers.acquire().await.stored()?;
+            let head =
+                ledger::head(&mut *connection).await.and_then(|head| ledger::not_set_back(self, head)).stored()?;
+            let signer = self.checkpoint_key(&mut connection, &head.checkpoint_key).await?;
+            Ok(signer.sign(&head.frontier).text().to_owned())
         })
         .await
     }

@@ -10,7 +10,7 @@ use sqlx::AnyPool;
 use stepgate_core::id::RequestId;
 use stepgate_core::ports::StoreError;
 use stepgate_core::time::{Clock, Randomness};
-use stepgate_ledger::CheckpointSigner;
+use stepgate_ledger::Origin;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use crate::backend::{Backend, StoreUrl};
 use crate::cache::Cache;
 use crate::changes::Waiters;
+use crate::checkpoint_keys::HeadSigner;
 use crate::error::{Refused, unavailable};
 use crate::options::{Options, READ_TIMEOUT};
 use crate::seal::{Keyring, Place};
@@ -31,7 +32,10 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Randomness>,
     pub(crate) keyring: ArcSwap<Keyring>,
-    pub(crate) signer: CheckpointSigner,
+    /// The log's name.
+    pub(crate) origin: Origin,
+    /// The newest checkpoint key that this node has met.
+    pub(crate) signer: ArcSwap<HeadSigner>,
     pub(crate) readers: AnyPool,
     pub(crate) cache: Cache,
     pub(crate) waiters: Waiters,

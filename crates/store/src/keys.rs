@@ -8,10 +8,11 @@ use sqlx::{AnyConnection, Connection as _};
 use stepgate_core::ports::{ChangeError, StoreError};
 use stepgate_core::time::{Clock, Randomness, Timestamp};
 use stepgate_evidence::{Entry, Event};
-use stepgate_ledger::{CheckpointSigner, Frontier, Origin, leaf_hash};
+use stepgate_ledger::{Frontier, Origin, leaf_hash};
 use zeroize::Zeroizing;
 
 use crate::backend::StoreUrl;
+use crate::checkpoint_keys::{self, From, HeadSigner, NewKey};
 use crate::database::Database;
 use crate::error::{Stored as _, unavailable};
 use crate::inner::read;
@@ -20,18 +21,17 @@ use crate::ledger;
 use crate::row::Fields;
 use crate::seal::{Keyring, Place};
 
-const CHECKPOINT: &str = "checkpoint";
+pub(crate) const CHECKPOINT: &str = "checkpoint";
 const ASSERTION: &str = "assertion";
 /// Purpose names of secrets that are no signing keys but are the same on every node.
 const COOKIE_MAC: &str = "cookie-mac";
-/// Assertion keys that are published: the current one and those before it, whose assertions may still be on their way.
-pub const ASSERTION_KEYS_MAX: usize = 2;
 
 /// The public side of the checkpoint key, the assertion keys, and the key of tags.
 pub struct SigningKeys {
     /// The key that verifies checkpoints, as a C2SP verifier key (`name+id+base64`).
     pub checkpoint_verifier: String,
-    /// ES256 keys, the current one first; all are published, the first one signs.
+    /// ES256 keys, the newest first: one may not sign yet, and those before the one that signs are
+    /// there until what they signed is out of date.
     pub assertion: Vec<AssertionKey>,
     /// 32 bytes for [`stepgate_core::secret::MacKey`], the same on every node.
     pub mac: Zeroizing<[u8; 32]>,
@@ -56,6 +56,21 @@ pub struct AssertionKey {
     pub public: Vec<u8>,
     /// When it was made.
     pub made_at: Timestamp,
+    /// When it begins to sign, and the one before it ends.
+    pub signs_from: Timestamp,
+}
+
+/// How another assertion key begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AssertionRotation {
+    /// It is published at once and signs from then on; until then the one before does, which stays
+    /// published while what it signed is valid.
+    PublishedFirst {
+        /// When it begins to sign.
+        signs_from: Timestamp,
+    },
+    /// It signs at once, and all others are deleted: for a key that somebody else may have.
+    AtOnce,
 }
 
 impl std::fmt::Debug for AssertionKey {
@@ -68,25 +83,32 @@ impl Database {
     /// The deployment's keys.
     pub async fn signing_keys(&self) -> Result<SigningKeys, StoreError> {
         let rows = read(async {
-            sqlx::query("SELECT id, purpose, made_at, sealed FROM signing_keys ORDER BY ordinal DESC")
-                .fetch_all(&self.inner.readers)
-                .await
-                .stored()
+            sqlx::query(
+                "SELECT id, purpose, made_at, signs_from, sealed FROM signing_keys WHERE purpose <> $1 \
+                 ORDER BY ordinal DESC",
+            )
+            .bind(CHECKPOINT)
+            .fetch_all(&self.inner.readers)
+            .await
+            .stored()
         })
         .await?;
+        let head = read(async { ledger::head(&self.inner.readers).await.stored() }).await?;
         let mut assertion = Vec::new();
         let mut mac = None;
         for row in &rows {
             let fields = Fields::of("signing_keys", row);
-            let purpose = fields.text("purpose")?;
-            if purpose == CHECKPOINT || (purpose == ASSERTION && assertion.len() >= ASSERTION_KEYS_MAX) {
-                continue;
-            }
             let secret = self.inner.open("signing_keys", "sealed", fields.key(), &fields.bytes("sealed")?)?;
-            if purpose == ASSERTION {
+            if fields.text("purpose")? == ASSERTION {
                 let public = public_half(&secret).ok_or_else(|| fields.corrupt("sealed is no ES256 key"))?;
                 let (id, made_at) = (fields.key().to_owned(), fields.time("made_at")?);
-                assertion.push(AssertionKey { id, pkcs8: secret, public, made_at });
+                assertion.push(AssertionKey {
+                    id,
+                    pkcs8: secret,
+                    public,
+                    made_at,
+                    signs_from: fields.time("signs_from")?,
+                });
             } else {
                 let bytes = <[u8; 32]>::try_from(secret.as_slice());
                 mac = Some(Zeroizing::new(bytes.map_err(|_| fields.corrupt("sealed is not 32 bytes"))?));
@@ -94,26 +116,35 @@ impl Database {
         }
         let missing =
             || StoreError::Corrupt { table: "signing_keys", row: COOKIE_MAC.to_owned(), what: "is missing".to_owned() };
-        Ok(SigningKeys {
-            checkpoint_verifier: self.inner.signer.verifier_key(),
-            assertion,
-            mac: mac.ok_or_else(missing)?,
-        })
+        Ok(SigningKeys { checkpoint_verifier: head.checkpoint_key, assertion, mac: mac.ok_or_else(missing)? })
     }
 
-    /// Makes a new assertion key, which signs from now on; the one before stays published.
-    pub async fn new_assertion_key(&self, at: Timestamp, entry: Entry) -> Result<(), ChangeError> {
-        self.write(NewAssertionKey { at }, vec![entry]).await
+    /// Makes another assertion key and gives its id, from which `entry` makes the entry that says so.
+    ///
+    /// [`ChangeError::Conflict`] if the one before has not begun to sign yet, unless it begins at once.
+    pub async fn new_assertion_key(
+        &self,
+        at: Timestamp,
+        rotation: AssertionRotation,
+        entry: impl FnOnce(&str) -> Entry,
+    ) -> Result<String, ChangeError> {
+        let (id, secret) = assertion_key()?;
+        let entry = entry(&id);
+        self.write(NewAssertionKey { id: id.clone(), secret, at, rotation }, vec![entry]).await?;
+        Ok(id)
     }
 
     /// The name of the log.
     pub fn origin(&self) -> &Origin {
-        self.inner.signer.origin()
+        &self.inner.origin
     }
 }
 
 struct NewAssertionKey {
+    id: String,
+    secret: Zeroizing<Vec<u8>>,
     at: Timestamp,
+    rotation: AssertionRotation,
 }
 
 #[async_trait]
@@ -121,9 +152,25 @@ impl Intent for NewAssertionKey {
     type Output = ();
 
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
-        let (id, secret) = assertion_key()?;
-        let sealed = work.seal("signing_keys", "sealed", &id, &secret)?;
-        Ok(insert(work.connection, &id, ASSERTION, self.at, &sealed).await?)
+        let signs_from = match self.rotation {
+            AssertionRotation::AtOnce => {
+                let delete = sqlx::query("DELETE FROM signing_keys WHERE purpose = $1").bind(ASSERTION);
+                delete.execute(&mut *work.connection).await.stored()?;
+                self.at
+            }
+            AssertionRotation::PublishedFirst { signs_from } => {
+                let waits = sqlx::query("SELECT id FROM signing_keys WHERE purpose = $1 AND signs_from > $2")
+                    .bind(ASSERTION)
+                    .bind(self.at.as_ms());
+                if waits.fetch_optional(&mut *work.connection).await.stored()?.is_some() {
+                    return Err(ChangeError::Conflict);
+                }
+                signs_from
+            }
+        };
+        let sealed = work.seal("signing_keys", "sealed", &self.id, &self.secret)?;
+        let secret = NewSecret { id: &self.id, purpose: ASSERTION, signs_from, sealed: &sealed };
+        Ok(insert(work.connection, secret, self.at).await?)
     }
 }
 
@@ -142,21 +189,28 @@ fn public_half(pkcs8: &[u8]) -> Option<Vec<u8>> {
     Some(pair.public_key().as_ref().to_vec())
 }
 
-async fn insert(
+/// A sealed secret as its row will be.
+pub(crate) struct NewSecret<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) purpose: &'a str,
+    pub(crate) signs_from: Timestamp,
+    pub(crate) sealed: &'a [u8],
+}
+
+pub(crate) async fn insert(
     connection: &mut AnyConnection,
-    id: &str,
-    purpose: &str,
+    secret: NewSecret<'_>,
     at: Timestamp,
-    sealed: &[u8],
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO signing_keys (id, purpose, ordinal, made_at, sealed) \
-         SELECT $1, $2, COALESCE(MAX(ordinal), 0) + 1, $3, $4 FROM signing_keys",
+        "INSERT INTO signing_keys (id, purpose, ordinal, made_at, signs_from, sealed) \
+         SELECT $1, $2, COALESCE(MAX(ordinal), 0) + 1, $3, $4, $5 FROM signing_keys",
     )
-    .bind(id)
-    .bind(purpose)
+    .bind(secret.id)
+    .bind(secret.purpose)
     .bind(at.as_ms())
-    .bind(sealed)
+    .bind(secret.signs_from.as_ms())
+    .bind(secret.sealed)
     .execute(connection)
     .await
     .stored()
@@ -173,13 +227,13 @@ pub(crate) async fn begin(
     clock: &dyn Clock,
     random: &dyn Randomness,
     origin: &Origin,
-) -> Result<CheckpointSigner, StoreError> {
+) -> Result<HeadSigner, StoreError> {
     let backend = url.backend();
     let mut transaction = connection.begin_with(backend.begin()).await.stored()?;
     let empty = Frontier::new();
     sqlx::query(
-        "INSERT INTO ledger_head (id, origin, size, frontier, change_number, checkpoint_size, checkpoint) \
-         VALUES (1, $1, 0, $2, 0, 0, '') ON CONFLICT (id) DO NOTHING",
+        "INSERT INTO ledger_head (id, origin, size, frontier, change_number, checkpoint_size, checkpoint, \
+         checkpoint_key) VALUES (1, $1, 0, $2, 0, 0, '', '') ON CONFLICT (id) DO NOTHING",
     )
     .bind(origin.as_str())
     .bind(empty.to_bytes())
@@ -187,46 +241,41 @@ pub(crate) async fn begin(
     .await
     .stored()?;
     let row = backend
-        .locked("SELECT origin, size FROM ledger_head WHERE id = 1")
+        .locked("SELECT origin, size, checkpoint_key FROM ledger_head WHERE id = 1")
         .fetch_one(&mut *transaction)
         .await
         .stored()?;
     let fields = Fields::of("ledger_head", &row);
     let named = Origin::parse(&fields.text("origin")?).map_err(|_| fields.corrupt("origin is no name of a log"))?;
+    let mut verifier = fields.text("checkpoint_key")?;
     if fields.int("size")? == 0 {
         let at = clock.now();
-        let mut seed = Zeroizing::new([0; 32]);
-        random.fill(seed.as_mut());
+        let first = NewKey::random(&named, random)?;
         let mut mac = Zeroizing::new([0; 32]);
         random.fill(mac.as_mut());
         let (assertion_id, assertion) = assertion_key()?;
         for (id, purpose, secret) in [
-            (CHECKPOINT, CHECKPOINT, seed.as_slice()),
+            (first.secret.as_str(), CHECKPOINT, first.seed.as_slice()),
             (COOKIE_MAC, COOKIE_MAC, mac.as_slice()),
             (&assertion_id, ASSERTION, assertion.as_slice()),
         ] {
             let place = Place { table: "signing_keys", column: "sealed", row: id };
             let sealed = keyring.seal(&place, secret, random)?;
-            insert(&mut transaction, id, purpose, at, &sealed).await?;
+            insert(&mut transaction, NewSecret { id, purpose, signs_from: at, sealed: &sealed }, at).await?;
         }
-        first_entry(&mut transaction, &named, at, random).await?;
+        first.insert(&mut transaction, at, From::Beginning).await?;
+        first_entry(&mut transaction, &named, &first.verifier, at, random).await?;
+        verifier = first.verifier;
     }
-    let row = sqlx::query("SELECT id, sealed FROM signing_keys WHERE id = $1")
-        .bind(CHECKPOINT)
-        .fetch_one(&mut *transaction)
-        .await
-        .stored()?;
-    let fields = Fields::of("signing_keys", &row);
-    let place = Place { table: "signing_keys", column: "sealed", row: CHECKPOINT };
-    let seed = keyring.open(&place, &fields.bytes("sealed")?)?;
-    let seed = <[u8; 32]>::try_from(seed.as_slice()).map_err(|_| fields.corrupt("sealed is not 32 bytes"))?;
+    let signer = checkpoint_keys::load(&mut transaction, keyring, &named, &verifier).await?;
     transaction.commit().await.stored()?;
-    CheckpointSigner::from_seed(named.as_str(), seed).map_err(|_| fields.corrupt("no signer for this log"))
+    Ok(signer)
 }
 
 async fn first_entry(
     connection: &mut AnyConnection,
     origin: &Origin,
+    verifier: &str,
     at: Timestamp,
     random: &dyn Randomness,
 ) -> Result<(), StoreError> {
@@ -238,8 +287,9 @@ async fn first_entry(
     let mut frontier = Frontier::new();
     frontier.push(leaf_hash(&leaf));
     ledger::insert(connection, 0, &ledger::prepare(&entry)?).await.stored()?;
-    sqlx::query("UPDATE ledger_head SET size = 1, frontier = $1 WHERE id = 1")
+    sqlx::query("UPDATE ledger_head SET size = 1, frontier = $1, checkpoint_key = $2 WHERE id = 1")
         .bind(frontier.to_bytes())
+        .bind(verifier)
         .execute(connection)
         .await
         .stored()

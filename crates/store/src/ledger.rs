@@ -4,13 +4,14 @@
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Connection as _, Row as _};
 use stepgate_core::ports::StoreError;
-use stepgate_evidence::Entry;
+use stepgate_evidence::{Entry, Event};
 use stepgate_ledger::export::{MAX_DETAILS_LINE, MAX_ENTRY_LENGTH};
-use stepgate_ledger::tile::{NotATile, TILE_WIDTH};
-use stepgate_ledger::{CheckpointSigner, CheckpointVerifier, Frontier, LoadedTiles, Tile, leaf_hash};
+use stepgate_ledger::tile::TILE_WIDTH;
+use stepgate_ledger::{CheckpointVerifier, Frontier, LoadedTiles, SignedCheckpoint, Tile, leaf_hash};
 
 use crate::backend::Backend;
 use crate::changes::Subject;
+use crate::checkpoint_keys;
 use crate::error::{Refused, unavailable};
 use crate::inner::Inner;
 use crate::options::CHANGES_KEPT;
@@ -28,6 +29,8 @@ pub(crate) struct NewEntry {
     challenge: Option<String>,
     leaf: Vec<u8>,
     details: Option<(Vec<u8>, String)>,
+    /// For the entry that announces another checkpoint key: the one that signed so far, and that one.
+    announces: Option<(String, String)>,
 }
 
 /// Turns an entry into its row. Refuses what an export could not hold.
@@ -46,6 +49,10 @@ pub(crate) fn prepare(entry: &Entry) -> Result<NewEntry, StoreError> {
     if leaf.len() > MAX_ENTRY_LENGTH || details_length > MAX_DETAILS_LINE.saturating_sub(DETAILS_LINE_FRAME) {
         return Err(unavailable(Refused::EntryTooLarge));
     }
+    let announces = match &entry.event {
+        Event::CheckpointKeyAnnounced { former, key, .. } => Some((former.clone(), key.clone())),
+        _ => None,
+    };
     Ok(NewEntry {
         id: entry.id.clone(),
         at_ms: entry.at_ms,
@@ -54,6 +61,7 @@ pub(crate) fn prepare(entry: &Entry) -> Result<NewEntry, StoreError> {
         challenge: field("challenge"),
         leaf,
         details,
+        announces,
     })
 }
 
@@ -63,9 +71,12 @@ pub(crate) struct Head {
     pub(crate) change_number: i64,
     pub(crate) checkpoint_size: i64,
     pub(crate) checkpoint: String,
+    /// The verifier key of who signs this head.
+    pub(crate) checkpoint_key: String,
 }
 
-const HEAD: &str = "SELECT frontier, change_number, checkpoint_size, checkpoint, size FROM ledger_head WHERE id = 1";
+const HEAD: &str = "SELECT frontier, change_number, checkpoint_size, checkpoint, checkpoint_key, size \
+     FROM ledger_head WHERE id = 1";
 
 impl Head {
     fn read(row: &AnyRow) -> Result<Self, sqlx::Error> {
@@ -80,6 +91,7 @@ impl Head {
             change_number: row.try_get("change_number")?,
             checkpoint_size: row.try_get("checkpoint_size")?,
             checkpoint: row.try_get("checkpoint")?,
+            checkpoint_key: row.try_get("checkpoint_key")?,
         })
     }
 }
@@ -121,22 +133,32 @@ pub(crate) async fn append(
         return Ok(None);
     }
     let row = inner.backend.locked(HEAD).fetch_one(&mut *connection).await?;
-    let Head { mut frontier, change_number, .. } = not_set_back(inner, Head::read(&row)?)?;
+    let Head { mut frontier, change_number, mut checkpoint_key, .. } = not_set_back(inner, Head::read(&row)?)?;
     let old_size = frontier.size();
     for entry in &entries {
         insert(connection, as_int(frontier.size())?, entry).await?;
         frontier.push(leaf_hash(&entry.leaf));
+        if let Some((former, next)) = &entry.announces {
+            if *former != checkpoint_key {
+                return Err(sqlx::Error::Decode("another checkpoint key was announced meanwhile".into()));
+            }
+            checkpoint_keys::hand_over(inner, connection, (former, next), &frontier).await?;
+            checkpoint_key.clone_from(next);
+        }
     }
     for tile in Tile::completed_between(old_size, frontier.size()) {
         complete(connection, tile).await?;
     }
     let last_change = note(inner, connection, change_number, changes).await?;
-    sqlx::query("UPDATE ledger_head SET size = $1, frontier = $2, change_number = $3 WHERE id = 1")
-        .bind(as_int(frontier.size())?)
-        .bind(frontier.to_bytes())
-        .bind(last_change)
-        .execute(&mut *connection)
-        .await?;
+    sqlx::query(
+        "UPDATE ledger_head SET size = $1, frontier = $2, change_number = $3, checkpoint_key = $4 WHERE id = 1",
+    )
+    .bind(as_int(frontier.size())?)
+    .bind(frontier.to_bytes())
+    .bind(last_change)
+    .bind(&checkpoint_key)
+    .execute(&mut *connection)
+    .await?;
     if inner.backend == Backend::Postgres {
         sqlx::query("NOTIFY stepgate_changes").execute(connection).await?;
     }
@@ -241,13 +263,17 @@ async fn note(
 }
 
 /// Signs the committed head and keeps the checkpoint, unless there is one that is as new.
+///
+/// Which key signs stands in the head itself, so a node that has not heard of a new key cannot sign
+/// with the former one: it reads the new one here.
 pub(crate) async fn sign(inner: &Inner, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
     let head = not_set_back(inner, head(&mut *connection).await?)?;
     let size = as_int(head.frontier.size())?;
     if head.checkpoint_size >= size {
         return Ok(());
     }
-    let signed = inner.signer.sign_head(head.frontier.size(), head.frontier.root());
+    let signer = inner.checkpoint_key(connection, &head.checkpoint_key).await.map_err(undecodable)?;
+    let signed = signer.sign(&head.frontier);
     sqlx::query("UPDATE ledger_head SET checkpoint = $1, checkpoint_size = $2 WHERE id = 1 AND checkpoint_size < $2")
         .bind(signed.text())
         .bind(size)
@@ -289,16 +315,13 @@ pub enum BrokenLedger {
 
 /// Looks whether the log can be continued: cheap signs of a cut or exchanged log.
 /// The whole proof is an export's, checked by the verifier.
-pub(crate) async fn look_over(
-    connection: &mut AnyConnection,
-    signer: &CheckpointSigner,
-) -> Result<Option<BrokenLedger>, sqlx::Error> {
+pub(crate) async fn look_over(connection: &mut AnyConnection) -> Result<Option<BrokenLedger>, sqlx::Error> {
     // One statement, so that both are of one moment: other nodes may be writing.
     let row = sqlx::query(
-        "SELECT frontier, change_number, checkpoint_size, checkpoint, size, \
+        "SELECT frontier, change_number, checkpoint_size, checkpoint, checkpoint_key, size, \
          (SELECT COALESCE(MAX(number) + 1, 0) FROM entries) AS entries FROM ledger_head WHERE id = 1",
     )
-    .fetch_one(connection)
+    .fetch_one(&mut *connection)
     .await?;
     let head = Head::read(&row)?;
     let size = head.frontier.size();
@@ -309,8 +332,10 @@ pub(crate) async fn look_over(
     if head.checkpoint_size == 0 && head.checkpoint.is_empty() {
         return Ok(None);
     }
-    let verified =
-        CheckpointVerifier::parse(&signer.verifier_key()).ok().and_then(|key| key.verify(&head.checkpoint).ok());
+    // Broken off between a change of the key and the next signature, the one that is kept is the former key's.
+    let kept = SignedCheckpoint::parse(&head.checkpoint).map(|kept| kept.unverified().size).unwrap_or_default();
+    let key = checkpoint_keys::verifier_at(connection, kept).await?;
+    let verified = CheckpointVerifier::parse(&key).ok().and_then(|key| key.verify(&head.checkpoint).ok());
     let Some(signed) = verified else { return Ok(Some(BrokenLedger::NotSigned)) };
     if signed.size > size {
         return Ok(Some(BrokenLedger::SetBack { signed: signed.size, head: size }));
@@ -325,6 +350,6 @@ pub(crate) fn as_int(number: u64) -> Result<i64, sqlx::Error> {
     i64::try_from(number).map_err(|error| sqlx::Error::Encode(Box::new(error)))
 }
 
-fn undecodable(error: NotATile) -> sqlx::Error {
+pub(crate) fn undecodable(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
     sqlx::Error::Decode(Box::new(error))
 }

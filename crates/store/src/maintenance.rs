@@ -12,13 +12,14 @@ use crate::error::Stored as _;
 use crate::inner::read;
 use crate::intent::{Intent, Work};
 use crate::options::{
-    ADDRESSES_REMEMBERED, CLOSED_CHALLENGES_KEPT, ENDED_SESSIONS_KEPT, PROMPTS_KEPT, PURGED_AT_ONCE, SEALED_AT_ONCE,
+    ADDRESSES_REMEMBERED, CLOSED_CHALLENGES_KEPT, ENDED_SESSIONS_KEPT, FORMER_ASSERTION_KEYS_KEPT, PROMPTS_KEPT,
+    PURGED_AT_ONCE, SEALED_AT_ONCE,
 };
 use crate::row::Fields;
 use crate::seal::Keyring;
 
 /// What is over, as `(table, key, condition on $1)`. `$1` is now less the time it is kept.
-const OVER: [(&str, &str, &str, std::time::Duration); 11] = [
+const OVER: [(&str, &str, &str, std::time::Duration); 12] = [
     ("codes", "digest", "expires_at <= $1", std::time::Duration::ZERO),
     ("tickets", "digest", "expires_at <= $1", std::time::Duration::ZERO),
     ("links", "id", "expires_at <= $1", std::time::Duration::ZERO),
@@ -40,6 +41,14 @@ const OVER: [(&str, &str, &str, std::time::Duration); 11] = [
         "id",
         "lease_until <= $1 AND id NOT IN (SELECT node FROM challenges WHERE sending = 1)",
         ENDED_SESSIONS_KEPT,
+    ),
+    // An assertion key that another followed so long ago that nothing which it signed is valid.
+    (
+        "signing_keys",
+        "id",
+        "purpose = 'assertion' AND ordinal < (SELECT MAX(s.ordinal) FROM signing_keys s \
+         WHERE s.purpose = 'assertion' AND s.signs_from <= $1)",
+        FORMER_ASSERTION_KEYS_KEPT,
     ),
 ];
 

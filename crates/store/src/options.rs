@@ -102,5 +102,8 @@ pub(crate) const ENDED_SESSIONS_KEPT: Duration = Duration::from_secs(7 * 24 * 36
 pub(crate) const CLOSED_CHALLENGES_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long an answered sign-in prompt is remembered: longer than any prompt lives.
 pub(crate) const PROMPTS_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// How long an assertion key is kept after the next one began to sign: longer than what it signed is
+/// valid, with clocks that differ and nodes that have not heard of the next one yet.
+pub(crate) const FORMER_ASSERTION_KEYS_KEPT: Duration = Duration::from_secs(3600);
 /// Sealed rows in one transaction while they are sealed anew.
 pub(crate) const SEALED_AT_ONCE: i64 = 100;

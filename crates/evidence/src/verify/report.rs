@@ -247,6 +247,10 @@ impl Report {
             lines.push(format!("log {origin}, {} entries, root {root}", self.ledger.size));
         }
         lines.extend(self.ledger.signed_by.iter().map(|key| format!("checkpoint signed by {key}")));
+        lines.extend(self.ledger.believed.iter().filter_map(|believed| {
+            let index = believed.announced_by?;
+            Some(format!("{} is believed because entry {index} announces it", believed.key))
+        }));
         lines.push(format!(
             "checked: {entries} entries, {details} details, {statements} statements, {signatures} passkey signatures, \
              {passed} passed challenges, {sent} requests sent"

@@ -31,6 +31,8 @@ pub(super) struct Story {
     challenges: HashMap<Key, Challenge>,
     /// The origin that the first entry named.
     origin: Option<String>,
+    /// Keys that follow one another, as entries say.
+    announcements: Vec<ledger::Announcement>,
 }
 
 /// The entry at hand: where it stands, when it was written.
@@ -84,6 +86,11 @@ impl Story {
         }
     }
 
+    /// Which of the entries so far announce another key of the log.
+    pub(super) fn announcements(&mut self) -> Vec<ledger::Announcement> {
+        std::mem::take(&mut self.announcements)
+    }
+
     pub(super) fn into_report(mut self, ledger: ledger::Report) -> Report {
         for challenge in self.challenges.values() {
             if matches!(challenge.stage, Stage::Sent { .. }) {
@@ -129,6 +136,10 @@ impl Story {
             Event::FactorRemoved { person, factor_id, authority, .. } => {
                 self.keys.remove(factor_id);
                 self.judge_authority(person, authority)?;
+            }
+            Event::CheckpointKeyAnnounced { key, former, .. } => {
+                let (former, next) = (former.clone(), key.clone());
+                self.announcements.push(ledger::Announcement { index: at.index, former, next });
             }
             Event::PersonRemoved { person, .. } => self.keys.remove_all_of(person),
             Event::SessionStarted { session, person, proof } => {

@@ -31,7 +31,7 @@ use stepgate_core::web::{LocalService, Transport};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use assertion::{AssertionMode, AssertionSigner, PublicKey, SignerError};
+pub use assertion::{AssertionKey, AssertionMode, AssertionSigner, SignerError};
 pub use operation::{NoOperation, operation as operation_of};
 pub use script::InjectScript;
 

@@ -39,7 +39,10 @@ impl Inner {
             }
             match path.as_str() {
                 "/" => return Ok(answers::see_other(gate_path::ACCOUNT)),
-                gate_path::JWKS => return Ok(answers::json(StatusCode::OK, &self.signer.load().jwks())),
+                gate_path::JWKS => {
+                    let jwks = self.signer.load().jwks(self.flows.clock.now());
+                    return Ok(answers::json(StatusCode::OK, &jwks));
+                }
                 _ => {}
             }
         }

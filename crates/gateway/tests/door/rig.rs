@@ -25,7 +25,7 @@ use stepgate_core::time::{Clock, Randomness, Timestamp};
 use stepgate_core::web::{LocalBody, LocalService, Permit, Transport};
 use stepgate_gateway::canonical::TrustedHops;
 use stepgate_gateway::http::{
-    AssertionMode, AssertionSigner, DoorLimits, HttpDoor, HttpDoorParts, InjectScript, ServiceUpstream,
+    AssertionKey, AssertionMode, AssertionSigner, DoorLimits, HttpDoor, HttpDoorParts, InjectScript, ServiceUpstream,
 };
 use stepgate_gateway::server::{Binding, Plaintext, Server, ServerLimits};
 use stepgate_gateway::upstream::{HostHeader, Upstream, UpstreamConfig, UpstreamLimits, UpstreamOrigin};
@@ -243,7 +243,12 @@ impl Door {
             pages: Arc::new(Local("pages")),
             account: Arc::new(Local("account")),
             upstreams: BTreeMap::from([(ServiceName::parse("ledger").unwrap(), Arc::new(way))]),
-            signer: AssertionSigner::new(&pkcs8(), "k1", Vec::new()).unwrap(),
+            signer: AssertionSigner::new(vec![AssertionKey {
+                id: "k1".to_owned(),
+                pkcs8: &pkcs8(),
+                signs_from: stepgate_core::time::Timestamp::from_ms(0),
+            }])
+            .unwrap(),
             limits: DoorLimits::default(),
             stop: CancellationToken::new(),
         });

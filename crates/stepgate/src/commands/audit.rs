@@ -1,19 +1,19 @@
 //! `stepgate audit …`: the evidence, exported, verified, shown.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use stepgate_core::flows::Flows;
 use stepgate_core::ports::{EntryQuery, Store as _};
 use stepgate_evidence::{Entry, Event, verify};
-use stepgate_ledger::export::{Details, Reader, Writer};
-use stepgate_ledger::verify::Trust;
-use stepgate_ledger::{CheckpointVerifier, ProofFile, SignedCheckpoint};
-use stepgate_store::{Database, LeafDetails};
+use stepgate_ledger::export::{Details, ReadError, Reader, Record, Writer};
+use stepgate_ledger::{ProofFile, SignedCheckpoint};
+use stepgate_store::{CheckpointKey, Database, LeafDetails};
 
 use super::user::by;
-use super::{Done, FOUND, Failure, because, failed, open, print, wrong_input};
+use super::verify::{verifier, verify_export};
+use super::{Done, FOUND, Failure, because, failed, open, print, unreadable};
 use crate::cli::{AuditCommand, Format};
 use crate::gate::House;
 
@@ -35,27 +35,81 @@ pub(super) async fn run(command: AuditCommand) -> Done {
             );
             Ok(ExitCode::SUCCESS)
         }
-        AuditCommand::Verify { dir, key, remembered, output } => {
-            verify_export(&dir, &key, remembered.as_deref(), output.format())
+        AuditCommand::Verify { dir, keys, remembered, output } => {
+            verify_export(&dir, &keys, remembered.as_deref(), output.format())
         }
         AuditCommand::Show { dir, index, challenge, output } => {
             show(&dir, index, challenge.as_deref(), output.format())
         }
-        AuditCommand::Proof { dir, index, out, check, key } => match check {
-            Some(file) => check_proof(&dir, index, &file, &key.unwrap_or_default()),
+        AuditCommand::Proof { dir, index, out, check, keys } => match check {
+            Some(file) => check_proof(&dir, index, &file, &keys),
             None => write_proof(&dir, index, out.as_deref()),
         },
         AuditCommand::Tail { lines, follow, config, output } => {
             let house = open(&config.config).await?;
             tail(&house, lines, follow, output.format()).await
         }
-        AuditCommand::Key(config) => {
+        AuditCommand::Key { checkpoint, config, output } => {
             let house = open(&config.config).await?;
-            println!("{}\n", house.keys.checkpoint_verifier);
-            print!("{}", house.database.checkpoint().await.map_err(because)?);
+            let head = house.database.checkpoint().await.map_err(because)?;
+            if checkpoint {
+                print!("{head}");
+            } else {
+                print_keys(&house.database.checkpoint_keys().await.map_err(because)?, &head, output.format());
+            }
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// The key that signs, those that signed before it, and the newest checkpoint. The first line is the
+/// key alone, so that a file with this text is one for `--key`.
+fn print_keys(keys: &[CheckpointKey], checkpoint: &str, format: Format) {
+    let untils = keys.iter().skip(1).map(|next| Some(next.from_size)).chain([None]);
+    let mut spans: Vec<_> = keys.iter().zip(untils).collect();
+    spans.reverse();
+    match format {
+        Format::Json => {
+            let key = |(key, until): &(&CheckpointKey, Option<u64>)| {
+                serde_json::json!({
+                    "key": key.verifier,
+                    "made_at": key.made_at.to_string(),
+                    "signs_from": key.from_size,
+                    "signs_until": until,
+                    "announced_by": announced_by(key),
+                    "private_half": if key.has_private_half { "sealed in the store" } else { "destroyed" },
+                })
+            };
+            print::json(&serde_json::json!({
+                "keys": spans.iter().map(key).collect::<Vec<_>>(), "checkpoint": checkpoint,
+            }));
+        }
+        Format::Text => {
+            for (key, until) in spans {
+                match (until, announced_by(key)) {
+                    (None, None) => println!("{}", key.verifier),
+                    (None, Some(index)) => {
+                        println!("{}", key.verifier);
+                        println!("# signs heads of {} entries and more; entry {index} announces it", key.from_size);
+                    }
+                    (Some(until), _) => {
+                        let half = if key.has_private_half { "kept, sealed" } else { "destroyed" };
+                        println!("# before: {}", key.verifier);
+                        println!(
+                            "#   signed heads of {} to {until} entries; its private half is {half}",
+                            key.from_size.max(1)
+                        );
+                    }
+                }
+            }
+            print!("\n{checkpoint}");
+        }
+    }
+}
+
+/// The entry that announces the key; the first key of a log is announced by none.
+pub(super) fn announced_by(key: &CheckpointKey) -> Option<u64> {
+    key.handover.as_ref().map(|_| key.from_size.saturating_sub(1))
 }
 
 /// Writes the whole log to a directory. That somebody did is an entry of the log itself.
@@ -84,11 +138,17 @@ pub(crate) async fn export(flows: &Flows, database: &Database, out: &Path, by: &
         }
         progress(writer.size(), Some(size));
     }
+    for key in database.checkpoint_keys().await.map_err(because)? {
+        // One that was made meanwhile is announced by an entry that is not in this export.
+        if let Some(handover) = key.handover.filter(|_| key.from_size <= size) {
+            writer.handover(&handover).map_err(because)?;
+        }
+    }
     writer.finish(&checkpoint).map_err(because)?;
     Ok(size)
 }
 
-fn progress(done: u64, of: Option<u64>) {
+pub(super) fn progress(done: u64, of: Option<u64>) {
     if done > 0 && done.is_multiple_of(PROGRESS_EVERY) {
         match of {
             Some(of) => eprintln!("{done} of {of} entries"),
@@ -97,96 +157,27 @@ fn progress(done: u64, of: Option<u64>) {
     }
 }
 
-/// A public key as text, or a file that holds it.
-fn verifier(key: &str) -> Result<CheckpointVerifier, Failure> {
-    let text = match std::fs::read_to_string(key) {
-        Ok(text) => text.lines().next().unwrap_or_default().to_owned(),
-        Err(_) => key.to_owned(),
-    };
-    CheckpointVerifier::parse(text.trim())
-        .map_err(|error| wrong_input(format!("--key: {error}; `stepgate audit key` prints it")))
-}
-
-/// `stepgate audit verify`. Needs the export and a public key, nothing else.
-pub(crate) fn verify_export(dir: &Path, key: &str, remembered: Option<&Path>, format: Format) -> Done {
-    let keys = [verifier(key)?];
-    let remembered: Vec<_> = match remembered {
-        None => Vec::new(),
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(because)?;
-            // What was remembered counts only if the same key signed it.
-            let [key] = &keys;
-            vec![key.verify(&text).map_err(because)?]
+/// One entry, read alone.
+fn one(reader: &Reader, index: u64) -> Result<Record, Failure> {
+    let found = reader.record(index).map_err(because)?;
+    let size = || reader.checkpoint().map_or(0, |head| head.unverified().size);
+    found.ok_or_else(|| match size() {
+        0 => failed("the export has no entries"),
+        size => {
+            failed(format!("there is no entry {index}: the export has the entries 0 to {}", size.saturating_sub(1)))
         }
-    };
-    let reader = Reader::open(dir).map_err(because)?;
-    let trust = Trust { keys: &keys, remembered: &remembered };
-    let report = verify::verify(&reader, trust, &mut |done| progress(done, None)).map_err(because)?;
-    match format {
-        Format::Json => {
-            let mut value = serde_json::to_value(&report).map_err(because)?;
-            if let Some(object) = value.as_object_mut() {
-                object.insert("sound".to_owned(), report.is_sound().into());
-            }
-            print::json(&value);
-        }
-        Format::Text => print!("{}", words(&report)),
-    }
-    Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
-}
-
-fn words(report: &verify::Report) -> String {
-    use std::fmt::Write as _;
-    let mut out = String::new();
-    let ledger = &report.ledger;
-    let _ = writeln!(out, "Log          {}", ledger.origin.as_deref().unwrap_or("unknown"));
-    let _ = writeln!(
-        out,
-        "Checkpoint   {} entries, {}",
-        ledger.size,
-        if ledger.signed_by.is_empty() { "NOT signed by this key" } else { "signed by this key" }
-    );
-    let checked = &report.checked;
-    let _ = writeln!(
-        out,
-        "Checked      {} entries, {} details, {} statements, {} passkey signatures",
-        checked.entries, checked.details, checked.statements, checked.signatures
-    );
-    let _ =
-        writeln!(out, "             {} challenges passed, {} requests sent after one", checked.passed, checked.sent);
-    for finding in &ledger.findings {
-        let _ = writeln!(out, "WRONG        {finding}");
-    }
-    for finding in &report.findings {
-        let _ = writeln!(out, "WRONG        entry {}: {}", finding.index, finding.problem);
-    }
-    let more = ledger.more_findings.saturating_add(report.more_findings);
-    if more > 0 {
-        let _ = writeln!(out, "WRONG        and {more} more");
-    }
-    for what in &ledger.not_checked {
-        let _ = writeln!(out, "Not checked  {what}");
-    }
-    for (what, count) in &report.not_checked {
-        let _ = writeln!(out, "Not checked  {what} ({count} times)");
-    }
-    let verdict = if report.is_sound() {
-        "SOUND: nothing that was checked is wrong."
-    } else {
-        "NOT SOUND: this is not the log that was signed, or it contradicts itself."
-    };
-    let _ = writeln!(out, "\n{verdict}");
-    out
+    })
 }
 
 fn show(dir: &Path, index: Option<u64>, challenge: Option<&str>, format: Format) -> Done {
     let reader = Reader::open(dir).map_err(because)?;
     let mut rows = Vec::new();
-    for record in reader.records().map_err(because)? {
+    let records: Box<dyn Iterator<Item = Result<Record, ReadError>>> = match index {
+        Some(index) => Box::new(std::iter::once(one(&reader, index)?).map(Ok)),
+        None => Box::new(reader.records().map_err(because)?),
+    };
+    for record in records {
         let record = record.map_err(because)?;
-        if index.is_some_and(|wanted| wanted != record.index) {
-            continue;
-        }
         let text = String::from_utf8_lossy(&record.entry);
         if challenge.is_some_and(|wanted| !text.contains(wanted)) {
             continue;
@@ -220,29 +211,27 @@ fn write_proof(dir: &Path, index: u64, out: Option<&Path>) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-fn check_proof(dir: &Path, index: u64, file: &PathBuf, key: &str) -> Done {
-    let verifier = verifier(key)?;
-    let text = std::fs::read_to_string(file).map_err(because)?;
+fn check_proof(dir: &Path, index: u64, file: &Path, keys: &[String]) -> Done {
+    let keys = keys.iter().map(|key| verifier(key)).collect::<Result<Vec<_>, _>>()?;
+    let text = std::fs::read_to_string(file).map_err(|error| unreadable("--check", file, &error))?;
     let proof = ProofFile::parse(&text).map_err(because)?;
-    let reader = Reader::open(dir).map_err(because)?;
-    let found = reader.records().map_err(because)?.find(|record| match record {
-        Ok(record) => record.index == index,
-        Err(_) => true,
-    });
-    let record = found.ok_or_else(|| failed(format!("there is no entry {index}")))?.map_err(because)?;
-    match proof.verify(&record.entry, &verifier) {
-        Ok(checkpoint) => {
-            println!(
-                "Entry {index} is in the log {} of {} entries that this key signed.",
-                checkpoint.origin, checkpoint.size
-            );
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(error) => {
-            eprintln!("NOT PROVED: {error}");
-            Ok(ExitCode::from(FOUND))
+    let record = one(&Reader::open(dir).map_err(because)?, index)?;
+    let mut refused = Vec::new();
+    for key in &keys {
+        match proof.verify(&record.entry, key) {
+            Ok(head) => {
+                println!("Entry {index} is in the log {} of {} entries.", head.origin, head.size);
+                println!("Relied on  {}, which signed that head", key.key());
+                return Ok(ExitCode::SUCCESS);
+            }
+            Err(error) => refused.push(error.to_string()),
         }
     }
+    eprintln!("NOT PROVED: {}", refused.join("; "));
+    eprintln!(
+        "If the log's key was changed since, `stepgate audit verify` with the key that you have names the next one."
+    );
+    Ok(ExitCode::from(FOUND))
 }
 
 async fn tail(house: &House, lines: u32, follow: bool, format: Format) -> Done {

@@ -1,19 +1,25 @@
 //! `stepgate check`: what a configuration means.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use stepgate_core::operation::Operation;
 use stepgate_core::policy::Policies;
+use stepgate_store::StoreUrl;
 
 use super::policy::{Described, operation_without_inputs};
 use super::{Done, print};
 use crate::cli::{CheckArgs, Format};
 use crate::config::{self, Settings};
-use crate::gate::load_policies;
+use crate::gate::{StartError, attestation_roots, certificates, keyring, load_policies, way_to};
 
 pub(super) fn run(args: &CheckArgs) -> Done {
     let settings = config::load(&args.config.config)?;
     let policies = load_policies(&settings)?;
+    let wrong = files(&settings);
+    if !wrong.is_empty() {
+        return Err(FilesErrors { of: wrong }.into());
+    }
     match args.request.as_slice() {
         [method, url] => {
             let described = Described { method, url, ..Described::default() };
@@ -23,6 +29,38 @@ pub(super) fn run(args: &CheckArgs) -> Done {
         _ => whole(&settings, &policies, args.output.format()),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What `run` would refuse although the configuration's text is right: all of it.
+#[derive(Debug, thiserror::Error, miette::Diagnostic)]
+#[error(
+    "the configuration is right, but {} of the things that it names cannot be used; `run` would not start",
+    of.len()
+)]
+pub(super) struct FilesErrors {
+    #[related]
+    of: Vec<StartError>,
+}
+
+/// Looks at what the configuration names: keys, certificates, the store's URL and directory. Opens no store.
+fn files(settings: &Settings) -> Vec<StartError> {
+    let mut wrong = Vec::new();
+    wrong.extend(keyring(&settings.master_key).err());
+    wrong.extend(certificates(settings).err().map(StartError::Certificates));
+    wrong.extend(attestation_roots(settings).err());
+    for (service, upstream) in &settings.upstreams {
+        wrong.extend(way_to(service, upstream).err());
+    }
+    match StoreUrl::parse(&settings.store) {
+        Err(error) => wrong.push(error.into()),
+        Ok(url) => {
+            let directory = url.path().and_then(Path::parent).filter(|parent| *parent != Path::new(""));
+            if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
+                wrong.push(StartError::NoDirectory { path: directory.to_owned() });
+            }
+        }
+    }
+    wrong
 }
 
 fn request(operation: &Operation, policies: &Policies, format: Format) {

@@ -10,6 +10,7 @@ use stepgate_store::Keyring;
 
 use super::{Done, Failure, because, failed, open, wrong_input};
 use crate::cli::InitArgs;
+use crate::config::parse_origin;
 use crate::system::SystemRandomness;
 
 /// How long the first administrator's link can be used.
@@ -26,34 +27,97 @@ pub struct NewDeployment<'a> {
     pub policies: &'a [(&'a str, &'a str)],
 }
 
-/// Writes configuration, policies and a new master key. An existing file is never replaced.
+/// Writes configuration, policies and a new master key: all of it, or nothing. An existing file is never
+/// replaced.
 pub fn write_deployment(new: &NewDeployment<'_>) -> Result<PathBuf, Failure> {
-    let policies = new.dir.join("policies");
-    let keys = new.dir.join("keys");
-    for directory in [new.dir, &policies, &keys] {
-        std::fs::create_dir_all(directory).map_err(because)?;
-    }
-    let file = new.dir.join("stepgate.toml");
-    write_new(&file, new.config)?;
-    for (name, text) in new.policies {
-        write_new(&policies.join(name), text)?;
-    }
-    Keyring::generate(&SystemRandomness).create_file(&keys.join("master.key")).map_err(because)?;
+    let mut made = Made::default();
+    let file = write(new, &mut made)?;
+    made.keep();
     Ok(file)
 }
 
-fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
-    use std::io::Write as _;
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(|error| {
-        failed(format!("{} is not written: {error}. Nothing that exists is replaced.", path.display()))
-    })?;
-    file.write_all(text.as_bytes()).map_err(because)
+fn write(new: &NewDeployment<'_>, made: &mut Made) -> Result<PathBuf, Failure> {
+    let policies = new.dir.join("policies");
+    let keys = new.dir.join("keys");
+    for directory in [new.dir, &policies, &keys] {
+        made.directory(directory)?;
+    }
+    let file = new.dir.join("stepgate.toml");
+    made.file(&file, new.config)?;
+    for (name, text) in new.policies {
+        made.file(&policies.join(name), text)?;
+    }
+    let key = keys.join("master.key");
+    if key.exists() {
+        return Err(failed(format!("{} exists. Nothing that exists is replaced.", key.display())));
+    }
+    made.paths.push(key.clone());
+    Keyring::generate(&SystemRandomness).create_file(&key).map_err(because)?;
+    Ok(file)
 }
 
-pub(super) async fn run(args: &InitArgs) -> Done {
+/// Files and directories that were made. Dropped before they are kept, they are taken away again: half a
+/// deployment would be in the way of the next try.
+#[derive(Default)]
+struct Made {
+    paths: Vec<PathBuf>,
+}
+
+impl Made {
+    fn directory(&mut self, path: &Path) -> Result<(), Failure> {
+        let missing: Vec<_> = path.ancestors().take_while(|path| !path.exists() && *path != Path::new("")).collect();
+        for path in missing.into_iter().rev() {
+            std::fs::create_dir(path)
+                .map_err(|error| failed(format!("the directory {} cannot be made: {error}", path.display())))?;
+            self.paths.push(path.to_owned());
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: &Path, text: &str) -> Result<(), Failure> {
+        use std::io::Write as _;
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(|error| {
+            failed(format!("{} is not written: {error}. Nothing that exists is replaced.", path.display()))
+        })?;
+        self.paths.push(path.to_owned());
+        file.write_all(text.as_bytes()).map_err(because)
+    }
+
+    fn keep(mut self) {
+        self.paths.clear();
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for path in self.paths.iter().rev() {
+            // A directory in which somebody else put something meanwhile stays.
+            let _ = if path.is_dir() { std::fs::remove_dir(path) } else { std::fs::remove_file(path) };
+        }
+    }
+}
+
+/// What `init` was asked for, checked before anything is written.
+struct Wanted {
+    login: Login,
+    config: String,
+    scheme: String,
+}
+
+fn wanted(args: &InitArgs) -> Result<Wanted, Failure> {
     let login = Login::parse(&args.admin).map_err(|error| wrong_input(format!("--admin: {error}")))?;
-    let origin = url::Url::parse(&args.origin).map_err(|error| wrong_input(format!("--origin: {error}")))?;
-    let host = origin.host_str().ok_or_else(|| wrong_input("--origin: a host is missing"))?;
+    let refused = |why: &str| {
+        let text = &args.origin;
+        wrong_input(format!(
+            "--origin: {text:?} is no origin that a gate can have: {why}. Write scheme, host and, if need be, port, \
+             like https://gate.example, or http://localhost:4180 to try it on this machine"
+        ))
+    };
+    let origin = parse_origin(&args.origin, false).map_err(|why| refused(&why))?;
+    let host = origin.host_str().ok_or_else(|| refused("a host is missing"))?;
+    if host.parse::<std::net::IpAddr>().is_ok() || host.starts_with('[') {
+        return Err(refused("passkeys belong to a name, not to an address"));
+    }
     let port = origin.port().map(|port| format!(":{port}")).unwrap_or_default();
     let example = match host {
         "localhost" => format!("{}://app.localhost{port}", origin.scheme()),
@@ -74,18 +138,33 @@ pub(super) async fn run(args: &InitArgs) -> Done {
         .replace("{listen}", &listen)
         .replace("{tls}", tls)
         .replace("{example}", &example);
-    let file = write_deployment(&NewDeployment {
-        dir: &args.dir,
-        config: &config,
-        policies: &[("app.cedar", POLICY), ("app.test.toml", TESTS)],
-    })?;
-    println!("Wrote {}, a policy with its tests, and a master key.", file.display());
-    println!("Keep a copy of keys/master.key somewhere safe: without it the store cannot be read.\n");
-    if !file_is_ready(&args.dir, origin.scheme()) {
+    // Whatever else the configuration would refuse is refused here, and not once it is written.
+    let checked = crate::config::parse(&config, "stepgate.toml", args.dir.clone());
+    checked.map_err(|error| refused(&error.lines().join("; ")))?;
+    Ok(Wanted { login, config, scheme: origin.scheme().to_owned() })
+}
+
+pub(super) async fn run(args: &InitArgs) -> Done {
+    let Wanted { login, config, scheme } = wanted(args)?;
+    let store = args.dir.join("stepgate.db");
+    if store.exists() {
+        return Err(failed(format!(
+            "{} exists, and a new master key could not open it. Nothing that exists is replaced: give another --dir",
+            store.display()
+        )));
+    }
+    let mut made = Made::default();
+    let policies = [("app.cedar", POLICY), ("app.test.toml", TESTS)];
+    let file = write(&NewDeployment { dir: &args.dir, config: &config, policies: &policies }, &mut made)?;
+    if !file_is_ready(&args.dir, &scheme) {
+        made.keep();
+        wrote(&file);
         println!("Put a certificate and its key in tls/, then:");
+        println!("  stepgate check --config {}", file.display());
         println!("  stepgate user add {login} --group admins --group staff --config {}", file.display());
         return Ok(ExitCode::SUCCESS);
     }
+    made.paths.extend(["", "-wal", "-shm"].map(|part| args.dir.join(format!("stepgate.db{part}"))));
     let house = open(&file).await?;
     let person = house
         .flows
@@ -94,6 +173,8 @@ pub(super) async fn run(args: &InitArgs) -> Done {
         .map_err(because)?;
     let link =
         house.flows.make_link(&person, FactorKind::ALL.to_vec(), LINK_LIFETIME, "init").await.map_err(because)?;
+    made.keep();
+    wrote(&file);
     println!("The first administrator enrols here, once, within 24 hours, while the gate runs:");
     println!("  {}\n", link.url);
     println!("Keep this key apart from this machine; whoever has it can verify the evidence alone:");
@@ -104,6 +185,11 @@ pub(super) async fn run(args: &InitArgs) -> Done {
         file.display()
     );
     Ok(ExitCode::SUCCESS)
+}
+
+fn wrote(file: &Path) {
+    println!("Wrote {}, a policy with its tests, and a master key.", file.display());
+    println!("Keep a copy of keys/master.key somewhere safe: without it the store cannot be read.\n");
 }
 
 /// A TLS gate opens its store only once its certificate is there.

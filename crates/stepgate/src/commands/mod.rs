@@ -6,7 +6,9 @@ mod init;
 mod keys;
 mod policy;
 mod print;
+mod tell;
 mod user;
+mod verify;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,12 +18,14 @@ use clap::CommandFactory as _;
 use stepgate_store::{Database, StoreUrl};
 
 use crate::cli::{Cli, Command};
-use crate::gate::{House, StartError, bind};
+use crate::gate::{House, OnlyGate, StartError, bind};
 use crate::system::{SystemClock, SystemRandomness};
 use crate::{config, demo};
 
-pub(crate) use audit::{export, verify_export};
+pub(crate) use audit::export;
 pub use init::{NewDeployment, write_deployment};
+pub use tell::tell;
+pub(crate) use verify::verify_export;
 
 /// It failed.
 const FAILED: u8 = 1;
@@ -44,6 +48,7 @@ impl<E: Into<miette::Report>> From<E> for Failure {
         let report: miette::Report = error.into();
         let input = report.downcast_ref::<config::ConfigError>().is_some()
             || report.downcast_ref::<crate::gate::PolicyErrors>().is_some()
+            || report.downcast_ref::<check::FilesErrors>().is_some()
             || matches!(report.downcast_ref(), Some(StartError::Config(_) | StartError::Policies(_)));
         Self { report, code: ExitCode::from(if input { WRONG_INPUT } else { FAILED }) }
     }
@@ -57,12 +62,42 @@ pub(crate) fn failed(message: impl std::fmt::Display) -> Failure {
     Failure { report: miette::miette!("{message}"), code: ExitCode::from(FAILED) }
 }
 
-/// An error of any kind, with its chain.
+/// An error of any kind, with its chain, and with advice where there is some.
 pub(crate) fn because<E: std::error::Error + Send + Sync + 'static>(error: E) -> Failure {
-    use miette::IntoDiagnostic as _;
-    match Err::<(), E>(error).into_diagnostic() {
-        Err(report) => Failure { report, code: ExitCode::from(FAILED) },
-        Ok(()) => failed("unknown"),
+    let help = crate::gate::advice(&error);
+    Failure { report: miette::Report::new(Advised { error: Box::new(error), help }), code: ExitCode::from(FAILED) }
+}
+
+/// An error as it is, and what to do about it.
+#[derive(Debug)]
+struct Advised {
+    error: Box<dyn std::error::Error + Send + Sync>,
+    help: Option<String>,
+}
+
+impl std::fmt::Display for Advised {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for Advised {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
+impl miette::Diagnostic for Advised {
+    fn help<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
+        self.help.as_ref().map(|help| Box::new(help) as _)
+    }
+}
+
+/// A file that a command was given and cannot read.
+pub(crate) fn unreadable(what: &str, path: &Path, error: &std::io::Error) -> Failure {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => wrong_input(format!("{what}: there is no file {}", path.display())),
+        _ => wrong_input(format!("{what}: {} cannot be read: {error}", path.display())),
     }
 }
 
@@ -105,6 +140,9 @@ pub async fn run(command: Command) -> Done {
 /// `stepgate run`: serves until it is told to stop; SIGHUP reloads.
 async fn serve(file: &Path) -> Done {
     use tokio::signal::unix::{SignalKind, signal};
+    let settings = config::load(file)?;
+    // Before anything is opened: a second gate must not touch the first one's store.
+    let _only = OnlyGate::on(&StoreUrl::parse(&settings.store).map_err(because)?)?;
     let house = open(file).await?;
     let mut listeners = Vec::new();
     for address in &house.settings.listen {
@@ -120,7 +158,7 @@ async fn serve(file: &Path) -> Done {
             _ = hang_up.recv() => {
                 if let Err(error) = gate.reload().await {
                     tracing::error!("the reload was refused, everything stays as it was");
-                    eprintln!("{:?}", miette::Report::new(error));
+                    tell(&error);
                 }
             }
             _ = terminate.recv() => break,

@@ -6,10 +6,12 @@ use std::time::Duration;
 use stepgate_core::factor::FactorKind;
 use stepgate_core::flows::Flows;
 use stepgate_core::person::{Login, Person};
+use stepgate_core::similar::nearest;
 use stepgate_evidence::Event;
 
 use super::{Done, Failure, because, failed, open, print, wrong_input};
 use crate::cli::{Format, UserCommand};
+use crate::gate::House;
 
 /// Who did it, as it stands in entries: the operating system's user at this command line.
 pub(super) fn by() -> String {
@@ -34,6 +36,7 @@ pub(super) async fn run(command: UserCommand) -> Done {
             let house = open(&config.config).await?;
             let login = Login::parse(&login).map_err(wrong_input)?;
             let name = if name.is_empty() { login.to_string() } else { name };
+            warn_of_unknown(&house, &groups);
             let person = house.flows.add_person(login, &name, &email, groups, &by()).await.map_err(because)?;
             link(&house.flows, &person, Duration::from_secs(24 * 3600), output.format()).await
         }
@@ -48,6 +51,9 @@ pub(super) async fn run(command: UserCommand) -> Done {
             let person = find(&house.flows, &login).await?;
             let name = name.unwrap_or_else(|| person.name.clone());
             let email = email.unwrap_or_else(|| person.email.clone());
+            if let Some(groups) = &groups {
+                warn_of_unknown(&house, groups);
+            }
             let groups = groups.unwrap_or_else(|| person.groups.clone());
             house.flows.change_person(&person, &name, &email, groups, &by()).await.map_err(because)?;
             println!("Changed {}.", person.login);
@@ -75,6 +81,20 @@ pub(super) async fn run(command: UserCommand) -> Done {
             println!("{} of {} can be tried again.", kind.title(), person.login);
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+/// Says which of the groups no policy names: whoever is in such a group alone may do nothing. It is done
+/// all the same, because the policy may come later.
+fn warn_of_unknown(house: &House, groups: &[String]) {
+    let known = house.flows.live.load().policies.groups();
+    for group in groups.iter().filter(|group| !known.contains(*group)) {
+        let hint = match nearest(group, known.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean {near:?}? "),
+            None => String::new(),
+        };
+        let known: Vec<_> = known.iter().map(String::as_str).collect();
+        eprintln!("warning: no policy names the group {group:?}; {hint}Policies name: {}", known.join(", "));
     }
 }
 

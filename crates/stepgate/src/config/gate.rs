@@ -16,22 +16,28 @@ use super::{MasterKey, service};
 /// names only, because cookies and passkeys need a secure context.
 pub(super) fn origin(table: &Table<'_>, key: &'static str, danger_plaintext: bool) -> Option<At<Url>> {
     let _ = table.required(key)?;
-    let parse = |text: &str| -> Result<Url, String> {
-        let url = Url::parse(text).map_err(|error| error.to_string())?;
-        let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-        if !bare || service::has_user(&url) {
-            return Err("only scheme, host and port".to_owned());
-        }
-        let host = url.host_str().ok_or("a host is missing")?;
-        Host::parse(host).map_err(|error| error.to_string())?;
-        match url.scheme() {
-            "https" => Ok(url),
-            "http" if is_loopback_name(host) || danger_plaintext => Ok(url),
-            "http" => Err("http is for localhost names only; use https".to_owned()),
-            other => Err(format!("{other} is not served")),
-        }
-    };
-    table.parsed(key, "an origin like \"https://gate.example\"", parse)
+    table.parsed(key, "an origin like \"https://gate.example\"", |text| parse_origin(text, danger_plaintext))
+}
+
+/// Reads an origin; an error is why it is none that can be served.
+pub(crate) fn parse_origin(text: &str, danger_plaintext: bool) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| match error {
+        url::ParseError::RelativeUrlWithoutBase => "the scheme is missing".to_owned(),
+        error => error.to_string(),
+    })?;
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("{} is no scheme that is served", url.scheme()));
+    }
+    if !bare || service::has_user(&url) {
+        return Err("only scheme, host and port".to_owned());
+    }
+    let host = url.host_str().ok_or("a host is missing")?;
+    Host::parse(host).map_err(|error| error.to_string())?;
+    if url.scheme() == "http" && !is_loopback_name(host) && !danger_plaintext {
+        return Err("http is for localhost names only; use https".to_owned());
+    }
+    Ok(url)
 }
 
 /// Names that browsers resolve to loopback and treat as a secure context.

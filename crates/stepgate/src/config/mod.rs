@@ -27,6 +27,7 @@ use stepgate_core::web::Transport;
 use toml::de::DeTable;
 use url::Url;
 
+pub(crate) use gate::parse_origin;
 pub use gate_service::GATE_POLICIES;
 pub use read::parse_duration;
 pub use reference::{Key, REFERENCE, reference};
@@ -263,7 +264,10 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
     let catalogue = match Catalogue::new(gate_origin, gate_host, all) {
         Ok(catalogue) => catalogue,
         Err((one, other)) => {
-            mistakes.add(0..0, format!("the services {one} and {other} have the same host"));
+            // Where two origins stand that have the same host, it is told there.
+            if mistakes.sorted().is_empty() {
+                mistakes.add(0..0, format!("the services {one} and {other} have the same host"));
+            }
             return None;
         }
     };

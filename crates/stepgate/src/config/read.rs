@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
+use stepgate_core::similar::nearest;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -236,10 +237,9 @@ impl<'a> Table<'a> {
             if known.contains(name) {
                 continue;
             }
-            let near = known.iter().map(|known| (distance(known, name), *known)).min();
-            let hint = match near {
-                Some((distance, known)) if distance <= 3 => format!("; did you mean `{known}`?"),
-                _ => format!("; known are {}", known.iter().copied().collect::<Vec<_>>().join(", ")),
+            let hint = match nearest(name, known.iter().copied()) {
+                Some(known) => format!("; did you mean `{known}`?"),
+                None => format!("; known are {}", known.iter().copied().collect::<Vec<_>>().join(", ")),
             };
             self.mistakes.add(key.span(), format!("{} has no key `{name}`{hint}", self.name));
         }
@@ -267,25 +267,6 @@ fn parse_size(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
-/// Edit distance, for proposals.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i.saturating_add(1);
-        let mut next = vec![left];
-        for (y, above) in b.iter().zip(row.iter().skip(1)) {
-            let cost = diagonal.saturating_add(usize::from(x != *y));
-            left = cost.min(left.saturating_add(1)).min(above.saturating_add(1));
-            diagonal = *above;
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,12 +281,5 @@ mod tests {
         assert_eq!(parse_size("64KiB"), Some(65_536));
         assert_eq!(parse_size("3B"), Some(3));
         assert_eq!(parse_size("1MB"), None);
-    }
-
-    #[test]
-    fn distances() {
-        assert_eq!(distance("listen", "listne"), 2);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("same", "same"), 0);
     }
 }

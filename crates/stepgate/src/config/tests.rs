@@ -45,6 +45,13 @@ fn a_good_configuration_is_read() {
 }
 
 #[test]
+fn a_host_that_is_taken_is_told_once_and_where() {
+    let found = mistakes(&GOOD.replacen("ledger.localhost", "localhost", 1));
+    assert_eq!(found.lines().count(), 1, "{found}");
+    assert!(found.starts_with("9:"), "{found}");
+}
+
+#[test]
 fn each_mistake_is_told_with_what_to_do() {
     check("listen", "listne", "did you mean `listen`?");
     check("listen = \"127.0.0.1:4180\"", "listen = \"0.0.0.0:4180\"", "plain HTTP is spoken on loopback only");

@@ -252,7 +252,8 @@ async fn answer(
 /// The evidence, verified offline; and a copy with one changed byte, which must not verify.
 fn evidence(out: &Path, verifier: &str, kept: bool) -> Done {
     println!("11. Exported the evidence and verified it offline, with the public key alone:\n");
-    let verified = verify_export(out, verifier, None, crate::cli::Format::Text)?;
+    let keys = [verifier.to_owned()];
+    let verified = verify_export(out, &keys, None, crate::cli::Format::Text)?;
     if verified != ExitCode::SUCCESS {
         return Ok(verified);
     }
@@ -261,7 +262,7 @@ fn evidence(out: &Path, verifier: &str, kept: bool) -> Done {
     copy(out, &forged).map_err(because)?;
     let changed = change_one_byte(&forged).map_err(because)?;
     println!("\n12. Changed one byte of a copy ({}):\n", changed.display());
-    let verified = verify_export(&forged, verifier, None, crate::cli::Format::Text)?;
+    let verified = verify_export(&forged, &keys, None, crate::cli::Format::Text)?;
     let _ = std::fs::remove_dir_all(&forged);
     if verified != ExitCode::from(FOUND) {
         return Err(failed("the changed copy was not found out"));

@@ -79,6 +79,7 @@ pub fn load_policies(settings: &Settings) -> Result<Policies, PolicyErrors> {
         let text = std::fs::read_to_string(&path).map_err(|error| PolicyErrors::unreadable(&path, &error))?;
         sources.push(PolicySource { name: path.display().to_string(), text });
     }
-    Policies::load_in(&settings.catalogue, &sources, settings.time_zone.clone())
+    let networks: Vec<&str> = settings.networks.iter().map(|network| network.name.as_str()).collect();
+    Policies::load_knowing(&settings.catalogue, &sources, settings.time_zone.clone(), Some(&networks))
         .map_err(|mistakes| PolicyErrors::new(mistakes, &sources))
 }

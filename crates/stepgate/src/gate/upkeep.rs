@@ -5,21 +5,25 @@ use std::time::Duration;
 
 use stepgate_core::flows::Flows;
 use stepgate_evidence::Event;
+use stepgate_gateway::http::HttpDoor;
 use stepgate_store::Database;
 use tokio_util::sync::CancellationToken;
 
+use super::parts;
 use crate::system::monotonic;
 
 /// How often overdue challenges are closed and the lease is renewed.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// Every so many sweeps the windows of refusals are written.
 const FLUSH_EVERY: u32 = 12;
+/// Every so many sweeps the assertion keys are read again.
+const RENEW_EVERY: u32 = 12;
 /// Every so many sweeps what is over is purged.
 const PURGE_EVERY: u32 = 60;
 /// The wall clock may drift by so much against the monotonic one between two sweeps.
 const JUMP: Duration = Duration::from_secs(2);
 
-pub(super) async fn run(flows: Arc<Flows>, database: Arc<Database>, stop: CancellationToken) {
+pub(super) async fn run(flows: Arc<Flows>, database: Arc<Database>, door: HttpDoor, stop: CancellationToken) {
     let mut count: u32 = 0;
     let mut wall = flows.clock.now();
     let mut steady = monotonic();
@@ -32,6 +36,15 @@ pub(super) async fn run(flows: Arc<Flows>, database: Arc<Database>, stop: Cancel
             && let Err(error) = flows.flush_refusals().await
         {
             tracing::error!(error = &error as &dyn std::error::Error, "refusals could not be recorded");
+        }
+        // An assertion key is published for minutes before it signs, so every node has it in time.
+        if count.is_multiple_of(RENEW_EVERY)
+            && let Err(error) = parts::renew_signer(&database, &door).await
+        {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the assertion keys could not be read; the old ones stay"
+            );
         }
         if count.is_multiple_of(PURGE_EVERY)
             && let Err(error) = database.purge(flows.clock.now()).await

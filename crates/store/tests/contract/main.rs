@@ -14,6 +14,7 @@ mod codes;
 mod enrolment;
 mod evidence;
 mod house;
+mod keys;
 mod nodes;
 mod people;
 mod races;
@@ -148,9 +149,18 @@ contract! {
         another_master_key_opens_nothing
         a_sealed_value_that_was_moved_does_not_open
         everything_is_sealed_anew_under_a_new_key
-        signing_keys_outlive_a_restart_and_the_last_two_are_published
         a_newer_schema_is_refused
         an_older_schema_is_refused_where_migrating_was_not_asked_for;
+    keys:
+        signing_keys_outlive_a_restart
+        an_assertion_key_is_published_before_it_signs_and_the_former_stays_for_a_while
+        a_compromised_assertion_key_is_gone_at_once
+        the_next_checkpoint_key_is_announced_under_the_former_and_signs_from_there_on
+        another_node_signs_with_the_next_checkpoint_key_without_being_told
+        a_change_of_the_checkpoint_key_that_fails_changes_nothing
+        of_two_changes_of_the_checkpoint_key_one_fails
+        a_kept_checkpoint_key_stays_sealed_and_a_destroyed_one_is_gone
+        a_crash_before_the_next_key_has_signed_leaves_a_log_that_opens;
     nodes:
         a_restart_finds_everything
         a_revocation_reaches_the_other_node

@@ -2,7 +2,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use stepgate_core::challenge::GrantKind;
 use stepgate_core::factor::{FactorKind, FactorSecret};
 use stepgate_core::ports::{Store as _, StoreError};
-use stepgate_ledger::{CheckpointVerifier, Origin};
+use stepgate_ledger::Origin;
 use stepgate_store::{Database, Keyring, OlderSchema, OpenError, Options, SchemaError, StoreUrl};
 
 use crate::house::{House, options};
@@ -72,26 +72,6 @@ pub(crate) async fn everything_is_sealed_anew_under_a_new_key(house: House) {
     assert_eq!(restarted.signing_keys().await.unwrap().checkpoint_verifier, keys.checkpoint_verifier);
     let refused = house.open_with(house.keyring.clone(), 10).await;
     assert!(matches!(refused, Err(OpenError::Store(StoreError::Sealed { .. }))));
-}
-
-pub(crate) async fn signing_keys_outlive_a_restart_and_the_last_two_are_published(house: House) {
-    let first = house.store.signing_keys().await.unwrap();
-    let [key] = first.assertion.as_slice() else { panic!("{first:?}") };
-    assert_eq!((key.public.len(), key.public[0], key.made_at), (65, 4, house.now()));
-    house.store.new_assertion_key(house.now(), house.said("rotated")).await.unwrap();
-    house.store.new_assertion_key(house.now(), house.said("rotated")).await.unwrap();
-    let other = house.another_node(9).await;
-    let later = other.signing_keys().await.unwrap();
-    assert_eq!(later.checkpoint_verifier, first.checkpoint_verifier);
-    assert_eq!(later.mac, first.mac);
-    assert_eq!(later.assertion.len(), 2);
-    assert!(later.assertion.iter().all(|later| later.id != key.id));
-    assert_eq!(house.count_said("rotated").await, 2);
-    let verifier = CheckpointVerifier::parse(&first.checkpoint_verifier).unwrap();
-    assert_eq!(verifier.origin().as_str(), "gate.example.com");
-    assert_eq!(other.origin().as_str(), "gate.example.com");
-    let shown = format!("{later:?}");
-    assert!(!shown.contains(&format!("{:?}", later.mac.as_slice())) && !shown.contains("pkcs8"));
 }
 
 pub(crate) async fn a_newer_schema_is_refused(house: House) {

@@ -1,0 +1,29 @@
+//! `stepgate policy …`: tables of expected verdicts, and explanations.
+
+mod described;
+mod explained;
+mod table;
+
+use std::process::ExitCode;
+
+use stepgate_core::policy::Policies;
+
+use super::{Done, failed};
+use crate::cli::PolicyCommand;
+use crate::config;
+
+pub(super) use described::{Described, operation_without_inputs};
+
+pub(super) fn run(command: PolicyCommand) -> Done {
+    match command {
+        PolicyCommand::Schema(config) => {
+            let settings = config::load(&config.config)?;
+            let schema = Policies::schema_of(&settings.catalogue)
+                .map_err(|mistakes| failed(mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
+            println!("{schema}");
+            Ok(ExitCode::SUCCESS)
+        }
+        PolicyCommand::Test { files, config, output } => table::test(&config.config, files, output.format()),
+        PolicyCommand::Explain(args) => explained::explain_one(&args),
+    }
+}

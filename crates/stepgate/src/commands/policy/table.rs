@@ -1,0 +1,163 @@
+//! `stepgate policy test`: tables of requests with expected verdicts.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde::Deserialize;
+use stepgate_core::decide::Explanation;
+use stepgate_core::factor::FactorKind;
+use stepgate_core::policy::Policies;
+use stepgate_core::time::Clock as _;
+
+use super::described::{Described, Who, factors, moment, operation_of};
+use crate::cli::Format;
+use crate::commands::{Done, FOUND, Failure, because, print, wrong_input};
+use crate::config::{self, parse_duration};
+use crate::gate::load_policies;
+use crate::system::SystemClock;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TestFile {
+    #[serde(rename = "case")]
+    cases: Vec<Case>,
+}
+
+/// One request with its expected verdict.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    name: String,
+    /// `POST /payments/42/approve`.
+    request: String,
+    service: String,
+    json: Option<String>,
+    form: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    groups: Vec<String>,
+    /// Factor to age; nothing proved is nobody signed in.
+    #[serde(default)]
+    proved: BTreeMap<String, String>,
+    enrolled: Option<Vec<String>>,
+    ip: Option<IpAddr>,
+    at: Option<String>,
+    device: Option<String>,
+    /// `permit`, `deny`, `sign in`, or what is asked: `confirm: passkey | totp`.
+    expect: String,
+    /// The policies that must have decided.
+    #[serde(default)]
+    because: Vec<String>,
+}
+
+impl Case {
+    fn run(&self, settings: &config::Settings, policies: &Policies) -> Result<Explanation, Failure> {
+        let service = settings
+            .catalogue
+            .by_name(&self.service)
+            .ok_or_else(|| wrong_input(format!("there is no service {:?}", self.service)))?;
+        let (method, target) = self
+            .request
+            .split_once(' ')
+            .ok_or_else(|| wrong_input(format!("{:?} is not like \"POST /path\"", self.request)))?;
+        let (body, content_type) = match (&self.json, &self.form) {
+            (Some(json), None) => (Some(json.as_bytes()), "application/json"),
+            (None, Some(form)) => (Some(form.as_bytes()), "application/x-www-form-urlencoded"),
+            (None, None) => (None, ""),
+            (Some(_), Some(_)) => return Err(wrong_input("a case has json or form, not both")),
+        };
+        let described = Described {
+            method,
+            url: &format!("{}{target}", service.origin),
+            content_type: Some(content_type),
+            body,
+            headers: self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+        };
+        let operation = operation_of(&settings.catalogue, &described)?;
+        let mut proved = Vec::new();
+        for (name, age) in &self.proved {
+            let kind = name.parse().map_err(|error| wrong_input(format!("{name:?}: {error}")))?;
+            let age = parse_duration(age).ok_or_else(|| wrong_input(format!("{age:?} is no duration like \"5m\"")))?;
+            proved.push((kind, age));
+        }
+        let who = Who {
+            groups: self.groups.clone(),
+            proved,
+            enrolled: match &self.enrolled {
+                Some(names) => factors(names)?,
+                None => FactorKind::ALL.to_vec(),
+            },
+            device_known: self.device.as_deref() != Some("new"),
+            ip: self.ip.unwrap_or(IpAddr::from([127, 0, 0, 1])),
+            at: self.at.as_deref().map_or_else(|| Ok(SystemClock.now()), moment)?,
+        };
+        Ok(who.explain(policies, &operation, &settings.networks))
+    }
+}
+
+pub(super) fn test(config: &Path, files: Vec<PathBuf>, format: Format) -> Done {
+    let settings = config::load(config)?;
+    let policies = load_policies(&settings)?;
+    let files = if files.is_empty() { test_files(&settings.policies).map_err(because)? } else { files };
+    if files.is_empty() {
+        return Err(wrong_input(format!("there is no *.test.toml in {}", settings.policies.display())));
+    }
+    let (mut passed, mut failures, mut rows) = (0_usize, 0_usize, Vec::new());
+    for file in files {
+        let text = std::fs::read_to_string(&file).map_err(because)?;
+        let table: TestFile =
+            toml::from_str(&text).map_err(|error| wrong_input(format!("{}: {error}", file.display())))?;
+        for case in table.cases {
+            let explanation = case.run(&settings, &policies).map_err(|failure| Failure {
+                report: failure.report.wrap_err(format!("{}: {:?}", file.display(), case.name)),
+                ..failure
+            })?;
+            let decided: Vec<&str> = explanation.decided.iter().map(|policy| policy.id.as_str()).collect();
+            let missing: Vec<&String> = case.because.iter().filter(|id| !decided.contains(&id.as_str())).collect();
+            let right = explanation.verdict == case.expect && missing.is_empty();
+            if right {
+                passed = passed.saturating_add(1)
+            } else {
+                failures = failures.saturating_add(1)
+            }
+            match format {
+                Format::Json => rows.push(serde_json::json!({
+                    "file": file.display().to_string(), "case": case.name, "passed": right,
+                    "expected": case.expect, "found": explanation.verdict, "because": decided,
+                })),
+                Format::Text if right => println!("ok    {}", case.name),
+                Format::Text => {
+                    println!("WRONG {}", case.name);
+                    println!("      {} as {:?}", case.request, case.groups);
+                    println!("      expected {}{}", case.expect, because_of(&case.because));
+                    let found: Vec<String> = decided.iter().map(|id| (*id).to_owned()).collect();
+                    println!("      found    {}{}", explanation.verdict, because_of(&found));
+                }
+            }
+        }
+    }
+    match format {
+        Format::Json => print::json(&serde_json::json!({ "passed": passed, "failed": failures, "cases": rows })),
+        Format::Text => println!("\n{passed} passed, {failures} failed"),
+    }
+    Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+}
+
+fn because_of(ids: &[String]) -> String {
+    if ids.is_empty() { String::new() } else { format!(", because {}", ids.join(", ")) }
+}
+
+fn test_files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.to_string_lossy().ends_with(".test.toml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,136 @@
+//! What the configuration says, as the rooms want it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use stepgate_core::catalogue::ServiceName;
+use stepgate_core::flows::Live;
+use stepgate_factors::{AuthenticatorPolicy, FactorOptions};
+use stepgate_gateway::http::{
+    AssertionKey, AssertionMode, AssertionSigner, DoorLimits, HttpDoor, InjectScript, ServiceUpstream, SignerError,
+};
+use stepgate_gateway::server::{CertificateError, CertificateFiles, Certificates, Plaintext};
+use stepgate_gateway::upstream::{HostHeader, Upstream, UpstreamConfig, UpstreamLimits, UpstreamOrigin};
+use stepgate_store::{Database, Keyring, SigningKeys};
+use tokio::net::TcpListener;
+
+use super::error::StartError;
+use crate::config::{self, Assertion, MasterKey, Settings};
+
+/// Listens, or says where it could not.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+}
+
+/// The keyring that the configuration names.
+pub fn keyring(master_key: &MasterKey) -> Result<Keyring, StartError> {
+    match master_key {
+        MasterKey::File(path) => Ok(Keyring::from_file(path)?),
+        MasterKey::Env(name) => {
+            let text = std::env::var(name).map_err(|_| StartError::NoKeyInEnvironment(name.clone()))?;
+            Ok(Keyring::parse(&text)?)
+        }
+    }
+}
+
+/// The makers' certificates that passkeys are attested by, PEM.
+pub(crate) fn attestation_roots(settings: &Settings) -> Result<Vec<String>, StartError> {
+    let root = |path: &PathBuf| {
+        std::fs::read_to_string(path).map_err(|source| StartError::AttestationRoot { path: path.clone(), source })
+    };
+    settings.attestation_roots.iter().map(root).collect()
+}
+
+/// What the configuration says about factors; the names of services are words that
+/// no password may be made of.
+pub(super) fn factor_options(settings: &Settings) -> Result<FactorOptions, StartError> {
+    let roots = attestation_roots(settings)?;
+    let names = |service: &Arc<stepgate_core::catalogue::Service>| [service.name.to_string(), service.title.clone()];
+    Ok(FactorOptions {
+        authenticators: AuthenticatorPolicy { models: settings.allowed_aaguids.clone(), roots },
+        password_words: settings.catalogue.services.values().flat_map(names).collect(),
+    })
+}
+
+pub(super) fn live(
+    settings: &Settings,
+    catalogue: stepgate_core::catalogue::Catalogue,
+    policies: stepgate_core::policy::Policies,
+) -> Live {
+    Live {
+        catalogue,
+        policies,
+        networks: settings.networks.clone(),
+        challenges: settings.challenges,
+        tries: settings.tries,
+        sessions: settings.sessions,
+    }
+}
+
+pub(super) fn count(live: &Live) -> u32 {
+    u32::try_from(live.policies.all().len()).unwrap_or(u32::MAX)
+}
+
+pub(super) fn plaintext(danger: bool) -> Plaintext {
+    if danger { Plaintext::DangerEverywhere } else { Plaintext::OnLoopback }
+}
+
+/// The way to the upstream of a service; reads its certificate authority.
+pub(crate) fn way_to(name: &str, configured: &config::Upstream) -> Result<Upstream, StartError> {
+    let origin = UpstreamOrigin::parse(configured.url.as_str(), plaintext(configured.danger_plaintext))
+        .map_err(|source| StartError::UpstreamOrigin { service: name.to_owned(), source })?;
+    Upstream::new(UpstreamConfig {
+        origin,
+        certificate_authority: configured.ca.clone(),
+        host_header: if configured.own_host_header { HostHeader::Upstream } else { HostHeader::Original },
+        limits: UpstreamLimits::default(),
+    })
+    .map_err(|source| StartError::Upstream { service: name.to_owned(), source })
+}
+
+pub(super) fn upstreams(settings: &Settings) -> Result<BTreeMap<ServiceName, Arc<ServiceUpstream>>, StartError> {
+    let mut ways = BTreeMap::new();
+    for (name, configured) in &settings.upstreams {
+        let Ok(key) = ServiceName::parse(name) else { continue };
+        let upstream = way_to(name, configured)?;
+        let assertion = match configured.assertion {
+            Assertion::Always => AssertionMode::Always,
+            Assertion::SteppedUp => AssertionMode::SteppedUp,
+            Assertion::Never => AssertionMode::Never,
+        };
+        let inject_script = if configured.inject_script { InjectScript::IntoPages } else { InjectScript::No };
+        ways.insert(key, Arc::new(ServiceUpstream { upstream, assertion, inject_script }));
+    }
+    Ok(ways)
+}
+
+pub(super) fn signer(keys: &SigningKeys) -> Result<AssertionSigner, SignerError> {
+    let key = |key: &stepgate_store::AssertionKey| (key.id.clone(), key.signs_from);
+    let keys = keys.assertion.iter().map(|sealed| (key(sealed), sealed));
+    AssertionSigner::new(
+        keys.map(|((id, signs_from), sealed)| AssertionKey { id, pkcs8: &sealed.pkcs8, signs_from }).collect(),
+    )
+}
+
+/// Takes the assertion keys as they are in the store: somebody may have rotated them.
+pub(super) async fn renew_signer(database: &Database, door: &HttpDoor) -> Result<(), StartError> {
+    let signer = signer(&database.signing_keys().await?)?;
+    door.replace_signer(signer);
+    Ok(())
+}
+
+pub(super) fn door_limits(settings: &Settings) -> DoorLimits {
+    let mut limits = DoorLimits::default();
+    limits.operation_body.bytes = settings.limits.body;
+    limits
+}
+
+pub(crate) fn certificates(settings: &Settings) -> Result<Option<Arc<Certificates>>, CertificateError> {
+    if settings.tls.is_empty() {
+        return Ok(None);
+    }
+    let files = settings.tls.iter().map(|(chain, key)| CertificateFiles { chain: chain.clone(), key: key.clone() });
+    Certificates::load(files.collect()).map(Some)
+}
