@@ -112,7 +112,7 @@ pub(crate) async fn the_next_checkpoint_key_is_announced_under_the_former_and_si
     for known in [&first, &second, &third] {
         let report = verified(&house.store, known).await;
         assert!(report.is_sound(), "{report}");
-        assert_eq!(report.ledger.signed_by, [third.clone()]);
+        assert_eq!(report.ledger.signed_by, std::slice::from_ref(&third));
     }
     let keys = house.store.checkpoint_keys().await.unwrap();
     let sizes: Vec<_> = keys.iter().map(|key| (key.verifier.clone(), key.from_size)).collect();
