@@ -68,6 +68,14 @@ impl From<EnrolError> for Failure {
                 let reasons = vec!["It is your only way to sign in. Add another one first.".to_owned()];
                 Outcome::Denied { operation: Some("Remove a way to prove it is you".to_owned()), reasons }.into()
             }
+            EnrolError::ShortPassword => {
+                let reasons = vec![
+                    "What would be left is a password that is too short to stand alone. Choose one of at least 15 \
+                     characters first."
+                        .to_owned(),
+                ];
+                Outcome::Denied { operation: Some("Remove a way to prove it is you".to_owned()), reasons }.into()
+            }
             EnrolError::Gone | EnrolError::NotAllowed | EnrolError::Taken | EnrolError::Refused(_) => {
                 Outcome::DeadLink.into()
             }

@@ -107,6 +107,8 @@ pub struct Challenge {
     pub number: String,
     /// Whether a request is held for it, and what kind.
     pub held: Held,
+    /// Whose page made the browser ask.
+    pub asked_from: AskedFrom,
     /// The challenge that this one succeeds.
     pub succeeds: Option<ChallengeId>,
     /// When it was opened.
@@ -126,6 +128,26 @@ impl Challenge {
         match &self.statement.grant {
             Grant::Freshness { max_age_s } => max_age_s.parse().ok().map(Duration::from_secs),
             Grant::Confirmation { .. } => None,
+        }
+    }
+}
+
+/// Whose page made the browser ask: what another one asks is limited by itself, so that
+/// it cannot use up what the person may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskedFrom {
+    /// The service's own page, the person, or no browser.
+    Here,
+    /// Another site's page, one of a sibling host, or nobody knows whose.
+    Elsewhere,
+}
+
+impl AskedFrom {
+    /// The name in rows.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Here => "here",
+            Self::Elsewhere => "elsewhere",
         }
     }
 }
@@ -222,7 +244,8 @@ pub struct ChallengeLimits {
     pub spend_within: Duration,
     /// Wrong answers to one challenge.
     pub wrong_answers: u32,
-    /// Pending challenges of one session.
+    /// Pending challenges of one session at one service; as many again of what other
+    /// origins' pages ask there.
     pub pending_per_session: u32,
     /// Bytes of a held request's body.
     pub held_body: usize,

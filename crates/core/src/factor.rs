@@ -58,6 +58,12 @@ impl FactorKind {
         }
     }
 
+    /// Whether a password may be shorter beside it. Recovery codes are spares: who has lost
+    /// everything else is left with the password alone.
+    pub const fn stands_beside_a_password(self) -> bool {
+        matches!(self, Self::Passkey | Self::Totp)
+    }
+
     /// Whether it is phishing-resistant by verifier-name binding (SP 800-63B-4).
     pub const fn is_phishing_resistant(self) -> bool {
         matches!(self, Self::Passkey)
@@ -128,8 +134,8 @@ impl EnrolledFactor {
 /// What verifies a factor. The store seals it; it cannot be printed.
 #[derive(Clone)]
 pub enum FactorSecret {
-    /// PHC string (argon2id).
-    Password { phc: SecretString },
+    /// PHC string (argon2id), and what the password may stand for.
+    Password { phc: SecretString, stands: PasswordStands },
     /// The shared secret, and the last step that was accepted (RFC 6238).
     Totp { seed: SecretString, last_step: Option<u64> },
     /// The public key and the counters.
@@ -154,6 +160,16 @@ impl fmt::Debug for FactorSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "FactorSecret::{}(..)", self.kind())
     }
+}
+
+/// Whether a password was long enough, when it was chosen, to be the only factor
+/// (SP 800-63B-4 section 3.1.1.2: 15 characters alone, 8 beside another factor).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasswordStands {
+    /// It may be the only factor.
+    Alone,
+    /// It is short: a passkey or an authenticator app has to stand beside it.
+    BesideAnother,
 }
 
 /// A salted digest of one recovery code.

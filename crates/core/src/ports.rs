@@ -27,7 +27,7 @@ use crate::time::Timestamp;
 
 pub use changes::{
     AnsweredChallenge, CodeSees, EnrolmentLink, EntryQuery, NewCode, NewSession, RecordedEntry, RotatedToken,
-    SessionSummary, Spend, Ticket, ToHold,
+    SessionSummary, Spend, Ticket, TicketThen, ToHold,
 };
 pub use error::{ChangeError, StoreError};
 pub use tries::{ADDRESS_LOCK_MAX, Trier, Try, TryLimits};
@@ -53,19 +53,28 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn factors(&self, person: PersonId) -> Result<Vec<EnrolledFactor>, StoreError>;
     /// The owner of a passkey.
     async fn person_by_credential(&self, credential_id: &[u8]) -> Result<Option<PersonId>, StoreError>;
-    /// Adds a factor; consumes what was begun on the ticket (or the whole ticket: `Ticket::begun` becomes `None`).
-    /// A password replaces the person's password, recovery codes replace recovery codes.
-    /// `Conflict` if the ticket is gone, foreign or changed; `UsedBefore` if the credential id is taken.
+    /// Adds a factor; consumes what was begun on the ticket, or the whole ticket, as `then`
+    /// says. A password replaces the person's password, recovery codes replace recovery codes.
+    /// `Conflict` if the ticket is gone, foreign or changed, or if a short password would
+    /// stand alone; `UsedBefore` if the credential id is taken.
     async fn enrol(
         &self,
         ticket: TokenDigest,
+        then: TicketThen,
         person: PersonId,
         factor: &EnrolledFactor,
         at: Timestamp,
         entry: Entry,
     ) -> Result<(), ChangeError>;
-    /// Removes a factor. `Conflict` if it is not this person's.
-    async fn remove_factor(&self, person: PersonId, factor: FactorId, entry: Entry) -> Result<(), ChangeError>;
+    /// Removes a factor. `Conflict` if it is not this person's, or if what is left would be
+    /// other than `leaves`: that is what it was judged by.
+    async fn remove_factor(
+        &self,
+        person: PersonId,
+        factor: FactorId,
+        leaves: Vec<FactorId>,
+        entry: Entry,
+    ) -> Result<(), ChangeError>;
 
     // --- tries ---------------------------------------------------------------
 
@@ -155,7 +164,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     // --- challenges -----------------------------------------------------------
 
-    /// Opens a challenge, seals what it holds. `Limit` if the session has too many pending.
+    /// Opens a challenge, seals what it holds. `Limit` if the session has `pending_max`
+    /// pending at this host that were asked from there or, if this one was, from elsewhere.
     /// The session is live, or (where only a new sign-in is waited for) at most lapsed.
     async fn open_challenge(
         &self,
@@ -209,8 +219,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     ) -> Result<(), ChangeError>;
     /// Completes when the challenge may have changed, or after `at_most`.
     async fn challenge_changed(&self, id: ChallengeId, at_most: Duration);
-    /// Spends a passed challenge, exactly once across all nodes, and notes that its
-    /// request is about to be sent. Durable before the first byte leaves.
+    /// Spends a passed challenge, exactly once across all nodes, notes that its request
+    /// is about to be sent, and erases what it held: the caller has it in memory, and
+    /// nobody may send it again. Durable before the first byte leaves.
     ///
     /// After `Unknown` the caller reads the challenge again: spent by this request, it
     /// may be sent; if not, or if nobody can say, it is not sent. Either way `finish` follows.

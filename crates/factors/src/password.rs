@@ -150,7 +150,7 @@ impl Factor for Password {
             .ok_or_else(|| NotProved::Malformed(format!("a password is 1 to {CODE_POINTS_MAX} characters")))?;
         // A person has one password: a new one replaces it.
         let stored = enrolled.iter().find_map(|factor| match &factor.secret {
-            FactorSecret::Password { phc } => Some((factor.id, phc.clone())),
+            FactorSecret::Password { phc, .. } => Some((factor.id, phc.clone())),
             _ => None,
         });
         let Some((id, phc)) = stored else {
@@ -199,9 +199,10 @@ impl Factor for Password {
         let password = Normalised::read(text).ok_or_else(|| {
             NotEnrolled::Refused(format!("A password is at most {CODE_POINTS_MAX} characters long, and not empty."))
         })?;
-        self.rules.judge(&password.0, person, existing).map_err(|refusal| NotEnrolled::Refused(refusal.to_string()))?;
+        let judged = self.rules.judge(&password.0, person, existing);
+        let stands = judged.map_err(|refusal| NotEnrolled::Refused(refusal.to_string()))?;
         let phc = self.work(move || hash(&password, &salt)).await.map_err(NotEnrolled::Fault)?;
-        Ok(Enrolled { secret: FactorSecret::Password { phc }, key: None })
+        Ok(Enrolled { secret: FactorSecret::Password { phc, stands }, key: None })
     }
 }
 
@@ -220,7 +221,10 @@ mod tests {
             name: String::new(),
             enrolled_at: Timestamp::from_ms(0),
             last_used_at: None,
-            secret: FactorSecret::Password { phc: "$argon2id$".into() },
+            secret: FactorSecret::Password {
+                phc: "$argon2id$".into(),
+                stands: stepgate_core::factor::PasswordStands::Alone,
+            },
         };
         let all = u32::try_from(HASHES_WAITING).unwrap();
         let _full = password.waiting.acquire_many(all).await.unwrap();

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use secrecy::{ExposeSecret as _, SecretString};
 use stepgate_core::factor::{
     Answer, Binding, EnrolledFactor, EnrolmentAnswer, EnrolmentOffer, Factor, FactorSecret, FactorUse, NotEnrolled,
-    NotProved, Proved,
+    NotProved, PasswordStands, Proved,
 };
 use stepgate_core::id::{FactorId, PersonId};
 use stepgate_core::person::{Login, Person};

@@ -136,6 +136,7 @@ CREATE TABLE challenges (
     ask TEXT NOT NULL,       -- JSON
     number TEXT NOT NULL,
     held TEXT NOT NULL,
+    asked_from TEXT NOT NULL, -- here or elsewhere
     succeeds TEXT,
     opened_at {INT} NOT NULL,
     expires_at {INT} NOT NULL,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 use stepgate_core::catalogue::Host;
-use stepgate_core::challenge::{Ask, Challenge, ChallengeState, GrantKind, Held, SendOutcome};
+use stepgate_core::challenge::{Ask, AskedFrom, Challenge, ChallengeState, GrantKind, Held, SendOutcome};
 use stepgate_core::factor::FactorKind;
 use stepgate_core::operation::OperationDigest;
 use stepgate_core::ports::StoreError;
@@ -17,7 +17,7 @@ macro_rules! select_challenge {
     ($rest:literal) => {
         concat!(
             "SELECT id, version, session, person, host, browser, operation, asked, statement, ask, number, held, ",
-            "succeeds, opened_at, expires_at, state, standing FROM challenges ",
+            "asked_from, succeeds, opened_at, expires_at, state, standing FROM challenges ",
             $rest
         )
     };
@@ -119,6 +119,7 @@ pub(crate) fn challenge(row: &AnyRow) -> Result<Challenge, StoreError> {
         ask: ask(&fields)?,
         number: fields.text("number")?,
         held: held(&fields)?,
+        asked_from: asked_from(&fields)?,
         succeeds: fields.maybe_parsed("succeeds")?,
         opened_at: fields.time("opened_at")?,
         expires_at: fields.time("expires_at")?,
@@ -132,6 +133,14 @@ fn held(fields: &Fields<'_>) -> Result<Held, StoreError> {
         .into_iter()
         .find(|held| held_name(*held) == name)
         .ok_or_else(|| fields.corrupt("held is no way of holding"))
+}
+
+fn asked_from(fields: &Fields<'_>) -> Result<AskedFrom, StoreError> {
+    let name = fields.text("asked_from")?;
+    [AskedFrom::Here, AskedFrom::Elsewhere]
+        .into_iter()
+        .find(|from| from.name() == name)
+        .ok_or_else(|| fields.corrupt("asked_from is neither here nor elsewhere"))
 }
 
 fn ask(fields: &Fields<'_>) -> Result<Ask, StoreError> {

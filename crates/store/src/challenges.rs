@@ -48,15 +48,18 @@ impl Intent for OpenChallenge {
         }
         let row = sqlx::query(
             "SELECT '' AS id, COUNT(*) AS pending FROM challenges \
-             WHERE session = $1 AND state = 'pending' AND expires_at > $2",
+             WHERE session = $1 AND state = 'pending' AND expires_at > $2 AND asked_from = $3 \
+             AND COALESCE(host, '') = $4",
         )
         .bind(challenge.session.to_string())
         .bind(challenge.opened_at.as_ms())
+        .bind(challenge.asked_from.name())
+        .bind(challenge.host.as_ref().map(|host| host.as_str().to_owned()).unwrap_or_default())
         .fetch_one(&mut *work.connection)
         .await
         .stored()?;
         if Fields::of("challenges", &row).int("pending")? >= i64::from(self.pending_max) {
-            return Err(ChangeError::Limit("pending challenges per session"));
+            return Err(ChangeError::Limit("pending challenges per session and service"));
         }
         let sealed = match &self.held {
             None => None,
@@ -69,8 +72,8 @@ impl Intent for OpenChallenge {
 async fn insert(work: &mut Work<'_>, challenge: &Challenge, held_request: Option<Vec<u8>>) -> Result<(), ChangeError> {
     sqlx::query(
         "INSERT INTO challenges (id, version, session, person, host, browser, operation, grant_kind, asked, statement, \
-         ask, number, held, succeeds, opened_at, expires_at, state, standing, sending, held_request) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, 0, $19)",
+         ask, number, held, asked_from, succeeds, opened_at, expires_at, state, standing, sending, held_request) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, 0, $20)",
     )
     .bind(challenge.id.to_string())
     .bind(i64::from(challenge.version))
@@ -85,6 +88,7 @@ async fn insert(work: &mut Work<'_>, challenge: &Challenge, held_request: Option
     .bind(ask_json(&challenge.ask)?)
     .bind(&challenge.number)
     .bind(held_name(challenge.held))
+    .bind(challenge.asked_from.name())
     .bind(challenge.succeeds.map(|id| id.to_string()))
     .bind(challenge.opened_at.as_ms())
     .bind(challenge.expires_at.as_ms())

@@ -6,9 +6,9 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
-use stepgate_core::factor::{CodeDigest, EnrolledFactor, FactorKind, FactorSecret, FactorUse, Passkey};
+use stepgate_core::factor::{CodeDigest, EnrolledFactor, FactorKind, FactorSecret, FactorUse, Passkey, PasswordStands};
 use stepgate_core::id::{FactorId, PersonId};
-use stepgate_core::ports::{ChangeError, StoreError};
+use stepgate_core::ports::{ChangeError, StoreError, TicketThen};
 use stepgate_core::secret::TokenDigest;
 use stepgate_core::time::Timestamp;
 use zeroize::{Zeroize, Zeroizing};
@@ -24,7 +24,7 @@ use crate::row::Fields;
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 enum Sealed {
-    Password { phc: String },
+    Password { phc: String, stands_alone: bool },
     Totp { seed: String },
     Passkey { public_key: String, user_handle: String, backup_eligible: bool, aaguid: String, attestation: String },
     RecoveryCode {},
@@ -33,7 +33,7 @@ enum Sealed {
 impl Drop for Sealed {
     fn drop(&mut self) {
         match self {
-            Self::Password { phc } => phc.zeroize(),
+            Self::Password { phc, .. } => phc.zeroize(),
             Self::Totp { seed } => seed.zeroize(),
             Self::Passkey { .. } | Self::RecoveryCode {} => {}
         }
@@ -42,6 +42,7 @@ impl Drop for Sealed {
 
 pub(crate) struct Enrol {
     pub(crate) ticket: TokenDigest,
+    pub(crate) then: TicketThen,
     pub(crate) person: PersonId,
     pub(crate) factor: EnrolledFactor,
     pub(crate) at: Timestamp,
@@ -53,10 +54,7 @@ impl Intent for Enrol {
 
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
         let person = self.person.to_string();
-        // The person's row is taken first, so that two enrolments count one after the other.
-        let backend = work.inner.backend;
-        let found = backend.locked("SELECT id FROM people WHERE id = $1");
-        found.bind(&person).fetch_optional(&mut *work.connection).await.stored()?.ok_or(ChangeError::Conflict)?;
+        take_person(work, &person).await?;
         let kind = self.factor.kind();
         sqlx::query(
             "UPDATE tickets SET begun_kind = NULL, begun = NULL \
@@ -70,6 +68,19 @@ impl Intent for Enrol {
         .await
         .stored()?
         .exactly_one()?;
+        if self.then == TicketThen::Ends {
+            sqlx::query("DELETE FROM tickets WHERE digest = $1")
+                .bind(self.ticket.to_hex())
+                .execute(&mut *work.connection)
+                .await
+                .stored()?;
+        }
+        if matches!(self.factor.secret, FactorSecret::Password { stands: PasswordStands::BesideAnother, .. }) {
+            let enrolled = enrolled(work, &person).await?;
+            if !enrolled.iter().any(|(_, kind)| kind.stands_beside_a_password()) {
+                return Err(ChangeError::Conflict);
+            }
+        }
         if matches!(kind, FactorKind::Password | FactorKind::RecoveryCode) {
             sqlx::query("DELETE FROM factors WHERE person = $1 AND kind = $2")
                 .bind(&person)
@@ -83,6 +94,26 @@ impl Intent for Enrol {
         work.changed(Subject::Person(self.person));
         Ok(())
     }
+}
+
+/// Takes the person's row, so that enrolments and removals count one after the other.
+async fn take_person(work: &mut Work<'_>, person: &str) -> Result<(), ChangeError> {
+    let found = work.inner.backend.locked("SELECT id FROM people WHERE id = $1").bind(person.to_owned());
+    found.fetch_optional(&mut *work.connection).await.stored()?.map(|_| ()).ok_or(ChangeError::Conflict)
+}
+
+/// What the person has by now.
+async fn enrolled(work: &mut Work<'_>, person: &str) -> Result<Vec<(FactorId, FactorKind)>, ChangeError> {
+    let rows = sqlx::query("SELECT id, kind FROM factors WHERE person = $1")
+        .bind(person)
+        .fetch_all(&mut *work.connection)
+        .await
+        .stored()?;
+    let one = |row| {
+        let fields = Fields::of("factors", row);
+        Ok((fields.id("id")?, fields.parsed("kind")?))
+    };
+    rows.iter().map(one).collect()
 }
 
 async fn next_ordinal(connection: &mut AnyConnection, person: &str) -> Result<i64, ChangeError> {
@@ -156,7 +187,9 @@ async fn insert(work: &mut Work<'_>, person: &str, factor: &EnrolledFactor, ordi
 
 fn to_seal(secret: &FactorSecret) -> Sealed {
     match secret {
-        FactorSecret::Password { phc } => Sealed::Password { phc: phc.expose_secret().to_owned() },
+        FactorSecret::Password { phc, stands } => {
+            Sealed::Password { phc: phc.expose_secret().to_owned(), stands_alone: *stands == PasswordStands::Alone }
+        }
         FactorSecret::Totp { seed, .. } => Sealed::Totp { seed: seed.expose_secret().to_owned() },
         FactorSecret::Passkey(passkey) => Sealed::Passkey {
             public_key: STANDARD.encode(&passkey.public_key),
@@ -172,6 +205,7 @@ fn to_seal(secret: &FactorSecret) -> Sealed {
 pub(crate) struct RemoveFactor {
     pub(crate) person: PersonId,
     pub(crate) factor: FactorId,
+    pub(crate) leaves: Vec<FactorId>,
 }
 
 #[async_trait]
@@ -179,6 +213,16 @@ impl Intent for RemoveFactor {
     type Output = ();
 
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        let person = self.person.to_string();
+        take_person(work, &person).await?;
+        let mut now: Vec<FactorId> = enrolled(work, &person).await?.into_iter().map(|(id, _)| id).collect();
+        let mut expected = self.leaves.clone();
+        expected.push(self.factor);
+        now.sort_unstable();
+        expected.sort_unstable();
+        if now != expected {
+            return Err(ChangeError::Conflict);
+        }
         sqlx::query("DELETE FROM factors WHERE id = $1 AND person = $2")
             .bind(self.factor.to_string())
             .bind(self.person.to_string())
@@ -290,7 +334,10 @@ impl Inner {
             serde_json::from_slice(&plain).map_err(|_| fields.corrupt("sealed cannot be read once opened"))?;
         let decode = |text: &str| STANDARD.decode(text).map_err(|_| fields.corrupt("sealed is not base64"));
         let secret = match &sealed {
-            Sealed::Password { phc } => FactorSecret::Password { phc: SecretString::from(phc.clone()) },
+            Sealed::Password { phc, stands_alone } => FactorSecret::Password {
+                phc: SecretString::from(phc.clone()),
+                stands: if *stands_alone { PasswordStands::Alone } else { PasswordStands::BesideAnother },
+            },
             Sealed::Totp { seed } => FactorSecret::Totp {
                 seed: SecretString::from(seed.clone()),
                 last_step: fields.maybe_count("last_step")?,

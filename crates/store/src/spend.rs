@@ -47,6 +47,8 @@ impl Intent for SpendIt {
         }
         let spent = ChallengeState::Spent { at: spend.at, request: spend.request, outcome: SendOutcome::Sending };
         put_state(work, &challenge, &spent, Some(spend.at)).await?;
+        // Who sends has it in memory. From here on nobody may send it again, whatever dies.
+        held::drop_it(work, spend.challenge).await?;
         sqlx::query("UPDATE challenges SET sending = 1, request = $1, node = $2 WHERE id = $3")
             .bind(spend.request.to_string())
             .bind(spend.node.to_string())
@@ -104,8 +106,7 @@ impl Intent for Finish {
             .stored()?
             .exactly_one()?;
         work.changed(Subject::Challenge(self.challenge));
-        // It is never sent again.
-        held::drop_it(work, self.challenge).await
+        Ok(())
     }
 }
 

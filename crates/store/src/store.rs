@@ -12,7 +12,7 @@ use stepgate_core::operation::OperationDigest;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::{
     AnsweredChallenge, ChangeError, EnrolmentLink, EntryQuery, NewCode, NewSession, RecordedEntry, SessionSummary,
-    Spend, Store, StoreError, Ticket, Trier, Try, TryLimits,
+    Spend, Store, StoreError, Ticket, TicketThen, Trier, Try, TryLimits,
 };
 use stepgate_core::secret::TokenDigest;
 use stepgate_core::session::{Audience, SessionView};
@@ -87,16 +87,23 @@ impl Store for Database {
     async fn enrol(
         &self,
         ticket: TokenDigest,
+        then: TicketThen,
         person: PersonId,
         factor: &EnrolledFactor,
         at: Timestamp,
         entry: Entry,
     ) -> Result<(), ChangeError> {
-        self.write(Enrol { ticket, person, factor: factor.clone(), at }, vec![entry]).await
+        self.write(Enrol { ticket, then, person, factor: factor.clone(), at }, vec![entry]).await
     }
 
-    async fn remove_factor(&self, person: PersonId, factor: FactorId, entry: Entry) -> Result<(), ChangeError> {
-        self.write(RemoveFactor { person, factor }, vec![entry]).await
+    async fn remove_factor(
+        &self,
+        person: PersonId,
+        factor: FactorId,
+        leaves: Vec<FactorId>,
+        entry: Entry,
+    ) -> Result<(), ChangeError> {
+        self.write(RemoveFactor { person, factor, leaves }, vec![entry]).await
     }
 
     async fn begin_try(

@@ -11,10 +11,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepgate_core::factor::{EnrolledFactor, FactorKind, FactorSecret, FactorUse};
+use stepgate_core::factor::{EnrolledFactor, FactorKind, FactorSecret, FactorUse, PasswordStands};
 use stepgate_core::id::Id;
 use stepgate_core::person::{Login, Person};
-use stepgate_core::ports::{EntryQuery, NewSession, Store as _, StoreError, Ticket};
+use stepgate_core::ports::{EntryQuery, NewSession, Store as _, StoreError, Ticket, TicketThen};
 use stepgate_core::secret::TokenDigest;
 use stepgate_core::session::{Audience, Proof};
 use stepgate_core::time::{Clock as _, Randomness as _, Timestamp};
@@ -89,7 +89,7 @@ impl House {
         };
         self.store.put_ticket(&ticket).await.unwrap();
         self.store.begin_on_ticket(ticket.digest, (FactorKind::Password, "state".into())).await.unwrap();
-        let secret = FactorSecret::Password { phc: "phc".into() };
+        let secret = FactorSecret::Password { phc: "phc".into(), stands: PasswordStands::Alone };
         let factor = EnrolledFactor {
             id: Id::random(random),
             name: String::new(),
@@ -97,7 +97,10 @@ impl House {
             last_used_at: None,
             secret,
         };
-        self.store.enrol(ticket.digest, person.id, &factor, now, self.said("enrolled")).await.unwrap();
+        self.store
+            .enrol(ticket.digest, TicketThen::Stays, person.id, &factor, now, self.said("enrolled"))
+            .await
+            .unwrap();
         let session = NewSession {
             id: Id::random(random),
             person: person.id,

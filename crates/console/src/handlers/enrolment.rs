@@ -58,11 +58,6 @@ impl Enrolment {
         let kind = kind.parse::<FactorKind>().map_err(|_| Outcome::NotFound)?;
         if self.view.kinds.contains(&kind) { Ok(kind) } else { Err(Outcome::NotFound.into()) }
     }
-
-    /// Whether the ticket was made for exactly one factor, from one's account.
-    fn is_single(&self) -> bool {
-        self.view.kinds.len() < 2
-    }
 }
 
 /// `GET {base}`: what to enrol.
@@ -226,7 +221,7 @@ async fn complete(
     // The password's form names the account for password managers; that is no name of the password.
     let name = if kind == FactorKind::Password { "" } else { fields.text("name") };
     match visit.console.flows.finish_enrolment(&enrolment.view, kind, name, &answer).await {
-        Ok(_) if enrolment.is_single() => over(visit, enrolment).await,
+        Ok(_) if enrolment.view.is_single() => Ok(over(visit)),
         Ok(_) => Ok(no_store(Redirect::to(&enrolment.base).into_response())),
         Err(EnrolError::Refused(NotEnrolled::Refused(why))) => {
             again(visit, enrolment, kind, Said::bad("That does not fit.", why)).await
@@ -285,15 +280,16 @@ pub(crate) async fn end(visit: Visit, Path(ticket): Path<String>, body: Bytes) -
             let said = Said::bad("Not yet.", "Add a passkey or a password: that is what you sign in with.");
             return Ok(chooser(&visit, &enrolment, Some(said)));
         }
-        over(&visit, &enrolment).await
+        visit.console.flows.end_enrolment(&enrolment.ticket).await?;
+        Ok(over(&visit))
     };
     visit.finish(result.await)
 }
 
-async fn over(visit: &Visit, enrolment: &Enrolment) -> Result<Response, Failure> {
-    visit.console.flows.end_enrolment(&enrolment.ticket).await?;
-    Ok(match visit.permit {
+/// The enrolment has ended.
+fn over(visit: &Visit) -> Response {
+    match visit.permit {
         Some(_) => no_store(Redirect::to(gate_path::ACCOUNT).into_response()),
         None => say(visit, Outcome::Enrolled),
-    })
+    }
 }

@@ -5,7 +5,11 @@ use http::{Request, StatusCode};
 use stepgate_console::Account;
 use stepgate_core::web::{Client, LocalService as _, Transport};
 
+use stepgate_core::factor::FactorKind;
+use stepgate_core::flows::EnrolError;
+
 use crate::house::{House, PASSWORD, What};
+use crate::tries::enrol_app;
 
 #[tokio::test]
 async fn it_shows_factors_sessions_and_what_happened() {
@@ -119,4 +123,30 @@ async fn ones_own_factor_is_removed() {
     let removed = house.said("factor.removed").await;
     let (session, _) = browser.session().await.unwrap();
     assert_eq!(removed[0]["authority"], format!("session:{}", session.id));
+}
+
+#[tokio::test]
+async fn a_short_password_is_not_left_alone() {
+    let house = House::new().await;
+    let (browser, person) = house.signed_in("alice").await;
+    enrol_app(&house, &person).await;
+    let link = house.link(&person, &[FactorKind::Password]).await;
+    let page = browser.open(&link).await;
+    let page = browser.submit(&page.form_to(&link)).await;
+    let path = format!("{}/password", page.redirect().unwrap().path());
+    let page = browser.open(&path).await;
+    let page = browser.submit(&page.form_to(&path).fill("password", "tea at 4 pm").fill("again", "tea at 4 pm")).await;
+    assert!(page.text().contains("You are set up"), "{}", page.told());
+    let again = browser.open(&path).await;
+    assert!(!again.text().contains("again"), "the ticket ended with it: {}", again.told());
+    let (session, _) = browser.session().await.unwrap();
+    let remove = async |kind: FactorKind| {
+        let factors = house.store().factors(person.id).await.unwrap();
+        let factor = factors.iter().find(|one| one.kind() == kind).unwrap().id;
+        house.flows.remove_factor(&session, factor, "test".to_owned()).await
+    };
+    remove(FactorKind::Passkey).await.unwrap();
+    assert!(matches!(remove(FactorKind::Totp).await, Err(EnrolError::ShortPassword)));
+    let left: Vec<_> = house.store().factors(person.id).await.unwrap().iter().map(|one| one.kind()).collect();
+    assert_eq!(left, [FactorKind::Totp, FactorKind::Password]);
 }

@@ -14,7 +14,7 @@ use stepgate_console::{Account, Pages};
 use stepgate_core::catalogue::{
     ActionName, Admits, Catalogue, CrossSite, Effect, Endpoint, Host, PathTemplate, Service, ServiceName, Title,
 };
-use stepgate_core::challenge::{Ask, Challenge, ChallengeLimits, GrantKind, HeldRequest};
+use stepgate_core::challenge::{Ask, AskedFrom, Challenge, ChallengeLimits, GrantKind, HeldRequest};
 use stepgate_core::decide::Challenged;
 use stepgate_core::factor::{Factor, FactorKind};
 use stepgate_core::flows::{Asking, Flows, Live, Refusals, Step};
@@ -354,8 +354,15 @@ impl Browser<'_> {
             max_age: asking.max_age,
         };
         let surroundings = self.house.flows.surroundings(self.address, FIREFOX);
-        let asking =
-            Asking { session: &session, token, surroundings: &surroundings, hold, named: None, kind: asking.kind };
+        let asking = Asking {
+            session: &session,
+            token,
+            surroundings: &surroundings,
+            hold,
+            named: None,
+            kind: asking.kind,
+            from: AskedFrom::Here,
+        };
         match self.house.flows.ask(challenged, body, asking).await.unwrap() {
             Step::Ask(challenge) => *challenge,
             other => panic!("not asked: {other:?}"),

@@ -24,7 +24,7 @@ use stepgate_testkit::totp::code_at;
 use crate::house::{Browser, House, PASSWORD, What};
 
 /// Enrols an authenticator app; gives its secret.
-async fn enrol_app(house: &House, person: &Person) -> String {
+pub(crate) async fn enrol_app(house: &House, person: &Person) -> String {
     let link = house.link(person, &[FactorKind::Totp]).await;
     let (flows, browser) = (&house.flows, Token::random(house.flows.random.as_ref()));
     let ticket = flows.use_link(&Token::parse(link.rsplit('/').next().unwrap()).unwrap(), &browser).await.unwrap();

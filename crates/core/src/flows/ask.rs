@@ -7,7 +7,7 @@ use stepgate_evidence::{self as evidence, Event, Grant, Statement, StatementErro
 use super::clear::{ClearError, Cleared};
 use super::{Flows, asked};
 use crate::catalogue::CrossSite;
-use crate::challenge::{Challenge, ChallengeState, GrantKind};
+use crate::challenge::{AskedFrom, Challenge, ChallengeState, GrantKind};
 use crate::decide::{Challenged, Denied};
 use crate::factor::FactorKind;
 use crate::id::{ChallengeId, PersonId, SessionId};
@@ -44,13 +44,15 @@ pub struct Asking<'a> {
     pub named: Option<ChallengeId>,
     /// `browser` or `program`, for the person to read.
     pub kind: &'static str,
+    /// Whose page made the browser send it.
+    pub from: AskedFrom,
 }
 
 /// Why nobody could be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// The session has too many open challenges.
-    #[error("too many open challenges in this session")]
+    /// The session has too many open challenges at this service.
+    #[error("too many open challenges in this session at this service")]
     TooMany,
     /// The named challenge is another request's, another session's, or cannot be spent any more.
     #[error("the named challenge is not for this request, or was used already")]
@@ -105,6 +107,7 @@ impl Flows {
             audience: &asking.session.audience,
             browser: asking.session.browser,
             kind: asking.kind,
+            asked_from: asking.from,
             surroundings: asking.surroundings,
             hold: &asking.hold,
             succeeds: None,
@@ -170,6 +173,8 @@ impl Flows {
             audience,
             browser: Some(browser),
             kind: "browser",
+            // What another page sends is not kept.
+            asked_from: AskedFrom::Here,
             surroundings,
             hold: &hold,
             succeeds: None,
@@ -260,6 +265,7 @@ impl Flows {
             ask,
             number: self.number(),
             held: opening.hold.held(),
+            asked_from: opening.asked_from,
             succeeds: opening.succeeds,
             opened_at: now,
             expires_at,
@@ -310,6 +316,7 @@ pub(super) struct Opening<'a> {
     pub(super) audience: &'a Audience,
     pub(super) browser: Option<TokenDigest>,
     pub(super) kind: &'static str,
+    pub(super) asked_from: AskedFrom,
     pub(super) surroundings: &'a Surroundings,
     pub(super) hold: &'a ToHold,
     pub(super) succeeds: Option<ChallengeId>,

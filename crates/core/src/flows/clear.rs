@@ -272,6 +272,7 @@ impl Flows {
                     audience: &session.audience,
                     browser: challenge.browser,
                     kind: "browser",
+                    asked_from: challenge.asked_from,
                     surroundings,
                     hold: &ToHold::Request(HeldRequest {
                         method: String::new(),

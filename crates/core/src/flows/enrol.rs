@@ -3,10 +3,12 @@
 use stepgate_evidence::Event;
 
 use super::Flows;
-use crate::factor::{EnrolledFactor, EnrolmentAnswer, EnrolmentOffer, FactorKind, FactorSecret, NotEnrolled};
+use crate::factor::{
+    EnrolledFactor, EnrolmentAnswer, EnrolmentOffer, FactorKind, FactorSecret, NotEnrolled, PasswordStands,
+};
 use crate::id::FactorId;
 use crate::person::Person;
-use crate::ports::{ChangeError, EnrolmentLink, StoreError, Ticket};
+use crate::ports::{ChangeError, EnrolmentLink, StoreError, Ticket, TicketThen};
 use crate::secret::{Purpose, Token};
 use crate::session::SessionView;
 use crate::surroundings::shown;
@@ -38,6 +40,13 @@ pub struct TicketView {
     ticket: Ticket,
 }
 
+impl TicketView {
+    /// Whether it was made for exactly one factor, and ends when that is enrolled.
+    pub fn is_single(&self) -> bool {
+        self.kinds.len() < 2
+    }
+}
+
 /// Why something was not enrolled or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum EnrolError {
@@ -53,6 +62,9 @@ pub enum EnrolError {
     /// Without it the person could not sign in any more.
     #[error("this is your only way to sign in; add another first")]
     LastWay,
+    /// What would be left is a password that is too short to stand alone.
+    #[error("your password is too short to be your only factor; choose a longer one first")]
+    ShortPassword,
     /// The authenticator is enrolled already.
     #[error("this passkey is enrolled already")]
     Taken,
@@ -191,7 +203,9 @@ impl Flows {
         };
         let details = serde_json::json!({ "name": enrolled.name, "attestation": attestation });
         let entry = self.entry_with(at, event, details);
-        self.store.enrol(view.ticket.digest, view.person.id, &enrolled, at, entry).await?;
+        // A ticket for one factor ends with it, in one transaction.
+        let then = if view.is_single() { TicketThen::Ends } else { TicketThen::Stays };
+        self.store.enrol(view.ticket.digest, then, view.person.id, &enrolled, at, entry).await?;
         Ok(enrolled)
     }
 
@@ -214,6 +228,14 @@ impl Flows {
         if signs_in(&found) && enrolled.iter().filter(signs_in).count() == 1 {
             return Err(EnrolError::LastWay);
         }
+        let left = || enrolled.iter().filter(|one| one.id != factor);
+        let short = |one: &EnrolledFactor| {
+            matches!(one.secret, FactorSecret::Password { stands: PasswordStands::BesideAnother, .. })
+        };
+        if left().any(short) && !left().any(|one| one.kind().stands_beside_a_password()) {
+            return Err(EnrolError::ShortPassword);
+        }
+        let leaves = left().map(|one| one.id).collect();
         let event = Event::FactorRemoved {
             person: person.to_string(),
             factor: found.kind().name().to_owned(),
@@ -221,7 +243,7 @@ impl Flows {
             authority,
         };
         let entry = self.entry(self.clock.now(), event);
-        Ok(self.store.remove_factor(person, factor, entry).await?)
+        Ok(self.store.remove_factor(person, factor, leaves, entry).await?)
     }
 }
 

@@ -152,6 +152,15 @@ pub struct Ticket {
     pub expires_at: Timestamp,
 }
 
+/// What becomes of a ticket when something was enrolled with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TicketThen {
+    /// More may be enrolled with it.
+    Stays,
+    /// It was for this alone.
+    Ends,
+}
+
 /// An enrolment link.
 #[derive(Clone, Debug)]
 pub struct EnrolmentLink {

@@ -36,7 +36,7 @@ pub enum ChangeError {
     /// A code or counter was used before (compare-and-swap of [`FactorUse`]).
     #[error("the proof was used before")]
     UsedBefore,
-    /// A limit is reached: pending challenges per session, factors per person…
+    /// A limit is reached: pending challenges per session and service, factors per person…
     #[error("a limit is reached: {0}")]
     Limit(&'static str),
     /// The store failed.

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use stepgate_core::factor::{EnrolledFactor, FactorKind};
+use stepgate_core::factor::{EnrolledFactor, PasswordStands};
 use stepgate_core::person::Person;
 use unicode_normalization::UnicodeNormalization as _;
 
@@ -70,11 +70,17 @@ impl PasswordRules {
     }
 
     /// Judges a normalised password; `existing` are all factors that the person has.
-    pub(crate) fn judge(&self, password: &str, person: &Person, existing: &[EnrolledFactor]) -> Result<(), Refusal> {
-        // Recovery codes are spares: who has lost everything else is left with the password alone.
-        let beside = |factor: &EnrolledFactor| matches!(factor.kind(), FactorKind::Passkey | FactorKind::Totp);
-        let min = if existing.iter().any(beside) { BESIDE_MIN } else { ALONE_MIN };
-        if password.chars().count() < min {
+    /// Gives what it may stand for.
+    pub(crate) fn judge(
+        &self,
+        password: &str,
+        person: &Person,
+        existing: &[EnrolledFactor],
+    ) -> Result<PasswordStands, Refusal> {
+        let beside = existing.iter().any(|factor| factor.kind().stands_beside_a_password());
+        let min = if beside { BESIDE_MIN } else { ALONE_MIN };
+        let length = password.chars().count();
+        if length < min {
             return Err(Refusal::Short(min));
         }
         let folded: String = password.to_lowercase().nfkc().collect();
@@ -92,7 +98,7 @@ impl PasswordRules {
         if self.is_made_of(&folded, &own) {
             return Err(Refusal::Context);
         }
-        Ok(())
+        Ok(if length < ALONE_MIN { PasswordStands::BesideAnother } else { PasswordStands::Alone })
     }
 
     /// Whether the letters are nothing but words of the blocklist or of `own`, and
@@ -186,7 +192,7 @@ mod tests {
             email: "alice@example.com".to_owned(),
             groups: Vec::new(),
         };
-        assert_eq!(rules.judge(password, &person, &[]), expected, "{password:?}");
+        assert_eq!(rules.judge(password, &person, &[]).map(|_| ()), expected, "{password:?}");
     }
 
     #[test]

@@ -22,7 +22,7 @@ fn said(outcome: Result<Proved, NotProved>) -> String {
 async fn a_password_is_verified_as_it_was_typed() {
     let set = factors();
     let stored = [enrol(FactorKind::Password, &[], "quiet héron at dusk").await.unwrap()];
-    let FactorSecret::Password { phc } = &stored[0].secret else { panic!("not a password") };
+    let FactorSecret::Password { phc, .. } = &stored[0].secret else { panic!("not a password") };
     assert!(phc.expose_secret().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", phc.expose_secret());
     for (typed, expected) in [
         ("quiet héron at dusk", "Nothing"),
@@ -62,14 +62,24 @@ async fn a_password_may_be_shorter_beside_another_factor() {
     let codes = enrolled(FactorSecret::RecoveryCodes { left: Vec::new() });
     assert!(enrol(FactorKind::Password, &[], "tea at 4 pm").await.is_err());
     assert!(enrol(FactorKind::Password, &[codes], "tea at 4 pm").await.is_err(), "recovery codes are spares");
-    assert!(enrol(FactorKind::Password, std::slice::from_ref(&totp), "tea at 4 pm").await.is_ok());
+    let stands = async |existing: &[EnrolledFactor], typed| match enrol(FactorKind::Password, existing, typed).await {
+        Ok(EnrolledFactor { secret: FactorSecret::Password { stands, .. }, .. }) => stands,
+        other => panic!("{typed}: {other:?}"),
+    };
+    let beside = std::slice::from_ref(&totp);
+    assert_eq!(stands(beside, "tea at 4 pm").await, PasswordStands::BesideAnother);
+    assert_eq!(stands(beside, "tea at 4 pm or 5").await, PasswordStands::Alone);
+    assert_eq!(stands(&[], "tea at 4 pm or 5").await, PasswordStands::Alone);
     assert!(enrol(FactorKind::Password, &[totp], "tea at4").await.is_err());
 }
 
 #[tokio::test]
 async fn a_broken_hash_is_a_fault_and_never_a_match() {
     let set = factors();
-    let stored = [enrolled(FactorSecret::Password { phc: SecretString::from("$argon2id$broken") })];
+    let stored = [enrolled(FactorSecret::Password {
+        phc: SecretString::from("$argon2id$broken"),
+        stands: PasswordStands::Alone,
+    })];
     let answer = text(FactorKind::Password, "quiet heron at dusk");
     assert_eq!(said(set.of(FactorKind::Password).verify(&stored, &answer, BINDING, NOW).await), "fault");
 }

@@ -162,6 +162,7 @@ impl Inner {
             hold,
             named,
             kind: reader.kind(),
+            from: From::of(&request, &site.service.origin).asked(),
         };
         let cleared = match self.flows.ask(challenged, &body, asking).await {
             Ok(Step::Go(cleared)) => cleared,

@@ -2,6 +2,7 @@
 
 use http::header::{ACCEPT, COOKIE, ORIGIN, USER_AGENT};
 use std::sync::Arc;
+use stepgate_core::challenge::AskedFrom;
 use stepgate_core::ports::StoreError;
 use stepgate_core::secret::{Purpose, Token, TokenDigest};
 use stepgate_core::session::{Audience, SessionView};
@@ -70,6 +71,14 @@ impl From {
         match header(request, ORIGIN.as_str()) {
             Some(given) if given != origin => Self::Elsewhere,
             Some(_) | None => Self::Here,
+        }
+    }
+
+    /// As it stands in a challenge.
+    pub(super) const fn asked(self) -> AskedFrom {
+        match self {
+            Self::Here => AskedFrom::Here,
+            Self::Elsewhere => AskedFrom::Elsewhere,
         }
     }
 }

@@ -70,6 +70,23 @@ async fn each_401_for_one_challenge_says_how_old_a_proof_may_be() {
 }
 
 #[tokio::test]
+async fn what_a_sibling_hosts_page_asks_is_told_from_what_the_service_asks() {
+    use stepgate_core::challenge::AskedFrom::{Elsewhere, Here};
+    for (lines, from) in [
+        ("", Here),
+        ("Sec-Fetch-Site: same-origin\r\n", Here),
+        ("Sec-Fetch-Site: same-site\r\nOrigin: http://evil.localhost\r\n", Elsewhere),
+        ("Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nAccept: text/html\r\n", Elsewhere),
+        ("Origin: http://evil.localhost\r\n", Elsewhere),
+    ] {
+        let door = Door::open().await;
+        let ada = door.sign_in("ada");
+        door.ask("GET /export", &format!("{}{lines}", ada.cookie()), "").await;
+        assert_eq!(door.only_challenge().asked_from, from, "{lines}");
+    }
+}
+
+#[tokio::test]
 async fn b53_a_challenge_is_of_no_use_to_another_session_or_request() {
     let door = Door::open().await;
     let (ada, eve) = (door.sign_in("ada"), door.sign_in("eve"));

@@ -282,6 +282,7 @@ impl Store for Memory {
     async fn enrol(
         &self,
         _: TokenDigest,
+        _: TicketThen,
         _: PersonId,
         _: &EnrolledFactor,
         _: Timestamp,
@@ -289,7 +290,7 @@ impl Store for Memory {
     ) -> Result<(), ChangeError> {
         Err(gone().into())
     }
-    async fn remove_factor(&self, _: PersonId, _: FactorId, _: Entry) -> Result<(), ChangeError> {
+    async fn remove_factor(&self, _: PersonId, _: FactorId, _: Vec<FactorId>, _: Entry) -> Result<(), ChangeError> {
         Err(gone().into())
     }
     async fn begin_try(

@@ -108,7 +108,13 @@ pub const REFERENCE: &[Key] = &[
     key("[challenges]", "answer_within", "duration", "\"10m\"", "How long a challenge waits for its answer."),
     key("[challenges]", "spend_within", "duration", "\"5m\"", "How long a confirmation that was given can be spent."),
     key("[challenges]", "wrong_answers", "number", "5", "Wrong answers after which a challenge fails."),
-    key("[challenges]", "pending_per_session", "number", "8", "Open challenges that a session may have."),
+    key(
+        "[challenges]",
+        "pending_per_session",
+        "number",
+        "8",
+        "Open challenges that a session may have at one service; as many again of what other origins' pages asked.",
+    ),
     key("[challenges]", "held_body", "size", "\"10MiB\"", "Largest body of a request that is held for a browser."),
     key(
         "[tries]",

@@ -16,7 +16,7 @@ use stepgate_core::operation::OperationDigest;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::{
     AnsweredChallenge, ChangeError, EnrolmentLink, EntryQuery, NewCode, NewSession, RecordedEntry, SessionSummary,
-    Spend, Store, StoreError, Ticket, Trier, Try, TryLimits,
+    Spend, Store, StoreError, Ticket, TicketThen, Trier, Try, TryLimits,
 };
 use stepgate_core::secret::TokenDigest;
 use stepgate_core::session::{Audience, SessionView};
@@ -162,8 +162,8 @@ store! {
     async fn people(&self, after: Option<&Login>, limit: u32) -> Result<Vec<Person>, StoreError>;
     async fn factors(&self, person: PersonId) -> Result<Vec<EnrolledFactor>, StoreError>;
     async fn person_by_credential(&self, credential_id: &[u8]) -> Result<Option<PersonId>, StoreError>;
-    async fn enrol(&self, ticket: TokenDigest, person: PersonId, factor: &EnrolledFactor, at: Timestamp, entry: Entry) -> Result<(), ChangeError>;
-    async fn remove_factor(&self, person: PersonId, factor: FactorId, entry: Entry) -> Result<(), ChangeError>;
+    async fn enrol(&self, ticket: TokenDigest, then: TicketThen, person: PersonId, factor: &EnrolledFactor, at: Timestamp, entry: Entry) -> Result<(), ChangeError>;
+    async fn remove_factor(&self, person: PersonId, factor: FactorId, leaves: Vec<FactorId>, entry: Entry) -> Result<(), ChangeError>;
     async fn begin_try(&self, person: PersonId, kind: FactorKind, from: Trier, limits: TryLimits, at: Timestamp, locked: Entry) -> Result<Try, StoreError>;
     async fn take_back_try(&self, person: PersonId, kind: FactorKind, from: Trier) -> Result<(), StoreError>;
     async fn reset_tries(&self, person: PersonId, kind: FactorKind, entry: Entry) -> Result<(), ChangeError>;

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepgate_core::challenge::{Challenge, ChallengeState, GrantKind, Held, SendOutcome};
+use stepgate_core::catalogue::Host;
+use stepgate_core::challenge::{AskedFrom, Challenge, ChallengeState, GrantKind, Held, SendOutcome};
 use stepgate_core::factor::{FactorKind, FactorUse};
 use stepgate_core::ports::{AnsweredChallenge, CodeSees, NewCode, NewSession, RotatedToken, Store as _};
 use stepgate_core::secret::Purpose;
@@ -46,6 +47,25 @@ pub(crate) async fn too_many_pending_challenges_are_a_limit(house: House) {
     is_limit(open(&alice).await);
     house.clock.advance(MINUTE * 10);
     open(&alice).await.unwrap();
+}
+
+pub(crate) async fn other_services_and_other_origins_pages_use_up_their_own_share(house: House) {
+    let alice = house.signed_in("alice").await;
+    let open = async |host_name: Option<&str>, asked_from: AskedFrom| {
+        let host = host_name.map(|name| Host::parse(name).unwrap());
+        let challenge = Challenge { host, asked_from, ..house.challenge(&alice, Freshness) };
+        house.store.open_challenge(&challenge, None, 2, vec![house.said("opened")]).await
+    };
+    let places = [Some("ledger.example.com"), Some("evil.example.com"), None];
+    for place in places {
+        for from in [AskedFrom::Elsewhere, AskedFrom::Here] {
+            for _ in 0..2 {
+                open(place, from).await.unwrap();
+            }
+            is_limit(open(place, from).await);
+        }
+    }
+    assert_eq!(house.count_said("opened").await, 12);
 }
 
 pub(crate) async fn a_held_request_reads_back_and_is_not_readable_in_the_database(house: House) {
@@ -375,7 +395,7 @@ pub(crate) async fn spending_is_once_and_only_while_it_may_be_spent(house: House
     let spent = house.read(challenge.id).await;
     let sending = ChallengeState::Spent { at: house.now(), request, outcome: SendOutcome::Sending };
     assert_eq!(spent.state, sending);
-    assert!(house.store.held(challenge.id).await.unwrap().is_some(), "it is about to be sent");
+    assert_eq!(house.store.held(challenge.id).await.unwrap(), None, "who sends it has it in memory");
     is_conflict(house.store.spend(house.spend(&passed), house.said("sent")).await);
     is_conflict(house.store.spend(house.spend(&spent), house.said("sent")).await);
     let late = house.opened(&alice, Confirmation).await;

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use stepgate_core::challenge::{Ask, Challenge, ChallengeState, GrantKind, Held, HeldRequest};
-use stepgate_core::factor::{CodeDigest, EnrolledFactor, FactorKind, FactorSecret, FactorUse, Passkey};
+use stepgate_core::challenge::{Ask, AskedFrom, Challenge, ChallengeState, GrantKind, Held, HeldRequest};
+use stepgate_core::factor::{CodeDigest, EnrolledFactor, FactorKind, FactorSecret, FactorUse, Passkey, PasswordStands};
 use stepgate_core::id::{ChallengeId, FactorId, Id, PersonId, SessionId};
 use stepgate_core::operation::OperationDigest;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::{
     AnsweredChallenge, ChangeError, CodeSees, EnrolmentLink, EntryQuery, NewCode, NewSession, RecordedEntry, Spend,
-    Store as _, Ticket, Trier,
+    Store as _, Ticket, TicketThen, Trier,
 };
 use stepgate_core::secret::{Purpose, TokenDigest};
 use stepgate_core::session::{Audience, Proof, SessionView};
@@ -178,13 +178,7 @@ impl House {
         let kind = secret.kind();
         let ticket = self.ticket(person, &[kind]).await;
         self.store.begin_on_ticket(ticket.digest, (kind, SecretString::from("state"))).await.unwrap();
-        let factor = EnrolledFactor {
-            id: self.id(),
-            name: format!("my {}", kind.name()),
-            enrolled_at: self.now(),
-            last_used_at: None,
-            secret,
-        };
+        let factor = self.factor(secret);
         let event = Event::FactorEnrolled {
             person: person.to_string(),
             factor: kind.name().to_owned(),
@@ -192,8 +186,18 @@ impl House {
             authority: "link".to_owned(),
             key: None,
         };
-        self.store.enrol(ticket.digest, person, &factor, self.now(), self.entry(event)).await?;
+        self.store.enrol(ticket.digest, TicketThen::Stays, person, &factor, self.now(), self.entry(event)).await?;
         Ok(factor.id)
+    }
+
+    pub(crate) fn factor(&self, secret: FactorSecret) -> EnrolledFactor {
+        EnrolledFactor {
+            id: self.id(),
+            name: format!("my {}", secret.kind().name()),
+            enrolled_at: self.now(),
+            last_used_at: None,
+            secret,
+        }
     }
 
     pub(crate) fn totp(&self) -> FactorSecret {
@@ -201,7 +205,7 @@ impl House {
     }
 
     pub(crate) fn password(&self, phc: &str) -> FactorSecret {
-        FactorSecret::Password { phc: SecretString::from(phc) }
+        FactorSecret::Password { phc: SecretString::from(phc), stands: PasswordStands::Alone }
     }
 
     pub(crate) fn passkey(&self, counter: u32) -> FactorSecret {
@@ -328,6 +332,7 @@ impl House {
             },
             number: "123456".to_owned(),
             held: Held::Nothing,
+            asked_from: AskedFrom::Here,
             succeeds: None,
             opened_at: now,
             expires_at: now.plus(MINUTE * 10),

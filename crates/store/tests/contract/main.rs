@@ -56,6 +56,9 @@ contract! {
         a_credential_id_that_is_taken_was_used_before
         a_new_password_and_new_recovery_codes_replace_the_old
         an_enrolment_needs_what_was_begun_on_the_ticket
+        a_ticket_for_one_factor_ends_with_it
+        a_removal_is_judged_by_what_is_left_then
+        a_short_password_is_not_enrolled_alone
         removing_somebody_elses_factor_is_a_conflict;
     tries:
         a_try_is_counted_before_it_is_verified
@@ -101,6 +104,7 @@ contract! {
     challenges:
         a_challenge_reads_back_as_it_was_opened
         too_many_pending_challenges_are_a_limit
+        other_services_and_other_origins_pages_use_up_their_own_share
         a_held_request_reads_back_and_is_not_readable_in_the_database
         an_ended_session_opens_nothing
         the_newest_open_challenge_for_an_operation_is_found

@@ -1,7 +1,7 @@
 use secrecy::{ExposeSecret as _, SecretString};
-use stepgate_core::factor::{EnrolledFactor, FactorKind, FactorSecret};
+use stepgate_core::factor::{EnrolledFactor, FactorKind, FactorSecret, PasswordStands};
 use stepgate_core::person::Login;
-use stepgate_core::ports::Store as _;
+use stepgate_core::ports::{Store as _, TicketThen};
 
 use crate::house::{House, is_conflict, is_used_before};
 
@@ -127,7 +127,8 @@ pub(crate) async fn an_enrolment_needs_what_was_begun_on_the_ticket(house: House
         secret: house.totp(),
     };
     let store = &house.store;
-    let enrol = |digest, person| store.enrol(digest, person, &factor, house.now(), house.said("enrolled"));
+    let enrol =
+        |digest, person| store.enrol(digest, TicketThen::Stays, person, &factor, house.now(), house.said("enrolled"));
     is_conflict(enrol(ticket.digest, alice.id).await);
     store.begin_on_ticket(ticket.digest, (FactorKind::Password, SecretString::from("s"))).await.unwrap();
     is_conflict(enrol(ticket.digest, alice.id).await);
@@ -145,9 +146,61 @@ pub(crate) async fn an_enrolment_needs_what_was_begun_on_the_ticket(house: House
 pub(crate) async fn removing_somebody_elses_factor_is_a_conflict(house: House) {
     let (alice, bob) = (house.person("alice").await, house.person("bob").await);
     let factor = house.enrol(alice.id, house.totp()).await.unwrap();
-    is_conflict(house.store.remove_factor(bob.id, factor, house.said("removed")).await);
-    house.store.remove_factor(alice.id, factor, house.said("removed")).await.unwrap();
-    is_conflict(house.store.remove_factor(alice.id, factor, house.said("removed")).await);
+    is_conflict(house.store.remove_factor(bob.id, factor, Vec::new(), house.said("removed")).await);
+    house.store.remove_factor(alice.id, factor, Vec::new(), house.said("removed")).await.unwrap();
+    is_conflict(house.store.remove_factor(alice.id, factor, Vec::new(), house.said("removed")).await);
     assert_eq!(house.count_said("removed").await, 1);
     assert!(house.store.factors(alice.id).await.unwrap().is_empty());
+}
+
+pub(crate) async fn a_ticket_for_one_factor_ends_with_it(house: House) {
+    let alice = house.person("alice").await;
+    let ticket = house.ticket(alice.id, &[FactorKind::Totp]).await;
+    let begin = || house.store.begin_on_ticket(ticket.digest, (FactorKind::Totp, SecretString::from("s")));
+    let enrol = async || {
+        let factor = house.factor(house.totp());
+        let (now, entry) = (house.now(), house.said("enrolled"));
+        house.store.enrol(ticket.digest, TicketThen::Ends, alice.id, &factor, now, entry).await
+    };
+    is_conflict(enrol().await);
+    assert!(
+        house.store.ticket(ticket.digest, ticket.browser, house.now()).await.unwrap().is_some(),
+        "nothing happened"
+    );
+    begin().await.unwrap();
+    enrol().await.unwrap();
+    assert!(house.store.ticket(ticket.digest, ticket.browser, house.now()).await.unwrap().is_none());
+    is_conflict(begin().await);
+    is_conflict(enrol().await);
+    assert_eq!(house.store.factors(alice.id).await.unwrap().len(), 1);
+}
+
+pub(crate) async fn a_removal_is_judged_by_what_is_left_then(house: House) {
+    let alice = house.person("alice").await;
+    let apps = [house.enrol(alice.id, house.totp()).await.unwrap(), house.enrol(alice.id, house.totp()).await.unwrap()];
+    let other = house.another_node(9).await;
+    // Each of two removals at once was judged by the other's factor being left.
+    let (one, two) = tokio::join!(
+        house.store.remove_factor(alice.id, apps[0], vec![apps[1]], house.said("removed")),
+        other.remove_factor(alice.id, apps[1], vec![apps[0]], house.said("removed")),
+    );
+    assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
+    assert_eq!(house.store.factors(alice.id).await.unwrap().len(), 1);
+}
+
+pub(crate) async fn a_short_password_is_not_enrolled_alone(house: House) {
+    let alice = house.person("alice").await;
+    let short = || FactorSecret::Password { phc: "$argon2id$".into(), stands: PasswordStands::BesideAnother };
+    is_conflict(house.enrol(alice.id, short()).await);
+    let (codes, _) = house.recovery_codes(2);
+    house.enrol(alice.id, codes).await.unwrap();
+    is_conflict(house.enrol(alice.id, short()).await);
+    house.enrol(alice.id, house.totp()).await.unwrap();
+    house.enrol(alice.id, short()).await.unwrap();
+    let factors = house.store.factors(alice.id).await.unwrap();
+    let stands = factors.iter().find_map(|one| match one.secret {
+        FactorSecret::Password { stands, .. } => Some(stands),
+        _ => None,
+    });
+    assert_eq!(stands, Some(PasswordStands::BesideAnother), "it reads back as it was");
 }

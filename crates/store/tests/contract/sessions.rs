@@ -219,9 +219,9 @@ pub(crate) async fn a_change_of_the_person_shows_in_cached_sessions(house: House
     changed.groups = vec!["staff".to_owned()];
     house.store.change_person(&changed, house.said("changed")).await.unwrap();
     assert_eq!(house.look(alice.token).await.unwrap().person.groups, ["staff"]);
-    house.enrol(alice.person.id, house.totp()).await.unwrap();
+    let app = house.enrol(alice.person.id, house.totp()).await.unwrap();
     assert_eq!(*house.look(alice.token).await.unwrap().enrolled, [FactorKind::Totp, FactorKind::Password]);
-    house.store.remove_factor(alice.person.id, alice.factor, house.said("removed")).await.unwrap();
+    house.store.remove_factor(alice.person.id, alice.factor, vec![app], house.said("removed")).await.unwrap();
     assert_eq!(*house.look(alice.token).await.unwrap().enrolled, [FactorKind::Totp]);
 }
 
