@@ -2,6 +2,7 @@
 
 mod addresses;
 mod arrows;
+mod attack_rows;
 mod paths;
 
 use std::path::PathBuf;
@@ -21,9 +22,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     if let Some(unknown) = arguments.first() {
         return Err(Failure::new(format!("lint takes no arguments, and got '{unknown}'")));
     }
-    let checks: [Check; 8] = [
+    let checks: [Check; 9] = [
         ("registry addresses", addresses::check),
         ("paths in ARCHITECTURE.md", paths::check),
+        ("tests of the attack catalogue", attack_rows::check),
         ("format", format),
         ("arrows between crates", arrows::check),
         ("licences, bans and sources", deny),

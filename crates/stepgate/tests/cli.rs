@@ -507,6 +507,45 @@ fn check_finds_files_that_run_would_refuse() {
 }
 
 #[test]
+fn b83_without_its_secrets_or_policies_nothing_starts() {
+    let directory = deployment();
+    let file = |name: &str| directory.path().join(name);
+    let config = std::fs::read_to_string(file("stepgate.toml")).unwrap();
+    let key = std::fs::read_to_string(file("keys/master.key")).unwrap();
+    let policy = std::fs::read_to_string(file("policies/app.cedar")).unwrap();
+
+    std::fs::remove_file(file("keys/master.key")).unwrap();
+    assert!(check(&["run"], directory.path(), 1).contains("master key"));
+    for broken in [String::new(), "0".repeat(64), key.replace(|c: char| c.is_ascii_hexdigit(), "0")] {
+        write_secret(&file("keys/master.key"), &broken);
+        check(&["run"], directory.path(), 1);
+    }
+    write_secret(&file("keys/master.key"), &key);
+
+    // Without any policy nothing would be permitted; half a policy is not read as none.
+    std::fs::write(file("policies/app.cedar"), "forbid (principal").unwrap();
+    assert!(check(&["run"], directory.path(), 2).contains("app.cedar"));
+    std::fs::write(file("policies/app.cedar"), &policy).unwrap();
+
+    // An authority that is named and not there does not become whom the system believes.
+    let upstream = config.replace("\n[[service]]", "\n[[service]]\nca = \"nowhere.pem\"");
+    assert_ne!(upstream, config);
+    std::fs::write(file("stepgate.toml"), upstream).unwrap();
+    let output = stepgate(&["run"], directory.path());
+    assert_ne!(output.status.code(), Some(0));
+    assert!(text(&output.stderr).contains("nowhere.pem"), "{}", text(&output.stderr));
+    std::fs::write(file("stepgate.toml"), config).unwrap();
+    check(&["check"], directory.path(), 0);
+}
+
+/// A key file is its owner's alone.
+fn write_secret(file: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::write(file, text).unwrap();
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+#[test]
 fn completions_are_printed() {
     let directory = TempDir::new().unwrap();
     assert!(check(&["completions", "bash"], directory.path(), 0).contains("_stepgate"));

@@ -47,6 +47,49 @@ async fn b72_only_what_the_link_allows_is_enrolled() {
 }
 
 #[tokio::test]
+async fn b52_the_way_back_removes_no_factor_and_no_step_of_it_is_skipped() {
+    let house = House::new().await;
+    let (_, person) = house.signed_in("alice").await;
+    let before = house.store().factors(person.id).await.unwrap();
+    let link = house.link(&person, &[FactorKind::Password]).await;
+    let new = [("password", "another cold lantern at dawn"), ("again", "another cold lantern at dawn")];
+    let new = new.map(|(name, value)| (name.to_owned(), value.to_owned()));
+
+    // Only the link opens the way: not its address without opening it, not an address
+    // that is guessed, not its end.
+    let stranger = house.browser();
+    let page = stranger.open(&link).await;
+    let csrf = page.form_to(&link).fields.into_iter().find(|(name, _)| name == "csrf").unwrap();
+    let fields: Vec<_> = new.iter().cloned().chain([csrf]).collect();
+    let guessed = "/enrol/00000000000000000000000000000000";
+    for path in [format!("{link}/password"), format!("{link}/end"), format!("{guessed}/password"), guessed.to_owned()] {
+        let answer = stranger.post(&path, &fields).await;
+        assert!(answer.status.is_client_error(), "{path}: {}", answer.told());
+    }
+    assert!(stranger.session().await.is_none());
+
+    // Opened, it belongs to one browser, and ending it signs nobody in.
+    let browser = house.browser();
+    let page = browser.open(&link).await;
+    let page = browser.submit(&page.form_to(&link)).await;
+    let base = page.redirect().unwrap().path().to_owned();
+    for path in [format!("{base}/password"), format!("{base}/end")] {
+        assert!(stranger.post(&path, &fields).await.status.is_client_error(), "{path}");
+    }
+    let page = browser.open(&format!("{base}/password")).await;
+    let form = page.form_to(&format!("{base}/password"));
+    let page = browser.submit(&new.iter().fold(form, |form, (name, value)| form.fill(name, value))).await;
+    assert!(page.text().contains("You are set up"), "{}", page.told());
+    assert!(browser.session().await.is_none());
+
+    // The passkey is where it was.
+    let after = house.store().factors(person.id).await.unwrap();
+    let kept = |id| after.iter().any(|factor| factor.id == id);
+    let passkeys = before.iter().filter(|factor| factor.kind() == FactorKind::Passkey);
+    assert!(passkeys.clone().count() == 1 && passkeys.into_iter().all(|factor| kept(factor.id)), "{after:?}");
+}
+
+#[tokio::test]
 async fn passwords_that_are_short_or_differ_are_refused_with_words() {
     let house = House::new().await;
     let person = house.add("alice").await;

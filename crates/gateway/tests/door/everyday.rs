@@ -3,7 +3,8 @@
 use stepgate_core::secret::{Purpose, Token};
 use stepgate_core::session::Audience;
 
-use crate::rig::{Door, JSON, NAVIGATE, browser, browser_cookie, set_cookie};
+use crate::recorder::Recorder;
+use crate::rig::{Door, JSON, NAVIGATE, POLICIES, browser, browser_cookie, set_cookie};
 
 #[tokio::test]
 async fn an_everyday_request_reaches_the_upstream_with_who_asks() {
@@ -194,6 +195,25 @@ async fn what_is_denied_says_why_and_is_recorded() {
     assert!(head.one("content-security-policy").starts_with("default-src 'none'"));
     assert_eq!(door.store.kinds(), ["operation.refused"], "the second is counted");
     assert_eq!(door.recorder.count(), 0);
+}
+
+#[tokio::test]
+async fn b82_a_policy_that_errs_denies_and_leaves_an_entry_that_names_it() {
+    let erring = r#"
+        @id("errs") @reason("Too much.") forbid (principal, action == Action::"payments.approve", resource)
+        when { context.input.amount + 9223372036854775807 < 0 };"#;
+    let door = Door::deciding_by(&format!("{POLICIES}{erring}"), Recorder::start().await).await;
+    let ada = door.sign_in("ada");
+    let lines = format!("{}{JSON}", ada.cookie());
+    let (head, body) = door.ask("POST /payments/42/approve", &lines, r#"{"amount":1}"#).await;
+    assert_eq!(head.status(), 403, "{body}");
+    assert_eq!(door.recorder.count(), 0);
+    assert_eq!(door.store.kinds(), ["decision.erred", "operation.refused"]);
+    let entry = serde_json::to_value(&door.store.state.lock().entries[0].event).unwrap();
+    assert_eq!(entry["policies"], serde_json::json!(["errs"]));
+    assert_eq!(entry["asked"]["action"], "payments.approve");
+    // Where the policy does not err, it stands in nobody's way.
+    assert_eq!(door.ask("POST /payments/42/approve", &lines, r#"{"amount":0}"#).await.0.status(), 200);
 }
 
 #[tokio::test]

@@ -109,6 +109,26 @@ async fn b53_a_challenge_is_of_no_use_to_another_session_or_request() {
 }
 
 #[tokio::test]
+async fn b43_a_confirmation_is_for_every_byte_of_a_batch() {
+    let door = Door::open().await;
+    let ada = door.sign_in("ada");
+    let lines = format!("{}{JSON}", ada.cookie());
+    let batch = r#"{"amount":12000,"requests":[{"method":"GET","path":"/payments"}]}"#;
+    let other = r#"{"amount":12000,"requests":[{"method":"POST","path":"/admin"}]}"#;
+    door.ask(APPROVE, &lines, batch).await;
+    let id = door.only_challenge().id;
+    door.pass(id);
+    let named = format!("{lines}Stepgate-Challenge: {id}\r\n");
+    for changed in [other, &batch.replace(",\"req", ", \"req")] {
+        let (head, _) = door.ask(APPROVE, &named, changed).await;
+        assert_eq!(head.status(), 409, "{changed}");
+    }
+    assert_eq!(door.recorder.count(), 0);
+    assert_eq!(door.ask(APPROVE, &named, batch).await.0.status(), 200);
+    assert_eq!(door.recorder.last().body, batch.as_bytes());
+}
+
+#[tokio::test]
 async fn many_repeats_at_once_are_sent_once() {
     let door = Door::open().await;
     let ada = door.sign_in("ada");

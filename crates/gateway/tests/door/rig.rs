@@ -38,7 +38,7 @@ use crate::store::Memory;
 
 pub const NOON: i64 = 1_735_732_800_000;
 
-const POLICIES: &str = r#"
+pub const POLICIES: &str = r#"
 @id("everybody") permit (principal is Person, action, resource);
 @id("large-payment")
 @reason("Payments over 10,000 need your passkey, for this payment alone.")
@@ -198,6 +198,10 @@ impl Door {
     }
 
     pub async fn before(recorder: Recorder) -> Self {
+        Self::deciding_by(POLICIES, recorder).await
+    }
+
+    pub async fn deciding_by(policies: &str, recorder: Recorder) -> Self {
         let socket = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = socket.local_addr().unwrap();
         let (ledger, gate) =
@@ -208,7 +212,7 @@ impl Door {
             service(GATE_SERVICE, "gate.localhost", &gate_origin),
         ];
         let catalogue = Catalogue::new(gate_origin.clone(), Host::parse("gate.localhost").unwrap(), services).unwrap();
-        let source = PolicySource { name: "test.cedar".into(), text: POLICIES.into() };
+        let source = PolicySource { name: "test.cedar".into(), text: policies.into() };
         let policies = Policies::load(&catalogue, &[source]).unwrap();
         let store = Arc::new(Memory::default());
         let clock = Arc::new(FakeClock(AtomicI64::new(NOON)));

@@ -21,5 +21,6 @@ mod http2;
 mod rig;
 mod serving;
 mod targets;
+mod tls;
 mod upstreams;
 mod websockets;

@@ -34,6 +34,27 @@ async fn b01_to_b13_paths_with_two_readings_are_refused() {
 }
 
 #[tokio::test]
+async fn b05_what_leaves_is_what_was_decided_on_byte_by_byte() {
+    let rig = Rig::start().await;
+    for target in [
+        "/",
+        "/a/",
+        "/A/b%20c/caf%C3%A9",
+        "/a%25b/%5B1%5D",
+        "/a+b/c:d@e/~f",
+        "/a?",
+        "/a?b=/../c&b=%2e%2e%2f&d=;e+f%20g",
+        "/a?http://other.test/x",
+    ] {
+        let recorded = rig.passes(get(target)).await;
+        let seen = rig.handler.seen.lock().unwrap().last().unwrap().clone();
+        assert_eq!((recorded.target(), seen.target.as_str()), (target, target));
+        assert_eq!(seen.path, target.split('?').next().unwrap());
+        assert_eq!((recorded.method(), recorded.head.one("host")), (seen.method.as_str(), seen.host.as_str()));
+    }
+}
+
+#[tokio::test]
 async fn b08_b09_a_fragment_is_refused() {
     let rig = Rig::start().await;
     for target in ["/foo/secret#/x/bar", "/admin#x", "/a?b#c", "#", "http://app.test/a#b"] {

@@ -280,6 +280,79 @@ fn the_gates_own_policies_fit_its_own_operations() {
     assert!(loaded.is_ok(), "{:?}", loaded.err());
 }
 
+/// Whatever a session has proved, and however lately, a factor is added or removed only
+/// by a confirmation of that very request.
+#[test]
+fn b49_no_proof_of_a_session_stands_for_the_confirmation_of_a_factors_change() {
+    use std::sync::Arc;
+
+    use stepgate_core::decide::{Asker, decide, valid_until};
+    use stepgate_core::factor::FactorKind;
+    use stepgate_core::id::{PersonId, SessionId};
+    use stepgate_core::operation::{InputValue, Operation};
+    use stepgate_core::person::{Login, Person};
+    use stepgate_core::policy::{Policies, PolicySource};
+    use stepgate_core::session::{Assurance, Audience, Proof, SessionView};
+    use stepgate_core::surroundings::Surroundings;
+    use stepgate_core::time::Timestamp;
+
+    let settings = parse(GOOD, "stepgate.toml", PathBuf::from("/etc/stepgate")).unwrap();
+    let built_in = PolicySource { name: "stepgate.cedar".to_owned(), text: GATE_POLICIES.to_owned() };
+    let policies = Policies::load_in(&settings.catalogue, &[built_in], settings.time_zone).unwrap();
+    let service = Arc::clone(settings.catalogue.by_name("stepgate").unwrap());
+    let at = Timestamp::from_ms(1_735_732_800_000);
+    let surroundings = Surroundings::new(std::net::Ipv4Addr::LOCALHOST.into(), "", at, &[]);
+    let session = |proved: &[FactorKind]| SessionView {
+        id: SessionId::from_bytes([1; 16]),
+        person: Arc::new(Person {
+            id: PersonId::from_bytes([2; 16]),
+            login: Login::parse("ada").unwrap(),
+            name: String::new(),
+            email: String::new(),
+            groups: Vec::new(),
+        }),
+        audience: Audience::Gate,
+        generation: 1,
+        newest_generation: 1,
+        assurance: Assurance::new(proved.iter().map(|kind| Proof { kind: *kind, at, generation: 1 }).collect()),
+        enrolled: FactorKind::ALL.into(),
+        started_at: at,
+        last_used_at: at,
+        ends_at: Timestamp::from_ms(i64::MAX),
+        browser: None,
+        device_known: true,
+        address: String::new(),
+        agent: String::new(),
+    };
+    let changes = service.endpoints.iter().filter(|endpoint| endpoint.action.as_str().starts_with("factors."));
+    assert_eq!(changes.clone().count(), 2, "to enrol and to remove");
+    for endpoint in changes {
+        let value = |input: &stepgate_core::catalogue::InputSpec| (input.name.clone(), InputValue::String("x".into()));
+        let operation = Operation {
+            service: Arc::clone(&service),
+            endpoint: Arc::clone(endpoint),
+            inputs: endpoint.inputs.iter().map(value).collect(),
+            method: "POST".into(),
+            url: String::new(),
+            content_type: String::new(),
+            effect_headers: std::collections::BTreeMap::new(),
+        };
+        let said = |asker: Asker<'_>, confirmed: &[FactorKind]| {
+            let confirmed: Vec<_> = confirmed.iter().map(|kind| (*kind, at)).collect();
+            decide(&policies, operation.clone(), asker, &surroundings, &confirmed).summary()
+        };
+        assert_eq!(said(Asker::Anonymous, &FactorKind::ALL), "sign in");
+        let sessions = FactorKind::ALL.map(|kind| session(&[kind])).into_iter().chain([session(&FactorKind::ALL)]);
+        for session in sessions {
+            let who = Asker::SignedIn(&session);
+            assert_eq!(said(who, &[]), "confirm: passkey | totp | recovery_code", "{}", endpoint.resource);
+            assert_eq!(valid_until(&policies, &operation, who, &surroundings, &[]), None);
+            assert_ne!(said(who, &[FactorKind::Password]), "permit", "a password is what a thief knows");
+            assert_eq!(said(who, &[FactorKind::Passkey]), "permit");
+        }
+    }
+}
+
 #[test]
 fn the_manual_says_what_is_read() {
     const MANUAL: &str = include_str!("../../../../docs/configuration.md");

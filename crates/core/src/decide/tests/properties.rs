@@ -5,7 +5,7 @@ use proptest::sample::select;
 
 use crate::challenge::GrantKind;
 use crate::decide::search::{case, prepare};
-use crate::decide::{Asker, VALID_FOR_MAX, Verdict, decide, valid_until};
+use crate::decide::{Asker, VALID_FOR_MAX, Verdict, decide, explain, valid_until};
 use crate::factor::FactorKind;
 use crate::operation::Operation;
 use crate::policy::fixture::{NOON, catalogue, load, operation, person, session, source, surroundings};
@@ -236,6 +236,24 @@ proptest! {
                     prop_assert!(matches!(passed, Verdict::Permit(_)), "{:?} old: {:?}", age, passed);
                 }
             }
+        }
+    }
+
+    /// B55: asking beforehand and enforcing are one evaluation.
+    #[test]
+    fn b55_what_is_explained_is_what_is_enforced(
+        policies in policies(),
+        who in who(),
+        around in around(),
+        confirmed in confirmed(),
+    ) {
+        let confirmed: Vec<_> = confirmed.into_iter().map(|kind| (kind, around.now)).collect();
+        for operation in operations() {
+            let explained = explain(&policies, &operation, asker(&who), &around, &confirmed);
+            let verdict = decide(&policies, operation.clone(), asker(&who), &around, &confirmed);
+            prop_assert_eq!(&explained.verdict, &verdict.summary());
+            let permitted = matches!(verdict, Verdict::Permit(_));
+            prop_assert_eq!(permitted, valid_until(&policies, &operation, asker(&who), &around, &confirmed).is_some());
         }
     }
 
