@@ -453,6 +453,35 @@ fn a_running_gate_signs_with_the_next_key_of_the_log() {
 }
 
 #[test]
+fn a_running_gate_publishes_the_next_assertion_key() {
+    use std::io::{Read as _, Write as _};
+    let directory = on_a_free_port();
+    let here = directory.path();
+    let running = Running::start(here);
+    let said = wait_for(here, "the gate is open");
+    let address = said.split("addresses=[").nth(1).unwrap().split(']').next().unwrap().to_owned();
+    let published = || {
+        let mut connection = std::net::TcpStream::connect(&address).unwrap();
+        let request =
+            "GET /.well-known/jwks.json HTTP/1.1\r\nhost: localhost:4180\r\nconnection: close\r\n\r\n".as_bytes();
+        connection.write_all(request).unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        answer.matches("\"kid\"").count()
+    };
+    assert_eq!(published(), 1);
+    check(&["keys", "rotate", "assertion"], here, 0);
+    running.reload();
+    wait_for(here, "configuration and policies reloaded");
+    assert_eq!(published(), 2, "before it signs");
+    check(&["keys", "rotate", "assertion", "--compromised"], here, 0);
+    std::fs::write(here.join("run.log"), "").unwrap();
+    running.reload();
+    wait_for(here, "configuration and policies reloaded");
+    assert_eq!(published(), 1, "the others are gone at once");
+}
+
+#[test]
 fn a_busy_port_is_told_with_what_to_do() {
     let directory = deployment();
     let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,6 +1,7 @@
 //! A process that writes is killed at random moments, again and again. Afterwards
 //! every change that was acknowledged is there with its entry, nothing is there
-//! without the other, and the ledger has no gap.
+//! without the other, and the ledger has no gap. Meanwhile the key of the log is changed
+//! again and again, and from the first one everybody can follow to the last.
 //!
 //! This program is its own child: `kill child <database> <keyring> <seed>`.
 
@@ -23,13 +24,17 @@ use stepgate_core::id::{Id, PersonId};
 use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::{EntryQuery, Store as _};
 use stepgate_core::time::{Clock as _, Randomness as _, Timestamp};
-use stepgate_evidence::{Entry, Event};
-use stepgate_ledger::{CheckpointVerifier, Frontier, Origin, leaf_hash};
-use stepgate_store::{Database, Keyring, Options, StoreUrl};
+use stepgate_evidence::{Entry, Event, verify};
+use stepgate_ledger::export::{Reader, Writer};
+use stepgate_ledger::verify::Trust;
+use stepgate_ledger::{CheckpointVerifier, Frontier, Origin, SignedCheckpoint, leaf_hash};
+use stepgate_store::{Database, FormerKey, Keyring, Options, StoreUrl};
 use stepgate_testkit::{FakeClock, SeededRandomness};
 
 const KILLS: u64 = 30;
 const WRITERS: usize = 8;
+/// How long the child waits before it changes the key of the log again.
+const ROTATE_EVERY: Duration = Duration::from_millis(3);
 /// A child is killed after at most so many acknowledged changes …
 const ACKNOWLEDGED_MAX: u64 = 60;
 /// … and then at most this much later, in the middle of whatever it does.
@@ -130,9 +135,34 @@ async fn look_over(database: &Path, keyring: &Path, acknowledged: &HashSet<Perso
     assert!(lost.is_empty(), "acknowledged and lost after kill {round}: {lost:?}");
     let keys = store.signing_keys().await.unwrap();
     let verifier = CheckpointVerifier::parse(&keys.checkpoint_verifier).unwrap();
-    let checkpoint = verifier.verify(&store.checkpoint().await.unwrap()).unwrap();
+    let signed = store.checkpoint().await.unwrap();
+    let checkpoint = verifier.verify(&signed).unwrap();
     assert_eq!((checkpoint.size, checkpoint.root), (naive.size(), naive.root()));
+    follow_the_keys(&store, &signed, round).await;
     store.close().await;
+}
+
+/// Whoever knows the log's first key can follow to the one that signs now: whenever the process was
+/// killed, a key was announced and handed over to, or there was none.
+async fn follow_the_keys(store: &Database, checkpoint: &str, round: u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = Writer::create(folder.path()).unwrap();
+    loop {
+        let leaves = store.leaves(writer.size(), 1_000).await.unwrap();
+        if leaves.is_empty() {
+            break;
+        }
+        leaves.iter().for_each(|leaf| writer.append(&leaf.bytes, None).unwrap());
+    }
+    let keys = store.checkpoint_keys().await.unwrap();
+    keys.iter().flat_map(|key| &key.handover).for_each(|handover| writer.handover(handover).unwrap());
+    writer.finish(&SignedCheckpoint::parse(checkpoint).unwrap()).unwrap();
+    let first = [CheckpointVerifier::parse(&keys[0].verifier).unwrap()];
+    let trust = Trust { keys: &first, remembered: &[] };
+    let report = verify::verify(&Reader::open(folder.path()).unwrap(), trust, &mut |_| {}).unwrap();
+    assert!(report.ledger.is_intact(), "after kill {round}: {report}");
+    assert!(keys.iter().rev().skip(1).all(|former| !former.has_private_half), "a former key outlived its end");
+    assert!(keys.last().unwrap().has_private_half, "the key that signs is gone");
 }
 
 /// Adds people from several tasks until it is killed; says each id once it was acknowledged.
@@ -152,8 +182,27 @@ fn child(database: &Path, keyring: &Path, seed: u64) {
                 }
             });
         }
+        let rotator = Arc::clone(&store);
+        writers.spawn(async move {
+            let random = SeededRandomness::new(seed * 1_000 + WRITERS as u64);
+            loop {
+                rotate(&rotator, &random).await;
+                tokio::time::sleep(ROTATE_EVERY).await;
+            }
+        });
         writers.join_all().await;
     });
+}
+
+/// Changes the key of the log, and forgets the former one.
+async fn rotate(store: &Database, random: &SeededRandomness) {
+    let at: Timestamp = FakeClock::new().now();
+    let id = Id::<()>::random(random).to_string();
+    let announced = |key: &str, former: &str| {
+        let event = Event::CheckpointKeyAnnounced { key: key.into(), former: former.into(), by: "test".into() };
+        Entry { id, at_ms: at.as_ms(), event, details: None }
+    };
+    store.new_checkpoint_key(at, FormerKey::Destroy, announced).await.unwrap();
 }
 
 async fn add(store: &Database, random: &SeededRandomness) -> PersonId {

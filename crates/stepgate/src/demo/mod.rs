@@ -13,13 +13,14 @@ use std::sync::Arc;
 
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
+use stepgate_store::StoreUrl;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::DemoArgs;
 use crate::commands::{Done, Failure, NewDeployment, because, write_deployment};
 use crate::config;
-use crate::gate::{Gate, House};
+use crate::gate::{Gate, House, OnlyGate};
 use crate::system::{SystemClock, SystemRandomness};
 
 use people::DemoPerson;
@@ -38,6 +39,7 @@ struct Demo {
     alice: DemoPerson,
     directory: PathBuf,
     app: CancellationToken,
+    _only: OnlyGate,
 }
 
 /// Starts the demo, and either tells what to try or walks the tour.
@@ -98,12 +100,13 @@ async fn start(directory: &Path, port: u16) -> Result<Demo, Failure> {
     let ledger_origin = format!("http://ledger.localhost:{}", address.port());
     let file = deployment(directory, &gate_origin, &ledger_origin, address, upstream)?;
     let settings = config::load(&file)?;
+    let only = OnlyGate::on(&StoreUrl::parse(&settings.store).map_err(because)?)?;
     let house = House::open(settings, Some(file), Arc::new(SystemClock), Arc::new(SystemRandomness)).await?;
     let verifier = house.keys.checkpoint_verifier.clone();
     let alice = people::alice(&house.flows).await?;
     let gate = house.serve(vec![listener]).await?;
     let directory = directory.to_owned();
-    Ok(Demo { gate, gate_origin, ledger_origin, address, verifier, alice, directory, app })
+    Ok(Demo { gate, gate_origin, ledger_origin, address, verifier, alice, directory, app, _only: only })
 }
 
 async fn free_port(first: u16) -> Result<TcpListener, Failure> {

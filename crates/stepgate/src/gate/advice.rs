@@ -11,7 +11,7 @@ pub(super) fn listen_advice(source: &std::io::Error, address: &SocketAddr) -> St
     match source.kind() {
         std::io::ErrorKind::AddrInUse => format!(
             "something else listens there: `ss -ltnp 'sport = :{port}'` says what. Stop it, or change `[gate] listen` \
-             (and the port of `origin`, unless something in front passes requests on)"
+             (or `operators`, whichever names it, and the port of `origin`, unless something in front passes requests on)"
         ),
         std::io::ErrorKind::PermissionDenied => format!(
             "ports below 1024 are the system's: give the program the right (`setcap cap_net_bind_service=+ep`, or \
@@ -21,7 +21,7 @@ pub(super) fn listen_advice(source: &std::io::Error, address: &SocketAddr) -> St
         std::io::ErrorKind::AddrNotAvailable => {
             format!("this machine does not have the address {}: `ip address` lists those it has", address.ip())
         }
-        _ => "change `[gate] listen` in the configuration".to_owned(),
+        _ => "change `[gate] listen` or `operators`, whichever names it".to_owned(),
     }
 }
 

@@ -114,11 +114,20 @@ pub(super) fn signer(keys: &SigningKeys) -> Result<AssertionSigner, SignerError>
     )
 }
 
-/// Takes the assertion keys as they are in the store: somebody may have rotated them.
-pub(super) async fn renew_signer(database: &Database, door: &HttpDoor) -> Result<(), StartError> {
-    let signer = signer(&database.signing_keys().await?)?;
-    door.replace_signer(signer);
-    Ok(())
+/// Takes the assertion keys as they are in the store: somebody may have rotated them. If that fails, it
+/// is told, and those of before stay.
+pub(super) async fn renew_signer(database: &Database, door: &HttpDoor) {
+    let signer = match database.signing_keys().await {
+        Ok(keys) => signer(&keys).map_err(StartError::from),
+        Err(error) => Err(error.into()),
+    };
+    match signer {
+        Ok(signer) => door.replace_signer(signer),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "the assertion keys could not be read, the gate goes on with those that it has");
+        }
+    }
 }
 
 pub(super) fn door_limits(settings: &Settings) -> DoorLimits {

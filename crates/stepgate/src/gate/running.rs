@@ -57,7 +57,7 @@ impl Gate {
                 self.flows.live.store(Arc::new(live));
                 self.door.replace_upstreams(upstreams);
                 self.door.reloaded();
-                parts::renew_signer(&self.database, &self.door).await?;
+                parts::renew_signer(&self.database, &self.door).await;
                 tracing::info!("configuration and policies reloaded");
                 let waits = self.settled.differences(&settled);
                 if !waits.is_empty() {

@@ -38,13 +38,8 @@ pub(super) async fn run(flows: Arc<Flows>, database: Arc<Database>, door: HttpDo
             tracing::error!(error = &error as &dyn std::error::Error, "refusals could not be recorded");
         }
         // An assertion key is published for minutes before it signs, so every node has it in time.
-        if count.is_multiple_of(RENEW_EVERY)
-            && let Err(error) = parts::renew_signer(&database, &door).await
-        {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the assertion keys could not be read; the old ones stay"
-            );
+        if count.is_multiple_of(RENEW_EVERY) {
+            parts::renew_signer(&database, &door).await;
         }
         if count.is_multiple_of(PURGE_EVERY)
             && let Err(error) = database.purge(flows.clock.now()).await

@@ -60,6 +60,9 @@ fn print_explained(operation: &Operation, explanation: &Explanation, args: &Expl
     if explanation.verdict == "deny" && explanation.decided.is_empty() && explanation.erred.is_empty() {
         print_no_permit(explanation, args);
     }
+    if explanation.verdict == "sign in" {
+        println!("because  nobody is signed in; `--proved password=5m` asks as somebody who is");
+    }
     for policy in &explanation.decided {
         println!("because  {}  {}", policy.id, policy.reason);
     }
