@@ -33,7 +33,7 @@ pub enum ChangeError {
     /// Somebody else was first, or the state does not allow it: read again.
     #[error("it changed in the meantime")]
     Conflict,
-    /// A code or counter was used before (compare-and-swap of [`FactorUse`]).
+    /// A code or counter was used before (compare-and-swap of [`crate::factor::FactorUse`]).
     #[error("the proof was used before")]
     UsedBefore,
     /// A limit is reached: pending challenges per session and service, factors per person…
