@@ -17,7 +17,7 @@ use crate::changes::Subject;
 use crate::database::Database;
 use crate::error::Stored as _;
 use crate::inner::{Inner, read};
-use crate::options::ENDED_BY_TIME_EVERY;
+use crate::options::{ENDED_BY_TIME_EVERY, LOOKS_APART};
 use crate::people::person_of;
 use crate::row::Fields;
 use crate::tokens::{RetirePredecessors, audience_name, audience_of};
@@ -27,6 +27,13 @@ struct Loaded {
     cached: Cached,
     ordinal: i64,
     has_predecessors: bool,
+}
+
+/// A session that lives.
+struct Alive {
+    person: PersonId,
+    /// How long, if it is not used.
+    at_most: Duration,
 }
 
 impl Database {
@@ -82,7 +89,7 @@ impl Database {
         let mut session_changed = std::pin::pin!(of_session.notify.notified());
         session_changed.as_mut().enable();
         // Whose it is tells which changes of people concern it.
-        let Ok(Some(person)) = inner.owner_of_live(session, inner.clock.now()).await else { return };
+        let Ok(Some(Alive { person, mut at_most })) = inner.alive(session, inner.clock.now()).await else { return };
         let of_person = inner.waiters.wait_for(Subject::Person(person));
         let mut person_changed = std::pin::pin!(of_person.notify.notified());
         person_changed.as_mut().enable();
@@ -93,7 +100,7 @@ impl Database {
                     () = &mut person_changed => Subject::Person(person),
                 }
             };
-            match timeout(ENDED_BY_TIME_EVERY, changed).await {
+            match timeout(at_most.clamp(LOOKS_APART, ENDED_BY_TIME_EVERY), changed).await {
                 Ok(Subject::Person(_)) => return,
                 // A new token or a new proof is no end: look again.
                 Ok(_) => {
@@ -102,8 +109,8 @@ impl Database {
                 }
                 Err(_) => {}
             }
-            match inner.owner_of_live(session, inner.clock.now()).await {
-                Ok(Some(_)) => {}
+            match inner.alive(session, inner.clock.now()).await {
+                Ok(Some(alive)) => at_most = alive.at_most,
                 Ok(None) => return,
                 // While the database is away nobody knows; after `stale_for` that is an end.
                 Err(_) if inner.may_serve_from_memory().is_err() => return,
@@ -202,10 +209,12 @@ impl Inner {
         Ok(kinds.into())
     }
 
-    async fn owner_of_live(&self, session: SessionId, now: Timestamp) -> Result<Option<PersonId>, StoreError> {
+    /// Whether a session lives, and how long it does if nobody uses it. What is open does
+    /// not count as use: it ends with the session that idles out under it.
+    async fn alive(&self, session: SessionId, now: Timestamp) -> Result<Option<Alive>, StoreError> {
         read(async {
             let row = sqlx::query(
-                "SELECT id, person, last_used_at, idle_ms FROM sessions \
+                "SELECT id, person, last_used_at, idle_ms, ends_at FROM sessions \
                  WHERE id = $1 AND ended_at IS NULL AND ends_at > $2",
             )
             .bind(session.to_string())
@@ -217,7 +226,11 @@ impl Inner {
             let fields = Fields::of("sessions", &row);
             let used = self.cache.used(session, fields.time("last_used_at")?);
             let idle = Duration::from_millis(fields.count("idle_ms")?);
-            if now >= used.last().plus(idle) { Ok(None) } else { fields.id("person").map(Some) }
+            let ends_at = used.last().plus(idle).min(fields.time("ends_at")?);
+            match ends_at.since(now) {
+                None | Some(Duration::ZERO) => Ok(None),
+                Some(at_most) => Ok(Some(Alive { person: fields.id("person")?, at_most })),
+            }
         })
         .await
     }

@@ -74,7 +74,9 @@ pub(crate) const FLUSH_EVERY: Duration = Duration::from_secs(5);
 pub(crate) const TOUCHES_MAX: usize = 50_000;
 /// Uses in one transaction.
 pub(crate) const TOUCHES_AT_ONCE: usize = 500;
-/// How often a wait for a session's end looks whether it ended by time.
+/// How far apart two looks are at whether a session has ended by time.
+pub(crate) const LOOKS_APART: Duration = Duration::from_millis(100);
+/// How often a wait for a session's end looks whether it ended by time, where that is further off.
 pub(crate) const ENDED_BY_TIME_EVERY: Duration = Duration::from_secs(15);
 /// How long a node lives without a heartbeat.
 pub(crate) const LEASE: Duration = Duration::from_secs(20);

@@ -90,6 +90,7 @@ contract! {
         the_list_of_sessions_has_the_live_ones
         a_change_of_the_person_shows_in_cached_sessions
         waiting_for_the_end_completes_at_the_end
+        waiting_for_the_end_completes_when_it_ends_by_time
         waiting_for_the_end_outlasts_a_new_token;
     codes:
         a_code_gives_a_token_once

@@ -245,6 +245,24 @@ pub(crate) async fn waiting_for_the_end_completes_at_the_end(house: House) {
     timeout(AT_MOST, house.store.ended(alice.session)).await.expect("what has ended is not waited for");
 }
 
+pub(crate) async fn waiting_for_the_end_completes_when_it_ends_by_time(house: House) {
+    let (idle, moment) = (IDLE, Duration::from_millis(300));
+    for (lives, is_used) in [(idle, false), (Duration::from_secs(24 * 3600), true)] {
+        let alice = house.signed_in(if is_used { "busy" } else { "idle" }).await;
+        assert!(house.look(alice.token).await.is_some());
+        house.clock.advance(lives - moment);
+        if is_used {
+            house.store.touch(alice.session, house.now());
+        }
+        let mut waiting = std::pin::pin!(house.store.ended(alice.session));
+        let early = timeout(moment / 3, &mut waiting).await;
+        assert!(early.is_err(), "it has not ended yet");
+        house.clock.advance(moment);
+        timeout(AT_MOST, waiting).await.expect("the end is noticed");
+        assert!(house.look(alice.token).await.is_none());
+    }
+}
+
 pub(crate) async fn waiting_for_the_end_outlasts_a_new_token(house: House) {
     let alice = house.signed_in("alice").await;
     let mut waiting = std::pin::pin!(house.store.ended(alice.session));
