@@ -3,8 +3,8 @@
 use std::fs;
 use std::process::Command;
 
-use crate::project;
 use crate::step::{Failure, run as step};
+use crate::{project, tools};
 
 /// Runs the programs in `bench/src/bin`, or only those named.
 pub(crate) fn run(names: &[String]) -> Result<(), Failure> {
@@ -14,6 +14,9 @@ pub(crate) fn run(names: &[String]) -> Result<(), Failure> {
     }
     if let Some(unknown) = names.iter().find(|name| !programs.contains(name)) {
         return Err(Failure::new(format!("there is no benchmark '{unknown}'; there are {}", programs.join(", "))));
+    }
+    if names.is_empty() || names.iter().any(|name| name == "proxy") {
+        tools::prepare_bench()?;
     }
     step(project::cargo().args(["build", "--release", "--locked", "--package", "stepgate-bench", "--bins"]))?;
     // Some measure the gate itself, as people run it.

@@ -42,6 +42,14 @@ impl Tools {
     }
 }
 
+/// Installs nginx, beside which the proxy is measured.
+pub(crate) fn prepare_bench() -> Result<(), Failure> {
+    match find("nginx").or_else(|| Some(PathBuf::from("/usr/sbin/nginx")).filter(|path| path.is_file())) {
+        Some(_) => Ok(()),
+        None => install_packages(&["nginx-light"]),
+    }
+}
+
 /// Looks for each program, installs what is missing, and installs Node-RED into the target folder.
 pub(crate) fn prepare() -> Result<Tools, Failure> {
     install_packages(&missing_packages())?;

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use super::BodyError;
+use crate::upstream::Lease;
 
 /// The limits of a body that passes through.
 #[derive(Clone, Copy, Debug)]
@@ -34,13 +35,20 @@ pub struct Metered {
     limits: StreamLimits,
     received: u64,
     waiting: Option<Pin<Box<Sleep>>>,
+    lease: Option<Lease>,
 }
 
 impl Metered {
     /// Passes `incoming` on within `limits`.
     #[must_use]
     pub fn new(incoming: Incoming, limits: StreamLimits) -> Self {
-        Self { incoming, limits, received: 0, waiting: None }
+        Self { incoming, limits, received: 0, waiting: None, lease: None }
+    }
+
+    /// Holds the connection that the body comes by, and gives it back at the body's end.
+    pub(crate) fn leased(mut self, lease: Lease) -> Self {
+        self.lease = Some(lease);
+        self
     }
 
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
@@ -72,7 +80,12 @@ impl HttpBody for Metered {
             };
             self.waiting = None;
             return Poll::Ready(match frame {
-                None => None,
+                None => {
+                    if let Some(lease) = self.lease.take() {
+                        lease.give_back();
+                    }
+                    None
+                }
                 Some(Err(error)) => Some(Err(BodyError::Broken(error))),
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => Some(self.count(data.len()).map(|()| Frame::data(data))),
@@ -89,5 +102,16 @@ impl HttpBody for Metered {
 
     fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
+    }
+}
+
+impl Drop for Metered {
+    fn drop(&mut self) {
+        // A server does not ask for more than it announced, so the end may not have been polled.
+        if let Some(lease) = self.lease.take()
+            && self.incoming.is_end_stream()
+        {
+            lease.give_back();
+        }
     }
 }

@@ -41,6 +41,9 @@ pub enum ConnectorError {
         #[source]
         source: rustls::Error,
     },
+    /// The origin is no address.
+    #[error("the upstream's origin is not an address")]
+    Address(#[source] http::uri::InvalidUriParts),
     /// TLS itself is not available.
     #[error("TLS to upstreams cannot be configured")]
     Tls(#[source] rustls::Error),
@@ -95,7 +98,7 @@ pub(super) struct Within<C> {
     deadline: Duration,
 }
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl<C> Service<Uri> for Within<C>

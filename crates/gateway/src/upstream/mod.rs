@@ -3,6 +3,7 @@
 mod connector;
 mod origin;
 mod outbound;
+mod pool;
 mod response;
 mod tunnel;
 
@@ -12,7 +13,6 @@ use std::time::Duration;
 use http::header::{CONNECTION, HOST, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, StatusCode, Uri};
-use hyper_util::client::legacy::Client;
 
 pub use connector::ConnectorError;
 pub use origin::{OriginError, UpstreamOrigin};
@@ -22,6 +22,9 @@ pub use tunnel::{Switched, TunnelEnd, TunnelLimits};
 use crate::body::{Body, StreamLimits};
 use crate::server::Plaintext;
 use outbound::Handshake;
+use pool::{Pool, PoolError};
+
+pub(crate) use pool::Lease;
 
 /// The limits of the way to one upstream.
 #[derive(Clone, Debug)]
@@ -89,19 +92,16 @@ pub struct UpstreamConfig {
 pub enum ForwardError {
     /// No connection: nothing was sent.
     #[error("the upstream could not be reached")]
-    NotConnected(#[source] hyper_util::client::legacy::Error),
+    NotConnected(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The connection broke after something may have been sent.
     #[error("the connection to the upstream broke")]
-    Broken(#[source] hyper_util::client::legacy::Error),
+    Broken(#[source] hyper::Error),
     /// No response in time, after something may have been sent.
     #[error("the upstream did not answer in time")]
     TimedOut,
     /// The response is not one to this request.
     #[error("the upstream's answer is not valid")]
     Response,
-    /// The request could not be written down: nothing was sent.
-    #[error("the request cannot be expressed for the upstream")]
-    Request(#[source] http::Error),
 }
 
 impl ForwardError {
@@ -110,7 +110,7 @@ impl ForwardError {
     #[must_use]
     pub fn nothing_sent(&self) -> bool {
         match self {
-            Self::NotConnected(_) | Self::Request(_) => true,
+            Self::NotConnected(_) => true,
             Self::Broken(_) | Self::TimedOut | Self::Response => false,
         }
     }
@@ -137,7 +137,7 @@ pub enum Answer {
 /// One application behind the gate, with its connections.
 #[derive(Debug)]
 pub struct Upstream {
-    client: Client<connector::Connector, Body>,
+    pool: Pool,
     config: UpstreamConfig,
 }
 
@@ -149,18 +149,11 @@ impl Upstream {
     /// [`ConnectorError`] where the roots cannot be loaded.
     pub fn new(config: UpstreamConfig) -> Result<Self, ConnectorError> {
         let connector = connector::connector(&config)?;
-        let limits = &config.limits;
-        let client = Client::builder(hyper_util::rt::TokioExecutor::new())
-            .pool_timer(hyper_util::rt::TokioTimer::new())
-            .pool_idle_timeout(limits.keep_alive)
-            .pool_max_idle_per_host(limits.idle_connections)
-            .http1_max_headers(limits.response_headers)
-            .http1_max_buf_size(limits.response_head_bytes.max(8 * 1024))
-            // Only what was certainly not begun is tried on another connection.
-            .retry_canceled_requests(true)
-            .set_host(false)
-            .build(connector);
-        Ok(Self { client, config })
+        let mut address = config.origin.parts();
+        address.path_and_query = Some(PathAndQuery::from_static("/"));
+        let address = Uri::from_parts(address).map_err(ConnectorError::Address)?;
+        let pool = Pool::new(connector, address, &config.limits);
+        Ok(Self { pool, config })
     }
 
     /// Where requests go.
@@ -175,14 +168,14 @@ impl Upstream {
     ///
     /// [`ForwardError`].
     pub async fn send(&self, outbound: Outbound) -> Result<Answer, ForwardError> {
-        let (request, handshake) = self.prepare(outbound)?;
-        let sent = self.client.request(request);
-        let response = tokio::time::timeout(self.config.limits.response_head, sent)
+        let (request, handshake) = self.prepare(outbound);
+        let sent = self.pool.send(request);
+        let (response, lease) = tokio::time::timeout(self.config.limits.response_head, sent)
             .await
             .map_err(|_| ForwardError::TimedOut)?
-            .map_err(|error| match error.is_connect() {
-                true => ForwardError::NotConnected(error),
-                false => ForwardError::Broken(error),
+            .map_err(|error| match error {
+                PoolError::NotSent(error) => ForwardError::NotConnected(error),
+                PoolError::Broken(error) => ForwardError::Broken(error),
             })?;
         match handshake {
             Some(handshake) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -191,16 +184,17 @@ impl Upstream {
             _ if response.status().is_informational() => Err(ForwardError::Response),
             _ => Ok(Answer::Response(response::clean(
                 response,
+                lease,
                 StreamLimits { bytes: self.config.limits.response_bytes, stall: self.config.limits.response_stall },
             ))),
         }
     }
 
-    fn prepare(&self, outbound: Outbound) -> Result<(Request<Body>, Option<Handshake>), ForwardError> {
-        let uri = self.address(outbound.target).map_err(ForwardError::Request)?;
+    fn prepare(&self, outbound: Outbound) -> (Request<Body>, Option<Handshake>) {
         let mut request = Request::new(outbound.body);
         *request.method_mut() = outbound.method;
-        *request.uri_mut() = uri;
+        // Path and query alone: what HTTP/1.1 sends to a server that is no proxy.
+        *request.uri_mut() = Uri::from(outbound.target);
         *request.headers_mut() = outbound.headers;
         let headers = request.headers_mut();
         let host = match self.config.host_header {
@@ -212,12 +206,6 @@ impl Upstream {
             headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
             headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         }
-        Ok((request, outbound.handshake))
-    }
-
-    fn address(&self, target: PathAndQuery) -> Result<Uri, http::Error> {
-        let mut parts = self.config.origin.parts();
-        parts.path_and_query = Some(target);
-        Uri::from_parts(parts).map_err(http::Error::from)
+        (request, outbound.handshake)
     }
 }

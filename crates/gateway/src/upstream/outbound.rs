@@ -7,6 +7,10 @@ use http::{HeaderMap, HeaderValue, Method};
 use crate::body::Body;
 use crate::canonical::{CanonicalRequest, Framing, OWN_PREFIX, Purpose, without_our_cookies};
 
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
 /// A request on its way to an upstream.
 ///
 /// Made from a [`CanonicalRequest`] only: method, target, host and headers are
@@ -100,9 +104,9 @@ fn strip_cookies(headers: &mut HeaderMap) {
 
 fn set_forwarded(headers: &mut HeaderMap, canonical: &CanonicalRequest, host: &HeaderValue) {
     let client = canonical.client();
-    headers.insert("x-forwarded-for", header_value(client.address().to_string()));
-    headers.insert("x-forwarded-proto", HeaderValue::from_static(client.scheme().as_str()));
-    headers.insert("x-forwarded-host", host.clone());
+    headers.insert(FORWARDED_FOR, header_value(client.address().to_string()));
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(client.scheme().as_str()));
+    headers.insert(FORWARDED_HOST, host.clone());
 }
 
 /// Addresses and canonical hosts are visible ASCII; anything else would not be

@@ -6,12 +6,14 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Response, Version};
 use hyper::body::Incoming;
 
+use super::Lease;
 use crate::body::{Body, Metered, StreamLimits};
 use crate::canonical::{OWN_PREFIX, sets_our_cookie};
 
 /// Takes away what is the connection's and what is ours; the body stays a stream.
-pub(super) fn clean(response: Response<Incoming>, limits: StreamLimits) -> Response<Body> {
-    let mut response = response.map(|body| Body::metered(Metered::new(body, limits)));
+/// `lease` is the connection that it comes by.
+pub(super) fn clean(response: Response<Incoming>, lease: Lease, limits: StreamLimits) -> Response<Body> {
+    let mut response = response.map(|body| Body::metered(Metered::new(body, limits).leased(lease)));
     *response.version_mut() = Version::HTTP_11;
     clean_headers(response.headers_mut());
     response
