@@ -106,7 +106,7 @@ pub async fn session(flows: &Flows, person: PersonId, password: FactorId) -> Res
         started_at: at,
         ends_at: at.plus(Duration::from_secs(24 * 3600)),
         idle: Duration::from_secs(3600),
-        address: "127.0.0.1".to_owned(),
+        address: std::net::Ipv4Addr::LOCALHOST.into(),
         agent: "bench".to_owned(),
         replaces: None,
     };

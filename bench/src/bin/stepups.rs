@@ -15,12 +15,12 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 use stepgate_bench::{Error, Rig, RigOptions, now, resident_kib, service_token, session};
 use stepgate_core::catalogue::{Host, Service};
-use stepgate_core::challenge::{HeldRequest, SendOutcome};
+use stepgate_core::challenge::{AskedFrom, HeldRequest, SendOutcome};
 use stepgate_core::decide::{Asker, Verdict};
 use stepgate_core::factor::{Answer, EnrolmentAnswer, EnrolmentOffer, FactorKind, Prompt};
 use stepgate_core::flows::{Answered, Asking, Flows, GoOn, Step};
 use stepgate_core::operation::{InputValue, Inputs, Operation};
-use stepgate_core::ports::ToHold;
+use stepgate_core::ports::{ToHold, Trier};
 use stepgate_core::secret::{Purpose, Token};
 use stepgate_core::session::Audience;
 use stepgate_evidence::Assertion;
@@ -142,6 +142,7 @@ async fn step_up(flows: &Flows, person: &mut Person, number: usize) -> Result<()
         hold: ToHold::Request(held),
         named: None,
         kind: "browser",
+        from: AskedFrom::Here,
     };
     let Step::Ask(challenge) = flows.ask(challenged, &[b'x'; 1024], asking).await? else {
         return Err("not asked".into());
@@ -156,7 +157,8 @@ async fn step_up(flows: &Flows, person: &mut Person, number: usize) -> Result<()
     });
     let signed = person.authenticator.answer_request(&person.origin, &options.ok_or("no passkey is offered")?);
     let answer = Answer::Passkey(Box::new(assertion(&signed)?));
-    let answered = flows.answer(challenge.id, &gate_view, gate_digest, &answer, None).await?;
+    let trier = Trier { device: None, address: [127, 0, 0, 1].into() };
+    let answered = flows.answer(challenge.id, &gate_view, gate_digest, &answer, None, trier).await?;
     let Answered::Passed { gate_token, go_on: GoOn::Browser { code, .. } } = answered else {
         return Err("not passed".into());
     };
