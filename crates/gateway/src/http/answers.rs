@@ -1,17 +1,10 @@
-//! The door's own answers: few pages for people, problems for programs.
+//! The door's own answers: for people as pages, for programs as problems.
 
-use std::sync::LazyLock;
-
-use askama::Template;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY, SET_COOKIE, WWW_AUTHENTICATE,
-    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_TYPE, LOCATION, REFERRER_POLICY, SET_COOKIE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use stepgate_core::challenge::{Challenge, SendOutcome};
 use stepgate_core::id::ChallengeId;
 use stepgate_core::ports::StoreError;
@@ -21,51 +14,12 @@ use stepgate_evidence::PolicyRef;
 
 use super::asker::Reader;
 use super::operation::NoOperation;
+use super::pages::{self, Page, Way};
 use super::problem::problem;
 use super::resume::in_words;
 use crate::body::{Body, ReadBodyError};
 use crate::canonical::Ambiguous;
 use crate::upstream::ForwardError;
-
-/// Everything that the pages look like. In the page itself, so that a page about
-/// an unknown host needs no other request.
-const STYLE: &str = include_str!("../../templates/style.css");
-/// Posts the resume form by itself. Without scripts there is a button.
-const RESUME_SCRIPT: &str = "document.getElementById('go-on').requestSubmit();";
-
-/// Allows exactly this style and this script. There is no `form-action`: browsers
-/// apply it to redirects too, and the application may redirect anywhere.
-static PAGE_POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
-    let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
-    let policy = format!(
-        "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; base-uri 'none'; frame-ancestors 'none'",
-        hash(STYLE),
-        hash(RESUME_SCRIPT),
-    );
-    HeaderValue::try_from(policy).unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'"))
-});
-
-#[derive(Template)]
-#[template(path = "message.html")]
-struct MessagePage<'a> {
-    title: &'a str,
-    text: &'a str,
-    reasons: Vec<&'a str>,
-    link: Option<(&'a str, &'a str)>,
-    code: &'a str,
-    style: &'static str,
-}
-
-#[derive(Template)]
-#[template(path = "resume.html")]
-struct ResumePage<'a> {
-    title: &'a str,
-    action: &'a str,
-    field: &'static str,
-    token: &'a str,
-    style: &'static str,
-    script: &'static str,
-}
 
 /// Something that is said instead of an answer from the application.
 struct Message<'a> {
@@ -74,31 +28,34 @@ struct Message<'a> {
     title: &'a str,
     text: &'a str,
     reasons: Vec<&'a str>,
-    link: Option<(&'a str, &'a str)>,
+    ways: Vec<Way>,
     more: Value,
 }
 
 impl<'a> Message<'a> {
     fn new(status: StatusCode, code: &'a str, title: &'a str, text: &'a str) -> Self {
-        Self { status, code, title, text, reasons: Vec::new(), link: None, more: Value::Null }
+        Self { status, code, title, text, reasons: Vec::new(), ways: Vec::new(), more: Value::Null }
     }
 
-    fn link(self, label: &'a str, url: &'a str) -> Self {
-        Self { link: Some((label, url)), ..self }
+    /// Where to go from here; what is said first is the likeliest.
+    fn way(mut self, label: &str, url: &str) -> Self {
+        self.ways.push(Way { label: label.to_owned(), url: url.to_owned() });
+        self
     }
 
     fn to(self, reader: Reader) -> Response<Body> {
         match reader {
             Reader::Person => {
-                let page = MessagePage {
-                    title: self.title,
-                    text: self.text,
-                    reasons: self.reasons,
-                    link: self.link,
-                    code: self.code,
-                    style: STYLE,
+                // Every page is at the host that the person went to, so "/" is there too.
+                let message = if self.ways.is_empty() { self.way("Back to the start", "/") } else { self };
+                let page = Page {
+                    code: message.code.to_owned(),
+                    title: message.title.to_owned(),
+                    text: message.text.to_owned(),
+                    reasons: message.reasons.into_iter().map(str::to_owned).collect(),
+                    ways: message.ways,
                 };
-                html(self.status, &page)
+                pages::respond(message.status, page)
             }
             Reader::Script | Reader::Program => {
                 let detail = std::iter::once(self.text).chain(self.reasons).collect::<Vec<_>>().join(" ");
@@ -106,23 +63,6 @@ impl<'a> Message<'a> {
             }
         }
     }
-}
-
-fn html(status: StatusCode, page: &impl Template) -> Response<Body> {
-    let text = page.render().unwrap_or_else(|error| {
-        tracing::error!(%error, "a page could not be rendered");
-        String::new()
-    });
-    let mut response = Response::new(Body::whole(text));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(CONTENT_SECURITY_POLICY, PAGE_POLICY.clone());
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    response
 }
 
 // --- answers that are no pages ------------------------------------------------
@@ -178,13 +118,23 @@ pub(super) fn quoted(text: &str) -> String {
 // --- refusals before a decision -----------------------------------------------
 
 pub(super) fn ambiguous(ambiguous: Ambiguous) -> Response<Body> {
-    let text = ambiguous.to_string();
-    problem(ambiguous.status(), ambiguous.code(), "This request can be read in more than one way", &text, Value::Null)
+    let (status, text) = (ambiguous.status(), ambiguous.to_string());
+    let title = match status {
+        StatusCode::BAD_REQUEST => "This request can be read in more than one way",
+        // Only its size or its time is at fault.
+        _ => "This request was not accepted",
+    };
+    problem(status, ambiguous.code(), title, &text, Value::Null)
 }
 
-pub(super) fn unknown_host(reader: Reader) -> Response<Body> {
-    let text = "This gate does not answer for the host that the request names.";
-    Message::new(StatusCode::MISDIRECTED_REQUEST, "unknown_host", "Unknown host", text).to(reader)
+/// Which host is ours is no secret: the gate's own is on every sign-in page.
+pub(super) fn unknown_host(reader: Reader, gate_origin: &str) -> Response<Body> {
+    let text = format!(
+        "This gate does not answer for the host that the request names. Its own address is {gate_origin}; \
+         the applications behind it have theirs."
+    );
+    let message = Message::new(StatusCode::MISDIRECTED_REQUEST, "unknown_host", "Unknown host", &text);
+    Message { more: json!({ "gate": gate_origin }), ..message.way("Go to the gate", gate_origin) }.to(reader)
 }
 
 pub(super) fn nothing_here(reader: Reader) -> Response<Body> {
@@ -229,18 +179,34 @@ pub(super) fn cross_site(reader: Reader) -> Response<Body> {
 
 // --- refusals by a decision -----------------------------------------------------
 
-pub(super) fn forbidden(reader: Reader, policies: &[PolicyRef]) -> Response<Body> {
+/// Where somebody goes who is not allowed something: away from it, or to see whom
+/// the gate takes them for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AwayFromDenied<'a> {
+    /// Whether it was the application's start page that was denied.
+    pub(super) is_start: bool,
+    /// The account page, if they are signed in.
+    pub(super) account: Option<&'a str>,
+}
+
+pub(super) fn forbidden(reader: Reader, policies: &[PolicyRef], away: AwayFromDenied<'_>) -> Response<Body> {
     let reasons = policies.iter().map(|policy| policy.reason.as_str()).filter(|reason| !reason.is_empty()).collect();
     let refusing: Vec<Value> = policies.iter().map(|p| json!({"id": p.id, "reason": p.reason})).collect();
     let text = "The rules here do not allow this.";
-    let message = Message::new(StatusCode::FORBIDDEN, "denied", "Not allowed", text);
+    let mut message = Message::new(StatusCode::FORBIDDEN, "denied", "Not allowed", text);
+    if !away.is_start {
+        message = message.way("Back to the application", "/");
+    }
+    if let Some(account) = away.account {
+        message = message.way("Your account", account);
+    }
     Message { reasons, more: json!({ "policies": refusing }), ..message }.to(reader)
 }
 
 pub(super) fn sign_in_first(reader: Reader, url: &str, realm: &str) -> Response<Body> {
     let text = "Sign in first, then send this again. Nothing was forwarded, and nothing was kept.";
     let message = Message::new(StatusCode::UNAUTHORIZED, "sign_in", "You are not signed in", text);
-    let message = Message { more: json!({ "url": url }), ..message.link("Sign in", url) };
+    let message = Message { more: json!({ "url": url }), ..message.way("Sign in", url) };
     let mut response = message.to(reader);
     if let Ok(value) = HeaderValue::try_from(format!(r#"Bearer realm="{}""#, quoted(realm))) {
         response.headers_mut().insert(WWW_AUTHENTICATE, value);
@@ -261,7 +227,7 @@ pub(super) fn too_many(reader: Reader) -> Response<Body> {
 pub(super) fn bad_code(reader: Reader, origin: &str) -> Response<Body> {
     let text = "This link was used already, is too old, or belongs to another browser.";
     Message::new(StatusCode::FORBIDDEN, "bad_code", "This link does not work any more", text)
-        .link("Back to the application", origin)
+        .way("Back to the application", origin)
         .to(reader)
 }
 
@@ -307,15 +273,8 @@ pub(super) fn upstream(reader: Reader, error: &ForwardError, confirmed: bool) ->
 // --- coming back from a challenge -------------------------------------------------
 
 pub(super) fn resume_page(challenge: &Challenge, resume: &Token) -> Response<Body> {
-    let page = ResumePage {
-        title: &challenge.statement.title,
-        action: &challenge.statement.url,
-        field: RESUME_FIELD,
-        token: resume.expose(),
-        style: STYLE,
-        script: RESUME_SCRIPT,
-    };
-    html(StatusCode::OK, &page)
+    let statement = &challenge.statement;
+    pages::resume(&statement.title, &statement.url, RESUME_FIELD, resume.expose())
 }
 
 pub(super) fn not_passed(reader: Reader, state: &str, url: &str) -> Response<Body> {
@@ -325,7 +284,7 @@ pub(super) fn not_passed(reader: Reader, state: &str, url: &str) -> Response<Bod
         "failed" => "This was not confirmed. Nothing was sent.",
         _ => "This has not been confirmed yet. Nothing was sent.",
     };
-    Message::new(StatusCode::CONFLICT, "not_passed", "Not sent", text).link("Back to the application", url).to(reader)
+    Message::new(StatusCode::CONFLICT, "not_passed", "Not sent", text).way("Back to the application", url).to(reader)
 }
 
 pub(super) fn outcome(reader: Reader, outcome: SendOutcome, url: &str) -> Response<Body> {
@@ -335,5 +294,5 @@ pub(super) fn outcome(reader: Reader, outcome: SendOutcome, url: &str) -> Respon
         SendOutcome::NotSent => (StatusCode::CONFLICT, "not_sent"),
         SendOutcome::Sending | SendOutcome::Unknown => (StatusCode::CONFLICT, "outcome_unknown"),
     };
-    Message::new(status, code, "This was sent before", &text).link("Back to the application", url).to(reader)
+    Message::new(status, code, "This was sent before", &text).way("Back to the application", url).to(reader)
 }

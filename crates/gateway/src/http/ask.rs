@@ -13,7 +13,7 @@ use stepgate_core::operation::Operation;
 use stepgate_core::ports::ToHold;
 use stepgate_core::session::Audience;
 use stepgate_core::surroundings::Surroundings;
-use stepgate_core::web::{OurCookie, Transport};
+use stepgate_core::web::{OurCookie, Transport, gate_path};
 
 use super::asker::{From, Reader, Signed};
 use super::assertion::Passed;
@@ -77,7 +77,11 @@ impl Inner {
             None => Asker::Anonymous,
         };
         self.flows.denied(denied, asker).await;
-        answers::forbidden(reader, &denied.policies)
+        let account = signed.map(|_| format!("{}{}", self.flows.live.load().catalogue.gate_origin, gate_path::ACCOUNT));
+        let operation = &denied.operation;
+        let is_start = operation.url.strip_prefix(operation.service.origin.as_str()).is_some_and(|path| path == "/");
+        let away = answers::AwayFromDenied { is_start, account: account.as_deref() };
+        answers::forbidden(reader, &denied.policies, away)
     }
 
     async fn challenge(

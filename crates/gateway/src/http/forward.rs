@@ -146,7 +146,8 @@ impl Inner {
         let not_sent = |response| Forwarded { response, outcome: SendOutcome::NotSent };
         let Some(signed) = signed else {
             // A policy that admits anonymous people to their account is a mistake.
-            return not_sent(answers::forbidden(reader, &[]));
+            let away = answers::AwayFromDenied { is_start: false, account: None };
+            return not_sent(answers::forbidden(reader, &[], away));
         };
         let body = match payload.whole(self.limits.page_body).await {
             Ok(body) => body,

@@ -11,6 +11,7 @@ mod assertion;
 mod forward;
 mod operation;
 mod own_paths;
+mod pages;
 mod problem;
 mod resume;
 mod script;
@@ -178,6 +179,7 @@ impl Handler for HttpDoor {
         {
             response.headers_mut().insert(REQUEST_ID, value);
         }
+        pages::finish(&mut response);
         response
     }
 }
@@ -243,7 +245,7 @@ impl Inner {
         let reader = Reader::of(&request);
         let Some(site) = site else {
             self.flows.refused("unknown_host").await;
-            return answers::unknown_host(reader);
+            return answers::unknown_host(reader, &self.flows.live.load().catalogue.gate_origin);
         };
         let payload = Payload::Unread(arrived.body);
         let exchange = Exchange { request, payload, upgrade: arrived.upgrade, id, site, reader };

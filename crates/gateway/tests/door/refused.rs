@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::raw::Connection;
-use crate::rig::Door;
+use crate::rig::{Door, NAVIGATE};
 
 #[tokio::test]
 async fn b08_b31_b32_b33_refused_heads_are_answered_with_code_and_id_and_counted_as_others_are() {
@@ -57,4 +57,42 @@ async fn b33_a_body_that_breaks_off_is_answered_with_an_id_and_is_never_whole() 
         }
     }
     assert!(door.recorder.recorded.lock().unwrap().iter().all(|recorded| !recorded.whole));
+}
+
+/// Whether the page has this link.
+fn leads_to(page: &str, url: &str) -> bool {
+    page.contains(&format!(r#"href="{url}""#))
+}
+
+#[tokio::test]
+async fn a_page_that_says_no_has_a_reference_to_quote_and_a_way_from_there() {
+    let door = Door::open().await;
+    let ada = door.sign_in("ada");
+    let lines = format!("{}{NAVIGATE}", ada.cookie());
+    let account = format!("{}/account", door.gate_origin);
+    for (first, status, code, way) in [
+        ("DELETE /all", 403, "denied", account.as_str()),
+        ("DELETE /all", 403, "denied", "/"),
+        ("GET /.stepgate/nothing", 404, "not_found", "/"),
+    ] {
+        let (head, page) = door.ask(first, &lines, "").await;
+        assert_eq!(head.status(), status, "{first}");
+        let reference = head.one("stepgate-request-id");
+        assert!(page.contains(&format!("Reference <code>{reference}</code>")), "{page}");
+        assert!(page.contains(&format!("<code>{code}</code>, HTTP {status}")) && page.contains("<svg "), "{page}");
+        assert!(leads_to(&page, way), "{way}: {page}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_host_is_told_where_the_gate_is_and_nothing_of_its_services() {
+    let door = Door::open().await;
+    let host = door.address.to_string();
+    let (head, page) = door.ask_at(&host, "GET /", NAVIGATE, "").await;
+    assert_eq!(head.status(), 421);
+    assert!(leads_to(&page, &door.gate_origin) && !page.contains("ledger"), "{page}");
+    let (head, problem) = door.ask_at(&host, "GET /", "", "").await;
+    assert_eq!(head.status(), 421);
+    let problem: Value = serde_json::from_str(&problem).unwrap();
+    assert_eq!((&problem["gate"], &problem["code"]), (&door.gate_origin.as_str().into(), &"unknown_host".into()));
 }
