@@ -1,11 +1,11 @@
-//! Where a gate is killed: around every commit that a payment needs, on the way of
-//! a request to the upstream, and at any moment.
+//! Where a gate is killed: around every commit that what people do needs, on the way
+//! of a request to the upstream, and at any moment.
 
 use std::fmt;
 use std::str::FromStr;
 
 /// A method of the store that writes: each of its calls ends in a commit.
-pub(crate) const COMMITS: [&str; 12] = [
+pub(crate) const COMMITS: [&str; 19] = [
     "start_session",
     "put_code",
     "redeem_code",
@@ -18,6 +18,13 @@ pub(crate) const COMMITS: [&str; 12] = [
     "finish",
     "heartbeat",
     "record",
+    "adopt_challenge",
+    "succeed_challenge",
+    "end_session",
+    "put_ticket",
+    "begin_on_ticket",
+    "enrol",
+    "end_ticket",
 ];
 
 /// On which side of a commit.
@@ -65,8 +72,13 @@ impl Boundary {
     /// How often a short life comes here, at most.
     pub(crate) fn times_max(self) -> usize {
         match self {
-            Self::Commit { method: "start_session" | "close_challenge" | "heartbeat" | "record", .. } => 1,
-            Self::Commit { .. } | Self::Send(_) => 3,
+            Self::Commit {
+                method:
+                    "put_code" | "redeem_code" | "rotate_token" | "open_challenge" | "begin_try" | "answer_challenge",
+                ..
+            }
+            | Self::Send(_) => 3,
+            Self::Commit { .. } => 1,
         }
     }
 
@@ -132,6 +144,7 @@ pub(crate) enum Plan {
     /// At the how many-th time that this happens.
     At(Boundary, u32),
     /// So long after its process was started, in microseconds: while it opens the store, mostly.
+    /// One that is serving already dies so long after the round began.
     SinceStart(u64),
     /// So long after it began to serve, in microseconds.
     SinceServing(u64),

@@ -1,57 +1,89 @@
 //! A person with a browser, at a gate that may die at any moment.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, redirect};
-use serde_json::Value;
-use stepgate_testkit::{Form, Page, SoftwareAuthenticator};
+use reqwest::{Method, StatusCode, redirect};
+use stepgate_testkit::{Form, Page};
 use url::Url;
+
+use crate::nodes::Nodes;
 
 /// Redirects that are followed for one navigation.
 const REDIRECTS_MAX: usize = 12;
 
-/// The gate died while it was asked; whether it did what it was asked is not known.
+/// The gate died while it was asked, or said "not now"; whether it did what it was asked is not known.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gone;
 
-/// A browser with a passkey.
-#[derive(Debug)]
-pub(crate) struct Browser {
-    http: reqwest::Client,
+/// Where the nodes of a deployment are: each at an address of its own, all at one port,
+/// as if behind a balancer.
+#[derive(Clone, Debug)]
+pub(crate) struct Way {
+    clients: Vec<reqwest::Client>,
+    nodes: Arc<Nodes>,
     port: u16,
+}
+
+impl Way {
+    /// To the nodes at these addresses.
+    pub(crate) fn to(addresses: &[SocketAddr], nodes: Arc<Nodes>) -> Self {
+        let client = |node: &SocketAddr| {
+            let http = reqwest::Client::builder()
+                .redirect(redirect::Policy::none())
+                .no_proxy()
+                // Nothing of a dead gate's is used again.
+                .pool_max_idle_per_host(0)
+                .resolve("localhost", *node)
+                .resolve("ledger.localhost", *node);
+            http.build().unwrap()
+        };
+        Self { clients: addresses.iter().map(client).collect(), nodes, port: addresses[0].port() }
+    }
+}
+
+/// A browser: a jar of cookies, and the node that the balancer leads it to.
+#[derive(Clone, Debug)]
+pub(crate) struct Browser {
+    way: Way,
+    /// The node that is asked next.
+    pub(crate) node: usize,
     cookies: BTreeMap<String, BTreeMap<String, String>>,
-    /// The passkey.
-    pub(crate) authenticator: SoftwareAuthenticator,
 }
 
 impl Browser {
-    /// With an empty jar; every name is this machine.
-    pub(crate) fn new(port: u16, authenticator: SoftwareAuthenticator) -> Self {
-        let here = std::net::SocketAddr::from(([127, 0, 0, 1], port));
-        let http = reqwest::Client::builder()
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            // Nothing of a dead gate's is used again.
-            .pool_max_idle_per_host(0)
-            .resolve("localhost", here)
-            .resolve("ledger.localhost", here);
-        Self { http: http.build().unwrap(), port, cookies: BTreeMap::new(), authenticator }
+    /// With an empty jar.
+    pub(crate) fn new(way: Way) -> Self {
+        Self { way, node: 0, cookies: BTreeMap::new() }
+    }
+
+    /// How many nodes there are.
+    pub(crate) fn nodes(&self) -> usize {
+        self.way.clients.len()
     }
 
     /// A URL at the gate.
     pub(crate) fn at_gate(&self, path: &str) -> Url {
-        Url::parse(&format!("http://localhost:{}{path}", self.port)).unwrap()
+        Url::parse(&format!("http://localhost:{}{path}", self.way.port)).unwrap()
     }
 
     /// A URL at the service.
     pub(crate) fn at_service(&self, path: &str) -> Url {
-        Url::parse(&format!("http://ledger.localhost:{}{path}", self.port)).unwrap()
+        Url::parse(&format!("http://ledger.localhost:{}{path}", self.way.port)).unwrap()
     }
 
-    /// Forgets who it is.
-    pub(crate) fn forget(&mut self) {
+    /// Forgets who it is, and gives what somebody has who kept its cookies.
+    pub(crate) fn forget(&mut self) -> Self {
+        let left_behind = self.clone();
         self.cookies.clear();
+        left_behind
+    }
+
+    /// Forgets who it is at the service alone.
+    pub(crate) fn forget_service(&mut self) {
+        self.cookies.remove("ledger.localhost");
     }
 
     /// What a script on a page of the same origin gets.
@@ -124,9 +156,22 @@ impl Browser {
         if !jar.is_empty() {
             headers.insert("cookie", HeaderValue::from_str(&jar.join("; ")).unwrap());
         }
-        let answer = self.http.request(method, url.clone()).headers(headers).body(body).send().await;
-        let answer = answer.map_err(|_| Gone)?;
-        let (status, headers) = (answer.status(), answer.headers().clone());
+        let asked = async {
+            let request = self.way.clients[self.node].request(method, url.clone()).headers(headers).body(body);
+            let answer = request.send().await?;
+            let (status, headers) = (answer.status(), answer.headers().clone());
+            Ok::<_, reqwest::Error>((status, headers, answer.bytes().await?.to_vec()))
+        };
+        // Its port stays open when it dies: without looking, somebody would wait for the next life.
+        let (status, headers, body) = tokio::select! {
+            answered = asked => answered.map_err(|_| Gone)?,
+            () = self.way.nodes.gone(self.node) => return Err(Gone),
+        };
+        // "Not now": on a machine that is busy enough, a database is too slow for a gate.
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            self.way.nodes.count_refusal();
+            return Err(Gone);
+        }
         for line in headers.get_all("set-cookie") {
             let line = String::from_utf8_lossy(line.as_bytes()).into_owned();
             let (name, rest) = line.split_once('=').unwrap();
@@ -137,30 +182,6 @@ impl Browser {
                 false => jar.insert(name.to_owned(), value.to_owned()),
             };
         }
-        let body = answer.bytes().await.map_err(|_| Gone)?.to_vec();
         Ok(Page { url, status, headers, body })
-    }
-
-    /// Opens a page of the service, and signs in with the passkey where the way leads there.
-    pub(crate) async fn sign_in(&mut self) -> Result<Page, Gone> {
-        let page = self.open(self.at_service("/payments")).await?;
-        if page.url.path() != "/sign-in" {
-            return Ok(page);
-        }
-        let form = page.passkey_form();
-        let (_, options) = form.passkey.clone().unwrap();
-        let origin = page.url.origin().ascii_serialization();
-        let credential = self.authenticator.answer_request(&origin, &options);
-        let answer = self.submit(&form.fill("credential", &credential.to_string())).await?;
-        match answer.redirect() {
-            Some(next) => self.open(next).await,
-            None => Ok(answer),
-        }
-    }
-
-    /// Touches the key for a challenge, as the gate's own page asks for it.
-    pub(crate) fn touch(&mut self, options: &Value) -> Value {
-        let origin = self.at_gate("").origin().ascii_serialization();
-        self.authenticator.answer_request(&origin, options)
     }
 }

@@ -1,16 +1,14 @@
 //! The store of a gate that is about to be killed: asks for death at one commit.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use secrecy::SecretString;
 use stepgate_core::challenge::{Challenge, ChallengeState, HeldRequest, SendOutcome};
-use stepgate_core::factor::{EnrolledFactor, FactorKind};
+use stepgate_core::factor::{EnrolledFactor, FactorKind, FactorUse};
 use stepgate_core::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, RequestId, SessionId};
 use stepgate_core::operation::OperationDigest;
 use stepgate_core::person::{Login, Person};
@@ -25,7 +23,7 @@ use stepgate_evidence::Entry;
 use stepgate_store::Database;
 
 use crate::boundary::{AtCommit, Side};
-use crate::gate::ASKS_TO_DIE;
+use crate::gate::{ASKS_TO_DIE, say};
 
 /// A guard that is taken away, to show that its absence is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,10 +34,15 @@ pub(crate) enum Without {
     DurableAnswers,
     /// Nobody looks for what a dead node was sending.
     LookingBack,
+    /// What an answer uses up is not noted.
+    CodesOnce,
+    /// The end of a session is acknowledged and not done.
+    EndingSessions,
 }
 
 impl Without {
-    const ALL: [Self; 3] = [Self::SpendingFirst, Self::DurableAnswers, Self::LookingBack];
+    const ALL: [Self; 5] =
+        [Self::SpendingFirst, Self::DurableAnswers, Self::LookingBack, Self::CodesOnce, Self::EndingSessions];
 
     /// The guard with this name in the child's environment.
     pub(crate) fn named(name: &str) -> Option<Self> {
@@ -51,8 +54,7 @@ impl Without {
 #[derive(Debug)]
 pub(crate) struct DyingStore {
     database: Arc<Database>,
-    at: Option<AtCommit>,
-    calls: AtomicU32,
+    at: Mutex<Option<AtCommit>>,
     without: Option<Without>,
     unspent: Mutex<BTreeMap<RequestId, (Spend, Entry)>>,
 }
@@ -60,17 +62,27 @@ pub(crate) struct DyingStore {
 impl DyingStore {
     /// Dies at `at`; without a guard, if one is named.
     pub(crate) fn new(database: Arc<Database>, at: Option<AtCommit>, without: Option<Without>) -> Self {
-        Self { database, at, calls: AtomicU32::new(0), without, unspent: Mutex::default() }
+        Self { database, at: Mutex::new(at), without, unspent: Mutex::default() }
+    }
+
+    /// From now on it dies at `at`.
+    pub(crate) fn dies_at(&self, at: AtCommit) {
+        *self.at.lock() = Some(at);
     }
 
     /// Never returns where the process is to be killed: the parent does it as soon as it reads the line.
     async fn pass(&self, method: &str, side: Side) {
-        let Some(at) = self.at.filter(|at| at.method == method && at.side == side) else { return };
-        if self.calls.fetch_add(1, Ordering::SeqCst) + 1 == at.call {
-            println!("{ASKS_TO_DIE}");
-            std::io::stdout().flush().unwrap();
+        if self.is_time(method, side) {
+            say(ASKS_TO_DIE);
             std::future::pending::<()>().await;
         }
+    }
+
+    fn is_time(&self, method: &str, side: Side) -> bool {
+        let mut at = self.at.lock();
+        let Some(at) = at.as_mut().filter(|at| at.method == method && at.side == side) else { return false };
+        at.call = at.call.saturating_sub(1);
+        at.call == 0
     }
 }
 
@@ -94,10 +106,13 @@ macro_rules! store {
 
             async fn answer_challenge(
                 &self,
-                answer: AnsweredChallenge,
+                mut answer: AnsweredChallenge,
                 entries: Vec<Entry>,
             ) -> Result<(), ChangeError> {
                 self.pass("answer_challenge", Side::Before).await;
+                if self.without == Some(Without::CodesOnce) {
+                    answer.used.1 = FactorUse::Nothing;
+                }
                 if self.without == Some(Without::DurableAnswers) {
                     let database = Arc::clone(&self.database);
                     tokio::spawn(async move {
@@ -108,6 +123,21 @@ macro_rules! store {
                 }
                 let done = self.database.answer_challenge(answer, entries).await;
                 self.pass("answer_challenge", Side::After).await;
+                done
+            }
+
+            async fn end_session(
+                &self,
+                session: SessionId,
+                person: PersonId,
+                entry: Entry,
+            ) -> Result<(), ChangeError> {
+                self.pass("end_session", Side::Before).await;
+                if self.without == Some(Without::EndingSessions) {
+                    return Ok(());
+                }
+                let done = self.database.end_session(session, person, entry).await;
+                self.pass("end_session", Side::After).await;
                 done
             }
 
@@ -172,7 +202,6 @@ store! {
     async fn session(&self, token: TokenDigest, audience: &Audience, now: Timestamp) -> Result<Option<Arc<SessionView>>, StoreError>;
     async fn lapsed(&self, token: TokenDigest, audience: &Audience, now: Timestamp, within: Duration) -> Result<Option<(SessionId, PersonId)>, StoreError>;
     async fn sessions(&self, person: PersonId, now: Timestamp) -> Result<Vec<SessionSummary>, StoreError>;
-    async fn end_session(&self, session: SessionId, person: PersonId, entry: Entry) -> Result<(), ChangeError>;
     async fn ended(&self, session: SessionId) -> ();
     async fn put_code(&self, code: NewCode) -> Result<(), StoreError>;
     async fn redeem_code(&self, code: TokenDigest, audience: &Audience, browser: Option<TokenDigest>, token: TokenDigest, at: Timestamp) -> Result<Option<NewCode>, ChangeError>;

@@ -11,34 +11,47 @@ use tokio::task::JoinSet;
 use crate::audit::{Counts, Violation};
 use crate::boundary::{Boundary, Plan};
 use crate::chance::Chance;
+use crate::deployment::Backend;
 use crate::dying::Without;
-use crate::world::World;
+use crate::person::Done;
+use crate::world::{Ended, World};
 
+/// The seed of the first deployment, in place of the one that stands in the code.
+pub(crate) const SEED: &str = "STEPGATE_CRASH_SEED";
+/// How many deployments live side by side.
+pub(crate) const WORLDS: &str = "STEPGATE_CRASH_WORLDS";
+/// Deployments with seeds in a row begin their turns so far from each other, and after so many again at the first.
+const FIRST_TURNS: u64 = 4;
+const TURNS_BETWEEN: usize = 20;
 /// Kills between two lines of progress.
 const PROGRESS_EVERY: usize = 100;
 
 /// What is hunted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hunt {
+    /// Where everything is kept, and with it how many nodes there are.
+    pub(crate) backend: Backend,
     /// The first deployment's seed; each has its own.
     pub(crate) seed: u64,
     /// Deployments that live side by side.
     pub(crate) worlds: u64,
-    /// Kills in each of them.
+    /// Kills in each of them, at least.
     pub(crate) kills_each: usize,
     /// The guard that is taken away.
     pub(crate) without: Option<Without>,
-    /// Where the next life ends.
-    pub(crate) plans: fn(&Chance) -> Plan,
+    /// Where the victim of a turn dies; each deployment begins at another turn.
+    pub(crate) plans: fn(&Chance, usize) -> Plan,
 }
 
 /// What came of it.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// Kills, by their boundary; `None` is any moment.
+    /// Rounds, by the boundary at which their victim died; `None` is any moment.
     pub(crate) ends: BTreeMap<Option<Boundary>, usize>,
-    /// Payments that people saw approved.
-    pub(crate) done: usize,
+    /// How many died.
+    pub(crate) died: usize,
+    /// What people saw go all the way.
+    pub(crate) done: Done,
     /// What was counted.
     pub(crate) counts: Counts,
     /// Signatures of passkeys that were checked again at the end.
@@ -56,29 +69,40 @@ impl Hunt {
         for seed in (0..self.worlds).map(|world| self.seed + world) {
             let killed = Arc::clone(&killed);
             worlds.spawn(async move {
+                let again = format!("again with {SEED}={seed} and {WORLDS}=1");
                 let chance = Chance::new(seed);
-                let mut world = World::new(seed, self.without).await;
-                let mut ends = Vec::new();
-                for kill in 0..self.kills_each {
-                    let plan = (self.plans)(&chance);
-                    let end = world.live(plan).await;
-                    ends.push(end.map_err(|what| format!("seed {seed}, kill {kill} ({plan:?}): {what}"))?);
-                    let killed = killed.fetch_add(1, Ordering::SeqCst) + 1;
-                    if killed.is_multiple_of(PROGRESS_EVERY) {
-                        println!("{killed} kills in {:.0?}", monotonic().saturating_sub(begun));
+                let first_turn = usize::try_from(seed % FIRST_TURNS).unwrap() * TURNS_BETWEEN;
+                let mut world = World::new(self.backend, seed, self.without).await;
+                let (mut ends, mut died) = (Vec::new(), 0);
+                while died < self.kills_each {
+                    let round = ends.len();
+                    let plan = (self.plans)(&chance, first_turn + round);
+                    let lived = world.live(plan).await;
+                    let (end, dead) = lived.map_err(|what| {
+                        format!(
+                            "seed {seed}, round {round} ({plan:?}), {died} killed before, {again}: {what}{}",
+                            world.logs()
+                        )
+                    })?;
+                    ends.push(end);
+                    died += dead;
+                    let before = killed.fetch_add(dead, Ordering::SeqCst);
+                    if before / PROGRESS_EVERY != (before + dead) / PROGRESS_EVERY {
+                        println!("{} kills in {:.0?}", before + dead, monotonic().saturating_sub(begun));
                     }
                 }
-                let ended = world.end().await.map_err(|what| format!("seed {seed}, at the end: {what}"))?;
-                Ok::<_, Violation>((ends, ended))
+                let ended = world.end().await.map_err(|what| format!("seed {seed}, at the end, {again}: {what}"))?;
+                Ok::<_, Violation>((ends, died, ended))
             });
         }
         let mut tally = Tally::default();
         while let Some(joined) = worlds.join_next().await {
-            let (ends, (audit, report, done)) = joined.map_err(|error| error.to_string())??;
+            let (ends, died, Ended { audit, report, done }) = joined.map_err(|error| error.to_string())??;
             for end in ends {
                 *tally.ends.entry(end).or_default() += 1;
             }
-            tally.done += done;
+            tally.died += died;
+            tally.done = tally.done.plus(done);
             tally.entries += audit.size();
             tally.signatures += report.checked.signatures;
             tally.counts = tally.counts.plus(audit.counts);
@@ -95,6 +119,30 @@ impl Tally {
     }
 }
 
+impl Tally {
+    /// What people can do here and nobody did, or not to the end.
+    pub(crate) fn unseen(&self) -> Vec<&'static str> {
+        let Counts { unknown, small, reports, totp, recovery, succeeded, enrolled, ended, .. } = self.counts;
+        let Done { approved, adopted, thefts, races, medium, .. } = self.done;
+        let seen = [
+            ("an outcome that is unknown", unknown),
+            ("a small payment", small),
+            ("a medium payment", medium),
+            ("a report", reports),
+            ("an app's code that was accepted", totp),
+            ("a recovery code that was accepted", recovery),
+            ("a successor", succeeded),
+            ("a factor that was enrolled", enrolled),
+            ("a session that was ended", ended),
+            ("an approved payment", approved),
+            ("a request that waited for a sign-in", adopted),
+            ("a try with stolen cookies", thefts),
+            ("one code for two questions at once", races),
+        ];
+        seen.into_iter().filter(|(_, count)| *count == 0).map(|(what, _)| what).collect()
+    }
+}
+
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (end, kills) in &self.ends {
@@ -103,12 +151,9 @@ impl fmt::Display for Tally {
                 None => writeln!(f, "{kills:5} at any moment")?,
             }
         }
-        let Counts { opened, passed, sent, unknown, arrived, small } = self.counts;
-        writeln!(
-            f,
-            "{opened} challenges opened, {passed} passed, {sent} requests sent once, {unknown} outcomes unknown"
-        )?;
-        writeln!(f, "{arrived} large and {small} small payments arrived, {} were seen approved", self.done)?;
+        writeln!(f, "{} killed", self.died)?;
+        writeln!(f, "the ledgers and the applications: {:?}", self.counts)?;
+        writeln!(f, "what people saw: {:?}", self.done)?;
         write!(f, "{} entries, {} passkey signatures verified again", self.entries, self.signatures)
     }
 }

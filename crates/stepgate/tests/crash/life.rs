@@ -1,9 +1,10 @@
-//! One life of the gate: a process that is started, listened to, and killed.
+//! One life of a gate: a process that is started, listened to, told what to do, and killed.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -16,13 +17,11 @@ use crate::boundary::AtCommit;
 use crate::dying::Without;
 use crate::gate;
 
-/// What the next life is told.
+/// What the next life is told before it begins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Orders {
-    /// Its clock, ahead of the machine's.
-    pub(crate) ahead_ms: i64,
-    /// The first entry that it tells.
-    pub(crate) from: u64,
+    /// The first entry that it tells, if it is to tell any.
+    pub(crate) from: Option<u64>,
     /// Where it asks to die.
     pub(crate) at: Option<AtCommit>,
     /// The guard that is taken away.
@@ -33,24 +32,37 @@ pub(crate) struct Orders {
 #[derive(Clone, Debug)]
 pub(crate) struct Killer {
     child: Arc<Mutex<Option<Child>>>,
-    is_gone: Arc<watch::Sender<bool>>,
+    end: Arc<watch::Sender<Option<End>>>,
+}
+
+/// How a life ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// By SIGKILL.
+    Killed,
+    /// By itself: a panic, most likely.
+    ByItself,
 }
 
 impl Killer {
-    /// SIGKILL, and waits until the process is gone. Says whether it lived until then.
+    /// SIGKILL, and waits until the process is gone. Says whether it was this that killed it.
     pub(crate) fn kill(&self) -> bool {
         let Some(mut child) = self.child.lock().take() else { return false };
         child.kill().unwrap();
         let status = child.wait().unwrap();
-        self.is_gone.send_replace(true);
-        // A gate that ended by itself (a panic in it) was not killed.
-        std::os::unix::process::ExitStatusExt::signal(&status) == Some(9)
+        let killed = std::os::unix::process::ExitStatusExt::signal(&status) == Some(9);
+        self.end.send_replace(Some(if killed { End::Killed } else { End::ByItself }));
+        killed
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn end(&self) -> Option<End> {
+        *self.end.borrow()
     }
 
     /// Completes when the process is gone.
     pub(crate) async fn gone(&self) {
-        let mut is_gone = self.is_gone.subscribe();
-        is_gone.wait_for(|is_gone| *is_gone).await.unwrap();
+        self.end.subscribe().wait_for(Option::is_some).await.unwrap();
     }
 }
 
@@ -59,26 +71,32 @@ impl Killer {
 pub(crate) struct Life {
     /// Ends it.
     pub(crate) killer: Killer,
-    /// What it tells before it serves, line by line.
+    /// What it tells, line by line. Ends with it.
     pub(crate) told: mpsc::UnboundedReceiver<String>,
     /// Becomes true when it died by its own wish.
     pub(crate) asked: watch::Receiver<bool>,
+    control: UnixStream,
 }
 
 impl Life {
-    /// Starts this test program as a gate.
-    pub(crate) fn begin(folder: &Path, listener: &TcpListener, orders: Orders) -> Self {
-        let Orders { ahead_ms, from, at, without } = orders;
+    /// Starts this test program as a gate with this configuration.
+    pub(crate) fn begin(file: &Path, listener: &TcpListener, orders: Orders) -> Self {
+        let Orders { from, at, without } = orders;
+        let (control, theirs) = UnixStream::pair().unwrap();
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "--nocapture", "--test-threads=1", BECOMES_A_GATE]);
-        command.env(gate::FOLDER, folder).env(gate::AHEAD_MS, ahead_ms.to_string()).env(gate::FROM, from.to_string());
+        command.env(gate::FILE, file);
+        command.env(gate::FROM, from.map(|from| from.to_string()).unwrap_or_default());
         command.env(gate::AT, at.map(|at| at.to_string()).unwrap_or_default());
         command.env(gate::WITHOUT, without.map(|guard| format!("{guard:?}")).unwrap_or_default());
         command.stdin(Stdio::from(OwnedFd::from(listener.try_clone().unwrap())));
-        command.stdout(Stdio::piped()).stderr(File::create(folder.join("stderr")).unwrap());
-        let mut child = command.spawn().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let killer = Killer { child: Arc::new(Mutex::new(Some(child))), is_gone: Arc::new(watch::Sender::new(false)) };
+        command.stdout(Stdio::from(OwnedFd::from(theirs)));
+        command.stderr(File::create(file.with_extension("stderr")).unwrap());
+        let child = command.spawn().unwrap();
+        // The command holds their end of the socket: with it, it would never end.
+        drop(command);
+        let output = BufReader::new(control.try_clone().unwrap());
+        let killer = Killer { child: Arc::new(Mutex::new(Some(child))), end: Arc::new(watch::Sender::new(None)) };
         let (tell, told) = mpsc::unbounded_channel();
         let (ask, asked) = watch::channel(false);
         let reaper = killer.clone();
@@ -94,7 +112,20 @@ impl Life {
             // The output ends with the process; if nobody killed it, that is found out here.
             reaper.kill();
         });
-        Self { killer, told, asked }
+        Self { killer, told, asked, control }
+    }
+
+    /// Tells it what to do. It may have died already.
+    pub(crate) fn order(&self, order: &str) {
+        let _ = writeln!(&self.control, "{order}");
+    }
+
+    /// SIGHUP. It may have died already.
+    pub(crate) fn hang_up(&self) {
+        // Held while it is told, so that the number is its own.
+        let child = self.killer.child.lock();
+        let Some(process) = child.as_ref().map(Child::id) else { return };
+        let _ = Command::new("kill").args(["-s", "HUP", &process.to_string()]).stderr(Stdio::null()).status();
     }
 }
 

@@ -1,14 +1,14 @@
-//! What people do at the gate, step by step, and go on doing after each of its deaths.
-
-use std::collections::BTreeSet;
+//! Payments that need a confirmation: asked, confirmed and sent step by step, and gone
+//! on with after each death of a gate.
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use stepgate_core::time::Timestamp;
 use stepgate_testkit::Page;
 
 use crate::audit::{Known, Violation};
-use crate::chance::Chance;
-use crate::client::{Browser, Gone};
+use crate::client::Gone;
+use crate::person::{Payer, Stopped, Told, asked_for, never};
 use crate::upstream::MARK;
 
 /// Payments of a person that are open at a time.
@@ -17,6 +17,8 @@ const OPEN_MAX: usize = 3;
 const OVER_KEPT: usize = 20;
 /// The largest body, so that a request comes in several pieces.
 const LARGEST_PAD: usize = 200_000;
+/// A confirmation that was given can be spent for five minutes; so long, it must go on.
+const MUST_GO_ON_MS: u128 = 4 * 60 * 1000;
 
 /// How the person asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,82 +42,43 @@ enum Stage {
     Over(String),
 }
 
+/// One payment.
 #[derive(Clone, Debug)]
-struct Payment {
+pub(crate) struct Payment {
     path: String,
     body: Vec<u8>,
     fields: Vec<(String, String)>,
     way: Way,
     stage: Stage,
+    /// Where and when it was asked for: node, its life, the person's session.
+    asked_at: (usize, u32, u64),
+    /// When its challenge was known to be passed.
+    passed_at: Option<Timestamp>,
+    /// It waited for a new sign-in, and that challenge was passed by it.
+    is_adopted: bool,
 }
 
-/// Somebody who pays.
-#[derive(Debug)]
-pub(crate) struct Payer {
-    name: String,
-    browser: Browser,
-    chance: Chance,
-    payments: Vec<Payment>,
-    over: Vec<Payment>,
-    count: u64,
-    /// What they learned since it was last taken.
-    pub(crate) known: Vec<Known>,
-    signed: BTreeSet<String>,
-    /// Payments that went all the way.
-    pub(crate) done: usize,
-}
-
-/// Why a step was not done.
-#[derive(Debug)]
-pub(crate) enum Stopped {
-    /// The gate died.
-    Gone,
-    /// It did what it must not do.
-    Violation(Violation),
-}
-
-impl From<Gone> for Stopped {
-    fn from(_: Gone) -> Self {
-        Self::Gone
+impl Payment {
+    /// The challenge of a call that is confirmed and not yet sent, as far as is known.
+    pub(crate) fn unspent(&self) -> Option<&str> {
+        match &self.stage {
+            Stage::Passed(id) if self.way == Way::Script => Some(id),
+            _ => None,
+        }
     }
-}
 
-fn never<T>(what: &str, page: &Page) -> Result<T, Stopped> {
-    Err(Stopped::Violation(Violation(format!("{what}: {}", page.told()))))
+    /// Where and with what it is asked for.
+    pub(crate) fn call(&self) -> (&str, &[u8]) {
+        (&self.path, &self.body)
+    }
 }
 
 impl Payer {
-    /// Somebody with this browser; all they do follows from the seed.
-    pub(crate) fn new(name: String, browser: Browser, seed: u64) -> Self {
-        Self {
-            name,
-            browser,
-            chance: Chance::new(seed),
-            payments: Vec::new(),
-            over: Vec::new(),
-            count: 0,
-            known: Vec::new(),
-            signed: BTreeSet::new(),
-            done: 0,
-        }
-    }
-
     /// Does something with one of the payments.
-    pub(crate) async fn step(&mut self) -> Result<(), Stopped> {
-        if self.payments.len() < OPEN_MAX && self.chance.one_in(2) {
-            self.count += 1;
+    pub(crate) async fn go_on_paying(&mut self) -> Result<(), Stopped> {
+        if self.payments.is_empty() || self.payments.len() < OPEN_MAX && self.chance.one_in(2) {
             let new = self.new_payment();
             self.payments.push(new);
-        }
-        match self.chance.below(24) {
-            // Another browser, another session: what was asked before is answered with the number, or never.
-            3 => self.browser.forget(),
-            0 => return self.pay_little().await,
-            1 | 2 if !self.over.is_empty() => return self.try_again().await,
-            _ => {}
-        }
-        if self.payments.is_empty() {
-            return Ok(());
         }
         let which = self.chance.below(self.payments.len());
         let mut payment = self.payments[which].clone();
@@ -132,8 +95,19 @@ impl Payer {
         went
     }
 
+    /// A form that was open while the session lapsed: signing in again carries it on, as far as that goes.
+    pub(crate) async fn pay_after_lunch(&mut self) -> Result<(), Stopped> {
+        let mut payment = self.new_payment();
+        while payment.way != Way::Form {
+            payment = self.new_payment();
+        }
+        let went = self.go_on(&mut payment).await;
+        self.payments.push(payment);
+        went
+    }
+
     fn new_payment(&mut self) -> Payment {
-        let id = format!("{}-{}", self.name, self.count);
+        let id = self.next_name();
         let pad = "x".repeat(match self.chance.below(3) {
             0 => self.chance.below(LARGEST_PAD),
             _ => self.chance.below(100),
@@ -146,7 +120,8 @@ impl Payer {
             Way::Script => format!("/api/payments/{id}/approve"),
             Way::Form => format!("/payments/{id}/approve"),
         };
-        Payment { path, body, fields, way, stage: Stage::New }
+        let (asked_at, passed_at) = ((0, 0, 0), None);
+        Payment { path, body, fields, way, stage: Stage::New, asked_at, passed_at, is_adopted: false }
     }
 
     async fn go_on(&mut self, payment: &mut Payment) -> Result<(), Stopped> {
@@ -181,42 +156,56 @@ impl Payer {
             return never("let through, and nobody confirmed it", answer);
         }
         if let Some(id) = asked_for(answer) {
-            self.known.push(Known::Asked(id.clone()));
-            payment.stage = Stage::Asked(id);
+            self.is_asked(payment, id);
             return Ok(());
+        }
+        if let Some(waits) = answer.redirect().filter(|to| to.path() == "/sign-in" && payment.way == Way::Form) {
+            return self.sign_in_again(payment, waits).await;
         }
         match answer.status.as_u16() {
             // Questions whose ids nobody heard fill the session: another session it is.
-            429 => self.browser.forget(),
+            429 => drop(self.browser.forget()),
             401 | 302 | 303 => {}
             _ => return never("no answer to a new payment", answer),
         }
         self.sign_in().await
     }
 
-    async fn sign_in(&mut self) -> Result<(), Stopped> {
-        let page = self.browser.sign_in().await?;
-        match page.status.as_u16() {
-            // A code that was used just when the gate died leads to a page that says so.
-            200 | 403 => Ok(()),
-            _ => never("nobody could sign in", &page),
-        }
+    fn is_asked(&mut self, payment: &mut Payment, id: String) {
+        let node = self.browser.node;
+        payment.asked_at = (node, self.nodes.get(node).life, self.sessions);
+        payment.passed_at = None;
+        self.known.push(Known::Asked(id.clone()));
+        payment.stage = Stage::Asked(id);
     }
 
-    /// The challenge as the gate shows it, or nothing if the person has to sign in first.
-    async fn look(&mut self, id: &str) -> Result<Option<Value>, Stopped> {
-        let url = self.browser.at_gate(&format!("/challenges/{id}"));
-        let page = self.browser.call(Method::GET, url, None, b"").await?;
-        match page.status.as_u16() {
-            200 => {
-                let shown = page.json();
-                if let Some(result) = shown.pointer("/outcome/result").and_then(Value::as_str) {
-                    self.known.push(Known::Told(id.to_owned(), result.to_owned()));
-                }
-                Ok(Some(shown))
+    fn is_passed(&self, payment: &mut Payment, id: &str) {
+        payment.passed_at = payment.passed_at.or(Some(self.time.now()));
+        payment.stage = Stage::Passed(id.to_owned());
+    }
+
+    /// The session had lapsed: the form is kept until the same person has signed in again.
+    async fn sign_in_again(&mut self, payment: &mut Payment, waits: url::Url) -> Result<(), Stopped> {
+        let id = waits.query_pairs().find(|(name, _)| name == "continue").map(|(_, id)| id.into_owned());
+        let page = self.browser.open(waits).await?;
+        let Some(id) = id else { return self.sign_in_on(page).await.map(drop) };
+        self.known.push(Known::Asked(id.clone()));
+        // The proof of the sign-in is what it waits for.
+        self.signed.insert(id.clone());
+        self.known.push(Known::Signed(id.clone()));
+        self.sessions += 1;
+        payment.is_adopted = true;
+        payment.stage = Stage::Passed(id.clone());
+        let node = self.browser.node;
+        payment.asked_at = (node, self.nodes.get(node).life, self.sessions);
+        let back = self.sign_in_on(page).await?;
+        match back.forms().into_iter().find(|form| form.has("stepgate-resume")) {
+            Some(form) => {
+                let answer = self.browser.submit(&form).await?;
+                self.was_sent(payment, &id, &answer).await
             }
-            401 => self.sign_in().await.map(|()| None),
-            _ => never("a challenge that was asked is not shown", &page),
+            // It was lost on the way; the challenge's page leads back.
+            None => Ok(()),
         }
     }
 
@@ -237,34 +226,23 @@ impl Payer {
         let Some(shown) = self.look(id).await? else { return Ok(()) };
         match shown["state"].as_str().unwrap() {
             "passed" => {
-                payment.stage = Stage::Passed(id.to_owned());
+                self.is_passed(payment, id);
                 Ok(())
             }
             "pending" if shown["asks_number"] == json!(true) || self.chance.one_in(12) => {
-                self.cancel(payment, id).await
+                self.give_up(payment, id).await
             }
-            "pending" => {
-                let options = &shown["factors"][0]["options"];
-                let assertion = self.browser.touch(options);
-                self.signed.insert(id.to_owned());
-                self.known.push(Known::Signed(id.to_owned()));
-                let url = self.browser.at_gate(&format!("/challenges/{id}/answers"));
-                let body = json!({ "factor": "passkey", "assertion": assertion }).to_string();
-                let answer = self.browser.call(Method::POST, url, None, body.as_bytes()).await?;
-                match answer.status.as_u16() {
-                    200 => {
-                        self.known.push(Known::Passed(id.to_owned()));
-                        payment.stage = Stage::Passed(id.to_owned());
-                        Ok(())
-                    }
-                    // Locked for too many tries that a dying gate counted: another time, another payment.
-                    429 => self.cancel(payment, id).await,
-                    401 => self.sign_in().await,
-                    // It is over by now: the next look says how.
-                    409 => Ok(()),
-                    _ => never("a right answer did not pass", &answer),
+            "pending" => match self.confirm_payment(payment, id, &shown).await? {
+                Told::Passed => {
+                    self.is_passed(payment, id);
+                    Ok(())
                 }
-            }
+                // Locked for too many tries that a dying gate counted: another time, another payment.
+                Told::Locked => self.give_up(payment, id).await,
+                Told::SignIn => self.sign_in().await,
+                // It is over by now: the next look says how.
+                Told::Over | Told::Wrong => Ok(()),
+            },
             _ => {
                 payment.stage = Stage::Over(id.to_owned());
                 Ok(())
@@ -272,18 +250,23 @@ impl Payer {
         }
     }
 
+    async fn confirm_payment(&mut self, payment: &mut Payment, id: &str, shown: &Value) -> Result<Told, Stopped> {
+        // If nobody hears that it was, it may be passed from now on.
+        payment.passed_at = payment.passed_at.or(Some(self.time.now()));
+        Ok(self.confirm(id, shown).await?.0)
+    }
+
     fn approved(&mut self, payment: &mut Payment, id: &str) {
         self.known.push(Known::Approved(id.to_owned()));
-        self.done += 1;
+        self.done.approved += 1;
+        let node = self.browser.node;
+        let (asked_at, life, _) = payment.asked_at;
+        self.done.carried += usize::from((asked_at, life) != (node, self.nodes.get(node).life));
         payment.stage = Stage::Over(id.to_owned());
     }
 
-    async fn cancel(&mut self, payment: &mut Payment, id: &str) -> Result<(), Stopped> {
-        let url = self.browser.at_gate(&format!("/challenges/{id}"));
-        let answer = self.browser.call(Method::DELETE, url, None, b"").await?;
-        if answer.status.as_u16() == 401 {
-            return self.sign_in().await;
-        }
+    async fn give_up(&mut self, payment: &mut Payment, id: &str) -> Result<(), Stopped> {
+        self.cancel(id).await?;
         payment.stage = Stage::Over(id.to_owned());
         Ok(())
     }
@@ -294,7 +277,7 @@ impl Payer {
                 let named = self.chance.one_in(2).then_some(id);
                 self.request(payment, named).await?
             }
-            Way::Form => match self.come_back(id).await? {
+            Way::Form => match self.come_back(payment, id).await? {
                 Some(answer) => answer,
                 None => {
                     // Spent, expired, or of a session that is gone.
@@ -303,15 +286,30 @@ impl Payer {
                 }
             },
         };
+        self.was_sent(payment, id, &answer).await
+    }
+
+    /// Reads what came of something that was confirmed.
+    async fn was_sent(&mut self, payment: &mut Payment, id: &str, answer: &Page) -> Result<(), Stopped> {
         if answer.text().starts_with(MARK) {
+            if payment.is_adopted {
+                return never("signing in again confirmed a payment", answer);
+            }
             self.approved(payment, id);
             return Ok(());
         }
-        match (asked_for(&answer), answer.status.as_u16()) {
+        match (asked_for(answer), answer.status.as_u16()) {
+            // Signing in was not all that it takes: one more question carries it on.
+            (Some(new), _) if payment.is_adopted && payment.way == Way::Form => {
+                payment.is_adopted = false;
+                self.done.adopted += 1;
+                self.is_asked(payment, new);
+                Ok(())
+            }
             // It was spent, and nobody heard: this is a new question, which nobody answers.
             (Some(new), _) => {
                 self.known.push(Known::Asked(new.clone()));
-                self.cancel(payment, &new).await?;
+                self.cancel(&new).await?;
                 self.look(id).await?;
                 payment.stage = Stage::Over(id.to_owned());
                 Ok(())
@@ -322,14 +320,24 @@ impl Payer {
                 payment.stage = Stage::Over(id.to_owned());
                 Ok(())
             }
-            (None, _) => never("a confirmed payment did not go on", &answer),
+            (None, _) => never("a confirmed payment did not go on", answer),
         }
     }
 
     /// From the gate back to the service, where the held request is put in its place.
-    async fn come_back(&mut self, id: &str) -> Result<Option<Page>, Stopped> {
+    async fn come_back(&mut self, payment: &Payment, id: &str) -> Result<Option<Page>, Stopped> {
         let Some(shown) = self.look(id).await? else { return Ok(None) };
-        let Some(go_on) = shown["go_on"].as_str() else { return Ok(None) };
+        let Some(go_on) = shown["go_on"].as_str() else {
+            let asked_here = payment.asked_at.2 == self.sessions;
+            let in_time = payment.passed_at.and_then(|at| self.time.now().since(at));
+            let in_time = in_time.is_some_and(|since| since.as_millis() < MUST_GO_ON_MS);
+            // Whoever holds it, and wherever it was asked for: until it is spent it can be sent.
+            if shown["state"] == "passed" && asked_here && in_time {
+                let words = format!("a held payment that was confirmed cannot go on: {payment:?}: {shown}");
+                return Err(Stopped::Violation(Violation(words)));
+            }
+            return Ok(None);
+        };
         let page = self.browser.open(url::Url::parse(go_on).unwrap()).await?;
         let Some(form) = page.forms().into_iter().find(|form| form.has("stepgate-resume")) else {
             return Ok(Some(page));
@@ -345,24 +353,16 @@ impl Payer {
         Ok(Some(answer))
     }
 
-    async fn pay_little(&mut self) -> Result<(), Stopped> {
-        self.count += 1;
-        let url = self.browser.at_service(&format!("/api/payments/small-{}-{}/approve", self.name, self.count));
-        let answer = self.browser.call(Method::POST, url, None, br#"{"amount":900}"#).await?;
-        match answer.status.as_u16() {
-            200 => Ok(()),
-            401 => self.sign_in().await,
-            _ => never("a small payment is everyday", &answer),
-        }
-    }
-
     /// Something that is over is tried once more, with its confirmation.
-    async fn try_again(&mut self) -> Result<(), Stopped> {
+    pub(crate) async fn try_again(&mut self) -> Result<(), Stopped> {
+        if self.over.is_empty() {
+            return Ok(());
+        }
         let payment = self.over[self.chance.below(self.over.len())].clone();
         let Stage::Over(id) = &payment.stage else { return Ok(()) };
         let answer = match payment.way {
             Way::Script => self.request(&payment, Some(id)).await?,
-            Way::Form => match self.come_back(id).await? {
+            Way::Form => match self.come_back(&payment, id).await? {
                 Some(answer) => answer,
                 None => return Ok(()),
             },
@@ -373,13 +373,4 @@ impl Payer {
         }
         Ok(())
     }
-}
-
-/// The challenge that an answer asks to pass.
-fn asked_for(answer: &Page) -> Option<String> {
-    if let Some(to) = answer.redirect() {
-        return to.path().strip_prefix("/challenges/").map(str::to_owned);
-    }
-    let problem: Value = serde_json::from_slice(&answer.body).ok()?;
-    problem.pointer("/challenge/id").and_then(Value::as_str).map(str::to_owned)
 }

@@ -1,14 +1,22 @@
 //! What must be true after every kill, held against what the ledger, the application
 //! and the person saw.
 
+mod events;
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
-use stepgate_evidence::{Entry, Event, Outcome, Statement};
+use stepgate_evidence::{Entry, Outcome, Statement};
 use stepgate_ledger::checkpoint::Checkpoint;
 use stepgate_ledger::{CheckpointVerifier, Frontier, Hash, leaf_hash};
 
-use crate::upstream::{Arrival, is_large};
+use crate::upstream::{Arrival, REPORTS, is_large};
+
+/// How fresh a second factor has to be for a report, as the policy says.
+const FRESH_MS: i64 = 60_000;
+/// How long a request may be on its way; only a test that fails waits so long.
+const ON_THE_WAY_MS: i64 = 15_000;
 
 /// Something happened that must not happen, in words.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +41,13 @@ pub(crate) enum Known {
     Asked(String),
     /// The passkey signed for this challenge; whether the gate has heard is not known.
     Signed(String),
+    /// A code was typed for this challenge, likewise.
+    Typed {
+        /// The challenge.
+        challenge: String,
+        /// Whose code, and which.
+        code: String,
+    },
     /// It was passed.
     Passed(String),
     /// Its request was answered by the application.
@@ -44,15 +59,19 @@ pub(crate) enum Known {
 /// A challenge as the ledger tells it.
 #[derive(Debug)]
 struct Challenge {
+    session: String,
     path: String,
     body_sha256: String,
     passed: bool,
+    /// How it ended, other than by being spent.
+    over: Option<&'static str>,
+    succeeded_by: Option<String>,
     sent: Option<Sent>,
 }
 
 #[derive(Debug)]
 struct Sent {
-    life: u32,
+    round: u32,
     request: String,
     finished: Option<Outcome>,
 }
@@ -66,15 +85,22 @@ pub(crate) struct Audit {
     roots: Vec<Hash>,
     /// Every head that the gate signed and told.
     pub(crate) remembered: Vec<Checkpoint>,
-    /// Which node lived when.
-    lives: BTreeMap<String, u32>,
-    /// The node whose entries are read.
-    life: u32,
+    /// The round whose entries are read.
+    round: u32,
     last: Option<String>,
     challenges: BTreeMap<String, Challenge>,
     /// Which challenge a request was spent on.
     requests: BTreeMap<String, String>,
     signed: BTreeSet<String>,
+    /// Which code was typed for a challenge; for each, one.
+    typed: BTreeMap<String, String>,
+    /// What each code was accepted for.
+    accepted: BTreeMap<String, String>,
+    /// When somebody gave a proof that makes fresh.
+    fresh: BTreeMap<String, Vec<i64>>,
+    ended: BTreeSet<String>,
+    /// What was enrolled with a confirmation, by its challenge.
+    enrolled: BTreeSet<String>,
     /// Requests at the application, by their ids.
     arrived: BTreeSet<String>,
     /// What has been counted.
@@ -96,6 +122,20 @@ pub(crate) struct Counts {
     pub(crate) arrived: usize,
     /// Small payments at the application.
     pub(crate) small: usize,
+    /// Reports at the application.
+    pub(crate) reports: usize,
+    /// Codes of apps that were accepted.
+    pub(crate) totp: usize,
+    /// Recovery codes that were accepted.
+    pub(crate) recovery: usize,
+    /// Requests that were carried on by a successor.
+    pub(crate) succeeded: usize,
+    /// Factors that were enrolled with a confirmation.
+    pub(crate) enrolled: usize,
+    /// Sessions that ended before their time.
+    pub(crate) ended: usize,
+    /// Times that policies were loaded.
+    pub(crate) policies: usize,
 }
 
 impl Counts {
@@ -108,6 +148,13 @@ impl Counts {
             unknown: self.unknown + more.unknown,
             arrived: self.arrived + more.arrived,
             small: self.small + more.small,
+            reports: self.reports + more.reports,
+            totp: self.totp + more.totp,
+            recovery: self.recovery + more.recovery,
+            succeeded: self.succeeded + more.succeeded,
+            enrolled: self.enrolled + more.enrolled,
+            ended: self.ended + more.ended,
+            policies: self.policies + more.policies,
         }
     }
 }
@@ -122,12 +169,16 @@ impl Audit {
             frontier,
             roots,
             remembered: Vec::new(),
-            lives: BTreeMap::new(),
-            life: 0,
+            round: 0,
             last: None,
             challenges: BTreeMap::new(),
             requests: BTreeMap::new(),
             signed: BTreeSet::new(),
+            typed: BTreeMap::new(),
+            accepted: BTreeMap::new(),
+            fresh: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            enrolled: BTreeSet::new(),
             arrived: BTreeSet::new(),
             counts: Counts::default(),
         }
@@ -138,9 +189,14 @@ impl Audit {
         self.frontier.size()
     }
 
-    /// A life tells its name.
-    pub(crate) fn node(&mut self, node: &str, life: u32) {
-        self.lives.insert(node.to_owned(), life);
+    /// The round whose entries are read.
+    pub(crate) fn round(&self) -> u32 {
+        self.round
+    }
+
+    /// All entries of earlier rounds were read. What is read from now on was written in this one, or later.
+    pub(crate) fn begin_round(&mut self, round: u32) {
+        self.round = round;
     }
 
     /// A signed head. Held against the entries by [`Self::heads`], when they are read.
@@ -170,66 +226,7 @@ impl Audit {
         self.roots.push(self.frontier.root());
         let (entry, _) = Entry::from_leaf(leaf).map_err(|error| error.to_string())?;
         self.last = None;
-        match entry.event {
-            Event::NodeStarted { node, .. } => {
-                self.life = *self.lives.get(&node).ok_or_else(|| format!("nobody knows node {node}"))?;
-            }
-            Event::ChallengeOpened { challenge, .. } => {
-                self.counts.opened += 1;
-                let new = Challenge { path: String::new(), body_sha256: String::new(), passed: false, sent: None };
-                self.last = Some(challenge.clone());
-                if self.challenges.insert(challenge.clone(), new).is_some() {
-                    return violated(format!("challenge {challenge} was opened twice"));
-                }
-            }
-            Event::ChallengePassed { challenge, proof, .. } => {
-                self.counts.passed += 1;
-                if !self.signed.contains(&challenge) || proof.factor != "passkey" {
-                    return violated(format!("challenge {challenge} was passed, and nobody touched a key for it"));
-                }
-                let known = self.challenge(&challenge)?;
-                if std::mem::replace(&mut known.passed, true) {
-                    return violated(format!("challenge {challenge} was passed twice"));
-                }
-            }
-            Event::OperationSent { challenge, request, body_sha256, .. } => {
-                self.counts.sent += 1;
-                let life = self.life;
-                let known = self.challenge(&challenge)?;
-                if !known.passed {
-                    return violated(format!("{request} was sent for {challenge}, which was not passed"));
-                }
-                if known.body_sha256 != body_sha256 {
-                    return violated(format!("{request} was sent with another body than {challenge} confirms"));
-                }
-                let sent = Sent { life, request: request.clone(), finished: None };
-                if let Some(before) = known.sent.replace(sent) {
-                    return violated(format!("{challenge} was spent twice: on {} and on {request}", before.request));
-                }
-                if self.requests.insert(request.clone(), challenge).is_some() {
-                    return violated(format!("{request} was sent twice"));
-                }
-            }
-            Event::OperationFinished { challenge, request, outcome } => {
-                let life = self.life;
-                let known = self.challenge(&challenge)?;
-                let sent = known.sent.as_mut().filter(|sent| sent.request == request);
-                let sent = sent.ok_or_else(|| format!("{request} has an outcome and was not sent"))?;
-                if sent.life != life && outcome != Outcome::Unknown {
-                    return violated(format!(
-                        "{request} was sent in life {}, and life {life} says {outcome:?}",
-                        sent.life
-                    ));
-                }
-                let unknown = outcome == Outcome::Unknown;
-                if sent.finished.replace(outcome).is_some() {
-                    return violated(format!("{request} has two outcomes"));
-                }
-                self.counts.unknown += usize::from(unknown);
-            }
-            _ => {}
-        }
-        Ok(())
+        self.event(entry)
     }
 
     /// What lies beside the last entry.
@@ -254,7 +251,7 @@ impl Audit {
                 self.challenges.get(id).ok_or_else(|| format!("{known:?}, and the ledger does not know"))?;
             let outcome = challenge.sent.as_ref().and_then(|sent| sent.finished.as_ref());
             let holds = match known {
-                Known::Asked(_) | Known::Signed(_) => true,
+                Known::Asked(_) | Known::Signed(_) | Known::Typed { .. } => true,
                 Known::Passed(_) => challenge.passed,
                 Known::Approved(_) => outcome == Some(&Outcome::Answered { status: 200 }),
                 // It may have been finished since; what is final stays as it was told.
@@ -273,27 +270,38 @@ impl Audit {
         Ok(())
     }
 
-    /// The key was touched: from now on the challenge may be passed.
-    pub(crate) fn signed(&mut self, known: &[Known]) {
-        self.signed.extend(known.iter().filter_map(|known| match known {
-            Known::Signed(id) => Some(id.clone()),
-            _ => None,
-        }));
+    /// Somebody proved something: from now on the challenge may be passed.
+    pub(crate) fn proved(&mut self, known: &[Known]) {
+        for known in known {
+            match known {
+                Known::Signed(id) => {
+                    self.signed.insert(id.clone());
+                }
+                Known::Typed { challenge, code } => {
+                    self.typed.insert(challenge.clone(), code.clone());
+                }
+                _ => {}
+            }
+        }
     }
 
-    /// What reached the application in a life whose entries were all read.
+    /// What reached the application in a round whose entries were all read.
     pub(crate) fn arrivals(&mut self, arrivals: Vec<Arrival>) -> Result<(), Violation> {
         for arrival in arrivals {
+            if arrival.path.starts_with(REPORTS) {
+                self.report(&arrival)?;
+                continue;
+            }
             if !is_large(&arrival.path) {
                 self.counts.small += 1;
                 continue;
             }
             self.counts.arrived += 1;
             let Some(request) = &arrival.request else {
-                // Its head came in pieces: somebody must have been allowed to send to this path, in this life.
+                // Its head came in pieces: somebody must have been allowed to send to this path, in this round.
                 let is_it = |challenge: &&Challenge| {
                     challenge.path == arrival.path
-                        && challenge.sent.as_ref().is_some_and(|sent| sent.life == arrival.life)
+                        && challenge.sent.as_ref().is_some_and(|sent| sent.round == arrival.round)
                 };
                 self.challenges.values().find(is_it).ok_or_else(|| format!("without evidence: {arrival:?}"))?;
                 continue;
@@ -303,8 +311,8 @@ impl Audit {
             }
             let challenge = self.requests.get(request).and_then(|challenge| self.challenges.get(challenge));
             let challenge = challenge.ok_or_else(|| format!("without evidence: {arrival:?}"))?;
-            let in_its_life = challenge.sent.as_ref().is_some_and(|sent| sent.life == arrival.life);
-            if challenge.path != arrival.path || !in_its_life {
+            let in_its_round = challenge.sent.as_ref().is_some_and(|sent| sent.round == arrival.round);
+            if challenge.path != arrival.path || !in_its_round {
                 return violated(format!(
                     "another request than the one that was confirmed: {arrival:?}, {challenge:?}"
                 ));
@@ -318,11 +326,29 @@ impl Audit {
         Ok(())
     }
 
+    /// Somebody's second factor was fresh when a report came: by a sign-in or a passed
+    /// challenge, and never by a confirmation.
+    fn report(&mut self, arrival: &Arrival) -> Result<(), Violation> {
+        self.counts.reports += 1;
+        // A head that came in pieces does not tell whose it is.
+        let Some(person) = &arrival.person else { return Ok(()) };
+        let at = arrival.at.as_ms();
+        let is_fresh = |proof: &i64| (at - FRESH_MS - ON_THE_WAY_MS..=at + ON_THE_WAY_MS).contains(proof);
+        match self.fresh.get(person).is_some_and(|proofs| proofs.iter().any(is_fresh)) {
+            true => Ok(()),
+            false => violated(format!("without a fresh proof: {arrival:?}")),
+        }
+    }
+
     /// At the end: every request has one outcome, and it is true.
     pub(crate) fn is_complete(&self) -> Result<(), Violation> {
         for challenge in self.challenges.values() {
             let Some(sent) = &challenge.sent else { continue };
-            let arrived = self.arrived.contains(&sent.request);
+            // What stays at the gate's own origin does not arrive anywhere.
+            let arrived = match is_large(&challenge.path) {
+                true => self.arrived.contains(&sent.request),
+                false => matches!(sent.finished, Some(Outcome::Answered { .. })),
+            };
             match (&sent.finished, arrived) {
                 (None, _) => return violated(format!("nobody says what became of {challenge:?}")),
                 (Some(Outcome::Answered { .. }), false) | (Some(Outcome::NotSent), true) => {
@@ -332,9 +358,5 @@ impl Audit {
             }
         }
         Ok(())
-    }
-
-    fn challenge(&mut self, id: &str) -> Result<&mut Challenge, Violation> {
-        self.challenges.get_mut(id).ok_or_else(|| Violation(format!("challenge {id} was not opened")))
     }
 }
