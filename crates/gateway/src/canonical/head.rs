@@ -89,8 +89,17 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Option<RawHead>, Ambiguous> {
 /// RFC 9112, section 2.2: a line ends with CR LF. The parser lets no CR stand
 /// alone, so as many of one as of the other means that no LF does.
 fn check_line_ends(head: &[u8]) -> Result<(), Ambiguous> {
-    let count = |byte: u8| head.iter().filter(|b| **b == byte).count();
-    if count(b'\r') == count(b'\n') { Ok(()) } else { Err(Ambiguous::LineEnd) }
+    /// Few enough that one `i8` holds their balance, which is what makes this a few
+    /// instructions for each 16 bytes.
+    const AT_ONCE: usize = 120;
+    let balance = |bytes: &[u8]| {
+        let one = |balance: i8, byte: &u8| {
+            balance.wrapping_add(i8::from(*byte == b'\n')).wrapping_sub(i8::from(*byte == b'\r'))
+        };
+        i32::from(bytes.iter().fold(0, one))
+    };
+    let difference: i32 = head.chunks(AT_ONCE).map(balance).sum();
+    if difference == 0 { Ok(()) } else { Err(Ambiguous::LineEnd) }
 }
 
 /// A target that the library can read, and reads whole.
@@ -196,6 +205,9 @@ mod tests {
         refuses("GET / HTTP/1.1\nHost: app.test\r\n\r\n", Ambiguous::LineEnd);
         refuses("GET / HTTP/1.1\r\nHost: app.test\nX: y\r\n\r\n", Ambiguous::LineEnd);
         refuses("GET / HTTP/1.1\r\nHost: app.test\r\n\n", Ambiguous::LineEnd);
+        let long = "X: yyyyyy\r\n".repeat(45);
+        refuses(&format!("GET / HTTP/1.1\r\n{long}X: y\n{long}\r\n"), Ambiguous::LineEnd);
+        refuses(&format!("GET / HTTP/1.1\n{}\n", long.replace('\r', "")), Ambiguous::LineEnd);
         refuses("GET / HTTP/1.1\r\nHost: a\rX: y\r\n\r\n", Ambiguous::HeaderValue);
         refuses("GET / HTTP/1.1\r\nHost: a\0\r\n\r\n", Ambiguous::HeaderValue);
         refuses("GET / HTTP/1.1\r\nHost: a\r\n folded: b\r\n\r\n", Ambiguous::HeaderLine);
