@@ -410,12 +410,30 @@ fn configure(directory: &Path, from: &str, to: &str) {
     std::fs::write(&file, kept.replacen(from, to, 1)).unwrap();
 }
 
+/// Starts a gate that must not start, and gives what it says. One that does start is stopped.
+fn refused_to_run(directory: &Path) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stepgate"));
+    command.arg("run").current_dir(directory).env_remove("STEPGATE_CONFIG").env("NO_COLOR", "1");
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    for _ in 0..600 {
+        if child.try_wait().unwrap().is_some() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    // Of one that has ended, nothing is left to kill.
+    let _ = child.kill();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    text(&output.stderr)
+}
+
 #[test]
 fn a_second_gate_on_the_same_file_is_refused_and_commands_are_not() {
     let directory = on_a_free_port();
     let here = directory.path();
     let running = Running::start(here);
-    let said = check(&["run"], here, 1);
+    let said = refused_to_run(here);
     assert!(said.contains("another gate runs on") && said.contains(&format!("process {}", running.0.id())), "{said}");
     assert!(said.contains("PostgreSQL"), "{said}");
     check(&["user", "list"], here, 0);
