@@ -89,6 +89,8 @@ pub struct Challenge {
     pub version: u32,
     /// The session that asked.
     pub session: SessionId,
+    /// The generation of the token that asked: an older one does not spend it.
+    pub generation: u32,
     /// Whose session that is.
     pub person: PersonId,
     /// The host of the service that was asked; `None` for the gate itself.

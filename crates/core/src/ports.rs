@@ -185,11 +185,13 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     ) -> Result<(), ChangeError>;
     /// The challenge with this id, as it stands in the store.
     async fn challenge(&self, id: ChallengeId) -> Result<Option<Challenge>, StoreError>;
-    /// The newest pending or passed challenge of this session for this exact
-    /// operation that has not expired and holds nothing.
+    /// The newest passed challenge of this session for this exact operation, else the
+    /// newest pending one, that has not expired, holds nothing, and was not asked by a
+    /// token of a newer generation than this.
     async fn challenge_for(
         &self,
         session: SessionId,
+        generation: u32,
         operation: OperationDigest,
         now: Timestamp,
     ) -> Result<Option<Challenge>, StoreError>;

@@ -126,6 +126,7 @@ CREATE TABLE challenges (
     id TEXT NOT NULL PRIMARY KEY,
     version {INT} NOT NULL,
     session TEXT NOT NULL,
+    generation {INT} NOT NULL, -- of the token that asked
     person TEXT NOT NULL,
     host TEXT,
     browser TEXT,

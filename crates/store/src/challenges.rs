@@ -71,13 +71,14 @@ impl Intent for OpenChallenge {
 
 async fn insert(work: &mut Work<'_>, challenge: &Challenge, held_request: Option<Vec<u8>>) -> Result<(), ChangeError> {
     sqlx::query(
-        "INSERT INTO challenges (id, version, session, person, host, browser, operation, grant_kind, asked, statement, \
+        "INSERT INTO challenges (id, version, session, generation, person, host, browser, operation, grant_kind, asked, statement, \
          ask, number, held, asked_from, succeeds, opened_at, expires_at, state, standing, sending, held_request) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, 0, $20)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, 0, $21)",
     )
     .bind(challenge.id.to_string())
     .bind(i64::from(challenge.version))
     .bind(challenge.session.to_string())
+    .bind(i64::from(challenge.generation))
     .bind(challenge.person.to_string())
     .bind(challenge.host.as_ref().map(|host| host.as_str().to_owned()))
     .bind(challenge.browser.map(TokenDigest::to_hex))
@@ -359,16 +360,21 @@ impl Inner {
     pub(crate) async fn challenge_for(
         &self,
         session: SessionId,
+        generation: u32,
         operation: OperationDigest,
         now: Timestamp,
     ) -> Result<Option<Challenge>, StoreError> {
         const SELECT: &str = select_challenge!(
             "WHERE session = $1 AND operation = $2 AND held <> 'request' \
              AND ((state = 'pending' AND expires_at > $3) OR (state = 'passed' AND spend_before > $3)) \
-             ORDER BY opened_at DESC, id LIMIT 1"
+             AND generation <= $4 \
+             ORDER BY CASE state WHEN 'passed' THEN 0 ELSE 1 END, opened_at DESC, id LIMIT 1"
         );
         let found = self
-            .challenges(SELECT, |query| query.bind(session.to_string()).bind(operation.to_hex()).bind(now.as_ms()))
+            .challenges(SELECT, |query| {
+                let query = query.bind(session.to_string()).bind(operation.to_hex()).bind(now.as_ms());
+                query.bind(i64::from(generation))
+            })
             .await?;
         Ok(found.into_iter().next())
     }

@@ -223,10 +223,11 @@ impl Store for Database {
     async fn challenge_for(
         &self,
         session: SessionId,
+        generation: u32,
         operation: OperationDigest,
         now: Timestamp,
     ) -> Result<Option<Challenge>, StoreError> {
-        self.inner.challenge_for(session, operation, now).await
+        self.inner.challenge_for(session, generation, operation, now).await
     }
 
     async fn held(&self, id: ChallengeId) -> Result<Option<HeldRequest>, StoreError> {

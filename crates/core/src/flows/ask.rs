@@ -103,6 +103,7 @@ impl Flows {
             max_age,
             policies,
             session: asking.session.id,
+            generation: asking.session.generation,
             person: asking.session.person.id,
             audience: &asking.session.audience,
             browser: asking.session.browser,
@@ -135,11 +136,13 @@ impl Flows {
         now: Timestamp,
     ) -> Result<Option<Challenge>, AskError> {
         let Some(named) = asking.named else {
-            return Ok(self.store.challenge_for(asking.session.id, exact.digest(), now).await?);
+            let (session, generation) = (asking.session.id, asking.session.generation);
+            return Ok(self.store.challenge_for(session, generation, exact.digest(), now).await?);
         };
         let found = self.store.challenge(named).await?;
         let fits = |challenge: &Challenge| {
             challenge.session == asking.session.id
+                && asking.session.generation >= challenge.generation
                 && challenge.person == asking.session.person.id
                 && challenge.operation == exact.digest()
                 && matches!(challenge.state, ChallengeState::Pending { .. } | ChallengeState::Passed { .. })
@@ -169,6 +172,8 @@ impl Flows {
             max_age: None,
             policies: vec![evidence::PolicyRef { id: "stepgate.sign-in-again".to_owned(), reason }],
             session: lapsed.0,
+            // The session that goes on with it begins its own count.
+            generation: 0,
             person: lapsed.1,
             audience,
             browser: Some(browser),
@@ -253,6 +258,7 @@ impl Flows {
             id,
             version: 1,
             session: opening.session,
+            generation: opening.generation,
             person: opening.person,
             host: match opening.audience {
                 Audience::Gate => None,
@@ -312,6 +318,7 @@ pub(super) struct Opening<'a> {
     pub(super) max_age: Option<Duration>,
     pub(super) policies: Vec<evidence::PolicyRef>,
     pub(super) session: SessionId,
+    pub(super) generation: u32,
     pub(super) person: PersonId,
     pub(super) audience: &'a Audience,
     pub(super) browser: Option<TokenDigest>,

@@ -228,6 +228,7 @@ impl Flows {
         };
         if challenge.operation != exact.digest()
             || challenge.session != session.id
+            || session.generation < challenge.generation
             || challenge.person != session.person.id
         {
             return Err(ClearError::NotForThis);
@@ -268,6 +269,7 @@ impl Flows {
                     max_age: challenged.max_age,
                     policies: challenged.policies,
                     session: session.id,
+                    generation: session.generation,
                     person: session.person.id,
                     audience: &session.audience,
                     browser: challenge.browser,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use stepgate_core::challenge::{ChallengeState, SendOutcome};
+use stepgate_core::secret::{Purpose, Token};
 
 use crate::recorder::Recorder;
 use crate::rig::{Door, JSON, NAVIGATE, set_cookie};
@@ -126,6 +127,32 @@ async fn b43_a_confirmation_is_for_every_byte_of_a_batch() {
     assert_eq!(door.recorder.count(), 0);
     assert_eq!(door.ask(APPROVE, &named, batch).await.0.status(), 200);
     assert_eq!(door.recorder.last().body, batch.as_bytes());
+}
+
+#[tokio::test]
+async fn b58_a_copy_of_an_older_token_does_not_spend_what_a_newer_one_asked() {
+    let door = Door::open().await;
+    let ada = door.sign_in("ada");
+    // Her token is a newer one by now; the copy of the one before lives through its grace.
+    let copy = Token::random(door.flows.random.as_ref());
+    door.store.change(|state| {
+        let view = state.sessions.values().next().unwrap().clone();
+        state.sessions.insert(copy.digest(Purpose::ServiceSession), view);
+        let newer = Token::parse(&ada.token).unwrap().digest(Purpose::ServiceSession);
+        let view = state.sessions.get_mut(&newer).unwrap();
+        (view.generation, view.newest_generation) = (2, 2);
+    });
+    let hers = format!("{}{JSON}", ada.cookie());
+    let copied = format!("Cookie: stepgate={}\r\n{JSON}", copy.expose());
+    door.ask(APPROVE, &hers, LARGE).await;
+    let id = door.only_challenge().id;
+    door.pass(id);
+    let (head, _) = door.ask(APPROVE, &format!("{copied}Stepgate-Challenge: {id}\r\n"), LARGE).await;
+    assert_eq!(head.status(), 409);
+    let (head, _) = door.ask(APPROVE, &copied, LARGE).await;
+    assert_eq!((head.status(), door.recorder.count()), (401, 0));
+    let (head, _) = door.ask(APPROVE, &hers, LARGE).await;
+    assert_eq!((head.status(), door.recorder.count()), (200, 1), "and hers goes on");
 }
 
 #[tokio::test]

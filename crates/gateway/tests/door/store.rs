@@ -191,6 +191,7 @@ impl Store for Memory {
     async fn challenge_for(
         &self,
         session: SessionId,
+        generation: u32,
         operation: OperationDigest,
         now: Timestamp,
     ) -> Result<Option<Challenge>, StoreError> {
@@ -198,11 +199,12 @@ impl Store for Memory {
             let fits = |c: &&Challenge| {
                 c.session == session
                     && c.operation == operation
+                    && c.generation <= generation
                     && c.held != Held::Request
                     && now < c.expires_at
                     && matches!(c.state, ChallengeState::Pending { .. } | ChallengeState::Passed { .. })
             };
-            state.challenges.values().filter(fits).max_by_key(|c| c.opened_at).cloned()
+            state.challenges.values().filter(fits).max_by_key(|c| (c.state.name() == "passed", c.opened_at)).cloned()
         })
     }
     async fn held(&self, id: ChallengeId) -> Result<Option<HeldRequest>, StoreError> {

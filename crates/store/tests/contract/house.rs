@@ -298,6 +298,7 @@ impl House {
             id,
             version: 1,
             session: who.session,
+            generation: 1,
             person: who.person.id,
             host: Some(stepgate_core::catalogue::Host::parse("pay.example.com").unwrap()),
             browser: Some(who.browser),

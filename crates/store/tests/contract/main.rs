@@ -109,6 +109,7 @@ contract! {
         a_held_request_reads_back_and_is_not_readable_in_the_database
         an_ended_session_opens_nothing
         the_newest_open_challenge_for_an_operation_is_found
+        b58_an_older_token_finds_nothing_that_a_newer_one_asked
         a_partial_answer_keeps_it_pending_and_uses_the_factor
         freshness_raises_the_session_that_asked_in_its_next_generation
         b45_a_confirmation_raises_no_session
