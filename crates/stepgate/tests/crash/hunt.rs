@@ -23,6 +23,8 @@ pub(crate) const WORLDS: &str = "STEPGATE_CRASH_WORLDS";
 /// Deployments with seeds in a row begin their turns so far from each other, and after so many again at the first.
 const FIRST_TURNS: u64 = 4;
 const TURNS_BETWEEN: usize = 20;
+/// A boundary that was not met is tried again, so often in all.
+const TRIES: u32 = 3;
 /// Kills between two lines of progress.
 const PROGRESS_EVERY: usize = 100;
 
@@ -71,12 +73,17 @@ impl Hunt {
             worlds.spawn(async move {
                 let again = format!("again with {SEED}={seed} and {WORLDS}=1");
                 let chance = Chance::new(seed);
-                let first_turn = usize::try_from(seed % FIRST_TURNS).unwrap() * TURNS_BETWEEN;
+                let mut turn = usize::try_from(seed % FIRST_TURNS).unwrap() * TURNS_BETWEEN;
+                let (mut missed, mut tries) = (None, TRIES);
                 let mut world = World::new(self.backend, seed, self.without).await;
                 let (mut ends, mut died) = (Vec::new(), 0);
                 while died < self.kills_each {
                     let round = ends.len();
-                    let plan = (self.plans)(&chance, first_turn + round);
+                    let plan = missed.take().unwrap_or_else(|| {
+                        turn += 1;
+                        tries = TRIES;
+                        (self.plans)(&chance, turn)
+                    });
                     let lived = world.live(plan).await;
                     let (end, dead) = lived.map_err(|what| {
                         format!(
@@ -85,6 +92,13 @@ impl Hunt {
                         )
                     })?;
                     ends.push(end);
+                    if let Plan::At(boundary, _) = plan
+                        && end.is_none()
+                        && tries > 1
+                    {
+                        tries -= 1;
+                        missed = Some(Plan::At(boundary, 1));
+                    }
                     died += dead;
                     let before = killed.fetch_add(dead, Ordering::SeqCst);
                     if before / PROGRESS_EVERY != (before + dead) / PROGRESS_EVERY {

@@ -55,7 +55,9 @@ impl Round {
         let both = nodes > 1 && chance.one_in(5);
         let other_dies_us = both.then(|| micros(BOTH_WITHIN_US));
         let comes_back = nodes > 1 && !both && chance.one_in(2);
-        let reload_us = chance.one_in(4).then(|| micros(RELOAD_BEFORE_US));
+        // A node that serves already records little else.
+        let needs_reload = matches!(plan, Plan::At(Boundary::Commit { method: "record", .. }, _));
+        let reload_us = (needs_reload || chance.one_in(4)).then(|| micros(RELOAD_BEFORE_US));
         let wish = match plan {
             Plan::At(boundary, _) => Errand::to(boundary),
             Plan::SinceStart(_) | Plan::SinceServing(_) => None,
