@@ -8,7 +8,7 @@
     if (Number.isNaN(at.getTime())) continue;
     element.title = element.textContent;
     const options = { hour: "2-digit", minute: "2-digit", hour12: false };
-    if (at.toDateString() !== today) {
+    if ("day" in element.dataset || at.toDateString() !== today) {
       options.day = "numeric";
       options.month = "short";
       options.year = "numeric";

@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp as Instant;
+use stepgate_core::factor::FactorKind;
 use stepgate_core::ports::RecordedEntry;
 use stepgate_core::surroundings::shown;
 use stepgate_evidence::{Asked, Event, FactorProof};
 
 use crate::device;
 use crate::views::{Activity, Tone};
-use crate::words::Moment;
+use crate::words::{Moment, at_the_head};
 
 /// Longest text of one line, in characters.
 const TEXT_MAX: usize = 160;
 
 /// The kinds of entries that say something to the person themselves.
-pub(crate) const KINDS: [&str; 13] = [
+pub(crate) const KINDS: [&str; 14] = [
     "session.started",
     "session.ended",
     "attempt.failed",
@@ -29,6 +30,7 @@ pub(crate) const KINDS: [&str; 13] = [
     "factor.locked",
     "enrolment.link_made",
     "enrolment.link_used",
+    "evidence.exported",
 ];
 
 /// The entries, newest first, as lines. What only repeats another line is left out.
@@ -78,9 +80,9 @@ fn line(recorded: &RecordedEntry, titles: &BTreeMap<&str, &str>) -> Option<Activ
         }
         Event::AttemptFailed { factor, purpose, challenge, reason, .. } => {
             let what = match reason.as_str() {
-                "used_before" => format!("A {} was used a second time", kind(factor)),
+                "used_before" => format!("{} was used a second time", at_the_head(one(factor))),
                 "wrong_number" => "A wrong number was typed".to_owned(),
-                "locked" => format!("A {} was tried while it was locked", kind(factor)),
+                "locked" => format!("{} was tried while it was locked", at_the_head(one(factor))),
                 _ => format!("A wrong {} was tried", kind(factor)),
             };
             let whereat = match purpose.as_str() {
@@ -107,9 +109,9 @@ fn line(recorded: &RecordedEntry, titles: &BTreeMap<&str, &str>) -> Option<Activ
             (tone, format!("Refused {}", named(challenge, None)), why.to_owned())
         }
         Event::FactorEnrolled { factor, .. } => {
-            (Tone::Warning, format!("Added a {}", kind(factor)), detail("/name").to_owned())
+            (Tone::Warning, format!("Added {}", thing(factor)), detail("/name").to_owned())
         }
-        Event::FactorRemoved { factor, .. } => (Tone::Warning, format!("Removed a {}", kind(factor)), String::new()),
+        Event::FactorRemoved { factor, .. } => (Tone::Warning, format!("Removed {}", thing(factor)), String::new()),
         Event::FactorLocked { factor, whom, .. } => {
             let whom = match whom.as_str() {
                 "device" => "for one of your devices, after too many wrong tries",
@@ -121,6 +123,9 @@ fn line(recorded: &RecordedEntry, titles: &BTreeMap<&str, &str>) -> Option<Activ
         }
         Event::LinkMade { .. } => (Tone::Warning, "An enrolment link was made for you".to_owned(), String::new()),
         Event::LinkUsed { .. } => (Tone::Warning, "An enrolment link was opened".to_owned(), String::new()),
+        Event::EvidenceExported { to_index, .. } => {
+            (Tone::Warning, "The whole evidence was exported".to_owned(), format!("up to entry {to_index}, by you"))
+        }
         _ => return None,
     };
     let at = Instant::from_millisecond(recorded.entry.at_ms).unwrap_or_default();
@@ -129,13 +134,28 @@ fn line(recorded: &RecordedEntry, titles: &BTreeMap<&str, &str>) -> Option<Activ
 
 /// The factor by its name in the evidence, as people call it.
 fn kind(factor: &str) -> &'static str {
-    use stepgate_core::factor::FactorKind;
     factor.parse().map_or("factor", FactorKind::title)
+}
+
+/// The same with its article, as one that is given: `an authenticator code`.
+fn one(factor: &str) -> &'static str {
+    factor.parse().map_or("a factor", FactorKind::one)
+}
+
+/// What somebody has of it: `an authenticator app`.
+fn thing(factor: &str) -> &'static str {
+    match factor.parse() {
+        Ok(FactorKind::Passkey) => "a passkey",
+        Ok(FactorKind::Totp) => "an authenticator app",
+        Ok(FactorKind::Password) => "a password",
+        Ok(FactorKind::RecoveryCode) => "recovery codes",
+        Err(_) => "a factor",
+    }
 }
 
 fn with(proof: &FactorProof) -> String {
     match proof.user_verified {
-        Some(true) => format!("a {}, user verified", kind(&proof.factor)),
-        _ => format!("a {}", kind(&proof.factor)),
+        Some(true) => format!("{}, user verified", one(&proof.factor)),
+        _ => one(&proof.factor).to_owned(),
     }
 }

@@ -6,8 +6,12 @@ use axum::Router;
 use axum::routing::{get, post};
 use stepgate_core::flows::Flows;
 use stepgate_core::web::Transport;
+use tokio::sync::Semaphore;
 
-use crate::handlers::{account, asset, challenge, enrolment, hand_off, link, not_found, sign_in};
+use crate::handlers::{account, asset, challenge, enrolment, evidence, hand_off, link, not_found, sign_in};
+
+/// Exports of the evidence that are sent at once. Each reads the whole ledger.
+const EXPORTS: usize = 2;
 
 /// What every handler needs.
 #[derive(Clone, Debug)]
@@ -16,12 +20,14 @@ pub(crate) struct Console {
     pub(crate) transport: Transport,
     pub(crate) site: Arc<str>,
     pub(crate) origin: Arc<str>,
+    /// The places for exports that are free.
+    pub(crate) exports: Arc<Semaphore>,
 }
 
 impl Console {
     pub(crate) fn new(flows: Arc<Flows>, transport: Transport, site: &str) -> Self {
         let origin = flows.live.load().catalogue.gate_origin.as_str().into();
-        Self { flows, transport, site: site.into(), origin }
+        Self { flows, transport, site: site.into(), origin, exports: Arc::new(Semaphore::new(EXPORTS)) }
     }
 
     /// The way to prove something: served without a decision.
@@ -44,11 +50,13 @@ impl Console {
             .with_state(self)
     }
 
-    /// One's own account: every request was decided, and says so in its extensions.
+    /// One's own account and the evidence: every request was decided, and says so in its extensions.
     pub(crate) fn account(self) -> Router {
         Router::new()
             .route("/account", get(account::show))
             .route("/account/activity", get(account::activity))
+            .route("/evidence", get(evidence::search))
+            .route("/evidence/export", post(evidence::export))
             .route("/account/factors", post(account::add_factor))
             .route("/account/factors/{id}/remove", post(account::remove_factor))
             .route("/account/sessions/end-others", post(account::end_others))

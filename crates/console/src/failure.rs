@@ -141,7 +141,7 @@ fn sign_in_first(visit: &Visit, next: &Next) -> Response {
         Wants::Page => no_store(Redirect::to(&to).into_response()),
         Wants::Json => {
             let url = format!("{}{to}", visit.console.origin);
-            problem(StatusCode::UNAUTHORIZED, "sign-in", "Sign in first", &format!("Sign in at {url}"))
+            problem(StatusCode::UNAUTHORIZED, "sign_in", "Sign in first", &format!("Sign in at {url}"))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The pages that people see: sign-in, challenge, enrolment, own account.
+//! The pages that people see: sign-in, challenge, enrolment, own account, evidence.
 //!
 //! Pages are rendered on the server from typed views ([`views`]) and work
 //! without JavaScript, but for the one call to the browser that a passkey needs.
@@ -12,6 +12,7 @@ mod activity;
 pub mod assets;
 mod console;
 pub mod device;
+mod evidence;
 mod failure;
 mod handlers;
 pub mod http;

@@ -16,6 +16,11 @@ const TO_MAX: usize = 4096;
 pub(crate) enum Next {
     /// One's own account.
     Account,
+    /// The evidence, with what was looked for.
+    Evidence {
+        /// The query; may be empty.
+        query: String,
+    },
     /// A challenge.
     Challenge(ChallengeId),
     /// A service's host, signed in.
@@ -41,6 +46,9 @@ impl Next {
         if path == gate_path::ACCOUNT && query.is_empty() {
             return Some(Self::Account);
         }
+        if path == gate_path::EVIDENCE && is_plain_path(text) {
+            return Some(Self::Evidence { query: query.to_owned() });
+        }
         if path == gate_path::HAND_OFF {
             return HandOff::parse(query).map(Self::HandOff);
         }
@@ -53,6 +61,8 @@ impl Next {
     pub(crate) fn path(&self) -> String {
         match self {
             Self::Account => gate_path::ACCOUNT.to_owned(),
+            Self::Evidence { query } if query.is_empty() => gate_path::EVIDENCE.to_owned(),
+            Self::Evidence { query } => format!("{}?{query}", gate_path::EVIDENCE),
             Self::Challenge(id) => format!("{}/{id}", gate_path::CHALLENGES),
             Self::HandOff(hand_off) => hand_off.path(),
         }
@@ -121,6 +131,8 @@ mod tests {
     #[test]
     fn b59_only_our_own_places_are_gone_on_to() {
         check("/account", Some("/account"));
+        check("/evidence", Some("/evidence"));
+        check("/evidence?person=alice&kind=fault", Some("/evidence?person=alice&kind=fault"));
         let id = "0123456789abcdef0123456789abcdef";
         check(&format!("/challenges/{id}"), Some(&format!("/challenges/{id}")));
         for elsewhere in [
@@ -139,6 +151,9 @@ mod tests {
             "/challenges/../account",
             "/challenges/0123",
             "/sign-out",
+            "/evidence?a\\b",
+            "/evidence?a#b",
+            "/evidence/export",
         ] {
             check(elsewhere, None);
         }

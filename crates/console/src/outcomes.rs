@@ -137,8 +137,11 @@ pub enum Outcome {
 pub enum Reported {
     /// `Don't do this`.
     No,
-    /// `This wasn't me`.
+    /// `This wasn't me`, of a request that another session asked for: that one is ended.
     NotMe,
+    /// `This wasn't me`, of a request that this very session asked for: nobody is
+    /// signed in here any more.
+    NotMeHere,
 }
 
 impl Outcome {
@@ -200,20 +203,20 @@ impl Outcome {
         let code = match self {
             Self::Ambiguous { code } | Self::UnreadableBody { code } => return Some(code.clone()),
             Self::Denied { .. } => "denied",
-            Self::Expired { .. } => "challenge-expired",
-            Self::ForeignChallenge => "challenge-not-yours",
-            Self::Unspent { .. } => "confirmation-expired",
-            Self::Failed { .. } => "challenge-failed",
+            Self::Expired { .. } => "challenge_expired",
+            Self::ForeignChallenge => "challenge_not_yours",
+            Self::Unspent { .. } => "confirmation_expired",
+            Self::Failed { .. } => "challenge_failed",
             Self::Unavailable { .. } => "unavailable",
-            Self::Unknown { .. } => "outcome-unknown",
-            Self::NotSent { .. } => "not-sent",
-            Self::FactorLocked { .. } => "factor-locked",
-            Self::UnknownHost => "unknown-host",
-            Self::TooLarge { .. } => "too-large",
-            Self::StaleForm { .. } => "stale-form",
-            Self::TooMany { .. } => "too-many",
-            Self::DeadLink => "link-not-valid",
-            Self::NotFound => "not-found",
+            Self::Unknown { .. } => "outcome_unknown",
+            Self::NotSent { .. } => "not_sent",
+            Self::FactorLocked { .. } => "factor_locked",
+            Self::UnknownHost => "unknown_host",
+            Self::TooLarge { .. } => "too_large",
+            Self::StaleForm { .. } => "stale_form",
+            Self::TooMany { .. } => "too_many",
+            Self::DeadLink => "link_not_valid",
+            Self::NotFound => "not_found",
             Self::Sending { .. }
             | Self::WentOn { .. }
             | Self::Cancelled { .. }
@@ -260,10 +263,14 @@ impl Outcome {
                 Reported::No => Words::neutral("Nothing was done")
                     .say("The request was dropped and not sent to the service.")
                     .way("Back to where you were", back),
-                Reported::NotMe => Words::warn("Thank you for saying so")
-                    .say("The request was dropped, and your report is recorded.")
-                    .say("Somebody may be using one of your sessions. Look at where you are signed in, and sign out what you do not know.")
+                Reported::NotMe => Words::warn("Refused, and that session is ended")
+                    .say("The request was dropped. The session that asked for it was signed out at once, at every service, and your report is recorded.")
+                    .say("Somebody else may have used it. Look through your sessions and what happened lately, change your password if others may know it, and tell your administrator.")
                     .then(account()),
+                Reported::NotMeHere => Words::warn("Refused, and you are signed out here")
+                    .say("The request was dropped. It came from this browser’s own session, so that session was ended at once, at every service, and your report is recorded.")
+                    .say("Somebody else may have used it. Sign in again and look through your sessions and what happened lately, change your password if others may know it, and tell your administrator.")
+                    .then(Way::new("Sign in again", format!("{home}sign-in"))),
             },
             Self::PassedElsewhere { operation } => Words::good("Confirmed")
                 .say(format!("“{operation}” goes on where it was asked. You may close this page.")),

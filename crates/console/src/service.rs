@@ -23,7 +23,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("stepgate-request-id");
 #[derive(Clone, Debug)]
 pub struct Pages(Router);
 
-/// One's own account. Each request was decided before it comes here, and carries
+/// One's own account, and the evidence. Each request was decided before it comes here, and carries
 /// a [`stepgate_core::web::Permit`]; one without is refused.
 #[derive(Clone, Debug)]
 pub struct Account(Router);

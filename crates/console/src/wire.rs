@@ -17,7 +17,7 @@ pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     answer(status, "application/json", body)
 }
 
-/// A problem (RFC 9457).
+/// A problem (RFC 9457). `code` is a stable name in snake case; the type is made of it.
 pub(crate) fn problem(status: StatusCode, code: &str, title: &str, detail: &str) -> Response {
     problem_with(status, code, title, detail, serde_json::Map::new())
 }
@@ -31,9 +31,10 @@ pub(crate) fn problem_with(
     more: serde_json::Map<String, serde_json::Value>,
 ) -> Response {
     let mut body = serde_json::Map::new();
-    body.insert("type".to_owned(), format!("urn:stepgate:problem:{code}").into());
+    body.insert("type".to_owned(), format!("urn:stepgate:problem:{}", code.replace('_', "-")).into());
     body.insert("title".to_owned(), title.into());
     body.insert("status".to_owned(), status.as_u16().into());
+    body.insert("code".to_owned(), code.into());
     body.insert("detail".to_owned(), detail.into());
     body.extend(more);
     answer(status, "application/problem+json", &body)

@@ -15,13 +15,15 @@ pub struct Moment {
     /// RFC 3339, for the `datetime` attribute and for scripts.
     pub iso: String,
     text: String,
+    /// Whether its day is always said.
+    keeps_day: bool,
 }
 
 impl Moment {
     /// A moment with its day, for lists: `22 Nov 2026, 10:42 UTC`.
     #[must_use]
     pub fn with_day(at: Timestamp) -> Self {
-        Self::in_words(at, "%-d %b %Y, %H:%M UTC")
+        Self { keeps_day: true, ..Self::in_words(at, "%-d %b %Y, %H:%M UTC") }
     }
 
     /// A moment soon, where the day is plain: `10:42 UTC`.
@@ -41,13 +43,15 @@ impl Moment {
         Self {
             iso: whole_seconds.to_string(),
             text: whole_seconds.to_zoned(TimeZone::UTC).strftime(format).to_string(),
+            keeps_day: false,
         }
     }
 }
 
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, r#"<time datetime="{}">{}</time>"#, self.iso, self.text)
+        let day = if self.keeps_day { " data-day" } else { "" };
+        write!(f, r#"<time datetime="{}"{day}>{}</time>"#, self.iso, self.text)
     }
 }
 
@@ -121,6 +125,13 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Words with a capital letter, for the head of a sentence.
+#[must_use]
+pub fn at_the_head(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
 /// What is left before a lock: `1 try left.`, `7 tries left.`
 #[must_use]
 pub fn tries_left(count: u32) -> String {
@@ -172,7 +183,12 @@ mod tests {
         let at = Timestamp::from_second(1_795_344_120).unwrap();
         assert_eq!(
             Moment::with_day(at).to_string(),
-            r#"<time datetime="2026-11-22T10:42:00Z">22 Nov 2026, 10:42 UTC</time>"#
+            r#"<time datetime="2026-11-22T10:42:00Z" data-day>22 Nov 2026, 10:42 UTC</time>"#
+        );
+        assert_eq!(
+            Moment::of_today(at).to_string(),
+            r#"<time datetime="2026-11-22T10:42:00Z">10:42 UTC</time>"#,
+            "the script leaves the day out where it is today"
         );
     }
 

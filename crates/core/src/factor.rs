@@ -50,6 +50,16 @@ impl FactorKind {
         }
     }
 
+    /// The same with its article: `an authenticator code`.
+    pub const fn one(self) -> &'static str {
+        match self {
+            Self::Passkey => "a passkey",
+            Self::Totp => "an authenticator code",
+            Self::Password => "a password",
+            Self::RecoveryCode => "a recovery code",
+        }
+    }
+
     /// Whether it raises `context.age.second_factor`.
     pub const fn is_second_factor(self) -> bool {
         match self {

@@ -7,6 +7,7 @@
 
 mod changes;
 mod error;
+mod leaves;
 mod tries;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub use changes::{
     SessionSummary, Spend, Ticket, TicketThen, ToHold,
 };
 pub use error::{ChangeError, StoreError};
+pub use leaves::{Leaf, LeafDetails, LogKeys};
 pub use tries::{ADDRESS_LOCK_MAX, Trier, Try, TryLimits};
 
 /// The store: see the module for the contract that each method keeps.
@@ -268,8 +270,15 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Finds entries.
     async fn entries(&self, query: EntryQuery) -> Result<Vec<RecordedEntry>, StoreError>;
+    /// The leaves from index `from` on, in order, at most `limit` (capped at 1,000).
+    ///
+    /// For an export: take [`Store::checkpoint`] first, then exactly as many leaves as it
+    /// counts; what is appended meanwhile changes neither.
+    async fn leaves(&self, from: u64, limit: u32) -> Result<Vec<Leaf>, StoreError>;
     /// The newest signed checkpoint (C2SP signed note), over committed entries only.
     async fn checkpoint(&self) -> Result<String, StoreError>;
+    /// The keys of the log up to the head that counts `size` entries.
+    async fn log_keys(&self, size: u64) -> Result<LogKeys, StoreError>;
     /// Completes when there may be entries from `index` on, or after `at_most`.
     async fn entries_after(&self, index: u64, at_most: Duration);
 

@@ -122,6 +122,8 @@ pub mod gate_path {
     pub const ASSETS: &str = "/assets";
     /// One's own account: decided like any other service.
     pub const ACCOUNT: &str = "/account";
+    /// The evidence: decided, and for those whom the operator's policy names.
+    pub const EVIDENCE: &str = "/evidence";
     /// The keys of `Stepgate-Assertion`.
     pub const JWKS: &str = "/.well-known/jwks.json";
     /// The prefixes that the pages serve without a decision: they are the way to prove something.
@@ -157,6 +159,45 @@ impl Permit {
         match self.challenge {
             Some(challenge) => format!("challenge:{challenge}"),
             None => format!("session:{}", self.session.id),
+        }
+    }
+}
+
+/// Who reads the answer: decided once, for the door and for the pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// A person, in a browser that navigates: pages and redirects.
+    Person,
+    /// A page's script: JSON.
+    Script,
+    /// A program: JSON.
+    Program,
+}
+
+impl Reader {
+    /// Fetch metadata (W3C) where a browser sends it; older browsers and people
+    /// with command lines are told by what they accept.
+    pub fn of(headers: &http::HeaderMap) -> Self {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        match text("sec-fetch-mode") {
+            Some("navigate") => return Self::Person,
+            Some(_) => return Self::Script,
+            None => {}
+        }
+        let accepts_pages = text("accept").is_some_and(|accept| accept.contains("text/html"));
+        let scripted = headers.contains_key("x-requested-with");
+        match (accepts_pages, scripted) {
+            (true, false) => Self::Person,
+            (_, true) => Self::Script,
+            (false, false) => Self::Program,
+        }
+    }
+
+    /// As it stands in the statement that the person confirms.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Person | Self::Script => "browser",
+            Self::Program => "program",
         }
     }
 }

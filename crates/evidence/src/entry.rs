@@ -244,7 +244,14 @@ pub enum Event {
     EvidenceSearched { by: String, query: String },
     /// Evidence was exported.
     #[serde(rename = "evidence.exported")]
-    EvidenceExported { by: String, from_index: String, to_index: String },
+    EvidenceExported {
+        by: String,
+        from_index: String,
+        to_index: String,
+        /// What allowed it, such as `challenge:…`; empty for the command line, which needs no decision.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        authority: String,
+    },
     /// Somebody's personal data was erased from the details.
     #[serde(rename = "evidence.erased")]
     EvidenceErased { person: String, by: String, entries: u32 },

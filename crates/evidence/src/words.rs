@@ -110,9 +110,10 @@ fn sentence(event: &Event) -> String {
         Event::DecisionErred { asked, policies, .. } => {
             format!("ALARM: policies erred on {}: {}; denied", what(asked), policies.join(", "))
         }
-        Event::EvidenceSearched { by, .. } => format!("evidence searched by {}", short(by)),
-        Event::EvidenceExported { by, from_index, to_index } => {
-            format!("evidence from entry {from_index} to {to_index} exported by {}", short(by))
+        Event::EvidenceSearched { by, query } => format!("evidence searched by {}: {query}", short(by)),
+        Event::EvidenceExported { by, from_index, to_index, authority } => {
+            let authority = if authority.is_empty() { String::new() } else { format!(" (authority {authority})") };
+            format!("evidence from entry {from_index} to {to_index} exported by {}{authority}", short(by))
         }
         Event::EvidenceErased { person, entries, by } => {
             format!("details of {entries} entries of person {} erased by {}", short(person), short(by))

@@ -1,4 +1,5 @@
-//! An exported log: a directory that anybody can check with [`crate::verify`].
+//! An exported log: a directory, or a tar archive of it, that anybody can check with
+//! [`crate::verify`].
 //!
 //! ```text
 //! checkpoint                     the signed head (C2SP tlog-checkpoint)
@@ -14,11 +15,14 @@
 //! former key and the next one: so that whoever knows the former one can follow.
 
 pub mod bundle;
+pub mod cutter;
 pub mod details;
 mod lines;
 pub mod reader;
+mod source;
 pub mod writer;
 
+pub use cutter::{CutError, Cutter, ExportFile, Piece};
 pub use details::{Details, DetailsLine};
 pub use lines::DetailsLines;
 pub use reader::{ReadError, Reader, Record};
@@ -33,6 +37,8 @@ pub const MAX_DETAILS_LINE: usize = 1024 * 1024;
 /// Most handovers in an export: a key that is changed every day for ten years has fewer.
 pub const MAX_HANDOVERS: usize = 4096;
 
+/// The file with the signed head; the last that is written.
+pub const CHECKPOINT_FILE: &str = "checkpoint";
+/// The file with what lies beside the tree.
+pub const DETAILS_FILE: &str = "details.jsonl";
 const HANDOVER_DIRECTORY: &str = "handover";
-const CHECKPOINT_FILE: &str = "checkpoint";
-const DETAILS_FILE: &str = "details.jsonl";

@@ -71,7 +71,7 @@ fn a_new_deployment_is_right_and_its_policies_pass_their_tests() {
     let said = check(&["check", "GET", "http://app.localhost:4180/payments"], directory.path(), 0);
     assert!(said.contains("staff-use-the-application"), "{said}");
     let said = check(&["policy", "test"], directory.path(), 0);
-    assert!(said.contains("3 passed, 0 failed"), "{said}");
+    assert!(said.contains("5 passed, 0 failed"), "{said}");
     let said = check(
         &[
             "policy",

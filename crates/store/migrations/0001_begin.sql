@@ -201,11 +201,18 @@ CREATE TABLE entries (
     kind TEXT NOT NULL,
     person TEXT,
     challenge TEXT,
+    request TEXT,
+    service TEXT,
+    action TEXT,
     leaf {BYTES} NOT NULL
 ) {STRICT};
 CREATE INDEX entries_of_person ON entries (person, number);
 CREATE INDEX entries_of_challenge ON entries (challenge, number);
 CREATE INDEX entries_of_kind ON entries (kind, number);
+CREATE INDEX entries_of_request ON entries (request, number) WHERE request IS NOT NULL;
+CREATE INDEX entries_of_service ON entries (service, action, number) WHERE service IS NOT NULL;
+CREATE INDEX entries_of_action ON entries (action, number) WHERE action IS NOT NULL;
+CREATE INDEX entries_by_time ON entries (at);
 
 -- What may be erased: the leaf holds only a salted commitment to it.
 CREATE TABLE details (

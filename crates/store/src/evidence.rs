@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 use stepgate_core::id::PersonId;
-use stepgate_core::ports::{ChangeError, EntryQuery, RecordedEntry, StoreError};
+use stepgate_core::ports::{ChangeError, EntryQuery, Leaf, LeafDetails, RecordedEntry, StoreError};
+use stepgate_core::time::Timestamp;
 use stepgate_evidence::{Details, Entry, SALT_LEN, Salt};
 use stepgate_ledger::Tile;
 use stepgate_ledger::tile::{MAX_LEVEL, TILE_WIDTH};
@@ -16,58 +17,7 @@ use crate::intent::{Intent, Work};
 use crate::ledger::{self, as_int};
 use crate::options::ROWS_MAX;
 
-/// A leaf as it is exported.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Leaf {
-    /// Its index in the tree.
-    pub index: u64,
-    /// The bytes of the entry.
-    pub bytes: Vec<u8>,
-    /// What lies beside it.
-    pub details: LeafDetails,
-}
-
-/// What lies beside a leaf.
-#[derive(Clone, Debug, PartialEq)]
-pub enum LeafDetails {
-    /// There never was anything.
-    None,
-    /// Salt and body, as they were committed to.
-    Kept(Details),
-    /// They were erased.
-    Erased,
-}
-
 impl Database {
-    /// The leaves from index `from` on, in order, at most `limit` (capped at 1,000).
-    ///
-    /// For an export: take [`stepgate_core::ports::Store::checkpoint`] first, then
-    /// exactly as many leaves as it counts; what is appended meanwhile changes neither.
-    pub async fn leaves(&self, from: u64, limit: u32) -> Result<Vec<Leaf>, StoreError> {
-        read(async {
-            let rows = sqlx::query(
-                "SELECT e.number, e.leaf, d.salt, d.body FROM entries e LEFT JOIN details d ON d.number = e.number \
-                 WHERE e.number >= $1 ORDER BY e.number LIMIT $2",
-            )
-            .bind(as_int(from).stored()?)
-            .bind(i64::from(limit.min(ROWS_MAX)))
-            .fetch_all(&self.inner.readers)
-            .await
-            .stored()?;
-            let leaf = |row| {
-                let (index, bytes, entry, committed) = parsed(row)?;
-                let details = match (entry.details, committed) {
-                    (Some(details), _) => LeafDetails::Kept(details),
-                    (None, true) => LeafDetails::Erased,
-                    (None, false) => LeafDetails::None,
-                };
-                Ok(Leaf { index, bytes, details })
-            };
-            rows.iter().map(leaf).collect()
-        })
-        .await
-    }
-
     /// The hashes of a full tile, as they were kept when it became full.
     pub async fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
         if level > MAX_LEVEL {
@@ -142,18 +92,47 @@ impl<F: Fn(u32) -> Entry + Send + Sync + 'static> Intent for EraseDetails<F> {
 }
 
 impl Inner {
+    pub(crate) async fn leaves(&self, from: u64, limit: u32) -> Result<Vec<Leaf>, StoreError> {
+        read(async {
+            let rows = sqlx::query(
+                "SELECT e.number, e.leaf, d.salt, d.body FROM entries e LEFT JOIN details d ON d.number = e.number \
+                 WHERE e.number >= $1 ORDER BY e.number LIMIT $2",
+            )
+            .bind(as_int(from).stored()?)
+            .bind(i64::from(limit.min(ROWS_MAX)))
+            .fetch_all(&self.readers)
+            .await
+            .stored()?;
+            let leaf = |row| {
+                let (index, bytes, entry, committed) = parsed(row)?;
+                let details = match (entry.details, committed) {
+                    (Some(details), _) => LeafDetails::Kept(details),
+                    (None, true) => LeafDetails::Erased,
+                    (None, false) => LeafDetails::None,
+                };
+                Ok(Leaf { index, bytes, details })
+            };
+            rows.iter().map(leaf).collect()
+        })
+        .await
+    }
+
     pub(crate) async fn entries(&self, query: EntryQuery) -> Result<Vec<RecordedEntry>, StoreError> {
         let mut sql = "SELECT e.number, e.leaf, d.salt, d.body FROM entries e \
              LEFT JOIN details d ON d.number = e.number WHERE 1 = 1"
             .to_owned();
         let mut texts = Vec::new();
-        if let Some(person) = query.person {
-            texts.push(person.to_string());
-            sql.push_str(&format!(" AND e.person = ${}", texts.len()));
-        }
-        if let Some(challenge) = query.challenge {
-            texts.push(challenge.to_string());
-            sql.push_str(&format!(" AND e.challenge = ${}", texts.len()));
+        for (column, sought) in [
+            ("person", query.person.map(|person| person.to_string())),
+            ("challenge", query.challenge.map(|challenge| challenge.to_string())),
+            ("request", query.request.map(|request| request.to_string())),
+            ("service", query.service.map(|service| service.to_string())),
+            ("action", query.action.map(|action| action.to_string())),
+        ] {
+            if let Some(sought) = sought {
+                texts.push(sought);
+                sql.push_str(&format!(" AND e.{column} = ${}", texts.len()));
+            }
         }
         if !query.kinds.is_empty() {
             let places = query.kinds.iter().map(|kind| {
@@ -164,11 +143,17 @@ impl Inner {
             sql.push_str(&format!(" AND e.kind IN ({places})"));
         }
         let mut numbers = Vec::new();
-        for (bound, comparison) in [(query.from, ">="), (query.before, "<")] {
+        // What no index can be is beyond every index.
+        let index = |index: u64| i64::try_from(index).unwrap_or(i64::MAX);
+        for (column, bound, comparison) in [
+            ("number", query.from.map(index), ">="),
+            ("number", query.before.map(index), "<"),
+            ("at", query.since.map(Timestamp::as_ms), ">="),
+            ("at", query.until.map(Timestamp::as_ms), "<"),
+        ] {
             if let Some(bound) = bound {
-                // What no index can be is beyond every index.
-                numbers.push(i64::try_from(bound).unwrap_or(i64::MAX));
-                sql.push_str(&format!(" AND e.number {comparison} ${}", texts.len().saturating_add(numbers.len())));
+                numbers.push(bound);
+                sql.push_str(&format!(" AND e.{column} {comparison} ${}", texts.len().saturating_add(numbers.len())));
             }
         }
         let order = if query.from.is_some() { "ASC" } else { "DESC" };

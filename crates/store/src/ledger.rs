@@ -3,6 +3,7 @@
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Connection as _, Row as _};
+use stepgate_core::id::PersonId;
 use stepgate_core::ports::StoreError;
 use stepgate_evidence::{Entry, Event};
 use stepgate_ledger::export::{MAX_DETAILS_LINE, MAX_ENTRY_LENGTH};
@@ -27,6 +28,9 @@ pub(crate) struct NewEntry {
     kind: String,
     person: Option<String>,
     challenge: Option<String>,
+    request: Option<String>,
+    service: Option<String>,
+    action: Option<String>,
     leaf: Vec<u8>,
     details: Option<(Vec<u8>, String)>,
     /// For the entry that announces another checkpoint key: the one that signed so far, and that one.
@@ -36,10 +40,12 @@ pub(crate) struct NewEntry {
 /// Turns an entry into its row. Refuses what an export could not hold.
 pub(crate) fn prepare(entry: &Entry) -> Result<NewEntry, StoreError> {
     let event = serde_json::to_value(&entry.event).map_err(unavailable)?;
-    let field = |name: &str| {
-        let text = event.get(name).and_then(|value| value.as_str()).unwrap_or_default();
+    let text = |pointer: &str| {
+        let text = event.pointer(pointer).and_then(|value| value.as_str()).unwrap_or_default();
         (!text.is_empty()).then(|| text.to_owned())
     };
+    // Who did something with the evidence is found like whom an entry is about.
+    let by = || text("/by").filter(|by| by.parse::<PersonId>().is_ok());
     let leaf = entry.to_leaf().map_err(unavailable)?;
     let details = match &entry.details {
         None => None,
@@ -56,9 +62,12 @@ pub(crate) fn prepare(entry: &Entry) -> Result<NewEntry, StoreError> {
     Ok(NewEntry {
         id: entry.id.clone(),
         at_ms: entry.at_ms,
-        kind: field("kind").unwrap_or_default(),
-        person: field("person"),
-        challenge: field("challenge"),
+        kind: text("/kind").unwrap_or_default(),
+        person: text("/person").or_else(by),
+        challenge: text("/challenge"),
+        request: text("/request"),
+        service: text("/asked/service").or_else(|| text("/service")),
+        action: text("/asked/action"),
         leaf,
         details,
         announces,
@@ -167,7 +176,8 @@ pub(crate) async fn append(
 
 pub(crate) async fn insert(connection: &mut AnyConnection, number: i64, entry: &NewEntry) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT INTO entries (number, id, at, kind, person, challenge, leaf) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO entries (number, id, at, kind, person, challenge, request, service, action, leaf) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(number)
     .bind(&entry.id)
@@ -175,6 +185,9 @@ pub(crate) async fn insert(connection: &mut AnyConnection, number: i64, entry: &
     .bind(&entry.kind)
     .bind(entry.person.as_deref())
     .bind(entry.challenge.as_deref())
+    .bind(entry.request.as_deref())
+    .bind(entry.service.as_deref())
+    .bind(entry.action.as_deref())
     .bind(entry.leaf.as_slice())
     .execute(&mut *connection)
     .await?;

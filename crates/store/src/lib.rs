@@ -43,7 +43,6 @@ mod writer;
 pub use backend::{NotAStoreUrl, StoreUrl};
 pub use checkpoint_keys::{CheckpointKey, FormerKey};
 pub use database::{Database, OpenError};
-pub use evidence::{Leaf, LeafDetails};
 pub use keys::{AssertionKey, AssertionRotation, SigningKeys};
 pub use ledger::BrokenLedger;
 pub use options::{OlderSchema, Options};

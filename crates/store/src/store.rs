@@ -11,8 +11,8 @@ use stepgate_core::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, Request
 use stepgate_core::operation::OperationDigest;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::{
-    AnsweredChallenge, ChangeError, EnrolmentLink, EntryQuery, NewCode, NewSession, RecordedEntry, SessionSummary,
-    Spend, Store, StoreError, Ticket, TicketThen, Trier, Try, TryLimits,
+    AnsweredChallenge, ChangeError, EnrolmentLink, EntryQuery, Leaf, LogKeys, NewCode, NewSession, RecordedEntry,
+    SessionSummary, Spend, Store, StoreError, Ticket, TicketThen, Trier, Try, TryLimits,
 };
 use stepgate_core::secret::TokenDigest;
 use stepgate_core::session::{Audience, SessionView};
@@ -342,8 +342,23 @@ impl Store for Database {
         self.inner.entries(query).await
     }
 
+    async fn leaves(&self, from: u64, limit: u32) -> Result<Vec<Leaf>, StoreError> {
+        self.inner.leaves(from, limit).await
+    }
+
     async fn checkpoint(&self) -> Result<String, StoreError> {
         self.inner.checkpoint().await
+    }
+
+    async fn log_keys(&self, size: u64) -> Result<LogKeys, StoreError> {
+        let mut keys = LogKeys { signing: String::new(), handovers: Vec::new() };
+        for key in self.checkpoint_keys().await? {
+            if key.from_size <= size {
+                keys.signing = key.verifier;
+                keys.handovers.extend(key.handover);
+            }
+        }
+        Ok(keys)
     }
 
     async fn entries_after(&self, index: u64, at_most: Duration) {

@@ -64,6 +64,7 @@ async fn account(visit: &Visit) -> Result<Response, Failure> {
         sessions: sessions.iter().map(|one| summary(one, one.id == session.id)).collect(),
         activity: lines,
         more_activity: has_more.then(|| format!("{}/activity", gate_path::ACCOUNT)),
+        evidence: flows.offers_evidence(session, &visit.surroundings).then(|| gate_path::EVIDENCE.to_owned()),
         said: None,
     };
     // Changing something here may lead to a challenge and back, all on this origin.

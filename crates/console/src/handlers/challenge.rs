@@ -259,19 +259,19 @@ async fn not_passed(
         }
         AnswerError::UsedBefore { left: tries } => {
             let last = not_done("That code was used before.", &format!("Take the next one. {}", left(tries)));
-            (wrong, "used-before", LastAnswer { number, ..last })
+            (wrong, "used_before", LastAnswer { number, ..last })
         }
         AnswerError::WrongNumber { left: tries } => {
-            (wrong, "wrong-number", not_done("That is not the number that the asker shows.", &left(tries)))
+            (wrong, "wrong_number", not_done("That is not the number that the asker shows.", &left(tries)))
         }
         AnswerError::Locked { kind, until } => {
             let headline = format!("{} is locked for now.", your(kind));
             let last = not_done(&headline, "There were too many wrong tries.");
             let last = LastAnswer { locked: Some((kind, until)), number, ..last };
-            (StatusCode::TOO_MANY_REQUESTS, "factor-locked", last)
+            (StatusCode::TOO_MANY_REQUESTS, "factor_locked", last)
         }
         AnswerError::NotOffered => {
-            (wrong, "not-offered", LastAnswer { number, ..not_done("That does not do for this.", "Use one of these.") })
+            (wrong, "not_offered", LastAnswer { number, ..not_done("That does not do for this.", "Use one of these.") })
         }
         AnswerError::NotAnswerable(NotAnswerable::NotYours) => return Err(Outcome::ForeignChallenge.into()),
         AnswerError::NotAnswerable(NotAnswerable::Over(challenge)) => {
@@ -298,7 +298,7 @@ async fn over_already(visit: &Visit, challenge: &Challenge, session: &SessionVie
             let more = Map::from_iter([("state".to_owned(), json!(state))]);
             let title = "This question can no longer be answered";
             let detail = format!("It is {state}.");
-            Ok(problem_with(StatusCode::CONFLICT, "challenge-over", title, &detail, more))
+            Ok(problem_with(StatusCode::CONFLICT, "challenge_over", title, &detail, more))
         }
     }
 }
@@ -367,12 +367,11 @@ async fn refuse(visit: &Visit, id: &str, not_me: NotMe) -> Result<Refused, Failu
     let asked_here = challenge.is_some_and(|challenge| challenge.session == session.id);
     let reported = match not_me {
         NotMe::No => Reported::No,
+        NotMe::Yes if asked_here => Reported::NotMeHere,
         NotMe::Yes => Reported::NotMe,
     };
-    Ok(Refused {
-        outcome: Outcome::Cancelled { back, reported },
-        ends_this_session: not_me == NotMe::Yes && asked_here,
-    })
+    let ends_this_session = reported == Reported::NotMeHere;
+    Ok(Refused { outcome: Outcome::Cancelled { back, reported }, ends_this_session })
 }
 
 fn finish_refusal(visit: &mut Visit, result: Result<Refused, Failure>) -> Response {

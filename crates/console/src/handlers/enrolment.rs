@@ -160,11 +160,12 @@ fn offered(
             };
             visit.page(status, &view)
         }
-        EnrolmentOffer::Totp { secret_base32, qr_svg, .. } => {
+        EnrolmentOffer::Totp { uri, secret_base32, qr_svg } => {
             let view = EnrolTotpPage {
                 frame,
                 action,
                 qr: QrCode::from_svg(qr_svg.expose_secret().to_owned()),
+                uri: uri.expose_secret().to_owned(),
                 account: person.login.to_string(),
                 secret_text: words::in_groups(secret_base32.expose_secret(), 4),
                 back,

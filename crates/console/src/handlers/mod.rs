@@ -3,6 +3,7 @@
 pub(crate) mod account;
 pub(crate) mod challenge;
 pub(crate) mod enrolment;
+pub(crate) mod evidence;
 pub(crate) mod hand_off;
 pub(crate) mod link;
 pub(crate) mod sign_in;

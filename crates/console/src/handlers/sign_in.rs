@@ -148,7 +148,7 @@ async fn sign_in(visit: &Visit, onward: Onward, how: SignInAs, name: String) -> 
 /// One answer for every reason, so that nobody learns who has an account.
 async fn refused(visit: &Visit, onward: &Onward, name: String, said: Said) -> Result<Response, Failure> {
     match visit.wants {
-        Wants::Json => Ok(wire::problem(StatusCode::UNAUTHORIZED, "not-signed-in", &said.headline, &said.detail)),
+        Wants::Json => Ok(wire::problem(StatusCode::UNAUTHORIZED, "not_signed_in", &said.headline, &said.detail)),
         Wants::Page => page(visit, onward, StatusCode::UNAUTHORIZED, name, Some(said)).await,
     }
 }

@@ -36,9 +36,9 @@ impl FormError {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::TooLarge => "too-large",
-            Self::ContentType => "content-type",
-            Self::Fields => "field-twice",
+            Self::TooLarge => "too_large",
+            Self::ContentType => "content_type",
+            Self::Fields => "field_twice",
             Self::Malformed => "malformed",
         }
     }
@@ -174,16 +174,16 @@ mod tests {
 
     #[test]
     fn b41_a_field_that_is_there_twice_is_refused() {
-        assert_eq!(read(FORM, "code=1&code=2").unwrap_err(), "field-twice");
+        assert_eq!(read(FORM, "code=1&code=2").unwrap_err(), "field_twice");
         assert_eq!(read("application/json", r#"{"code":"1","code":"2"}"#).unwrap_err(), "malformed");
     }
 
     #[test]
     fn what_is_no_form_is_refused() {
-        assert_eq!(read("text/plain", "code=1").unwrap_err(), "content-type");
-        assert_eq!(read("multipart/form-data; boundary=x", "--x").unwrap_err(), "content-type");
+        assert_eq!(read("text/plain", "code=1").unwrap_err(), "content_type");
+        assert_eq!(read("multipart/form-data; boundary=x", "--x").unwrap_err(), "content_type");
         assert_eq!(read("application/json", "[1]").unwrap_err(), "malformed");
-        assert_eq!(read(FORM, vec![b'a'; BODY_MAX + 1]).unwrap_err(), "too-large");
+        assert_eq!(read(FORM, vec![b'a'; BODY_MAX + 1]).unwrap_err(), "too_large");
         assert_eq!(
             read("application/json", format!("{}1{}", "[".repeat(9000), "]".repeat(9000))).unwrap_err(),
             "malformed"

@@ -1,7 +1,8 @@
 //! Whether a person or a program reads the answer.
 
 use http::HeaderMap;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
+use stepgate_core::web::Reader;
 
 /// Who reads the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,26 +14,13 @@ pub enum Wants {
 }
 
 impl Wants {
-    /// Reads it from `Accept`, and where that says nothing, from what was sent.
-    ///
-    /// A browser's navigation always names `text/html`. Whoever names JSON and
-    /// not HTML is a program; whoever sends JSON and accepts anything is one, too.
+    /// By the rule that the door goes by ([`Reader::of`]): who navigates, or names
+    /// `text/html`, reads pages; `Accept: */*` alone is a program's.
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
-        let names = |sought: &str| {
-            headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-                value.split(',').any(|range| {
-                    let kind = range.split(';').next().unwrap_or_default().trim();
-                    kind.eq_ignore_ascii_case(sought)
-                })
-            })
-        };
-        if names("text/html") {
-            Self::Page
-        } else if names("application/json") || names("application/problem+json") || is_json(headers) {
-            Self::Json
-        } else {
-            Self::Page
+        match Reader::of(headers) {
+            Reader::Person => Self::Page,
+            Reader::Script | Reader::Program => Self::Json,
         }
     }
 }
@@ -58,25 +46,26 @@ mod tests {
     use super::*;
     use http::HeaderValue;
 
-    fn check(accept: &'static str, content_type: &'static str, expected: Wants) {
+    fn check(lines: &[(&'static str, &'static str)], expected: Wants) {
         let mut headers = HeaderMap::new();
-        if !accept.is_empty() {
-            headers.insert(ACCEPT, HeaderValue::from_static(accept));
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
         }
-        if !content_type.is_empty() {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        }
-        assert_eq!(Wants::of(&headers), expected, "Accept: {accept} Content-Type: {content_type}");
+        assert_eq!(Wants::of(&headers), expected, "{lines:?}");
     }
 
     #[test]
     fn people_get_pages_and_programs_get_json() {
-        check("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "", Wants::Page);
-        check("", "", Wants::Page);
-        check("*/*", "", Wants::Page);
-        check("application/json", "", Wants::Json);
-        check("application/problem+json, application/json;q=0.9", "", Wants::Json);
-        check("*/*", "application/json", Wants::Json);
-        check("text/html, application/json", "application/x-www-form-urlencoded", Wants::Page);
+        let html = ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8");
+        check(&[html], Wants::Page);
+        check(&[html, ("content-type", "application/x-www-form-urlencoded")], Wants::Page);
+        check(&[("accept", "*/*"), ("sec-fetch-mode", "navigate")], Wants::Page);
+        check(&[], Wants::Json);
+        check(&[("accept", "*/*")], Wants::Json);
+        check(&[("accept", "application/json")], Wants::Json);
+        check(&[("accept", "application/problem+json, application/json;q=0.9")], Wants::Json);
+        check(&[("accept", "*/*"), ("content-type", "application/json")], Wants::Json);
+        check(&[html, ("sec-fetch-mode", "cors")], Wants::Json);
+        check(&[html, ("x-requested-with", "XMLHttpRequest")], Wants::Json);
     }
 }

@@ -25,6 +25,8 @@ pub struct AccountPage {
     pub activity: Vec<Activity>,
     /// Where more of it is.
     pub more_activity: Option<String>,
+    /// Where the evidence is, for those who may see it.
+    pub evidence: Option<String>,
     /// What the last step led to.
     pub said: Option<Said>,
 }

@@ -79,6 +79,8 @@ pub struct EnrolTotpPage {
     pub action: String,
     /// The provisioning URI as a picture.
     pub qr: QrCode,
+    /// The provisioning URI itself, for an app on the device that shows the page.
+    pub uri: String,
     /// The account name that the app will show.
     pub account: String,
     /// The secret in base32, in groups.

@@ -4,6 +4,7 @@
 mod account;
 mod challenge;
 mod enrol;
+mod evidence;
 mod outcome;
 mod sign_in;
 
@@ -16,6 +17,7 @@ pub use enrol::{
     EnrolLinkPage, EnrolPage, EnrolPasskeyPage, EnrolPasswordPage, EnrolTotpPage, FactorChoice, QrCode,
     RecoveryCodesPage,
 };
+pub use evidence::{Choice, EvidenceEntry, EvidenceForm, EvidencePage};
 pub use outcome::OutcomePage;
 pub use sign_in::{Destination, SignInPage, SignOutPage};
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::header::ACCEPT;
+use http::{Request, StatusCode};
 use serde_json::json;
 use stepgate_core::challenge::{Challenge, GrantKind};
 use stepgate_core::factor::FactorKind;
@@ -233,9 +235,74 @@ async fn b45_this_was_not_me_ends_the_session_that_asked() {
     let mut form = page.form_to(&format!("{}/cancel", path(&planted)));
     form.fields.push(("because".to_owned(), "not-me".to_owned()));
     let page = alice.submit(&form).await;
+    assert!(page.text().contains("The session that asked for it was signed out at once"), "{}", page.told());
     assert!(page.text().contains("your report is recorded"), "{}", page.told());
+    assert!(page.links().iter().any(|link| link.path() == "/account"), "{}", page.told());
     assert!(thief.session().await.is_none(), "the session that asked has ended");
     assert!(alice.session().await.is_some());
+}
+
+#[tokio::test]
+async fn this_was_not_me_in_the_session_that_asked_says_that_it_is_over_and_leads_to_sign_in() {
+    let house = House::new().await;
+    let (browser, _) = house.signed_in("alice").await;
+    let challenge = browser.ask(What::default()).await;
+    let page = browser.open(&path(&challenge)).await;
+    let mut form = page.form_to(&format!("{}/cancel", path(&challenge)));
+    form.fields.push(("because".to_owned(), "not-me".to_owned()));
+    let page = browser.submit(&form).await;
+    assert!(page.text().contains("you are signed out here"), "{}", page.told());
+    assert!(page.text().contains("your report is recorded"), "{}", page.told());
+    assert!(page.links().iter().any(|link| link.path() == "/sign-in"), "{}", page.told());
+    assert!(!page.text().contains("Signed in as"), "{}", page.told());
+    assert!(browser.session().await.is_none());
+    assert_eq!(browser.cookie("__Host-stepgate"), None);
+}
+
+#[tokio::test]
+async fn a_program_refuses_by_deleting_and_only_what_its_own_session_asked_for() {
+    let house = House::new().await;
+    let (browser, _) = house.signed_in("alice").await;
+    let (mallory, _) = house.signed_in("mallory").await;
+    let challenge = browser.ask(What::default()).await;
+    let path = path(&challenge);
+    let delete = || Request::delete(&path).header(ACCEPT, "*/*");
+    let code = |page: &Page| page.json()["code"].as_str().unwrap_or_default().to_owned();
+
+    let foreign = mallory.send(&path, delete(), Bytes::new()).await;
+    assert_eq!((foreign.status, code(&foreign).as_str()), (StatusCode::FORBIDDEN, "challenge_not_yours"));
+    let nobody = house.browser().send(&path, delete(), Bytes::new()).await;
+    assert_eq!((nobody.status, code(&nobody).as_str()), (StatusCode::UNAUTHORIZED, "sign_in"));
+    for (name, value) in [("origin", "https://ledger.test"), ("sec-fetch-site", "same-site")] {
+        let forged = browser.send(&path, delete().header(name, value), Bytes::new()).await;
+        assert_eq!((forged.status, code(&forged).as_str()), (StatusCode::FORBIDDEN, "stale_form"), "{name}");
+    }
+    assert_eq!(browser.json(&path).await.json()["state"], "pending");
+
+    let refused = browser.send(&path, delete(), Bytes::new()).await;
+    assert_eq!(refused.json(), json!({ "done": "Nothing was done" }), "{}", refused.told());
+    assert_eq!(house.said("challenge.cancelled").await[0]["reason"], "cancelled");
+    assert_eq!(browser.json(&path).await.json()["state"], "cancelled");
+    assert!(browser.session().await.is_some());
+    // Once more says the same, and is no second entry.
+    assert_eq!(browser.send(&path, delete(), Bytes::new()).await.status, StatusCode::OK);
+    assert_eq!(house.said("challenge.cancelled").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_program_that_accepts_anything_gets_json_and_problems_bear_their_code() {
+    let house = House::new().await;
+    let (browser, _) = house.signed_in("alice").await;
+    let challenge = browser.ask(What::default()).await;
+    let read = browser.send(&path(&challenge), Request::get("/x").header(ACCEPT, "*/*"), Bytes::new()).await;
+    assert_eq!(read.header("content-type"), "application/problem+json", "the request is for /x: {}", read.told());
+    let problem = read.json();
+    assert_eq!((&problem["code"], &problem["type"]), (&json!("not_found"), &json!("urn:stepgate:problem:not-found")));
+    let read =
+        browser.send(&path(&challenge), Request::get(path(&challenge)).header(ACCEPT, "*/*"), Bytes::new()).await;
+    assert_eq!(read.json()["state"], "pending", "{}", read.told());
+    let wrong = browser.post_json(&answers(&challenge), &json!({ "factor": "password", "password": "x" })).await;
+    assert_eq!(wrong.json()["code"], "wrong");
 }
 
 #[tokio::test]

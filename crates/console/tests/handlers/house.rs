@@ -93,6 +93,11 @@ impl House {
         Self { flows, clock, pages, account, _folder: folder }
     }
 
+    /// The decided pages, for requests that are made by hand.
+    pub(crate) fn account(&self) -> &Account {
+        &self.account
+    }
+
     pub(crate) fn store(&self) -> &dyn Store {
         self.flows.store.as_ref()
     }
@@ -230,7 +235,7 @@ impl Browser<'_> {
         if !cookies.is_empty() {
             request = request.header(COOKIE, cookies.join("; "));
         }
-        let is_account = path.starts_with("/account");
+        let is_account = path.starts_with("/account") || path.starts_with("/evidence");
         if is_account && let Some((session, token)) = self.session().await {
             request = request.extension(Permit { session, token, challenge: None });
         }

@@ -11,6 +11,7 @@
 mod account;
 mod challenges;
 mod enrolment;
+mod evidence;
 mod forms;
 mod house;
 mod sign_in;

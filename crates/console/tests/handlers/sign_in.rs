@@ -1,8 +1,10 @@
 //! Signing in and out, and on to a service's host.
 
+use std::time::Duration;
+
 use http::Request;
 use http::StatusCode;
-use http::header::COOKIE;
+use http::header::{ACCEPT, COOKIE};
 use serde_json::json;
 use stepgate_core::challenge::GrantKind;
 use stepgate_core::factor::FactorKind;
@@ -126,7 +128,8 @@ async fn b58_a_sign_in_never_keeps_the_cookie_that_was_there() {
     assert_ne!(before, after);
     // The old one is dead, and so is one that was cut short.
     for dead in [before, after[..42].to_owned()] {
-        let request = http::Request::get("/challenges/0").header(COOKIE, format!("__Host-stepgate={dead}"));
+        let request =
+            Request::get("/sign-out").header(ACCEPT, "text/html").header(COOKIE, format!("__Host-stepgate={dead}"));
         let stranger = house.browser();
         let page = stranger.send("/sign-out", request, bytes::Bytes::new()).await;
         assert!(!page.text().contains("Alice Meyer"), "{}", page.told());
@@ -184,7 +187,7 @@ async fn b58_a_copy_of_an_older_gate_token_hands_nothing_off() {
     let hand_off = format!("/hand-off?service=ledger&to=%2F&browser={}", "ab".repeat(32));
     for (cookie, leads_to) in [(copy, "/sign-in?next="), (cookie(), "https://ledger.test/.stepgate/hand-off?code=")] {
         let stranger = house.browser();
-        let request = Request::get(&hand_off).header(COOKIE, cookie);
+        let request = Request::get(&hand_off).header(ACCEPT, "text/html").header(COOKIE, cookie);
         let page = stranger.send(&hand_off, request, bytes::Bytes::new()).await;
         assert!(page.header("location").starts_with(leads_to), "{}", page.told());
     }
@@ -202,6 +205,37 @@ async fn b45_the_sign_in_page_names_the_request_that_waits_for_it() {
     assert!(page.text().contains(&named), "{}", page.told());
     let page = stranger.open(&format!("/sign-in?continue={}", asks.id)).await;
     assert!(!page.text().contains("12000") && !page.text().contains("You go on to"), "{}", page.told());
+}
+
+#[tokio::test]
+async fn signing_in_again_goes_on_with_the_request_that_waits_for_it() {
+    let house = House::new().await;
+    let (browser, _) = house.signed_in("alice").await;
+    let (mallory, _) = house.signed_in("mallory").await;
+    // The session is not used for longer than it lives, and the request waits for less than it may.
+    house.clock.advance(Duration::from_secs(55 * 60));
+    let waits = browser.ask(What { grant: GrantKind::Freshness, ways: Vec::new(), ..What::default() }).await;
+    house.clock.advance(Duration::from_secs(6 * 60));
+    assert!(browser.session().await.is_none(), "the session has lapsed");
+    let continued = format!("/sign-in?continue={}", waits.id);
+    let form = |page: &stepgate_testkit::Page, login: &str| {
+        let form = page.form_with("password").fill("name", login).fill("password", PASSWORD);
+        assert!(form.fields.contains(&("continue".to_owned(), waits.id.to_string())), "{}", page.told());
+        form
+    };
+    // Somebody else is signed in, and nothing of Alice's goes on.
+    let page = mallory.submit(&form(&mallory.open(&continued).await, "mallory")).await;
+    assert_eq!(page.header("location"), "/account", "{}", page.told());
+    let asked = browser.open(&continued).await;
+    let leads_to = format!("form-action 'self' {LEDGER}");
+    assert!(asked.header("content-security-policy").ends_with(&leads_to), "{}", asked.told());
+    let page = browser.submit(&form(&asked, "alice")).await;
+    let back = format!("{LEDGER}/.stepgate/resume/{}?code=", waits.id);
+    assert!(page.header("location").starts_with(&back), "{}", page.told());
+    assert_eq!(house.said("challenge.passed").await[0]["grants"], "sign_in");
+    // Once: what was taken is not taken again.
+    let page = browser.submit(&form(&browser.open(&continued).await, "alice")).await;
+    assert_eq!(page.header("location"), "/account", "{}", page.told());
 }
 
 #[tokio::test]
@@ -241,7 +275,8 @@ async fn signing_out_is_asked_for_and_ends_the_session() {
 /// Whom the gate takes the bearer of these cookies for: `sign-in` is nobody.
 async fn taken_for(house: &House, cookies: &str) -> &'static str {
     let path = "/challenges/00000000000000000000000000000000";
-    let page = house.browser().send(path, Request::get(path).header(COOKIE, cookies), bytes::Bytes::new()).await;
+    let request = Request::get(path).header(ACCEPT, "text/html").header(COOKIE, cookies);
+    let page = house.browser().send(path, request, bytes::Bytes::new()).await;
     if page.header("location").starts_with("/sign-in") { "nobody" } else { "somebody" }
 }
 
@@ -285,6 +320,7 @@ async fn b25_no_link_is_made_from_what_a_request_says_of_its_host() {
     let (browser, _) = house.signed_in("alice").await;
     for path in ["/sign-in", "/sign-out", "/nothing", "/account"] {
         let request = Request::get(path)
+            .header(ACCEPT, "text/html")
             .header("host", "evil.test")
             .header("x-forwarded-host", "evil.test")
             .header("x-forwarded-proto", "javascript")

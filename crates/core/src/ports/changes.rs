@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use stepgate_evidence::Entry;
 
 use super::Trier;
+use crate::catalogue::{ActionName, ServiceName};
 use crate::challenge::{ChallengeState, Held, HeldRequest};
 use crate::factor::{FactorKind, FactorUse};
 use crate::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, RequestId, SessionId};
@@ -227,14 +228,24 @@ pub struct RecordedEntry {
 }
 
 /// What to look for in the evidence. All set fields must hold.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EntryQuery {
-    /// Only entries of this person.
+    /// Only entries of this person: about them, or of what they did with the evidence.
     pub person: Option<PersonId>,
     /// Only entries of this challenge.
     pub challenge: Option<ChallengeId>,
+    /// Only entries of this request that was sent.
+    pub request: Option<RequestId>,
+    /// Only entries about operations of this service.
+    pub service: Option<ServiceName>,
+    /// Only entries about this action.
+    pub action: Option<ActionName>,
     /// Only these kinds (`challenge.passed` …); empty means all.
     pub kinds: Vec<String>,
+    /// From this moment on (inclusive), by the clock of the node that wrote the entry.
+    pub since: Option<Timestamp>,
+    /// Before this moment (exclusive).
+    pub until: Option<Timestamp>,
     /// From this index on (inclusive).
     pub from: Option<u64>,
     /// Before this index (exclusive); newest first if only this is set.

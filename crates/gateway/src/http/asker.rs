@@ -1,6 +1,6 @@
 //! Who asks, and what for: a person's navigation, a page's script, a program.
 
-use http::header::{ACCEPT, COOKIE, ORIGIN, USER_AGENT};
+use http::header::{COOKIE, ORIGIN, USER_AGENT};
 use std::sync::Arc;
 use stepgate_core::challenge::AskedFrom;
 use stepgate_core::ports::StoreError;
@@ -8,47 +8,10 @@ use stepgate_core::secret::{Purpose, Token, TokenDigest};
 use stepgate_core::session::{Audience, SessionView};
 use stepgate_core::surroundings::Surroundings;
 use stepgate_core::web::OurCookie;
+pub(super) use stepgate_core::web::Reader;
 
 use super::{Exchange, Inner};
 use crate::canonical::CanonicalRequest;
-
-/// Who reads the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reader {
-    /// A person, in a browser that navigates: pages and redirects.
-    Person,
-    /// A page's script: JSON.
-    Script,
-    /// A program: JSON.
-    Program,
-}
-
-impl Reader {
-    /// Fetch metadata (W3C) where a browser sends it; older browsers and people
-    /// with command lines are told by what they accept.
-    pub(super) fn of(request: &CanonicalRequest) -> Self {
-        match header(request, "sec-fetch-mode") {
-            Some("navigate") => return Self::Person,
-            Some(_) => return Self::Script,
-            None => {}
-        }
-        let accepts_pages = header(request, ACCEPT.as_str()).is_some_and(|accept| accept.contains("text/html"));
-        let scripted = request.headers().contains_key("x-requested-with");
-        match (accepts_pages, scripted) {
-            (true, false) => Self::Person,
-            (_, true) => Self::Script,
-            (false, false) => Self::Program,
-        }
-    }
-
-    /// As it stands in the statement that the person confirms.
-    pub(super) fn kind(self) -> &'static str {
-        match self {
-            Self::Person | Self::Script => "browser",
-            Self::Program => "program",
-        }
-    }
-}
 
 /// Whether a page of another origin made the browser send this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -242,7 +242,7 @@ impl Inner {
             }
         };
         let site = Site::find(&self.flows.live.load(), request.host());
-        let reader = Reader::of(&request);
+        let reader = Reader::of(request.headers());
         let Some(site) = site else {
             self.flows.refused("unknown_host").await;
             return answers::unknown_host(reader, &self.flows.live.load().catalogue.gate_origin);

@@ -374,6 +374,12 @@ impl Store for Memory {
     async fn entries(&self, _: EntryQuery) -> Result<Vec<RecordedEntry>, StoreError> {
         Err(gone())
     }
+    async fn leaves(&self, _: u64, _: u32) -> Result<Vec<Leaf>, StoreError> {
+        Ok(Vec::new())
+    }
+    async fn log_keys(&self, _: u64) -> Result<LogKeys, StoreError> {
+        Ok(LogKeys { signing: String::new(), handovers: Vec::new() })
+    }
     async fn checkpoint(&self) -> Result<String, StoreError> {
         Err(gone())
     }

@@ -1,23 +1,26 @@
 //! The lines of `details.jsonl`: one after the other, or the one of an entry.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::PathBuf;
 
 use super::reader::at;
-use super::{Details, DetailsLine, MAX_DETAILS_LINE, ReadError};
+use super::source::{Part, Source};
+use super::{DETAILS_FILE, Details, DetailsLine, MAX_DETAILS_LINE, ReadError};
 
 /// Lines of `details.jsonl` with their numbers, counted from one.
 #[derive(Debug)]
 pub struct DetailsLines {
+    source: Source,
     path: PathBuf,
-    file: Option<BufReader<File>>,
+    file: Option<BufReader<Part>>,
     line: u64,
 }
 
 impl DetailsLines {
-    pub(super) const fn new(path: PathBuf, file: Option<BufReader<File>>) -> Self {
-        Self { path, file, line: 0 }
+    /// From the first on; none if the export has no such file.
+    pub(super) fn open(source: &Source) -> Result<Self, ReadError> {
+        let file = source.file(DETAILS_FILE)?.map(BufReader::new);
+        Ok(Self { source: source.clone(), path: source.named(DETAILS_FILE), file, line: 0 })
     }
 
     /// What lies beside one entry, found by halving. Numbers of lines in errors count from anywhere.
@@ -32,7 +35,7 @@ impl DetailsLines {
     /// are in the order of entries, so it is found by halving.
     fn start_of(&mut self, index: u64) -> Result<u64, ReadError> {
         let Some(file) = self.file.as_mut() else { return Ok(0) };
-        let (mut low, mut high) = (0, file.get_ref().metadata().map_err(at(&self.path))?.len());
+        let (mut low, mut high) = (0, file.get_ref().length());
         // Invariant: the line that is looked for begins at or after `low`; at `high` or after it begins none before it.
         while low < high {
             let middle = low + (high - low) / 2;
@@ -58,11 +61,7 @@ impl DetailsLines {
 
     fn seek(&mut self, byte: u64) -> Result<(), ReadError> {
         if self.file.is_none() {
-            self.file = match File::open(&self.path) {
-                Ok(file) => Some(BufReader::new(file)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                Err(source) => return Err(ReadError::Io { path: self.path.clone(), source }),
-            };
+            self.file = self.source.file(DETAILS_FILE)?.map(BufReader::new);
         }
         match self.file.as_mut() {
             Some(file) => file.seek(io::SeekFrom::Start(byte)).map(|_| ()).map_err(at(&self.path)),

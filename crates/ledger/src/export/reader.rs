@@ -1,14 +1,14 @@
 //! Reads an export file by file; nothing is believed here, see [`crate::verify`].
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::bundle;
 use super::details::BadDetailsLine;
 use super::lines::DetailsLines;
-use super::{CHECKPOINT_FILE, DETAILS_FILE, Details, HANDOVER_DIRECTORY, MAX_ENTRY_LENGTH, MAX_HANDOVERS};
+use super::source::Source;
+use super::{CHECKPOINT_FILE, Details, HANDOVER_DIRECTORY, MAX_ENTRY_LENGTH, MAX_HANDOVERS};
 use crate::checkpoint::{CheckpointError, MAX_CHECKPOINT_LENGTH, SignedCheckpoint};
 use crate::hash::HASH_LENGTH;
 use crate::proof::{CannotProve, InclusionProof, LoadedTiles};
@@ -18,10 +18,10 @@ use crate::tile::{TILE_WIDTH, Tile};
 /// Largest bundle in bytes that is read.
 const MAX_BUNDLE_LENGTH: usize = 2 * TILE_WIDTH as usize * (MAX_ENTRY_LENGTH + 2);
 
-/// An exported log in a directory.
+/// An exported log, in a directory or in a tar archive of one.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    directory: PathBuf,
+    source: Source,
 }
 
 /// Why an export cannot be read. What can be read and is wrong is a finding of the verifier.
@@ -35,6 +35,14 @@ pub enum ReadError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// The archive could be read two ways, or leads out of itself.
+    #[error("{path} is no archive of an export: {what}")]
+    Archive {
+        /// Which archive.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
     },
     /// A file is larger than the format allows.
     #[error("{0} is larger than the format allows")]
@@ -77,14 +85,14 @@ pub struct Record {
 }
 
 impl Reader {
-    /// An export in `directory`.
+    /// An export in a directory, or in the tar archive that `path` is.
     ///
     /// # Errors
     ///
-    /// [`ReadError::Io`] if it is not a directory that can be read.
-    pub fn open(directory: &Path) -> Result<Self, ReadError> {
-        std::fs::read_dir(directory).map_err(at(directory))?;
-        Ok(Self { directory: directory.to_owned() })
+    /// [`ReadError::Io`] if it is neither, or cannot be read; [`ReadError::Archive`] if the archive
+    /// could be read two ways.
+    pub fn open(path: &Path) -> Result<Self, ReadError> {
+        Ok(Self { source: Source::open(path)? })
     }
 
     /// The text of the file `checkpoint`, `None` if there is none.
@@ -103,7 +111,7 @@ impl Reader {
     ///
     /// [`ReadError::NoCheckpoint`] and [`ReadError::Checkpoint`].
     pub fn checkpoint(&self) -> Result<SignedCheckpoint, ReadError> {
-        let text = self.checkpoint_text()?.ok_or_else(|| ReadError::NoCheckpoint(self.directory.clone()))?;
+        let text = self.checkpoint_text()?.ok_or_else(|| ReadError::NoCheckpoint(self.source.path().to_owned()))?;
         SignedCheckpoint::parse(&text).map_err(ReadError::Checkpoint)
     }
 
@@ -114,24 +122,13 @@ impl Reader {
     ///
     /// [`ReadError::Io`], [`ReadError::TooLarge`].
     pub fn handovers(&self) -> Result<BTreeMap<u64, String>, ReadError> {
-        let directory = self.directory.join(HANDOVER_DIRECTORY);
-        let files = match std::fs::read_dir(&directory) {
-            Ok(files) => files,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Ok(BTreeMap::new());
-            }
-            Err(source) => return Err(ReadError::Io { path: directory, source }),
-        };
         let mut handovers = BTreeMap::new();
-        for file in files {
-            let name = file.map_err(at(&directory))?.file_name();
-            let Some(size) =
-                name.to_str().and_then(|name| name.parse::<u64>().ok().filter(|size| size.to_string() == name))
-            else {
+        for name in self.source.names_in(HANDOVER_DIRECTORY)? {
+            let Some(size) = name.parse::<u64>().ok().filter(|size| size.to_string() == name) else {
                 continue;
             };
             if handovers.len() == MAX_HANDOVERS {
-                return Err(ReadError::TooLarge(directory));
+                return Err(ReadError::TooLarge(self.source.named(HANDOVER_DIRECTORY)));
             }
             if let Some(bytes) = self.file(&format!("{HANDOVER_DIRECTORY}/{size}"), MAX_CHECKPOINT_LENGTH)? {
                 handovers.insert(size, String::from_utf8_lossy(&bytes).into_owned());
@@ -164,13 +161,7 @@ impl Reader {
     ///
     /// [`ReadError::Io`].
     pub fn details(&self) -> Result<DetailsLines, ReadError> {
-        let path = self.directory.join(DETAILS_FILE);
-        let file = match File::open(&path) {
-            Ok(file) => Some(BufReader::new(file)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(source) => return Err(ReadError::Io { path, source }),
-        };
-        Ok(DetailsLines::new(path, file))
+        DetailsLines::open(&self.source)
     }
 
     /// The proof that the entry at `index` is in this log, as a file for somebody who has neither.
@@ -185,7 +176,7 @@ impl Reader {
         let mut tiles = LoadedTiles::new();
         for tile in InclusionProof::tiles(index, size).map_err(ReadError::NotProven)? {
             if let Some(bytes) = self.tile(tile)? {
-                let path = self.directory.join(tile.path());
+                let path = self.source.named(&tile.path());
                 tiles.insert(tile, &bytes).map_err(|_| ReadError::Bundle(path, tile.width()))?;
             }
         }
@@ -267,7 +258,7 @@ impl Reader {
     }
 
     fn entries_under(&self, tile: Tile) -> Result<Vec<Vec<u8>>, ReadError> {
-        let path = self.directory.join(tile.entries_path());
+        let path = self.source.named(&tile.entries_path());
         let Some(bytes) = self.bundle(tile)? else {
             return Err(ReadError::Missing(path));
         };
@@ -279,14 +270,8 @@ impl Reader {
     }
 
     fn file(&self, name: &str, limit: usize) -> Result<Option<Vec<u8>>, ReadError> {
-        let path = self.directory.join(name);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Ok(None);
-            }
-            Err(source) => return Err(ReadError::Io { path, source }),
-        };
+        let Some(file) = self.source.file(name)? else { return Ok(None) };
+        let path = self.source.named(name);
         let mut bytes = Vec::new();
         file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(at(&path))?;
         if bytes.len() > limit {

@@ -1,15 +1,13 @@
-//! Writes an export, entry by entry, with memory for one bundle and the right edge of the tree.
+//! Writes an export into a directory, entry by entry.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::bundle::{self, EntryTooLong};
-use super::{CHECKPOINT_FILE, DETAILS_FILE, Details, DetailsLine, HANDOVER_DIRECTORY, MAX_DETAILS_LINE};
+use super::cutter::{CutError, Cutter, ExportFile};
+use super::{CHECKPOINT_FILE, DETAILS_FILE, Details};
 use crate::checkpoint::SignedCheckpoint;
-use crate::frontier::Frontier;
-use crate::hash::{Hash, leaf_hash};
-use crate::tile::{Tile, TileCutter};
+use crate::hash::Hash;
 
 /// Writes one export.
 ///
@@ -18,9 +16,7 @@ use crate::tile::{Tile, TileCutter};
 #[derive(Debug)]
 pub struct Writer {
     directory: PathBuf,
-    frontier: Frontier,
-    tiles: TileCutter,
-    bundle: Vec<u8>,
+    cutter: Cutter,
     details: BufWriter<File>,
 }
 
@@ -39,33 +35,9 @@ pub enum WriteError {
         #[source]
         source: io::Error,
     },
-    /// The entry is larger than the format allows.
-    #[error("entry {index} cannot be exported")]
-    Entry {
-        /// Which entry.
-        index: u64,
-        /// Why.
-        #[source]
-        source: EntryTooLong,
-    },
-    /// The details cannot be written as a line of JSON.
-    #[error("the details of entry {0} cannot be written")]
-    Details(u64, #[source] serde_json::Error),
-    /// The line would be longer than a reader accepts.
-    #[error("the details of entry {0} are longer than {MAX_DETAILS_LINE} bytes")]
-    DetailsTooLong(u64),
-    /// The checkpoint is of another tree than the entries that were appended.
-    #[error("the checkpoint is of {signed} entries with root {signed_root}, exported are {size} with root {root}")]
-    OtherTree {
-        /// Entries exported.
-        size: u64,
-        /// Their root.
-        root: Hash,
-        /// Entries under the checkpoint.
-        signed: u64,
-        /// Their root.
-        signed_root: Hash,
-    },
+    /// The log cannot be cut into an export.
+    #[error(transparent)]
+    Cut(#[from] CutError),
 }
 
 impl Writer {
@@ -81,13 +53,7 @@ impl Writer {
         }
         let path = directory.join(DETAILS_FILE);
         let details = File::create_new(&path).map_err(at(&path))?;
-        Ok(Self {
-            directory: directory.to_owned(),
-            frontier: Frontier::new(),
-            tiles: TileCutter::default(),
-            bundle: Vec::new(),
-            details: BufWriter::new(details),
-        })
+        Ok(Self { directory: directory.to_owned(), cutter: Cutter::default(), details: BufWriter::new(details) })
     }
 
     /// Appends the next entry and what lies beside it.
@@ -96,25 +62,11 @@ impl Writer {
     ///
     /// [`WriteError`]; the export is of no use after one.
     pub fn append(&mut self, entry: &[u8], details: Option<&Details>) -> Result<(), WriteError> {
-        let index = self.frontier.size();
-        bundle::append(&mut self.bundle, entry).map_err(|source| WriteError::Entry { index, source })?;
-        if let Some(details) = details {
-            let line = DetailsLine::to_json(index, details).map_err(|source| WriteError::Details(index, source))?;
-            if line.len() > MAX_DETAILS_LINE {
-                return Err(WriteError::DetailsTooLong(index));
-            }
-            writeln!(self.details, "{line}").map_err(at(&self.directory.join(DETAILS_FILE)))?;
+        let piece = self.cutter.append(entry, details)?;
+        if let Some(line) = piece.details_line {
+            self.details.write_all(line.as_bytes()).map_err(at(&self.directory.join(DETAILS_FILE)))?;
         }
-        let leaf = leaf_hash(entry);
-        self.frontier.push(leaf);
-        for (tile, hashes) in self.tiles.push(leaf) {
-            self.write(&tile.path(), &Tile::bytes(&hashes))?;
-            if tile.level() == 0 {
-                let bundle = std::mem::take(&mut self.bundle);
-                self.write(&tile.entries_path(), &bundle)?;
-            }
-        }
-        Ok(())
+        piece.files.iter().try_for_each(|file| self.write(file))
     }
 
     /// Adds the head with which one key handed over to the next.
@@ -123,56 +75,42 @@ impl Writer {
     ///
     /// [`WriteError::Io`].
     pub fn handover(&mut self, handover: &SignedCheckpoint) -> Result<(), WriteError> {
-        let size = handover.unverified().size;
-        self.write(&format!("{HANDOVER_DIRECTORY}/{size}"), handover.text().as_bytes())
+        self.write(&ExportFile::handover(handover))
     }
 
     /// How many entries were appended.
     #[must_use]
     pub const fn size(&self) -> u64 {
-        self.frontier.size()
+        self.cutter.size()
     }
 
     /// The root over them.
     #[must_use]
     pub fn root(&self) -> Hash {
-        self.frontier.root()
+        self.cutter.root()
     }
 
     /// Writes what is left, and last the checkpoint.
     ///
     /// # Errors
     ///
-    /// [`WriteError::OtherTree`] if the checkpoint is not of exactly the entries appended, and
+    /// [`CutError::OtherTree`] if the checkpoint is not of exactly the entries appended, and
     /// [`WriteError::Io`].
     pub fn finish(mut self, checkpoint: &SignedCheckpoint) -> Result<(), WriteError> {
-        let signed = checkpoint.unverified();
-        if signed.size != self.size() || signed.root != self.root() {
-            return Err(WriteError::OtherTree {
-                size: self.size(),
-                root: self.root(),
-                signed: signed.size,
-                signed_root: signed.root,
-            });
-        }
-        for (tile, hashes) in self.tiles.partials() {
-            self.write(&tile.path(), &Tile::bytes(hashes))?;
-            if tile.level() == 0 {
-                self.write(&tile.entries_path(), &self.bundle)?;
-            }
-        }
+        let cutter = std::mem::take(&mut self.cutter);
+        cutter.finish(checkpoint)?.iter().try_for_each(|file| self.write(file))?;
         self.details.flush().map_err(at(&self.directory.join(DETAILS_FILE)))?;
         let path = self.directory.join(CHECKPOINT_FILE);
         let mut file = File::create_new(&path).map_err(at(&path))?;
         file.write_all(checkpoint.text().as_bytes()).and_then(|()| file.sync_all()).map_err(at(&path))
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), WriteError> {
-        let path = self.directory.join(name);
+    fn write(&self, file: &ExportFile) -> Result<(), WriteError> {
+        let path = self.directory.join(&file.path);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(at(parent))?;
         }
-        fs::write(&path, bytes).map_err(at(&path))
+        fs::write(&path, &file.bytes).map_err(at(&path))
     }
 }
 

@@ -20,7 +20,7 @@ pub enum AuditCommand {
     },
     /// Verify an exported log. Needs the export and a public key, nothing else.
     Verify {
-        /// The export.
+        /// The export: its directory, or the archive that came.
         dir: PathBuf,
         /// A public key of the log, as `stepgate audit key` printed it, or a file whose first line it is;
         /// may be given several times. A key that follows one of them, as the log itself announces, is
@@ -36,7 +36,7 @@ pub enum AuditCommand {
     },
     /// Print entries of an export in words.
     Show {
-        /// The export.
+        /// The export: its directory, or the archive that came.
         dir: PathBuf,
         /// Only this entry.
         #[arg(long)]
@@ -50,7 +50,7 @@ pub enum AuditCommand {
     },
     /// Write a `.tlog-proof` for one entry, or check one with `--check`.
     Proof {
-        /// The export.
+        /// The export: its directory, or the archive that came.
         dir: PathBuf,
         /// The entry.
         index: u64,

@@ -7,9 +7,9 @@ use std::time::Duration;
 use stepgate_core::flows::Flows;
 use stepgate_core::ports::{EntryQuery, Store as _};
 use stepgate_evidence::{Entry, Event, verify};
-use stepgate_ledger::export::{Details, ReadError, Reader, Record, Writer};
-use stepgate_ledger::{ProofFile, SignedCheckpoint};
-use stepgate_store::{CheckpointKey, Database, LeafDetails};
+use stepgate_ledger::ProofFile;
+use stepgate_ledger::export::{ReadError, Reader, Record, Writer};
+use stepgate_store::CheckpointKey;
 
 use super::user::by;
 use super::verify::{verifier, verify_export};
@@ -26,7 +26,7 @@ pub(super) async fn run(command: AuditCommand) -> Done {
     match command {
         AuditCommand::Export { out, config } => {
             let house = open(&config.config).await?;
-            let size = export(&house.flows, &house.database, &out, &by()).await?;
+            let size = export(&house.flows, &out, &by()).await?;
             println!("Exported {size} entries to {}.", out.display());
             println!(
                 "Verify them anywhere:\n  stepgate audit verify {} --key '{}'",
@@ -113,38 +113,24 @@ pub(super) fn announced_by(key: &CheckpointKey) -> Option<u64> {
 }
 
 /// Writes the whole log to a directory. That somebody did is an entry of the log itself.
-pub(crate) async fn export(flows: &Flows, database: &Database, out: &Path, by: &str) -> Result<u64, Failure> {
-    let until = database.ledger_size().await.map_err(because)?;
-    let event = Event::EvidenceExported { by: by.to_owned(), from_index: "0".to_owned(), to_index: until.to_string() };
-    database.record(vec![flows.entry(flows.clock.now(), event)]).await.map_err(because)?;
-    let checkpoint = database.checkpoint().await.map_err(because)?;
-    let checkpoint = SignedCheckpoint::parse(&checkpoint).map_err(because)?;
-    let size = checkpoint.unverified().size;
+pub(crate) async fn export(flows: &Flows, out: &Path, by: &str) -> Result<u64, Failure> {
+    let mut export = flows.export_evidence(by, "").await.map_err(because)?;
+    let size = export.size();
     let mut writer = Writer::create(out).map_err(because)?;
-    while writer.size() < size {
-        let left = size.saturating_sub(writer.size());
-        let limit = u32::try_from(left).unwrap_or(PAGE).min(PAGE);
-        let leaves = database.leaves(writer.size(), limit).await.map_err(because)?;
-        if leaves.is_empty() {
-            return Err(failed(format!("entry {} is missing in the store", writer.size())));
+    loop {
+        let page = export.next_page().await.map_err(because)?;
+        if page.is_empty() {
+            break;
         }
-        for leaf in leaves {
-            let details = match &leaf.details {
-                LeafDetails::None => None,
-                LeafDetails::Kept(details) => Some(verify::exported(details)),
-                LeafDetails::Erased => Some(Details::Erased),
-            };
-            writer.append(&leaf.bytes, details.as_ref()).map_err(because)?;
+        for entry in page {
+            writer.append(&entry.bytes, entry.details.as_ref()).map_err(because)?;
         }
         progress(writer.size(), Some(size));
     }
-    for key in database.checkpoint_keys().await.map_err(because)? {
-        // One that was made meanwhile is announced by an entry that is not in this export.
-        if let Some(handover) = key.handover.filter(|_| key.from_size <= size) {
-            writer.handover(&handover).map_err(because)?;
-        }
+    for handover in &export.keys().handovers {
+        writer.handover(handover).map_err(because)?;
     }
-    writer.finish(&checkpoint).map_err(because)?;
+    writer.finish(export.checkpoint()).map_err(because)?;
     Ok(size)
 }
 

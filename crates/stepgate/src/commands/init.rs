@@ -154,7 +154,7 @@ pub(super) async fn run(args: &InitArgs) -> Done {
         )));
     }
     let mut made = Made::default();
-    let policies = [("app.cedar", POLICY), ("app.test.toml", TESTS)];
+    let policies = [("app.cedar", POLICY), ("app.test.toml", TESTS), ("evidence.cedar", EVIDENCE)];
     let file = write(&NewDeployment { dir: &args.dir, config: &config, policies: &policies }, &mut made)?;
     if !file_is_ready(&args.dir, &scheme) {
         made.keep();
@@ -258,6 +258,18 @@ unless {
 };
 "#;
 
+const EVIDENCE: &str = r#"// Who may see the evidence. Without this policy nobody may, administrators included;
+// exporting it needs a confirmation besides (stepgate.export-needs-a-confirmation).
+// Nobody is in this group until you say so: stepgate user add NAME --group auditors
+
+@id("auditors-see-the-evidence")
+permit (
+  principal in Group::"auditors",
+  action in [Action::"evidence.search", Action::"evidence.export"],
+  resource in Service::"stepgate"
+);
+"#;
+
 const TESTS: &str = r#"# Requests with their expected verdicts. `stepgate policy test` runs them.
 
 [[case]]
@@ -278,6 +290,23 @@ proved = { password = "1m" }
 enrolled = ["passkey", "totp", "password"]
 expect = "confirm: passkey"
 because = ["large-payment"]
+
+[[case]]
+name = "auditors export the evidence with a proof for that export"
+request = "POST /evidence/export"
+service = "stepgate"
+groups = ["auditors"]
+proved = { password = "1m" }
+enrolled = ["passkey", "totp", "password"]
+expect = "confirm: passkey | totp"
+
+[[case]]
+name = "who is no auditor sees no evidence"
+request = "GET /evidence"
+service = "stepgate"
+groups = ["admins", "staff"]
+proved = { passkey = "1m" }
+expect = "deny"
 
 [[case]]
 name = "strangers are refused"

@@ -1,4 +1,4 @@
-//! The gate's own service: account pages, decided by the same engine as everything else.
+//! The gate's own service: account and evidence, decided by the same engine as everything else.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ const OPERATIONS: &[Declared] = &[
     },
     Declared {
         on: ("GET", "/account/activity"),
-        action: "evidence.search",
+        action: "account.activity",
         title: "See your recent activity",
         sensitivity: "normal",
         inputs: &[],
@@ -81,6 +81,20 @@ const OPERATIONS: &[Declared] = &[
         action: "account.enrolment",
         title: "Go on adding a way to prove it is you",
         sensitivity: "normal",
+        inputs: &[],
+    },
+    Declared {
+        on: ("GET", "/evidence"),
+        action: "evidence.search",
+        title: "Search the evidence",
+        sensitivity: "high",
+        inputs: &[],
+    },
+    Declared {
+        on: ("POST", "/evidence/export"),
+        action: "evidence.export",
+        title: "Export the whole evidence",
+        sensitivity: "critical",
         inputs: &[],
     },
 ];
@@ -129,7 +143,7 @@ fn endpoint(declared: &Declared) -> Option<Endpoint> {
         resource: format!("{GATE_SERVICE} {method} {path}"),
         action: ActionName::parse(declared.action).ok()?,
         effect: if method == "GET" { Effect::Read } else { Effect::Write },
-        kind: "account".to_owned(),
+        kind: if declared.action.starts_with("evidence.") { "evidence" } else { "account" }.to_owned(),
         sensitivity: declared.sensitivity.to_owned(),
         title: Title::new(declared.title),
         methods: vec![method.to_owned()],
@@ -151,7 +165,11 @@ mod tests {
         assert_eq!(service.endpoints.len(), OPERATIONS.len());
         let action = |method, segments: &[&str]| service.endpoint(method, segments).0.action.to_string();
         assert_eq!(action("GET", &["account"]), "account.view");
-        assert_eq!(action("GET", &["account", "activity"]), "evidence.search");
+        assert_eq!(action("GET", &["account", "activity"]), "account.activity");
+        assert_eq!(action("GET", &["evidence"]), "evidence.search");
+        assert_eq!(action("POST", &["evidence", "export"]), "evidence.export");
+        assert_eq!(action("GET", &["evidence", "export"]), "read");
+        assert_eq!(action("POST", &["evidence"]), "write");
         assert_eq!(action("POST", &["account", "factors"]), "factors.enrol");
         assert_eq!(action("POST", &["account", "factors", "x", "remove"]), "factors.remove");
         assert_eq!(action("POST", &["account", "sessions", "x", "end"]), "sessions.end");

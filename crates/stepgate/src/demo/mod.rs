@@ -1,4 +1,5 @@
-//! The demo: a gate, a small ledger behind it, and a person who works with it.
+//! The demo: a gate, a small ledger behind it, a person who works with it, and one
+//! who may see the evidence.
 
 mod app;
 mod authenticator;
@@ -37,6 +38,7 @@ struct Demo {
     address: SocketAddr,
     verifier: String,
     alice: DemoPerson,
+    audrey: DemoPerson,
     directory: PathBuf,
     app: CancellationToken,
     _only: OnlyGate,
@@ -62,7 +64,7 @@ pub(crate) async fn run(args: DemoArgs) -> Done {
         stopped = tokio::signal::ctrl_c() => if let Err(error) = stopped {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot wait for Ctrl-C");
         },
-        () = show_codes(&demo.alice) => {}
+        () = show_codes([&demo.alice, &demo.audrey]) => {}
     }
     println!("\nStopping.");
     demo.app.cancel();
@@ -104,9 +106,10 @@ async fn start(directory: &Path, port: u16) -> Result<Demo, Failure> {
     let house = House::open(settings, Some(file), Arc::new(SystemClock), Arc::new(SystemRandomness)).await?;
     let verifier = house.keys.checkpoint_verifier.clone();
     let alice = people::alice(&house.flows).await?;
+    let audrey = people::audrey(&house.flows).await?;
     let gate = house.serve(vec![listener]).await?;
     let directory = directory.to_owned();
-    Ok(Demo { gate, gate_origin, ledger_origin, address, verifier, alice, directory, app, _only: only })
+    Ok(Demo { gate, gate_origin, ledger_origin, address, verifier, alice, audrey, directory, app, _only: only })
 }
 
 async fn free_port(first: u16) -> Result<TcpListener, Failure> {
@@ -145,7 +148,7 @@ fn deployment(
 }
 
 fn tell(demo: &Demo, kept: bool) {
-    let Demo { gate_origin, ledger_origin, address, alice, .. } = demo;
+    let Demo { gate_origin, ledger_origin, address, alice, audrey, .. } = demo;
     let port = address.port();
     println!("\nStepgate stands in front of a small ledger.\n");
     println!("  The ledger       {ledger_origin}");
@@ -162,6 +165,11 @@ fn tell(demo: &Demo, kept: bool) {
     println!("  3. Approve payment 42 of 12,000: you are asked for a proof for this payment alone,");
     println!("     and come back to the page where you were. Your passkey, or the code above.");
     println!("  4. Export all payments: that needs a second factor from the last five minutes.");
+    println!("  5. In another browser or a private window, look at {gate_origin}/evidence as the auditor:");
+    println!("       Sign in as       {}, {}", audrey.login, audrey.name);
+    println!("       Password         {}", audrey.password);
+    println!("       Authenticator    the code of the moment, below");
+    println!("     Searching is recorded; exporting asks for a proof and gives one file to verify.");
     println!("\nTo use a passkey, add one at {gate_origin}/account first (it asks for the code).");
     println!("No security key at hand? In Chrome: F12, the three dots, More tools, WebAuthn,");
     println!("\"Enable virtual authenticator environment\", then add one with ctap2, internal,");
@@ -180,26 +188,25 @@ fn tell(demo: &Demo, kept: bool) {
         println!("\nWith --dir DIR the evidence is kept, and these commands show and verify it:");
         println!("  stepgate audit tail | export | verify");
     }
-    println!(
-        "\nA new code comes every 30 seconds; this one line is kept up to date in your app. Ctrl-C ends the demo."
-    );
+    println!("\nA new code comes every 30 seconds; the line below is kept up to date. Ctrl-C ends the demo.");
 }
 
-/// Keeps the authenticator's code on the terminal's last line. Where standard output
-/// is no terminal, each new code is a line of its own.
-async fn show_codes(alice: &DemoPerson) {
+/// Keeps the authenticators' codes on the terminal's last line. Where standard output
+/// is no terminal, new codes are a line of their own.
+async fn show_codes(people: [&DemoPerson; 2]) {
     use std::io::{IsTerminal as _, Write as _};
     let mut shown = String::new();
     loop {
-        let code = alice.code_now();
+        let codes = people.map(|person| format!("{} {}", person.login, person.code_now())).join(", ");
         if std::io::stdout().is_terminal() {
-            print!("\r  Code of the moment: {code}  (another in {:>2} s) ", alice.seconds_left());
+            let left = people.map(DemoPerson::seconds_left).into_iter().min().unwrap_or_default();
+            print!("\r  Codes of the moment: {codes}  (others in {left:>2} s) ");
             // A terminal that is gone shows nothing; the demo goes on without it.
             let _ = std::io::stdout().flush();
-        } else if code != shown {
-            println!("  Code of the moment: {code}");
+        } else if codes != shown {
+            println!("  Codes of the moment: {codes}");
         }
-        shown = code;
+        shown = codes;
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     }
 }

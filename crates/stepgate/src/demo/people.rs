@@ -1,4 +1,4 @@
-//! The demo's person, enrolled by a one-time link like anybody else.
+//! The demo's people, enrolled by one-time links like anybody else.
 
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use crate::commands::{Failure, because, failed};
 /// Somebody whom the terminal knows everything about.
 pub(super) struct DemoPerson {
     pub(super) login: String,
+    pub(super) name: &'static str,
     pub(super) password: String,
     /// `otpauth://…` for an app.
     pub(super) uri: String,
@@ -38,16 +39,24 @@ impl DemoPerson {
     }
 }
 
-/// Adds Alice of finance if she is not there, and enrols a new password and a new
-/// authenticator for her. An authenticator of an earlier run stays.
+/// Alice of finance, who works with the ledger.
 pub(super) async fn alice(flows: &Flows) -> Result<DemoPerson, Failure> {
-    let login = Login::parse("alice").map_err(because)?;
+    enrolled(flows, "alice", "Alice Miller", "finance").await
+}
+
+/// Audrey, who may see the evidence and nothing of the ledger.
+pub(super) async fn audrey(flows: &Flows) -> Result<DemoPerson, Failure> {
+    enrolled(flows, "audrey", "Audrey Stone", "auditors").await
+}
+
+/// Adds somebody if they are not there, and enrols a new password and a new
+/// authenticator for them. An authenticator of an earlier run stays.
+async fn enrolled(flows: &Flows, login: &str, name: &'static str, group: &str) -> Result<DemoPerson, Failure> {
+    let email = format!("{login}@example.com");
+    let login = Login::parse(login).map_err(because)?;
     let person = match flows.store.person_by_login(&login).await.map_err(because)? {
         Some(person) => person,
-        None => flows
-            .add_person(login, "Alice Miller", "alice@example.com", vec!["finance".to_owned()], "demo")
-            .await
-            .map_err(because)?,
+        None => flows.add_person(login, name, &email, vec![group.to_owned()], "demo").await.map_err(because)?,
     };
     let kinds = vec![FactorKind::Password, FactorKind::Totp];
     let link = flows.make_link(&person, kinds, Duration::from_secs(600), "demo").await.map_err(because)?;
@@ -77,6 +86,7 @@ pub(super) async fn alice(flows: &Flows) -> Result<DemoPerson, Failure> {
     flows.end_enrolment(&ticket).await.map_err(because)?;
     Ok(DemoPerson {
         login: person.login.to_string(),
+        name,
         password,
         uri: uri.expose_secret().to_owned(),
         seed: secret_base32,

@@ -16,7 +16,7 @@ pub(super) async fn walk(demo: Demo, kept: bool) -> Done {
     let walked = steps(&demo).await;
     let Demo { gate, directory, verifier, app, .. } = demo;
     app.cancel();
-    let (flows, database) = (std::sync::Arc::clone(&gate.flows), std::sync::Arc::clone(&gate.database));
+    let flows = std::sync::Arc::clone(&gate.flows);
     if walked.is_ok() {
         gate.flows.flush_refusals().await.map_err(because)?;
     }
@@ -25,11 +25,11 @@ pub(super) async fn walk(demo: Demo, kept: bool) -> Done {
         Ok(()) => {
             // What an earlier tour exported into the same directory is replaced.
             let _ = std::fs::remove_dir_all(&out);
-            export(&flows, &database, &out, "demo").await.map(|_| ())
+            export(&flows, &out, "demo").await.map(|_| ())
         }
         Err(_) => Ok(()),
     };
-    drop((flows, database));
+    drop(flows);
     gate.stop().await;
     walked?;
     exported?;

@@ -13,8 +13,8 @@ use stepgate_core::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, Request
 use stepgate_core::operation::OperationDigest;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::{
-    AnsweredChallenge, ChangeError, EnrolmentLink, EntryQuery, NewCode, NewSession, RecordedEntry, SessionSummary,
-    Spend, Store, StoreError, Ticket, TicketThen, Trier, Try, TryLimits,
+    AnsweredChallenge, ChangeError, EnrolmentLink, EntryQuery, Leaf, LogKeys, NewCode, NewSession, RecordedEntry,
+    SessionSummary, Spend, Store, StoreError, Ticket, TicketThen, Trier, Try, TryLimits,
 };
 use stepgate_core::secret::TokenDigest;
 use stepgate_core::session::{Audience, SessionView};
@@ -223,6 +223,8 @@ store! {
     async fn begin_on_ticket(&self, digest: TokenDigest, begun: (FactorKind, SecretString)) -> Result<(), ChangeError>;
     async fn end_ticket(&self, digest: TokenDigest) -> Result<(), StoreError>;
     async fn entries(&self, query: EntryQuery) -> Result<Vec<RecordedEntry>, StoreError>;
+    async fn leaves(&self, from: u64, limit: u32) -> Result<Vec<Leaf>, StoreError>;
+    async fn log_keys(&self, size: u64) -> Result<LogKeys, StoreError>;
     async fn checkpoint(&self) -> Result<String, StoreError>;
     async fn entries_after(&self, index: u64, at_most: Duration) -> ();
     async fn ready(&self) -> Result<(), StoreError>;

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepgate::gate::House;
-use stepgate_core::ports::Store as _;
+use stepgate_core::ports::{LeafDetails, Store as _};
 use stepgate_evidence::verify::{self, Report};
 use stepgate_ledger::export::{Reader, Writer};
 use stepgate_ledger::verify::Trust;
 use stepgate_ledger::{CheckpointVerifier, SignedCheckpoint};
-use stepgate_store::LeafDetails;
 use tokio::time::{sleep, timeout};
 
 use crate::audit::{Audit, Known, Violation, violated};

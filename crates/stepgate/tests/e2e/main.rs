@@ -10,6 +10,7 @@
 )]
 
 mod account;
+mod evidence;
 mod in_chromium;
 mod intruders;
 mod logs;

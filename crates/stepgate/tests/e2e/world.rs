@@ -332,6 +332,11 @@ impl Payments {
         Behind { policies: CODES, ..self.behind() }
     }
 
+    /// The same with the demo's policies, which name a group that sees the evidence.
+    pub(crate) fn behind_with_auditors(&self) -> Behind {
+        Behind { policies: include_str!("../../../../policies/demo.cedar"), ..self.behind() }
+    }
+
     /// The same, with the script that goes on for calls of pages.
     pub(crate) fn behind_with_script(&self) -> Behind {
         Behind { operations: WITH_SCRIPT, ..self.behind_with_codes() }

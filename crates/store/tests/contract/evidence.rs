@@ -1,15 +1,18 @@
 use std::time::Duration;
 
 use secrecy::SecretString;
+use stepgate_core::catalogue::{ActionName, ServiceName};
 use stepgate_core::challenge::GrantKind;
 use stepgate_core::factor::{FactorKind, FactorSecret};
-use stepgate_core::ports::{EntryQuery, RecordedEntry, Store as _};
+use stepgate_core::id::RequestId;
+use stepgate_core::ports::{EntryQuery, LeafDetails, RecordedEntry, Store as _};
 use stepgate_core::secret::{Purpose, Token};
-use stepgate_evidence::{Entry, Event, Outcome};
+use stepgate_core::time::Timestamp;
+use stepgate_evidence::{Asked, Entry, Event, Outcome};
 use stepgate_ledger::export::{Details, Reader, Writer};
 use stepgate_ledger::verify::{Trust, verify};
 use stepgate_ledger::{CheckpointVerifier, Frontier, SignedCheckpoint, leaf_hash};
-use stepgate_store::{BrokenLedger, LeafDetails, OpenError};
+use stepgate_store::{BrokenLedger, OpenError};
 use tokio::time::timeout;
 
 use crate::house::{AT_MOST, House, MINUTE, is_conflict};
@@ -66,6 +69,85 @@ pub(crate) async fn entries_are_found_by_person_challenge_and_kind(house: House)
     assert_eq!(find(EntryQuery { person: Some(bob.id), challenge: Some(other), ..of() }).await, ids(&[]));
     assert_eq!(find(EntryQuery { kinds: vec!["' OR 1 = 1 --".to_owned()], ..of() }).await, ids(&[]));
     assert_eq!(house.store.entries(EntryQuery { person: Some(alice.id), limit: 10, ..of() }).await.unwrap().len(), 2);
+}
+
+pub(crate) async fn entries_are_found_by_request_service_action_and_time(house: House) {
+    let asked = |service: &str, action: &str| Asked {
+        service: service.into(),
+        action: action.into(),
+        resource: format!("{service} {action}"),
+        resource_kind: String::new(),
+        sensitivity: "high".into(),
+    };
+    let refused = |service: &str, action: &str, at_ms: i64| {
+        let (policies, policy) = (Vec::new(), String::new());
+        let event = Event::OperationRefused {
+            person: String::new(),
+            asked: asked(service, action),
+            policies,
+            policy,
+            count: 1,
+            window_s: 0,
+        };
+        Entry { at_ms, ..house.entry(event) }
+    };
+    let (request, other) = (house.id(), house.id());
+    let finished = |request: RequestId, at_ms: i64| {
+        let (challenge, request) = (house.id::<()>().to_string(), request.to_string());
+        Entry { at_ms, ..house.entry(Event::OperationFinished { challenge, request, outcome: Outcome::NotSent }) }
+    };
+    let entries = vec![
+        refused("ledger", "payments.approve", 1_000),
+        refused("ledger", "payments.export", 2_000),
+        refused("wiki", "payments.export", 3_000),
+        finished(request, 4_000),
+        // Written by a node whose clock is behind: the time decides, not the order.
+        finished(other, 1_500),
+    ];
+    house.store.record(entries.clone()).await.unwrap();
+    let first = house.store.ledger_size().await.unwrap() - entries.len() as u64;
+    let find = async |query: EntryQuery| {
+        let found = house.store.entries(EntryQuery { limit: 10, from: Some(first), ..query }).await.unwrap();
+        found.into_iter().map(|entry| entry.entry.id).collect::<Vec<_>>()
+    };
+    let ids = |wanted: &[usize]| wanted.iter().map(|at| entries[*at].id.clone()).collect::<Vec<_>>();
+    let of = EntryQuery::default;
+    let service = |name: &str| Some(ServiceName::parse(name).unwrap());
+    let action = |name: &str| Some(ActionName::parse(name).unwrap());
+    let at = |ms: i64| Some(Timestamp::from_ms(ms));
+    assert_eq!(find(EntryQuery { service: service("ledger"), ..of() }).await, ids(&[0, 1]));
+    assert_eq!(find(EntryQuery { action: action("payments.export"), ..of() }).await, ids(&[1, 2]));
+    let both = EntryQuery { service: service("wiki"), action: action("payments.export"), ..of() };
+    assert_eq!(find(both).await, ids(&[2]));
+    assert_eq!(
+        find(EntryQuery { service: service("wiki"), action: action("payments.approve"), ..of() }).await,
+        ids(&[])
+    );
+    assert_eq!(find(EntryQuery { request: Some(request), ..of() }).await, ids(&[3]));
+    assert_eq!(find(EntryQuery { request: Some(house.id()), ..of() }).await, ids(&[]));
+    assert_eq!(find(EntryQuery { since: at(2_000), until: at(10_000), ..of() }).await, ids(&[1, 2, 3]));
+    assert_eq!(find(EntryQuery { until: at(2_000), ..of() }).await, ids(&[0, 4]));
+    assert_eq!(find(EntryQuery { since: at(2_000), until: at(2_000), ..of() }).await, ids(&[]));
+    assert_eq!(find(EntryQuery { service: service("ledger"), since: at(1_001), ..of() }).await, ids(&[1]));
+    let paged = EntryQuery { before: Some(first + 1), limit: 10, service: service("ledger"), ..of() };
+    assert_eq!(house.store.entries(paged).await.unwrap().len(), 1);
+}
+
+pub(crate) async fn entries_are_found_by_who_did_something_with_the_evidence(house: House) {
+    let auditor = house.person("audrey").await;
+    let by = auditor.id.to_string();
+    let searched = |by: &str| house.entry(Event::EvidenceSearched { by: by.into(), query: "everything".into() });
+    house.store.record(vec![searched(&by), searched("cli:root")]).await.unwrap();
+    let query = EntryQuery {
+        person: Some(auditor.id),
+        kinds: vec!["evidence.searched".to_owned()],
+        limit: 10,
+        ..EntryQuery::default()
+    };
+    let found = house.store.entries(query).await.unwrap();
+    assert_eq!(found.len(), 1, "{found:?}");
+    let keys = house.store.log_keys(house.store.ledger_size().await.unwrap()).await.unwrap();
+    assert_eq!(keys.signing, house.store.signing_keys().await.unwrap().checkpoint_verifier);
 }
 
 pub(crate) async fn entries_come_in_pages_from_either_end(house: House) {

@@ -139,6 +139,8 @@ contract! {
     evidence:
         the_first_entry_opens_the_log
         entries_are_found_by_person_challenge_and_kind
+        entries_are_found_by_request_service_action_and_time
+        entries_are_found_by_who_did_something_with_the_evidence
         entries_come_in_pages_from_either_end
         a_refused_change_leaves_no_entry
         the_checkpoint_covers_what_was_acknowledged

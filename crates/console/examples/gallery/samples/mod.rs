@@ -14,11 +14,12 @@ use stepgate_console::views::{
 use stepgate_console::words::{self, Moment};
 
 pub(crate) mod challenges;
+pub(crate) mod evidence;
 
 use challenges::challenge_of;
 
 /// Every page by name.
-pub(crate) const NAMES: [&str; 40] = [
+pub(crate) const NAMES: [&str; 45] = [
     "sign-in",
     "sign-in-again",
     "sign-in-password-only",
@@ -59,6 +60,11 @@ pub(crate) const NAMES: [&str; 40] = [
     "unknown-host",
     "too-large",
     "dead-link",
+    "not-me-here",
+    "account-auditor",
+    "evidence",
+    "evidence-found",
+    "evidence-wrong",
 ];
 
 const SECRET: &str = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP";
@@ -70,6 +76,10 @@ pub(crate) fn render(name: &str, policy: &ContentPolicy) -> Option<Response> {
         "sign-in-again" => respond(ok, policy, &sign_in_again()),
         "sign-in-password-only" => respond(ok, policy, &SignInPage { passkey: None, destination: None, ..sign_in() }),
         "account" => respond(ok, policy, &account()),
+        "account-auditor" => respond(ok, policy, &AccountPage { evidence: Some("/evidence".to_owned()), ..account() }),
+        "evidence" => respond(ok, policy, &evidence::newest()),
+        "evidence-found" => respond(ok, policy, &evidence::found()),
+        "evidence-wrong" => respond(StatusCode::BAD_REQUEST, policy, &evidence::wrong()),
         "account-empty" => respond(ok, policy, &empty_account()),
         "enrol-link" => respond(ok, policy, &enrol_link()),
         "enrol" => respond(ok, policy, &enrol()),
@@ -239,6 +249,7 @@ fn account() -> AccountPage {
             activity("Refused “Export all customer records”", "no proof would change that", 1600, Tone::Bad),
         ],
         more_activity: Some("/account/activity".to_owned()),
+        evidence: None,
         said: None,
     }
 }
@@ -322,6 +333,7 @@ fn enrol_totp() -> EnrolTotpPage {
         frame: frame(),
         action: "/account/factors/totp".to_owned(),
         qr: QrCode::from_svg(svg),
+        uri,
         account: "alice at Stepgate".to_owned(),
         secret_text: words::in_groups(SECRET, 4),
         back: "/account".to_owned(),
@@ -366,6 +378,7 @@ fn outcome(name: &str) -> Option<Outcome> {
         }
         "failed" => Outcome::Failed { again: back() },
         "cancelled" => Outcome::Cancelled { back: back(), reported: Reported::No },
+        "not-me-here" => Outcome::Cancelled { back: back(), reported: Reported::NotMeHere },
         "not-me" => Outcome::Cancelled { back: back(), reported: Reported::NotMe },
         "passed-elsewhere" => {
             Outcome::PassedElsewhere { operation: "Export all customer records of November".to_owned() }

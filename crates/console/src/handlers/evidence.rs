@@ -1,0 +1,193 @@
+//! `/evidence`: the ledger for those whom the operator's policy lets see it. Every
+//! request here was decided before, as one to `/account` was; who looks and who
+//! takes it away stands in the ledger itself.
+
+use axum::extract::RawQuery;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, StatusCode};
+use serde_json::json;
+use stepgate_core::catalogue::GATE_SERVICE;
+use stepgate_core::flows::{Export, ExportError};
+use stepgate_core::ports::RecordedEntry;
+use stepgate_core::web::gate_path;
+use stepgate_evidence::Event;
+
+use crate::evidence::archive::{self, Label};
+use crate::evidence::kinds::KINDS;
+use crate::evidence::lines::{self, Names};
+use crate::evidence::search::{BadTerm, Search, Sought};
+use crate::failure::{Failure, no_store};
+use crate::http::Wants;
+use crate::outcomes::Outcome;
+use crate::views::{Choice, EvidenceForm, EvidencePage, Said};
+use crate::visit::Visit;
+use crate::wire::{json, problem};
+
+/// When to try again while all places for exports are taken, in seconds.
+const BUSY_RETRY_S: u32 = 30;
+
+/// The fields that are folded away.
+const FOLDED: [&str; 6] = ["since", "until", "action", "challenge", "request", "index"];
+
+/// `GET /evidence?person=…&kind=…`.
+pub(crate) async fn search(visit: Visit, RawQuery(query): RawQuery) -> Response {
+    let result = async {
+        visit.permit()?;
+        match Search::parse(query.as_deref().unwrap_or_default()) {
+            Ok(search) => found(&visit, search).await,
+            Err(bad) => refused(&visit, &bad),
+        }
+    };
+    visit.finish(result.await)
+}
+
+async fn found(visit: &Visit, search: Search) -> Result<Response, Failure> {
+    let mut entries = look(visit, &search).await?;
+    // One entry more than the page has was read: it tells whether there are older ones.
+    let has_older = entries.len() > search.query.limit as usize;
+    entries.truncate(search.query.limit as usize);
+    let oldest = entries.last().filter(|_| has_older && search.query.from.is_none());
+    let older = oldest.map(|oldest| search.older_than(oldest.index));
+    if visit.wants == Wants::Json {
+        let entries: Vec<_> = entries.iter().map(lines::for_programs).collect();
+        let older = older.map(|path| format!("{}{path}", visit.console.origin));
+        return Ok(json(StatusCode::OK, &json!({ "entries": entries, "older": older })));
+    }
+    let mut names = Names::new();
+    for person in lines::people_of(&entries) {
+        if let Some(known) = visit.console.flows.store.person(person).await? {
+            names.insert(person, known);
+        }
+    }
+    let entries = entries.iter().map(|recorded| lines::line(recorded, &names)).collect();
+    let form = form(visit, Some(&search));
+    Ok(visit.page(StatusCode::OK, &page(visit, form, entries, older, None)))
+}
+
+/// What is there. That it was looked for is recorded before it is read, also where
+/// nobody has the name that was typed.
+async fn look(visit: &Visit, search: &Search) -> Result<Vec<RecordedEntry>, Failure> {
+    let flows = &visit.console.flows;
+    let by = visit.permit()?.session.person.id.to_string();
+    let mut query = search.query.clone();
+    query.limit = query.limit.saturating_add(1);
+    query.person = match &search.person {
+        Sought::Anybody => None,
+        Sought::Id(id) => Some(*id),
+        Sought::Login(login) => match flows.store.person_by_login(login).await? {
+            Some(person) => Some(person.id),
+            None => {
+                let event = Event::EvidenceSearched { by, query: "person=nobody".to_owned() };
+                flows.store.record(vec![flows.entry(visit.surroundings.now, event)]).await?;
+                return Ok(Vec::new());
+            }
+        },
+    };
+    Ok(flows.search_evidence(&by, query).await?)
+}
+
+fn refused(visit: &Visit, bad: &BadTerm) -> Result<Response, Failure> {
+    let (status, title) = (StatusCode::BAD_REQUEST, "This search cannot be read");
+    if visit.wants == Wants::Json {
+        return Ok(problem(status, "bad_query", title, &bad.to_string()));
+    }
+    let said = Said::bad(format!("{title}."), format!("{bad}."));
+    Ok(visit.page(status, &page(visit, form(visit, None), Vec::new(), None, Some(said))))
+}
+
+fn page(
+    visit: &Visit,
+    form: EvidenceForm,
+    entries: Vec<crate::views::EvidenceEntry>,
+    older: Option<String>,
+    said: Option<Said>,
+) -> EvidencePage {
+    let export_action = format!("{}/export", gate_path::EVIDENCE);
+    EvidencePage { frame: visit.frame(), form, entries, older, export_action, said }
+}
+
+fn form(visit: &Visit, search: Option<&Search>) -> EvidenceForm {
+    let given = |name: &str| search.map(|search| search.given(name).to_owned()).unwrap_or_default();
+    let choice = |chosen: &str, value: &str, text: &str| Choice {
+        value: value.to_owned(),
+        text: text.to_owned(),
+        is_chosen: chosen == value,
+    };
+    let kind = given("kind");
+    let mut kinds = vec![choice(&kind, "", "Anything")];
+    kinds.extend(KINDS.iter().map(|(value, text, _)| choice(&kind, value, text)));
+    if kind.contains(',') {
+        kinds.push(choice(&kind, &kind, "Several types"));
+    }
+    let service = given("service");
+    let live = visit.console.flows.live.load();
+    let mut services = vec![choice(&service, "", "Any")];
+    let known = live.catalogue.services.iter().filter(|(name, _)| name.as_str() != GATE_SERVICE);
+    services.extend(known.map(|(name, known)| choice(&service, name.as_str(), &known.title)));
+    services.push(choice(&service, GATE_SERVICE, "The gate itself"));
+    if !services.iter().any(|one| one.is_chosen) {
+        // A service that is no longer configured has left its entries.
+        services.push(choice(&service, &service, &service));
+    }
+    EvidenceForm {
+        action: gate_path::EVIDENCE.to_owned(),
+        person: given("person"),
+        kinds,
+        services,
+        acted: given("action"),
+        challenge: given("challenge"),
+        request: given("request"),
+        since: given("since"),
+        until: given("until"),
+        index: given("index"),
+        is_open: FOLDED.iter().any(|name| !given(name).is_empty()),
+        is_narrowed: search.is_some_and(Search::is_narrowed),
+    }
+}
+
+/// `POST /evidence/export`: the whole log as one archive.
+pub(crate) async fn export(visit: Visit, body: Bytes) -> Response {
+    let result = async {
+        visit.fields(&body)?;
+        let permit = visit.permit()?;
+        let flows = &visit.console.flows;
+        let Ok(place) = visit.console.exports.clone().try_acquire_owned() else {
+            return Err(Outcome::TooMany { retry_after_s: BUSY_RETRY_S }.into());
+        };
+        let by = permit.session.person.id.to_string();
+        let export = flows.export_evidence(&by, &permit.authority()).await.map_err(not_exported)?;
+        let label = label(&visit, &export);
+        let name = format!("attachment; filename=\"{}.tar\"", label.folder);
+        let disposition = HeaderValue::from_str(&name).map_err(|_| Failure::Fault("an export has no file name"))?;
+        let mut response = no_store(Response::new(archive::body(export, label, place)));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-tar"));
+        headers.insert(CONTENT_DISPOSITION, disposition);
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        Ok::<_, Failure>(response)
+    };
+    visit.finish(result.await)
+}
+
+fn label(visit: &Visit, export: &Export) -> Label {
+    let head = export.checkpoint().unverified();
+    let log = head.origin.to_string();
+    // A log is named like a host; anything else does not become part of a file's name.
+    let plain = |sign: char| if sign.is_ascii_alphanumeric() || "-.".contains(sign) { sign } else { '-' };
+    let host: String = log.chars().take(60).map(plain).collect();
+    Label {
+        folder: format!("evidence-{host}-{}", head.size),
+        log,
+        key: export.keys().signing.clone(),
+        at: visit.surroundings.now,
+    }
+}
+
+fn not_exported(error: ExportError) -> Failure {
+    match error {
+        ExportError::Store(error) => Failure::Store(error),
+        ExportError::Checkpoint(_) | ExportError::Missing(_) => Failure::Fault("the evidence cannot be exported"),
+    }
+}
