@@ -2,7 +2,7 @@
 //! application without any check, in the same run.
 //!
 //! nginx serves 1 KiB; nginx proxies it with keep-alive; Stepgate proxies it with
-//! session, decision and identity headers. 64 keep-alive connections, in turn.
+//! session, decision and identity headers. One worker each, 64 keep-alive connections, in turn.
 //! Printed: CPU microseconds per request of each proxy process, and the ratio.
 //! Needs nginx. Linux only (`/proc`).
 
@@ -79,9 +79,11 @@ impl Drop for Ends {
 async fn compare() -> Result<(), Error> {
     let directory = tempfile::tempdir()?;
     let (origin, plain) = (free_port()?, free_port()?);
+    let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let _origin = nginx(
         directory.path(),
         "origin",
+        at(origin),
         &format!(
             "server {{ listen 127.0.0.1:{origin} reuseport; location / {{ return 200 \"{}\"; }} }}",
             "x".repeat(1024)
@@ -90,13 +92,13 @@ async fn compare() -> Result<(), Error> {
     let proxy = nginx(
         directory.path(),
         "proxy",
+        at(plain),
         &format!(
             "upstream app {{ server 127.0.0.1:{origin}; keepalive 128; }} server {{ listen 127.0.0.1:{plain}; \
              location / {{ proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_set_header Host $host; }} }}"
         ),
     )?;
-    let origin: SocketAddr = ([127, 0, 0, 1], origin).into();
-    let plain: SocketAddr = ([127, 0, 0, 1], plain).into();
+    let (origin, plain) = (at(origin), at(plain));
     println!(
         "{REQUESTS} requests a round over {CONNECTIONS} connections, answers of 1 KiB; CPU of the proxy process\n"
     );
@@ -114,7 +116,7 @@ async fn compare() -> Result<(), Error> {
         let mut ratios = Vec::new();
         for round in 1..=ROUNDS {
             let gate = measured(child.0.id(), address, &gate_request).await?;
-            let nginx = measured(worker(proxy.0.id())?, plain, &plain_request).await?;
+            let nginx = measured(proxy.0.id(), plain, &plain_request).await?;
             let ratio = gate.0 / nginx.0;
             println!(
                 "assertion {assertion:<6} round {round}: gate {:5.1} us/request {:6.0}/s   nginx {:5.1} us/request {:6.0}/s   CPU ratio {ratio:.2}",
@@ -136,6 +138,8 @@ fn start_gate(upstream: SocketAddr, assertion: &str) -> Result<(Ends, SocketAddr
     use std::io::BufRead as _;
     let mut child = Command::new(std::env::current_exe()?)
         .args(["--gate", &upstream.to_string(), assertion])
+        // One worker, as nginx has.
+        .env("TOKIO_WORKER_THREADS", "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -203,13 +207,13 @@ fn free_port() -> Result<u16, Error> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
-/// One worker, in the foreground.
-fn nginx(directory: &std::path::Path, name: &str, servers: &str) -> Result<Ends, Error> {
+/// One process, in the foreground, which is there when it is given back.
+fn nginx(directory: &std::path::Path, name: &str, address: SocketAddr, servers: &str) -> Result<Ends, Error> {
     let base = directory.join(name);
     std::fs::create_dir_all(&base)?;
     let file = base.join("nginx.conf");
     let config = format!(
-        "daemon off; worker_processes 1; pid {0}/pid; error_log {0}/error.log; user root; events {{ worker_connections 1024; }} \
+        "daemon off; master_process off; pid {0}/pid; error_log {0}/error.log; user root; events {{ worker_connections 1024; }} \
          http {{ access_log off; keepalive_requests 10000000; client_body_temp_path {0}/b; proxy_temp_path {0}/p; \
          fastcgi_temp_path {0}/f; uwsgi_temp_path {0}/u; scgi_temp_path {0}/s; {servers} }}",
         base.display()
@@ -224,17 +228,11 @@ fn nginx(directory: &std::path::Path, name: &str, servers: &str) -> Result<Ends,
         .spawn()
         .map_err(|error| format!("nginx cannot be started ({error}); `apt-get install nginx-light` brings it"))?;
     let ends = Ends(child);
-    // The worker is a child of the master; when it is there, nginx serves.
     for _ in 0..200 {
-        if worker(ends.0.id()).is_ok() {
+        if std::net::TcpStream::connect(address).is_ok() {
             return Ok(ends);
         }
         std::thread::sleep(std::time::Duration::from_millis(25));
     }
     Err("nginx did not start".into())
-}
-
-fn worker(master: u32) -> Result<u32, Error> {
-    let children = std::fs::read_to_string(format!("/proc/{master}/task/{master}/children"))?;
-    Ok(children.split_whitespace().next().ok_or("no worker yet")?.parse()?)
 }
