@@ -105,6 +105,7 @@
         const credential = await navigator.credentials[kind]({ publicKey });
         if (!credential) throw new DOMException("", "NotAllowedError");
         form.elements.credential.value = writeCredential(credential);
+        form.dataset.sent = "yes";
         form.submit();
       } catch (error) {
         wait(false);

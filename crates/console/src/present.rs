@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp as Instant;
 use stepgate_core::catalogue::{Catalogue, GATE_SERVICE};
-use stepgate_core::challenge::{Challenge, ChallengeState};
+use stepgate_core::challenge::{Challenge, ChallengeState, Held};
 use stepgate_core::decide::MAX_AGE_MAX;
 use stepgate_core::factor::{FactorKind, Prompt};
 use stepgate_core::flows::{ChallengeView, Standing};
@@ -61,6 +61,7 @@ pub(crate) fn challenge_page(
         cancel_action: format!("{path}/cancel"),
         watch: Some(path),
         service: service(challenge, catalogue),
+        front: front(challenge, catalogue),
         asker: asker(view),
         title: shown(&statement.title, SHOWN_MAX),
         inputs: inputs(statement),
@@ -110,6 +111,14 @@ fn service(challenge: &Challenge, catalogue: &Catalogue) -> ServiceView {
         None => challenge.asked.service.clone(),
     };
     ServiceView { name, host: host.to_string() }
+}
+
+/// Only what the browser asks for again leads nowhere from here if it is a download: a
+/// held request goes on by a page of its own.
+fn front(challenge: &Challenge, catalogue: &Catalogue) -> Option<String> {
+    let service = challenge.host.as_ref().and_then(|host| catalogue.by_host(host));
+    let origin = service.map_or(&catalogue.gate_origin, |service| &service.origin);
+    (challenge.held == Held::SafeNavigation).then(|| format!("{origin}/"))
 }
 
 fn asker(view: &ChallengeView) -> Asker {

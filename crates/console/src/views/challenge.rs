@@ -22,6 +22,9 @@ pub struct ChallengePage {
     pub watch: Option<String>,
     /// The service that the operation is for.
     pub service: ServiceView,
+    /// The front of that service, where what was asked for may be a download: the browser
+    /// saves it then, and stays on this page.
+    pub front: Option<String>,
     /// Who asked for the operation.
     pub asker: Asker,
     /// The operation in plain words, such as `Approve payment 42 of 12,000.00`.

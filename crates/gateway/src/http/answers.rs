@@ -272,27 +272,28 @@ pub(super) fn upstream(reader: Reader, error: &ForwardError, confirmed: bool) ->
 
 // --- coming back from a challenge -------------------------------------------------
 
-pub(super) fn resume_page(challenge: &Challenge, resume: &Token) -> Response<Body> {
+pub(super) fn resume_page(challenge: &Challenge, resume: &Token, service: &str, back: String) -> Response<Body> {
     let statement = &challenge.statement;
-    pages::resume(&statement.title, &statement.url, RESUME_FIELD, resume.expose())
+    let back = Way { label: format!("Back to {service}"), url: back };
+    pages::resume(&statement.title, &statement.url, RESUME_FIELD, resume.expose(), &back)
 }
 
-pub(super) fn not_passed(reader: Reader, state: &str, url: &str) -> Response<Body> {
+pub(super) fn not_passed(reader: Reader, state: &str, front: &str) -> Response<Body> {
     let text = match state {
         "expired" => "The time for this confirmation is over. Nothing was sent.",
         "cancelled" => "This was cancelled. Nothing was sent.",
         "failed" => "This was not confirmed. Nothing was sent.",
         _ => "This has not been confirmed yet. Nothing was sent.",
     };
-    Message::new(StatusCode::CONFLICT, "not_passed", "Not sent", text).way("Back to the application", url).to(reader)
+    Message::new(StatusCode::CONFLICT, "not_passed", "Not sent", text).way("Back to the application", front).to(reader)
 }
 
-pub(super) fn outcome(reader: Reader, outcome: SendOutcome, url: &str) -> Response<Body> {
+pub(super) fn outcome(reader: Reader, outcome: SendOutcome, front: &str) -> Response<Body> {
     let text = in_words(outcome);
     let (status, code) = match outcome {
         SendOutcome::Answered { .. } => (StatusCode::OK, "answered"),
         SendOutcome::NotSent => (StatusCode::CONFLICT, "not_sent"),
         SendOutcome::Sending | SendOutcome::Unknown => (StatusCode::CONFLICT, "outcome_unknown"),
     };
-    Message::new(status, code, "This was sent before", &text).way("Back to the application", url).to(reader)
+    Message::new(status, code, "This was sent before", &text).way("Back to the application", front).to(reader)
 }

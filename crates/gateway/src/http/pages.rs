@@ -19,8 +19,9 @@ use crate::body::Body;
 const STYLE: &str = include_str!("../../templates/style.css");
 /// The same mark as on the gate's own pages.
 const MARK: &str = include_str!("../../../console/assets/mark.svg");
-/// Posts the resume form by itself. Without scripts there is a button.
-const RESUME_SCRIPT: &str = "document.getElementById('go-on').requestSubmit();";
+/// Posts the resume form by itself. Without scripts there is a button. Where the answer
+/// is a download the page stays, and what it offers by then is the way back.
+const RESUME_SCRIPT: &str = "const form = document.getElementById('go-on'); form.requestSubmit(); form.hidden = true;";
 
 /// Allows exactly this style and this script. There is no `form-action`: browsers
 /// apply it to redirects too, and the application may redirect anywhere.
@@ -72,6 +73,7 @@ struct ResumePage<'a> {
     action: &'a str,
     field: &'static str,
     token: &'a str,
+    back: &'a Way,
     style: &'static str,
     mark: &'static str,
     script: &'static str,
@@ -95,9 +97,10 @@ pub(super) fn finish(response: &mut Response<Body>) {
     write(response, &MessagePage { page: &page, trouble, style: STYLE, mark: MARK });
 }
 
-/// Goes on with a confirmed request: the browser posts `token` to `action`.
-pub(super) fn resume(title: &str, action: &str, field: &'static str, token: &str) -> Response<Body> {
-    let page = ResumePage { title, action, field, token, style: STYLE, mark: MARK, script: RESUME_SCRIPT };
+/// Goes on with a confirmed request: the browser posts `token` to `action`. `back` is
+/// for whoever is still here then, because the answer was saved and not shown.
+pub(super) fn resume(title: &str, action: &str, field: &'static str, token: &str, back: &Way) -> Response<Body> {
+    let page = ResumePage { title, action, field, token, back, style: STYLE, mark: MARK, script: RESUME_SCRIPT };
     let mut response = Response::new(Body::empty());
     write(&mut response, &page);
     response

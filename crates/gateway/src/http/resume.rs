@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, REFERER};
 use http::{Method, Response};
-use stepgate_core::challenge::{Challenge, Held, SendOutcome};
+use stepgate_core::challenge::{Challenge, Held, HeldRequest, SendOutcome};
 use stepgate_core::flows::{ClearError, GoOn, HeldForResume, ResumeError, Step};
 use stepgate_core::id::ChallengeId;
 use stepgate_core::operation::ExactOperation;
@@ -46,7 +46,13 @@ impl Inner {
         let challenge = redeemed.challenge.filter(|challenge| challenge.id == id);
         let mut response = match (&challenge, &redeemed.resume) {
             (Some(challenge), Some(resume)) => {
-                let mut response = answers::resume_page(challenge, resume);
+                let held = match self.flows.store.held(id).await {
+                    Ok(held) => held,
+                    Err(error) => return answers::store(exchange.reader, &error),
+                };
+                let service = &exchange.site.service;
+                let back = came_from(held.as_ref(), &service.origin);
+                let mut response = answers::resume_page(challenge, resume, &service.title, back);
                 let cookie = OurCookie::Resume.set(self.transport, &id.to_string(), Some(RESUME_COOKIE_S));
                 answers::set_cookie(&mut response, Some(cookie));
                 response
@@ -76,31 +82,32 @@ impl Inner {
             Some(challenge) if challenge.held == Held::SafeNavigation => {
                 answers::see_other(&return_url(&challenge, exchange))
             }
-            Some(challenge) => self.show_state(&challenge, exchange.reader, &signed).await,
+            Some(challenge) => self.show_state(&challenge, exchange, &signed).await,
             None => self.bad_code(exchange).await,
         }
     }
 
     /// Not sent yet: the way back is made anew. Sent: what became of it.
-    async fn show_state(&self, challenge: &Challenge, reader: Reader, signed: &Signed) -> Response<Body> {
-        let url = challenge.statement.url.as_str();
+    async fn show_state(&self, challenge: &Challenge, exchange: &Exchange, signed: &Signed) -> Response<Body> {
+        let reader = exchange.reader;
         match self.flows.held_for_resume(challenge.id, &signed.view).await {
             Ok(_) => match self.flows.way_back(challenge, &signed.view).await {
                 Ok(Some(GoOn::Browser { origin, code })) => {
                     let back = format!("{origin}{}/{}?code={}", host_path::RESUME, challenge.id, code.expose());
                     answers::see_other(&back)
                 }
-                Ok(_) => answers::not_passed(reader, "expired", url),
+                Ok(_) => answers::not_passed(reader, "expired", &front(&exchange.site.service.origin)),
                 Err(error) => answers::store(reader, &error),
             },
-            Err(error) => self.not_resumed(error, reader, url).await,
+            Err(error) => self.not_resumed(error, exchange).await,
         }
     }
 
-    async fn not_resumed(&self, error: ResumeError, reader: Reader, url: &str) -> Response<Body> {
+    async fn not_resumed(&self, error: ResumeError, exchange: &Exchange) -> Response<Body> {
+        let (reader, front) = (exchange.reader, front(&exchange.site.service.origin));
         match error {
-            ResumeError::Spent(outcome) => answers::outcome(reader, outcome, url),
-            ResumeError::NotPassed(state) => answers::not_passed(reader, state, url),
+            ResumeError::Spent(outcome) => answers::outcome(reader, outcome, &front),
+            ResumeError::NotPassed(state) => answers::not_passed(reader, state, &front),
             ResumeError::NotYours => {
                 self.flows.refused("foreign_resume").await;
                 answers::not_for_this(reader)
@@ -142,10 +149,9 @@ impl Inner {
             Ok(Standing::Stale(_) | Standing::Nobody) => return self.bad_code(&exchange).await,
             Err(error) => return answers::store(reader, &error),
         };
-        let url = format!("{}{}", exchange.site.service.origin, exchange.request.target());
         let HeldForResume { challenge, request } = match self.flows.held_for_resume(id, &signed.view).await {
             Ok(held) => held,
-            Err(error) => return self.not_resumed(error, reader, &url).await,
+            Err(error) => return self.not_resumed(error, &exchange).await,
         };
         // The held request is sent at its own URL, and nowhere else (attack B45).
         if request.target != exchange.request.target().as_str() {
@@ -173,7 +179,7 @@ impl Inner {
             }
         };
         let resuming =
-            Resuming { challenge, exact, request: restored, body, code: token, exchange, signed, surroundings, url };
+            Resuming { challenge, exact, request: restored, body, code: token, exchange, signed, surroundings };
         // In a task of its own: what is spent is sent, whether or not the browser waits.
         let inner = Arc::clone(self);
         let task = tokio::spawn(async move { Box::pin(inner.clear_held(resuming)).await });
@@ -184,7 +190,7 @@ impl Inner {
     }
 
     async fn clear_held(self: Arc<Self>, resuming: Resuming) -> Response<Body> {
-        let Resuming { challenge, exact, request, body, code, exchange, signed, surroundings, url } = resuming;
+        let Resuming { challenge, exact, request, body, code, exchange, signed, surroundings } = resuming;
         let reader = Reader::Person;
         let code = Some(code.digest(Purpose::Resume));
         let step = self.flows.clear(&challenge, exact, &signed.view, &surroundings, code, None).await;
@@ -208,9 +214,9 @@ impl Inner {
             // A second click, tab or node was first: say what became of it.
             Err(ClearError::NotPassed) => match self.flows.held_for_resume(challenge.id, &signed.view).await {
                 Ok(_) => self.bad_code(&exchange).await,
-                Err(error) => self.not_resumed(error, reader, &url).await,
+                Err(error) => self.not_resumed(error, &exchange).await,
             },
-            Err(ClearError::Expired) => answers::not_passed(reader, "expired", &url),
+            Err(ClearError::Expired) => answers::not_passed(reader, "expired", &front(&exchange.site.service.origin)),
             Err(ClearError::NotForThis) => {
                 self.flows.refused("foreign_resume").await;
                 answers::not_for_this(reader)
@@ -234,7 +240,6 @@ struct Resuming {
     exchange: Exchange,
     signed: Signed,
     surroundings: Surroundings,
-    url: String,
 }
 
 fn is_of(challenge: &Challenge, signed: &Signed) -> bool {
@@ -248,6 +253,20 @@ fn return_url(challenge: &Challenge, exchange: &Exchange) -> String {
         Some(target) if target.starts_with('/') => challenge.statement.url.clone(),
         _ => format!("{origin}/"),
     }
+}
+
+/// Where somebody is led whose request had an effect: what was posted may have no page
+/// at its own URL.
+fn front(origin: &str) -> String {
+    format!("{origin}/")
+}
+
+/// The page that a held request was sent from, if it says so and is of the same origin.
+fn came_from(held: Option<&HeldRequest>, origin: &str) -> String {
+    let referers = held.into_iter().flat_map(|held| &held.headers).filter(|(name, _)| name == REFERER.as_str());
+    let mut pages = referers.filter_map(|(_, page)| std::str::from_utf8(page).ok());
+    let of_ours = |page: &&str| page.strip_prefix(origin).is_some_and(|target| target.starts_with('/'));
+    pages.next().filter(of_ours).map_or_else(|| front(origin), str::to_owned)
 }
 
 /// By method, type and exact length: so only such bodies are read early.

@@ -70,6 +70,29 @@ async fn a_form_is_held_and_its_answer_is_the_page() {
 }
 
 #[tokio::test]
+async fn whoever_is_still_there_is_led_back_to_where_they_were() {
+    for (referer, back) in [
+        ("{origin}/payments?page=2", "{origin}/payments?page=2"),
+        ("", "{origin}/"),
+        ("{origin}.evil.test/x", "{origin}/"),
+        ("{origin}@evil.test/", "{origin}/"),
+        ("javascript:alert(1)", "{origin}/"),
+    ] {
+        let door = Door::open().await;
+        let ada = door.sign_in("ada");
+        let [referer, back] = [referer, back].map(|text| text.replace("{origin}", &door.ledger_origin));
+        let lines = format!("{}Referer: {referer}\r\n", lines(&ada));
+        door.ask("POST /pay", &lines, BODY).await;
+        let challenge = door.only_challenge();
+        door.pass(challenge.id);
+        let code = door.hand_back(&challenge);
+        let cookies = format!("{NAVIGATE}Cookie: stepgate-browser={}\r\n", browser().expose());
+        let (_, page) = door.ask(&format!("GET /.stepgate/resume/{}?code={code}", challenge.id), &cookies, "").await;
+        assert!(page.contains(&format!(r#"href="{back}">Back to ledger<"#)), "{page}");
+    }
+}
+
+#[tokio::test]
 async fn many_clicks_send_once() {
     let door = Door::open().await;
     let ada = door.sign_in("ada");

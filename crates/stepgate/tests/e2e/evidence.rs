@@ -205,6 +205,9 @@ async fn in_a_browser_an_auditor_exports_with_a_passkey_and_the_download_verifie
     let told = verified(&world, &export);
     assert!(told.contains("SOUND") && told.contains("1 passkey signatures"), "{told}");
     assert_eq!(last_entry(&export)["event"]["kind"], "evidence.exported");
+    // The page that went on is still there, and leads back to the search.
+    click(&browser, ".later a").await;
+    wait_for_text(&browser, "audrey signed in with password").await;
     browser.set_scripts(Scripts::Off).await;
     browser.goto(world.at_gate("/evidence?kind=evidence.exported")).await.unwrap();
     wait_for_text(&browser, "exported by audrey").await;

@@ -163,7 +163,51 @@ async fn a_download_goes_on_after_a_code() {
     let file = browser.downloads().join("payments.csv");
     let saved = browser.wait_until("the download is there", async || std::fs::read_to_string(&file).ok()).await;
     assert_eq!(saved, "id,amount\n42,12000\n");
+    wait_for_text(&browser, "your browser saves it, and this page stays").await;
+    click(&browser, ".later a").await;
+    wait_for_text(&browser, "Payments").await;
+    assert_eq!(browser.current_url().await.unwrap().as_str(), world.at_service("/"));
     browser.quit().await;
+}
+
+/// Approves what is answered with a file, and goes back to where it was asked.
+async fn take_a_receipt(scripts: Scripts) {
+    let payments = Payments::start().await;
+    let world = World::in_real_time(payments.behind_with_codes()).await;
+    let member = world.ada().await;
+    let browser = signed_in(&world, &member).await;
+    browser.set_scripts(scripts).await;
+    browser.goto(world.at_service("/payments?page=2")).await.unwrap();
+    click(&browser, "#receipt button").await;
+    wait_for_text(&browser, "Approve payment 45").await;
+    type_into(&browser, "#totp", &world.next_code(&member)).await;
+    click(&browser, "form.code button").await;
+    wait_for_text(&browser, "Going on").await;
+    if scripts == Scripts::Off {
+        click(&browser, "#go-on button").await;
+    }
+    let file = browser.downloads().join("receipt.txt");
+    let saved = browser.wait_until("the file is there", async || std::fs::read_to_string(&file).ok()).await;
+    assert_eq!(saved, "payment 45 of 48500: approved\n");
+    // It is shown after a moment; a page would have come in its place.
+    click(&browser, ".later a").await;
+    wait_for_text(&browser, "Payments").await;
+    assert_eq!(browser.current_url().await.unwrap().as_str(), world.at_service("/payments?page=2"));
+    browser.back().await.unwrap();
+    wait_for_text(&browser, "answered with status 200").await;
+    assert_eq!(payments.bodies(), ["receipt=1&amount=48500"]);
+    browser.quit().await;
+    world.verified_evidence();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_form_whose_answer_is_a_file_leads_back() {
+    take_a_receipt(Scripts::On).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_scripts_a_held_form_whose_answer_is_a_file_leads_back_too() {
+    take_a_receipt(Scripts::Off).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

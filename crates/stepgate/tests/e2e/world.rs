@@ -313,6 +313,7 @@ impl Payments {
     pub(crate) async fn start() -> Self {
         Self(
             RecordingUpstream::start(|request| match (request.method().as_str(), request.target().as_str()) {
+                ("POST", "/payments/45/approve") => Answer::new(200, &RECEIPT, "payment 45 of 48500: approved\n"),
                 ("POST", _) => Answer::page("<h1>Approved</h1>"),
                 (_, "/payments.csv") => Answer::new(200, &DOWNLOAD, "id,amount\n42,12000\n"),
                 (_, "/app") => Answer::page(APPLICATION),
@@ -356,10 +357,15 @@ impl Payments {
 const DOWNLOAD: [(&str, &str); 2] =
     [("Content-Type", "text/csv"), ("Content-Disposition", "attachment; filename=\"payments.csv\"")];
 
+/// The answer to an approval is a file, and no page.
+const RECEIPT: [(&str, &str); 2] =
+    [("Content-Type", "text/plain"), ("Content-Disposition", "attachment; filename=\"receipt.txt\"")];
+
 pub(crate) const PAGE: &str = r#"<!doctype html><title>Payments</title><h1>Payments</h1>
 <form id="small" method="post" action="/payments/41/approve"><input type="hidden" name="small" value="1"><input name="amount" value="900"><button>Approve</button></form>
 <form id="large" method="post" action="/payments/42/approve"><input type="hidden" name="large" value="1"><input name="amount" value="12000"><button>Approve</button></form>
 <form id="other" method="post" action="/payments/44/approve"><input type="hidden" name="other" value="1"><input name="amount" value="48500"><button>Approve</button></form>
+<form id="receipt" method="post" action="/payments/45/approve"><input type="hidden" name="receipt" value="1"><input name="amount" value="48500"><button>Approve, with a receipt</button></form>
 <a id="export" href="/payments.csv">Export</a>"#;
 
 /// A page whose script knows nothing of step-up.

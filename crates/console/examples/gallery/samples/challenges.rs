@@ -19,6 +19,7 @@ fn challenge() -> ChallengePage {
         cancel_action: "/challenges/9f1c2a77e04b4f0f/cancel".to_owned(),
         watch: None,
         service: ServiceView { name: "Ledger".to_owned(), host: "ledger.example.com".to_owned() },
+        front: None,
         asker: Asker::ThisSession { device: "Firefox on Linux, signed in since 09:14 UTC".to_owned() },
         title: "Approve payment 42 of 12,000.00".to_owned(),
         inputs: vec![input("Payment", "42"), input("Amount", "12,000.00"), input("To", "Northwind Traders Ltd")],
