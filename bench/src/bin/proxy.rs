@@ -3,12 +3,21 @@
 //!
 //! nginx serves 1 KiB; nginx proxies it with keep-alive; Stepgate proxies it with
 //! session, decision and identity headers. One worker each, 64 keep-alive connections, in turn.
+//! Beside both stands the least that a proxy made with hyper can be, which shows
+//! how much of the figure is the HTTP library's.
 //! Printed: CPU microseconds per request of each proxy process, and the ratio.
 //! Needs nginx. Linux only (`/proc`).
 
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::{Arc, Mutex};
+
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
 
 use stepgate_bench::{Error, Rig, RigOptions, cpu_ticks, service_token, session};
 use stepgate_core::catalogue::Host;
@@ -36,6 +45,7 @@ fn main() -> ExitCode {
     };
     let done = match arguments.as_slice() {
         [role, upstream, assertion] if role == "--gate" => runtime.block_on(gate(upstream, assertion)),
+        [role, upstream] if role == "--bare" => runtime.block_on(bare(upstream)),
         _ => runtime.block_on(compare()),
     };
     match done {
@@ -64,6 +74,53 @@ async fn gate(upstream: &str, assertion: &str) -> Result<(), Error> {
     let _ = tokio::io::stdin().read(&mut end).await;
     gate.stop().await;
     Ok(())
+}
+
+/// The least that a proxy made with hyper can be: no session, no decision, no limits,
+/// headers as they come. What Stepgate costs above it is Stepgate's own.
+async fn bare(upstream: &str) -> Result<(), Error> {
+    let upstream: SocketAddr = upstream.parse()?;
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    println!("{} none", listener.local_addr()?);
+    std::io::stdout().flush()?;
+    let unused: Arc<Mutex<Vec<SendRequest<Incoming>>>> = Arc::default();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            let unused = Arc::clone(&unused);
+            let service = service_fn(move |request| pass(request, upstream, Arc::clone(&unused)));
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+        #[expect(unreachable_code, reason = "tells the type of what `?` gives back")]
+        Ok::<(), std::io::Error>(())
+    });
+    let mut end = [0; 1];
+    let _ = tokio::io::stdin().read(&mut end).await;
+    Ok(())
+}
+
+async fn pass(
+    request: Request<Incoming>,
+    upstream: SocketAddr,
+    unused: Arc<Mutex<Vec<SendRequest<Incoming>>>>,
+) -> Result<Response<Incoming>, Error> {
+    let ready = || unused.lock().ok()?.extract_if(.., |sender| sender.is_ready()).next();
+    let mut sender = match ready() {
+        Some(sender) => sender,
+        None => {
+            let stream = TcpStream::connect(upstream).await?;
+            stream.set_nodelay(true)?;
+            let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+            tokio::spawn(connection);
+            sender
+        }
+    };
+    let response = sender.send_request(request).await?;
+    if let Ok(mut unused) = unused.lock() {
+        unused.push(sender);
+    }
+    Ok(response)
 }
 
 /// A child that ends with us.
@@ -102,8 +159,12 @@ async fn compare() -> Result<(), Error> {
     println!(
         "{REQUESTS} requests a round over {CONNECTIONS} connections, answers of 1 KiB; CPU of the proxy process\n"
     );
-    for assertion in ["never", "always"] {
-        let (child, address, token) = start_gate(origin, assertion)?;
+    for (name, role) in [
+        ("bare hyper", &["--bare"][..]),
+        ("assertion never", &["--gate", "never"][..]),
+        ("assertion always", &["--gate", "always"][..]),
+    ] {
+        let (child, address, token) = start(origin, role)?;
         let gate_request = format!(
             "GET / HTTP/1.1\r\nHost: app.localhost:{}\r\nCookie: stepgate={token}\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n",
             address.port()
@@ -119,25 +180,25 @@ async fn compare() -> Result<(), Error> {
             let nginx = measured(proxy.0.id(), plain, &plain_request).await?;
             let ratio = gate.0 / nginx.0;
             println!(
-                "assertion {assertion:<6} round {round}: gate {:5.1} us/request {:6.0}/s   nginx {:5.1} us/request {:6.0}/s   CPU ratio {ratio:.2}",
+                "{name:<16} round {round}: {:5.1} us/request {:6.0}/s   nginx {:5.1} us/request {:6.0}/s   CPU ratio {ratio:.2}",
                 gate.0, gate.1, nginx.0, nginx.1
             );
             ratios.push(ratio);
         }
         ratios.sort_by(f64::total_cmp);
-        println!(
-            "assertion {assertion:<6} median CPU ratio gate/nginx: {:.2}\n",
-            ratios.get(ROUNDS / 2).copied().unwrap_or_default()
-        );
+        println!("{name:<16} median CPU ratio to nginx: {:.2}\n", ratios.get(ROUNDS / 2).copied().unwrap_or_default());
     }
     println!("The budget is 1.2, then 0.95, without a signature for each request.");
     Ok(())
 }
 
-fn start_gate(upstream: SocketAddr, assertion: &str) -> Result<(Ends, SocketAddr, String), Error> {
+/// Starts this program in another role: `--bare`, or `--gate` and its assertion mode.
+fn start(upstream: SocketAddr, role: &[&str]) -> Result<(Ends, SocketAddr, String), Error> {
     use std::io::BufRead as _;
     let mut child = Command::new(std::env::current_exe()?)
-        .args(["--gate", &upstream.to_string(), assertion])
+        .args(role.first())
+        .arg(upstream.to_string())
+        .args(role.get(1..).unwrap_or_default())
         // One worker, as nginx has.
         .env("TOKIO_WORKER_THREADS", "1")
         .stdin(Stdio::piped())

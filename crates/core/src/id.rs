@@ -118,7 +118,10 @@ impl<T> Hash for Id<T> {
 }
 impl<T> fmt::Display for Id<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.bytes))
+        // Written twice for each request that passes, so without an allocation.
+        let mut text = [0; 32];
+        hex::encode_to_slice(self.bytes, &mut text).map_err(|_| fmt::Error)?;
+        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }
 impl<T: Identified> fmt::Debug for Id<T> {

@@ -191,6 +191,11 @@ impl CanonicalRequest {
         &self.headers
     }
 
+    /// [`CanonicalRequest::headers`], for what takes the request's place.
+    pub(crate) fn take_headers(&mut self) -> HeaderMap {
+        std::mem::take(&mut self.headers)
+    }
+
     /// How the body is delimited.
     #[must_use]
     pub fn framing(&self) -> Framing {

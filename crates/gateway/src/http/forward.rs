@@ -76,7 +76,7 @@ impl Inner {
         if upgrade.is_some() {
             self.flows.random.fill(&mut nonce);
         }
-        let mut outbound = Outbound::new(&request, payload.into_body(self.limits.stream), nonce);
+        let mut outbound = Outbound::new(request, payload.into_body(self.limits.stream), nonce);
         let about = signed.as_ref().map(|signed| About {
             site: &site,
             session: &signed.view,

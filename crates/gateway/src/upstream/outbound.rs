@@ -50,11 +50,11 @@ impl Outbound {
     /// `websocket_nonce` is 16 fresh random bytes: the key of the upstream's
     /// handshake where the client, speaking HTTP/2, has none (RFC 8441, section 5).
     #[must_use]
-    pub fn new(canonical: &CanonicalRequest, body: Body, websocket_nonce: [u8; 16]) -> Self {
-        let mut headers = canonical.headers().clone();
+    pub fn new(mut canonical: CanonicalRequest, body: Body, websocket_nonce: [u8; 16]) -> Self {
+        let mut headers = canonical.take_headers();
         strip_cookies(&mut headers);
         let host = header_value(canonical.host().to_string());
-        set_forwarded(&mut headers, canonical, &host);
+        set_forwarded(&mut headers, &canonical, &host);
         if let Framing::Length(length) = canonical.framing() {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }

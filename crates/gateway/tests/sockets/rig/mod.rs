@@ -54,7 +54,7 @@ impl Handler for PassOn {
             client: request.client().address().to_string(),
         });
         let body = arrived.body.stream(self.stream);
-        let mut outbound = Outbound::new(&request, body, [7; 16]);
+        let mut outbound = Outbound::new(request, body, [7; 16]);
         if self.identity {
             let name = http::HeaderName::from_static("stepgate-principal");
             outbound.set_own(name, HeaderValue::from_static("ada")).unwrap();
