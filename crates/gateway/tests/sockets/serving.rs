@@ -135,11 +135,13 @@ async fn what_does_not_end_is_cut_off() {
 
 #[tokio::test]
 async fn silent_and_slow_connections_are_closed() {
-    let server =
-        ServerLimits { idle: Duration::from_millis(20), head: Duration::from_millis(20), ..ServerLimits::default() };
+    let short = Duration::from_millis(20);
+    let server = ServerLimits { idle: short, ..ServerLimits::default() };
     let rig = Setup { server, ..Setup::default() }.start().await;
     let mut silent = Connection::open(rig.gate).await;
     assert_eq!(silent.rest().await, b"");
+    let server = ServerLimits { head: short, ..ServerLimits::default() };
+    let rig = Setup { server, ..Setup::default() }.start().await;
     let mut slow = Connection::open(rig.gate).await;
     slow.send(b"GET /x HTTP/1.1\r\nHost: app.test\r\n").await;
     let (head, body) = slow.response().await.unwrap();
