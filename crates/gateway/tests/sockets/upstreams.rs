@@ -9,6 +9,7 @@ use stepgate_gateway::upstream::{HostHeader, Upstream, UpstreamConfig, UpstreamL
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use crate::rig::raw::Connection;
 use crate::rig::recorder::Recorder;
 use crate::rig::{Rig, Setup};
 
@@ -43,12 +44,67 @@ async fn an_upstream_that_does_not_answer_is_not_waited_for() {
 #[tokio::test]
 async fn connections_are_kept_and_used_again() {
     let rig = Rig::start().await;
-    let mut connection = crate::rig::raw::Connection::open(rig.gate).await;
+    let mut connection = Connection::open(rig.gate).await;
     for _ in 0..3 {
         connection.send(GET.as_bytes()).await;
         assert_eq!(connection.response().await.unwrap().0.status(), 200);
     }
     assert_eq!(rig.recorder.count(), 3);
+    assert_eq!(rig.recorder.connections(), 1);
+}
+
+#[tokio::test]
+async fn what_an_upstream_says_unasked_answers_nobody() {
+    let two = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\noneHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
+    let rig = Setup::default().start_before(Recorder::answering(two).await).await;
+    for count in 1..=3 {
+        assert_eq!(rig.ask(GET).await, (200, "one".to_owned()));
+        assert_eq!(rig.recorder.count(), count);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_read_is_not_the_next_ones() {
+    let unfinished = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst";
+    let rig = Setup::default().start_before(Recorder::answering(unfinished).await).await;
+    for count in 1..=3 {
+        let mut connection = Connection::open(rig.gate).await;
+        connection.send(GET.as_bytes()).await;
+        assert_eq!(connection.head().await.unwrap().status(), 200);
+        drop(connection);
+        assert_eq!(rig.recorder.connections(), count);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_unused_fails_no_request() {
+    // It closes without saying so: "close" stands in another header.
+    let closing = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Note: Connection: close\r\n\r\nok";
+    let rig = Setup::default().start_before(Recorder::answering(closing).await).await;
+    for count in 1..=5 {
+        assert_eq!(rig.ask(GET).await, (200, "ok".to_owned()));
+        while rig.recorder.ended() < count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // The gate's end hears of it a moment later.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(rig.recorder.count(), count, "and each was sent once");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_used_is_closed() {
+    let upstream = UpstreamLimits { keep_alive: Duration::from_millis(40), ..UpstreamLimits::default() };
+    let rig = Setup { upstream, ..Setup::default() }.start().await;
+    assert_eq!(rig.ask(GET).await.0, 200);
+    let closed = async {
+        while rig.recorder.ended() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), closed).await.unwrap();
+    assert_eq!(rig.ask(GET).await.0, 200);
+    assert_eq!(rig.recorder.connections(), 2);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! An upstream that records every byte, and answers as it is told.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::AsyncWriteExt as _;
@@ -32,6 +33,9 @@ impl Recorded {
 pub struct Recorder {
     pub address: SocketAddr,
     pub recorded: Arc<Mutex<Vec<Recorded>>>,
+    /// Connections that were opened, and those of them that ended.
+    pub connections: Arc<AtomicUsize>,
+    pub ended: Arc<AtomicUsize>,
 }
 
 const PLAIN: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -46,12 +50,22 @@ impl Recorder {
     pub async fn answering(answer: impl Into<String>) -> Self {
         let answer = answer.into();
         let socket = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let recorder = Self { address: socket.local_addr().unwrap(), recorded: Arc::default() };
-        let recorded = Arc::clone(&recorder.recorded);
+        let recorder = Self {
+            address: socket.local_addr().unwrap(),
+            recorded: Arc::default(),
+            connections: Arc::default(),
+            ended: Arc::default(),
+        };
+        let own = recorder.clone();
         tokio::spawn(async move {
             loop {
                 let (stream, _) = socket.accept().await.unwrap();
-                tokio::spawn(serve(stream, Arc::clone(&recorded), answer.clone()));
+                own.connections.fetch_add(1, Ordering::SeqCst);
+                let (recorded, ended, answer) = (Arc::clone(&own.recorded), Arc::clone(&own.ended), answer.clone());
+                tokio::spawn(async move {
+                    serve(stream, recorded, answer).await;
+                    ended.fetch_add(1, Ordering::SeqCst);
+                });
             }
         });
         recorder
@@ -59,6 +73,14 @@ impl Recorder {
 
     pub fn count(&self) -> usize {
         self.recorded.lock().unwrap().len()
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    pub fn ended(&self) -> usize {
+        self.ended.load(Ordering::SeqCst)
     }
 
     pub fn last(&self) -> Recorded {
