@@ -555,7 +555,7 @@ fn check_finds_files_that_run_would_refuse() {
 
 #[test]
 fn b83_without_its_secrets_or_policies_nothing_starts() {
-    let directory = deployment();
+    let directory = on_a_free_port();
     let file = |name: &str| directory.path().join(name);
     let config = std::fs::read_to_string(file("stepgate.toml")).unwrap();
     let key = std::fs::read_to_string(file("keys/master.key")).unwrap();
