@@ -91,7 +91,9 @@ pub struct Challenged {
 pub struct Denied {
     /// The operation.
     pub operation: Operation,
-    /// The policies that refused; empty if none permits.
+    /// The policies that refuse whatever is proved. Where nothing forbids it so and nothing
+    /// permits it either, one entry with the id [`NO_PERMIT`](crate::policy::NO_PERMIT) says
+    /// so; empty only where something erred.
     pub policies: Vec<PolicyRef>,
     /// Policies that erred: an alarm.
     pub erred: Vec<String>,

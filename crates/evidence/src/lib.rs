@@ -22,5 +22,5 @@ pub use cose::PublicKey;
 pub use details::{Details, DetailsError, SALT_LEN, Salt};
 pub use entry::{Asked, EnrolledKey, Entry, EntryError, Event, FactorProof, Outcome};
 pub use statement::{
-    Asker, CONFIRM_CONTEXT, Grant, PolicyRef, SIGN_IN_CONTEXT, SignInStatement, Statement, StatementError,
+    Asker, CONFIRM_CONTEXT, Grant, NO_PERMIT, PolicyRef, SIGN_IN_CONTEXT, SignInStatement, Statement, StatementError,
 };

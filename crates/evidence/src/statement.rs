@@ -70,6 +70,10 @@ pub struct Asker {
     pub agent: String,
 }
 
+/// Stands for "no policy permits it" where a policy that asked or refused is named. No
+/// policy has this `@id`.
+pub const NO_PERMIT: &str = "no-permit";
+
 /// A policy that asked.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,6 +1,7 @@
 //! An entry in one sentence, for people who read the log.
 
 use crate::entry::{Asked, Entry, Event, FactorProof, Outcome};
+use crate::statement::NO_PERMIT;
 
 impl Entry {
     /// What happened, in one line without control characters.
@@ -101,7 +102,10 @@ fn sentence(event: &Event) -> String {
         Event::OperationRefused { person, asked, policies, count, .. } => {
             let who =
                 if person.is_empty() { "nobody signed in".to_owned() } else { format!("person {}", short(person)) };
-            let why = if policies.is_empty() { "no policy permits it".to_owned() } else { policies.join(", ") };
+            let why = match policies.as_slice() {
+                [only] if only == NO_PERMIT => "no policy permits it".to_owned(),
+                policies => policies.join(", "),
+            };
             format!("{} refused for {who}: {why} ({count} times)", what(asked))
         }
         Event::RequestRefused { code, count, .. } => {

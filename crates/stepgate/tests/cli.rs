@@ -290,7 +290,7 @@ fn a_denial_by_default_names_the_permits_that_come_near() {
         check(&[request.as_slice(), more].concat(), here, 0)
     };
     let said = explain(&["--group", "strangers", "--proved", "password=5m"]);
-    assert!(said.contains("because  no policy permits it"), "{said}");
+    assert!(said.contains("because  no-permit  No rule permits this to you"), "{said}");
     assert!(said.contains("you asked as somebody in strangers"), "{said}");
     assert!(said.contains("staff-use-the-application") && said.contains("is for Group::\"staff\""), "{said}");
     assert!(!said.contains("\ncontext:"), "the context is for --verbose: {said}");

@@ -7,7 +7,7 @@ use super::{Asker, Verdict};
 use crate::challenge::{Ask, GrantKind};
 use crate::factor::FactorKind;
 use crate::operation::Operation;
-use crate::policy::{NearPermit, Outcome, Policies, PolicyEffect, Proven};
+use crate::policy::{NO_PERMIT, NearPermit, Outcome, Policies, PolicyEffect, Proven};
 use crate::surroundings::Surroundings;
 use crate::time::Timestamp;
 
@@ -101,7 +101,7 @@ pub fn explain(
         }
         Finding::SignIn => {}
         Finding::Deny { policies: refused, erred } => {
-            if refused.is_empty() && erred.is_empty() {
+            if refused.iter().any(|policy| policy.id == NO_PERMIT) {
                 let person = asker.session().map(|session| session.person.as_ref());
                 explanation.near = policies.near_permits(operation, person);
             }

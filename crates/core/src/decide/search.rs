@@ -80,7 +80,7 @@ pub(super) fn find(
     let proven = Proven::now(asker.session(), confirmed, surroundings.now);
     let signs_in = asker.session().is_none() && slice.permits_somebody();
     if asker.session().is_none() && operation.endpoint.admits != Admits::Anyone {
-        return if signs_in { Finding::SignIn } else { refused(Vec::new()) };
+        return if signs_in { Finding::SignIn } else { refused(policies, &[]) };
     }
     let now = case.ask(&proven);
     watch.tried(Tried::Now, &now);
@@ -88,25 +88,29 @@ pub(super) fn find(
         return Finding::Permit { policies: now.decided };
     }
     if !now.erred.is_empty() {
-        return Finding::Deny { policies: refs(policies, &now), erred: now.erred };
+        return Finding::Deny { policies: refs(policies, &now.decided), erred: now.erred };
     }
     let Asker::SignedIn(session) = asker else {
-        return if signs_in { Finding::SignIn } else { refused(refs(policies, &now)) };
+        return if signs_in { Finding::SignIn } else { refused(policies, &[]) };
     };
     let search = Search { case: &case, proven, enrolled: &session.enrolled };
+    if let Some(still) = search.refused_whatever_is_proved(&now, watch) {
+        return refused(policies, &still);
+    }
     match search.least(watch) {
-        None => refused(refs(policies, &now)),
+        None => refused(policies, &now.decided),
         Some(ask) => {
             let max_age = search.max_age(&ask);
-            let mut asked = refs(policies, &now);
-            if asked.is_empty() {
-                let reason = "Nothing permits this without the proof that is asked for.".to_owned();
-                asked.push(PolicyRef { id: NO_PERMIT.to_owned(), reason });
-            }
+            let asked = refs_or_no_permit(policies, &now.decided, NOT_WITHOUT);
             Finding::Challenge { ask, policies: asked, max_age }
         }
     }
 }
+
+/// Why somebody is asked whom nothing forbids.
+const NOT_WITHOUT: &str = "Nothing permits this without the proof that is asked for.";
+/// Why somebody is denied what nothing forbids them.
+const NOT_AT_ALL: &str = "No rule permits this to you, whatever you prove.";
 
 /// The slice of an operation and what is known of the asker there; `None` if no
 /// policies were loaded for it.
@@ -137,14 +141,21 @@ pub(super) fn case<'a>(
     Case { prepared, moment }
 }
 
-fn refused(policies: Vec<PolicyRef>) -> Finding {
-    Finding::Deny { policies, erred: Vec::new() }
+fn refused(policies: &Policies, forbids: &[String]) -> Finding {
+    Finding::Deny { policies: refs_or_no_permit(policies, forbids, NOT_AT_ALL), erred: Vec::new() }
 }
 
-/// The policies that forbade, as people read them.
-fn refs(policies: &Policies, outcome: &Outcome) -> Vec<PolicyRef> {
+/// The policies that forbade, as people read them; if none did, that nothing permits it.
+fn refs_or_no_permit(policies: &Policies, forbids: &[String], otherwise: &str) -> Vec<PolicyRef> {
+    match forbids {
+        [] => vec![PolicyRef { id: NO_PERMIT.to_owned(), reason: otherwise.to_owned() }],
+        forbids => refs(policies, forbids),
+    }
+}
+
+fn refs(policies: &Policies, forbids: &[String]) -> Vec<PolicyRef> {
     let reason = |id: &str| policies.about(id).map(|about| about.reason.clone()).unwrap_or_default();
-    outcome.decided.iter().map(|id| PolicyRef { id: id.clone(), reason: reason(id) }).collect()
+    forbids.iter().map(|id| PolicyRef { id: id.clone(), reason: reason(id) }).collect()
 }
 
 struct Search<'a> {
@@ -156,9 +167,6 @@ struct Search<'a> {
 impl Search<'_> {
     /// The first class of proofs in which something turns the answer.
     fn least(&self, watch: &mut impl Watch) -> Option<Ask> {
-        if !self.everything_would_do(watch) {
-            return None;
-        }
         let singles: Vec<Way> = FactorKind::ALL.into_iter().map(|kind| vec![kind]).collect();
         let pairs: Vec<Way> = FactorKind::ALL
             .into_iter()
@@ -185,18 +193,29 @@ impl Search<'_> {
         if W::NAMES { self.case.ask(proven) } else { self.case.ask_shortly(proven) }
     }
 
-    /// Everything obtainable at once: if that is refused, so is all of it.
+    /// Everything obtainable at once: `None` if that is allowed. If it is refused, so is
+    /// all of it, and given are the forbids of now that refuse it too. A forbid that a
+    /// proof would turn is no reason for a denial; where only such forbid, none is given,
+    /// because what is missing is a permit.
     ///
     /// Tried a second time without a recovery code, since that is the one proof
     /// that a policy may well hold against a person ("no payments for a day after
     /// a recovery code").
-    fn everything_would_do(&self, watch: &mut impl Watch) -> bool {
-        [&[][..], &[FactorKind::RecoveryCode][..]].into_iter().any(|but| {
+    fn refused_whatever_is_proved(&self, now: &Outcome, watch: &mut impl Watch) -> Option<Vec<String>> {
+        let mut still = now.decided.clone();
+        let mut lacks_a_permit = false;
+        for but in [&[][..], &[FactorKind::RecoveryCode][..]] {
             let kinds: Vec<FactorKind> = FactorKind::ALL.into_iter().filter(|kind| !but.contains(kind)).collect();
-            let outcome = self.ask(&self.proven.confirmed_with(&kinds), watch);
+            let outcome = self.case.ask(&self.proven.confirmed_with(&kinds));
             watch.tried(Tried::Everything { but }, &outcome);
-            outcome.allowed
-        })
+            if outcome.allowed {
+                return None;
+            }
+            still.retain(|id| outcome.decided.contains(id));
+            lacks_a_permit |= outcome.decided.is_empty() && outcome.erred.is_empty();
+        }
+        // Some forbid for want of a proof and others because of it: those of now say why.
+        Some(if still.is_empty() && !lacks_a_permit { now.decided.clone() } else { still })
     }
 
     fn working(&self, grant: GrantKind, ways: &[Way], watch: &mut impl Watch) -> Vec<Way> {

@@ -37,6 +37,7 @@ pub(crate) use context::{Moment, Proven};
 pub(crate) use evaluate::{Case, Outcome, Prepared};
 pub use near::{NearPermit, WhyNot};
 pub(crate) use slice::Slice;
+pub use stepgate_evidence::NO_PERMIT;
 
 /// Most policies in one set.
 pub const POLICIES_MAX: usize = 50_000;
@@ -48,8 +49,6 @@ pub const ID_LEN_MAX: usize = 100;
 pub const REASON_LEN_MAX: usize = 200;
 /// Names that no policy may have: they stand in evidence for something else.
 pub const RESERVED_IDS: [&str; 2] = [NO_PERMIT, BROKEN];
-/// Stands for "no policy permits it" where a policy that refused is named.
-pub const NO_PERMIT: &str = "no-permit";
 /// Stands for a policy set that could not be loaded.
 pub const BROKEN: &str = "policies-broken";
 

@@ -87,6 +87,8 @@ async fn who_is_not_named_sees_and_exports_nothing() {
     let export = world.at_gate("/evidence/export");
     let refused = ada.person.fetch(&gate, Method::POST, &export, &headers, format!("csrf={csrf}")).await;
     assert_eq!((refused.status.as_u16(), &refused.json()["code"]), (403, &json!("denied")), "{}", refused.told());
+    // The export's own rule asks for a confirmation, which would not help her.
+    assert_eq!(refused.json()["policies"][0]["id"], "no-permit", "{}", refused.told());
     let stranger = stepgate_testkit::Person::new();
     let asked = stranger.open(&world.at_gate("/evidence")).await;
     assert_eq!(asked.url.path(), "/sign-in", "{}", asked.told());

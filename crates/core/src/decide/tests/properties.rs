@@ -5,11 +5,11 @@ use proptest::sample::select;
 
 use crate::challenge::GrantKind;
 use crate::decide::search::{case, prepare};
-use crate::decide::{Asker, VALID_FOR_MAX, Verdict, decide, explain, valid_until};
+use crate::decide::{Asker, VALID_FOR_MAX, Verdict, decide, evaluate_whole, explain, valid_until};
 use crate::factor::FactorKind;
 use crate::operation::Operation;
 use crate::policy::fixture::{NOON, catalogue, load, operation, person, session, source, surroundings};
-use crate::policy::{Policies, Proven};
+use crate::policy::{NO_PERMIT, Policies, Proven};
 use crate::session::{Assurance, Proof, SessionView};
 use crate::surroundings::Surroundings;
 use crate::time::Timestamp;
@@ -261,13 +261,42 @@ proptest! {
     #[test]
     fn b81_an_error_anywhere_is_a_deny(policies in policies(), who in who(), around in around()) {
         for operation in operations() {
-            let whole = crate::decide::evaluate_whole(&policies, &operation, asker(&who), &around, &[]);
+            let whole = evaluate_whole(&policies, &operation, asker(&who), &around, &[]);
             let verdict = decide(&policies, operation, asker(&who), &around, &[]);
             match &verdict {
                 Verdict::Permit(permitted) => prop_assert_eq!(whole, (true, permitted.policies().to_vec(), vec![])),
                 Verdict::Challenge(_) => prop_assert!(!whole.0 && whole.2.is_empty()),
                 Verdict::Deny(denied) => prop_assert!(!whole.0 && whole.2 == denied.erred),
                 Verdict::SignIn(_) => prop_assert!(who.is_none()),
+            }
+        }
+    }
+
+    /// Who is denied is told of the forbids of now that no proof would turn; and where
+    /// nothing forbids once everything is proved, that a permit is missing.
+    #[test]
+    fn a_denial_says_what_stands_in_the_way(policies in policies(), who in who(), around in around()) {
+        for operation in operations() {
+            let Verdict::Deny(denied) = decide(&policies, operation.clone(), asker(&who), &around, &[]) else { continue };
+            if !denied.erred.is_empty() {
+                continue;
+            }
+            let named: Vec<String> = denied.policies.into_iter().map(|policy| policy.id).collect();
+            let whole = |kinds: &[FactorKind]| {
+                let confirmed: Vec<_> = kinds.iter().map(|kind| (*kind, around.now)).collect();
+                evaluate_whole(&policies, &operation, asker(&who), &around, &confirmed)
+            };
+            let but_recovery = FactorKind::ALL.into_iter().filter(|kind| *kind != FactorKind::RecoveryCode);
+            let then = [whole(&FactorKind::ALL), whole(&but_recovery.collect::<Vec<_>>())];
+            let (_, now, _) = whole(&[]);
+            let still: Vec<String> =
+                now.iter().filter(|id| then.iter().all(|(_, forbids, _)| forbids.contains(id))).cloned().collect();
+            if who.is_none() || then.iter().any(|(_, forbids, erred)| forbids.is_empty() && erred.is_empty()) {
+                prop_assert_eq!(named, [NO_PERMIT]);
+            } else if !still.is_empty() && then.iter().all(|(allowed, ..)| !allowed) {
+                prop_assert_eq!(named, still);
+            } else {
+                prop_assert!(named == [NO_PERMIT] || named == now, "{:?} of {:?}", named, now);
             }
         }
     }

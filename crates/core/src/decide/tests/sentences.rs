@@ -36,6 +36,9 @@ fn decided(
     let explained = explain(policies, &operation(asked), asker, surroundings, confirmed);
     // b55: what is explained beforehand is what is enforced.
     assert_eq!(explained.verdict, verdict.summary(), "{asked}");
+    if let Verdict::Deny(denied) = &verdict {
+        assert_eq!(explained.decided, denied.policies, "{asked}");
+    }
     said(&verdict)
 }
 
@@ -66,7 +69,7 @@ fn the_design_s_policies_decide_as_written() {
         &alice,
         "fresh: passkey | totp, because exports-need-a-fresh-second-factor",
     );
-    check(&policies, "wiki read", &alice, "deny");
+    check(&policies, "wiki read", &alice, "deny, because no-permit");
     let abroad = SessionView { device_known: false, ..alice.clone() };
     check(&policies, "ledger read", &abroad, "permit, because finance");
     check(&policies, "ledger write", &abroad, "fresh: passkey, because unfamiliar-place");
@@ -77,10 +80,10 @@ fn the_design_s_policies_decide_as_written() {
         "confirm: passkey, because large-payment and unfamiliar-place",
     );
     let other = session(&person("bob", &["sales"]), "password 1m", ALL);
-    check(&policies, "ledger read", &other, "deny");
-    check(&policies, "ledger payments.approve amount=12000", &other, "deny, because large-payment");
+    check(&policies, "ledger read", &other, "deny, because no-permit");
+    check(&policies, "ledger payments.approve amount=12000", &other, "deny, because no-permit");
     check_nobody(&policies, "ledger read", "sign in");
-    check_nobody(&policies, "wiki read", "deny");
+    check_nobody(&policies, "wiki read", "deny, because no-permit");
 }
 
 #[test]
@@ -183,6 +186,27 @@ fn a_permit_that_wants_proof_is_asked_for_like_a_forbid_that_does() {
     );
     let alice = session(&person("alice", &[]), "password 1m", ALL);
     check(&policies, "wiki read", &alice, &format!("fresh: totp, because {NO_PERMIT}"));
+}
+
+#[test]
+fn a_denial_names_what_no_proof_would_turn() {
+    let denied = |text: &str, because: &str| {
+        let alice = session(&person("alice", &[]), "password 1m", ALL);
+        check(&load(text), "wiki read", &alice, &format!("deny, because {because}"));
+    };
+    let permit = "@id(\"all\") permit (principal, action, resource);";
+    let no_permit = "@id(\"others\") permit (principal in Group::\"others\", action, resource);";
+    let confirm = "@id(\"confirm\") @reason(\"Confirm it.\") forbid (principal, action, resource)
+                   unless { context.confirmed.contains(\"passkey\") };";
+    let closed = "@id(\"closed\") @reason(\"Closed.\") forbid (principal, action, resource);";
+    let wary = "@id(\"wary\") @reason(\"Not after that.\") forbid (principal, action, resource)
+                when { context.age.passkey < duration(\"1h\") };";
+    denied(&format!("{no_permit}{confirm}"), NO_PERMIT);
+    denied(&format!("{no_permit}{closed}{confirm}"), "closed");
+    denied(&format!("{permit}{closed}{confirm}"), "closed");
+    // What is forbidden for want of a proof would be forbidden because of it.
+    denied(&format!("{permit}{confirm}{wary}"), "confirm");
+    denied(no_permit, NO_PERMIT);
 }
 
 #[test]
@@ -301,12 +325,12 @@ fn nobody_is_let_in_only_by_name() {
     // A permit for Anonymous opens nothing that the configuration does not call public.
     check_nobody(&policies, "wiki read", "sign in");
     check_nobody(&policies, "wiki reports.export", "sign in");
-    check_nobody(&policies, "ledger read", "deny");
+    check_nobody(&policies, "ledger read", "deny, because no-permit");
     let abroad = Surroundings { country: "XX".into(), ..surroundings() };
     assert_eq!(decided(&policies, "wiki pages.read", Asker::Anonymous, &abroad, &[]), "sign in");
     let alice = session(&person("alice", &[]), "", "");
     check(&policies, "wiki pages.read", &alice, "permit, because everybody");
-    check(&policies, "ledger read", &alice, "deny");
+    check(&policies, "ledger read", &alice, "deny, because no-permit");
 }
 
 #[test]
@@ -323,19 +347,21 @@ fn principals_are_told_apart_by_login_and_group() {
     check(&policies, "wiki read", &who("alice", &[]), "permit, because alice");
     check(&policies, "wiki read", &who("alice", &["staff"]), "permit, because alice and staff");
     check(&policies, "wiki read", &who("bob", &["staff"]), "permit, because staff");
-    check(&policies, "wiki read", &who("bob", &["Staff"]), "deny");
-    check(&policies, "wiki read", &who("alice2", &[]), "deny");
+    check(&policies, "wiki read", &who("bob", &["Staff"]), "deny, because no-permit");
+    check(&policies, "wiki read", &who("alice2", &[]), "deny, because no-permit");
     check(&policies, "ledger notes.add", &who("bob", &[]), "permit, because people");
     check(&policies, "wiki write", &who("bob", &["staff"]), "permit, because staff-mail");
-    check(&policies, "wiki write", &who("carol", &["staff"]), "deny");
+    check(&policies, "wiki write", &who("carol", &["staff"]), "deny, because no-permit");
 }
 
 #[test]
 fn a_person_who_changed_is_decided_as_they_are_now() {
     let policies = load("@id(\"staff\") permit (principal in Group::\"staff\", action, resource);");
-    for (groups, expected) in
-        [(&["staff"][..], "permit, because staff"), (&[][..], "deny"), (&["staff"][..], "permit, because staff")]
-    {
+    for (groups, expected) in [
+        (&["staff"][..], "permit, because staff"),
+        (&[][..], "deny, because no-permit"),
+        (&["staff"][..], "permit, because staff"),
+    ] {
         check(&policies, "wiki read", &session(&person("alice", groups), "", ""), expected);
     }
 }
@@ -345,9 +371,9 @@ fn b56_what_one_route_allowed_is_not_used_on_another() {
     let policies = load("@id(\"wiki\") permit (principal, action, resource in Service::\"wiki\");");
     let alice = session(&person("alice", &[]), "", "");
     check(&policies, "wiki reports.export", &alice, "permit, because wiki");
-    check(&policies, "ledger reports.export", &alice, "deny");
+    check(&policies, "ledger reports.export", &alice, "deny, because no-permit");
     let changed = load("@id(\"wiki\") permit (principal, action, resource in Service::\"ledger\");");
-    check(&changed, "wiki reports.export", &alice, "deny");
+    check(&changed, "wiki reports.export", &alice, "deny, because no-permit");
 }
 
 #[test]

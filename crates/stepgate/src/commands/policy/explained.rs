@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use stepgate_core::decide::{Explanation, PolicyState};
 use stepgate_core::factor::FactorKind;
 use stepgate_core::operation::Operation;
-use stepgate_core::policy::{NearPermit, WhyNot};
+use stepgate_core::policy::{NO_PERMIT, NearPermit, WhyNot};
 use stepgate_core::time::Clock as _;
 
 use super::described::{Described, Who, factors, moment, operation_of};
@@ -57,9 +57,6 @@ pub(super) fn explain_one(args: &ExplainArgs) -> Done {
 fn print_explained(operation: &Operation, explanation: &Explanation, args: &ExplainArgs) {
     println!("{}  {}", operation.endpoint.action, operation.endpoint.resource);
     println!("verdict  {}", explanation.verdict);
-    if explanation.verdict == "deny" && explanation.decided.is_empty() && explanation.erred.is_empty() {
-        print_no_permit(explanation, args);
-    }
     if explanation.verdict == "sign in" {
         println!("because  nobody is signed in; `--proved password=5m` asks as somebody who is");
     }
@@ -68,6 +65,9 @@ fn print_explained(operation: &Operation, explanation: &Explanation, args: &Expl
     }
     for id in &explanation.erred {
         println!("ERRED    {id}");
+    }
+    if explanation.verdict == "deny" && explanation.decided.iter().any(|policy| policy.id == NO_PERMIT) {
+        print_near(explanation, args);
     }
     if !explanation.policies.is_empty() {
         println!("\npolicies now:");
@@ -94,9 +94,8 @@ fn print_explained(operation: &Operation, explanation: &Explanation, args: &Expl
     }
 }
 
-/// Why a request is denied that nothing forbids: what is not permitted is denied.
-fn print_no_permit(explanation: &Explanation, args: &ExplainArgs) {
-    println!("because  no policy permits it, and what no policy permits is denied");
+/// What no policy permits is denied: which come near.
+fn print_near(explanation: &Explanation, args: &ExplainArgs) {
     if explanation.near.is_empty() {
         println!("\nno permit is about this action and resource; one would begin like");
         println!("  permit (principal in Group::\"…\", action, resource in Service::\"…\")");
