@@ -54,7 +54,7 @@ impl Inner {
     /// Sends a permitted request, once. The permit is used up.
     pub(super) async fn forward(self: &Arc<Self>, sending: Sending, permitted: Permitted) -> Forwarded {
         if sending.site.audience == Audience::Gate {
-            return self.forward_to_account(sending).await;
+            return self.forward_to_account(sending, permitted).await;
         }
         let upstreams = self.upstreams.load();
         let Some(service) = upstreams.get(&sending.site.service.name).map(Arc::clone) else {
@@ -141,8 +141,8 @@ impl Inner {
 
     /// The gate's own decided pages are in this process: there is nothing to lose
     /// on the way.
-    async fn forward_to_account(&self, sending: Sending) -> Forwarded {
-        let Sending { request, payload, id, reader, signed, passed, .. } = sending;
+    async fn forward_to_account(self: &Arc<Self>, sending: Sending, permitted: Permitted) -> Forwarded {
+        let Sending { request, payload, id, reader, signed, surroundings, passed, .. } = sending;
         let not_sent = |response| Forwarded { response, outcome: SendOutcome::NotSent };
         let Some(signed) = signed else {
             // A policy that admits anonymous people to their account is a mistake.
@@ -155,13 +155,19 @@ impl Inner {
         };
         let mut local = local_request(&request, body, id);
         local.extensions_mut().insert(Permit {
-            session: signed.view,
+            session: Arc::clone(&signed.view),
             token: signed.token,
-            challenge: passed.map(|passed| passed.challenge),
+            challenge: passed.as_ref().map(|passed| passed.challenge),
         });
         let response = self.account.call(local).await.map(Body::local);
         let outcome = SendOutcome::Answered { status: response.status().as_u16() };
-        Forwarded { response, outcome }
+        let watched = streams::Watched {
+            operation: permitted.into_operation(),
+            session: Some(signed.view),
+            surroundings,
+            confirmed: passed.map(|passed| passed.proofs).unwrap_or_default(),
+        };
+        Forwarded { response: self.watch_local(response, watched), outcome }
     }
 }
 

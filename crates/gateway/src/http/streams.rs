@@ -1,16 +1,18 @@
-//! WebSockets and event streams: decided again while they are open.
+//! WebSockets, event streams and long answers of our own pages: decided again while they are open.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Response;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http_body::Body as _;
 use stepgate_core::decide::{Asker, Verdict, decide, valid_until};
 use stepgate_core::factor::FactorKind;
 use stepgate_core::operation::Operation;
 use stepgate_core::session::SessionView;
 use stepgate_core::surroundings::Surroundings;
 use stepgate_core::time::Timestamp;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::asker::Reader;
@@ -71,7 +73,26 @@ impl Inner {
         let Ok(seat) = Arc::clone(&self.tunnels).try_acquire_owned() else {
             return answers::busy(reader);
         };
-        let until = self.stop.child_token();
+        self.cut_when_ended(response, watched, self.stop.child_token(), Some(seat))
+    }
+
+    /// Lets an answer of our own pages that is made while it is sent, as an export of the
+    /// evidence is, end with what it rests on. It takes no seat, because the pages
+    /// limit how many they make; and it may end by itself while the process stops.
+    pub(super) fn watch_local(self: &Arc<Self>, response: Response<Body>, watched: Watched) -> Response<Body> {
+        if response.body().size_hint().exact().is_some() {
+            return response;
+        }
+        self.cut_when_ended(response, watched, CancellationToken::new(), None)
+    }
+
+    fn cut_when_ended(
+        self: &Arc<Self>,
+        response: Response<Body>,
+        watched: Watched,
+        until: CancellationToken,
+        seat: Option<OwnedSemaphorePermit>,
+    ) -> Response<Body> {
         let inner = Arc::clone(self);
         let cut = until.clone();
         let watcher = tokio::spawn(async move {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use futures_util::StreamExt as _;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use stepgate_core::catalogue::*;
@@ -91,6 +92,11 @@ impl LocalService for Local {
         let permit = request.extensions().get::<Permit>();
         let who = permit.map(|permit| permit.session.person.login.to_string()).unwrap_or_default();
         let cookie = request.headers().get("cookie").and_then(|c| c.to_str().ok()).unwrap_or_default();
+        if request.uri().path() == "/account/endless" {
+            let begun = futures_util::stream::iter([Ok(http_body::Frame::data(bytes::Bytes::from("begun")))]);
+            let body = http_body_util::StreamBody::new(begun.chain(futures_util::stream::pending()));
+            return Response::new(body.boxed_unsync());
+        }
         let text = format!("{} {} {} who={who} cookie={cookie}", self.0, request.method(), request.uri());
         let body = http_body_util::Full::from(text).map_err(|never| match never {}).boxed_unsync();
         Response::new(body)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepgate_core::policy::{Policies, PolicySource};
+use stepgate_core::session::Audience;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -118,6 +119,20 @@ async fn an_event_stream_arrives_unbuffered_and_ends_with_its_session() {
     assert_eq!(connection.head().await.unwrap().status(), 200);
     assert_eq!(connection.line().await.unwrap(), "8");
     assert_eq!(connection.exactly(10).await.unwrap(), b"data: 1\n\r\n");
+    door.store.change(|state| state.ended.push(ada.session));
+    assert_eq!(connection.rest().await, b"", "it breaks off, without a last chunk");
+}
+
+#[tokio::test]
+async fn a_long_answer_of_our_own_pages_ends_with_its_session() {
+    let door = Door::open().await;
+    let ada = door.sign_in_at("ada", Audience::Gate);
+    let mut connection = Connection::open(door.address).await;
+    let head = format!("GET /account/endless HTTP/1.1\r\nHost: {}\r\n{}\r\n", door.gate, ada.cookie());
+    connection.send(head.as_bytes()).await;
+    assert_eq!(connection.head().await.unwrap().status(), 200);
+    assert_eq!(connection.line().await.unwrap(), "5");
+    assert_eq!(connection.exactly(7).await.unwrap(), b"begun\r\n");
     door.store.change(|state| state.ended.push(ada.session));
     assert_eq!(connection.rest().await, b"", "it breaks off, without a last chunk");
 }

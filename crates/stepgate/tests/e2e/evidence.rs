@@ -8,10 +8,14 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 use stepgate_core::factor::FactorKind;
+use stepgate_core::person::Login;
 use stepgate_core::ports::{EntryQuery, Store as _};
 use stepgate_core::time::Clock as _;
+use stepgate_evidence::Event;
 use stepgate_testkit::browser::Scripts;
 use stepgate_testkit::{Browser, Page, totp};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
 
 use crate::in_chromium::{click, type_into, wait_for_text};
 use crate::world::{Member, PASSWORD, Payments, World, said};
@@ -174,6 +178,55 @@ async fn a_program_of_an_auditor_searches_and_exports_in_json() {
     let told = verified(&world, &unpacked(&archive, folder.path()));
     assert!(told.contains("SOUND"), "{told}");
     assert_eq!(call().await.status, 401, "a confirmation is spent once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_breaks_off_when_its_auditor_loses_the_group() {
+    let payments = Payments::start().await;
+    let world = World::start(payments.behind_with_auditors()).await;
+    let audrey = auditor(&world).await;
+    // More than the sockets between the gate and a slow reader take up.
+    let flows = &world.gate.flows;
+    for _ in 0..10 {
+        let event = || Event::EvidenceSearched { by: "test".to_owned(), query: "x".repeat(4000) };
+        let entries = (0..400).map(|_| flows.entry(world.clock.now(), event())).collect();
+        flows.store.record(entries).await.unwrap();
+    }
+    let (gate, export) = (world.at_gate("/account"), world.at_gate("/evidence/export"));
+    let asked = audrey.person.fetch_json(&gate, Method::POST, &export, &json!({})).await;
+    world.clock.advance(Duration::from_secs(30));
+    let answers = format!("{}/answers", asked.json()["challenge"]["url"].as_str().unwrap());
+    let answer = json!({ "factor": "totp", "code": totp::code_at(&audrey.secret, world.clock.now()) });
+    let passed = audrey.person.fetch_json(&gate, Method::POST, &answers, &answer).await;
+    assert_eq!(passed.json()["state"], "passed", "{}", passed.told());
+
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(([127, 0, 0, 1], world.port).into()).await.unwrap();
+    let cookie = audrey.person.cookie("localhost", "stepgate").unwrap();
+    let head = format!(
+        "POST /evidence/export HTTP/1.1\r\nHost: localhost:{}\r\nCookie: stepgate={cookie}\r\n\
+         Content-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}",
+        world.port
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut taken = Vec::new();
+    while !String::from_utf8_lossy(&taken).contains("README.md") {
+        assert!(stream.read_buf(&mut taken).await.unwrap() > 0, "{}", taken.escape_ascii());
+    }
+    assert!(taken.starts_with(b"HTTP/1.1 200 "), "{}", taken.escape_ascii());
+
+    let login = Login::parse("audrey").unwrap();
+    let person = flows.store.person_by_login(&login).await.unwrap().unwrap();
+    flows.change_person(&person, &person.name, &person.email, Vec::new(), "test").await.unwrap();
+    // An abortive end is an end too.
+    let _ = stream.read_to_end(&mut taken).await;
+    assert!(!taken.ends_with(b"0\r\n\r\n"), "the body has no end");
+    let text = String::from_utf8_lossy(&taken);
+    assert!(!text.contains("/checkpoint"), "what says that it is whole is not there");
+    let refused = audrey.person.fetch_json(&gate, Method::POST, &export, &json!({})).await;
+    assert_eq!(refused.json()["policies"][0]["id"], "no-permit", "{}", refused.told());
+    world.verified_evidence();
 }
 
 #[tokio::test(flavor = "multi_thread")]
