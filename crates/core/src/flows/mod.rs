@@ -6,6 +6,7 @@
 mod answer;
 mod ask;
 mod clear;
+mod codes;
 mod enrol;
 mod evidence;
 mod housekeeping;
@@ -24,7 +25,8 @@ use stepgate_evidence::{Asked, Details, Entry, Event, SALT_LEN, Salt};
 
 pub use answer::{AnswerError, Answered, GoOn};
 pub use ask::{AskError, Asking, Step, may_hold_cross_site};
-pub use clear::{ClearError, Cleared, HeldForResume, Receipt, Redeemed, ResumeError};
+pub use clear::{ClearError, Cleared, Receipt};
+pub use codes::{HeldForResume, Redeemed, ResumeError};
 pub use enrol::{EnrolError, LinkView, TicketView};
 pub use evidence::{Export, ExportError, ExportedEntry};
 pub use housekeeping::Swept;

@@ -1,0 +1,118 @@
+//! What is kept of an enrolled factor, and what a proof changes in it.
+
+use std::fmt;
+
+use secrecy::SecretString;
+
+use super::FactorKind;
+use crate::id::FactorId;
+use crate::time::Timestamp;
+
+/// A factor that a person has enrolled.
+#[derive(Clone, Debug)]
+pub struct EnrolledFactor {
+    /// Its id.
+    pub id: FactorId,
+    /// The name that the person gave it.
+    pub name: String,
+    /// When it was enrolled.
+    pub enrolled_at: Timestamp,
+    /// When it last proved something.
+    pub last_used_at: Option<Timestamp>,
+    /// What verifies it.
+    pub secret: FactorSecret,
+}
+
+impl EnrolledFactor {
+    /// Its kind.
+    pub fn kind(&self) -> FactorKind {
+        self.secret.kind()
+    }
+}
+
+/// What verifies a factor. The store seals it; it cannot be printed.
+#[derive(Clone)]
+pub enum FactorSecret {
+    /// PHC string (argon2id), and what the password may stand for.
+    Password { phc: SecretString, stands: PasswordStands },
+    /// The shared secret, and the last step that was accepted (RFC 6238).
+    Totp { seed: SecretString, last_step: Option<u64> },
+    /// The public key and the counters.
+    Passkey(Box<Passkey>),
+    /// Digests of the codes that are left.
+    RecoveryCodes { left: Vec<CodeDigest> },
+}
+
+impl FactorSecret {
+    /// The kind it belongs to.
+    pub const fn kind(&self) -> FactorKind {
+        match self {
+            Self::Password { .. } => FactorKind::Password,
+            Self::Totp { .. } => FactorKind::Totp,
+            Self::Passkey(_) => FactorKind::Passkey,
+            Self::RecoveryCodes { .. } => FactorKind::RecoveryCode,
+        }
+    }
+}
+
+impl fmt::Debug for FactorSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FactorSecret::{}(..)", self.kind())
+    }
+}
+
+/// Whether a password was long enough, when it was chosen, to be the only factor
+/// (SP 800-63B-4 section 3.1.1.2: 15 characters alone, 8 beside another factor).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasswordStands {
+    /// It may be the only factor.
+    Alone,
+    /// It is short: a passkey or an authenticator app has to stand beside it.
+    BesideAnother,
+}
+
+/// A salted digest of one recovery code.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CodeDigest(pub [u8; 32]);
+
+impl fmt::Debug for CodeDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CodeDigest(..)")
+    }
+}
+
+/// The public half of a passkey.
+#[derive(Clone, Debug)]
+pub struct Passkey {
+    /// The credential id.
+    pub credential_id: Vec<u8>,
+    /// COSE key.
+    pub public_key: Vec<u8>,
+    /// The user handle that was given to the authenticator.
+    pub user_handle: Vec<u8>,
+    /// The last signature counter.
+    pub counter: u32,
+    /// Whether it may be synced.
+    pub backup_eligible: bool,
+    /// Whether it was synced when last used.
+    pub backed_up: bool,
+    /// The authenticator's model.
+    pub aaguid: [u8; 16],
+    /// The attestation object, as the authenticator gave it.
+    pub attestation: Vec<u8>,
+}
+
+/// What a proof changes in its factor; applied in the transaction that accepts
+/// the proof, by compare-and-swap, so that a code counts once across all nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FactorUse {
+    /// Nothing but the time of last use.
+    Nothing,
+    /// The step becomes the last accepted; refused unless it is greater.
+    TotpStep(u64),
+    /// The counter and backup state of a passkey; refused unless the counter is
+    /// greater than the stored one or both are zero.
+    PasskeyCounter { counter: u32, backed_up: bool },
+    /// The code is spent; refused if it is not there any more.
+    RecoveryCode(CodeDigest),
+}

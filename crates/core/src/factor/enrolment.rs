@@ -1,0 +1,65 @@
+//! Enrolling a factor: what is offered, answered and kept.
+
+use std::fmt;
+
+use secrecy::SecretString;
+use stepgate_evidence::EnrolledKey;
+
+use super::FactorSecret;
+
+/// What the page needs to enrol a factor, made by the verifier.
+#[derive(Clone, Debug)]
+pub enum EnrolmentOffer {
+    /// Fields for a new password.
+    Password,
+    /// The secret for an authenticator app.
+    Totp { uri: SecretString, secret_base32: SecretString, qr_svg: SecretString },
+    /// Options for `navigator.credentials.create` (the value of `publicKey`).
+    Passkey { options: serde_json::Value },
+    /// Codes to keep; shown once.
+    RecoveryCodes { codes: Vec<SecretString> },
+}
+
+/// A begun enrolment: what the page shows, and what the server keeps (sealed) until it is finished.
+#[derive(Debug)]
+pub struct BegunEnrolment {
+    /// For the page.
+    pub offer: EnrolmentOffer,
+    /// For the store; only this verifier reads it.
+    pub state: SecretString,
+}
+
+/// What the person sent to finish an enrolment.
+pub enum EnrolmentAnswer {
+    /// The new password, or the first code of the new authenticator app, or
+    /// empty where nothing is asked (recovery codes: "I have kept them").
+    Text(SecretString),
+    /// `PublicKeyCredential.toJSON()` of the new passkey.
+    Passkey(serde_json::Value),
+}
+
+impl fmt::Debug for EnrolmentAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EnrolmentAnswer(..)")
+    }
+}
+
+/// A finished enrolment.
+#[derive(Debug)]
+pub struct Enrolled {
+    /// What will verify the factor.
+    pub secret: FactorSecret,
+    /// For a passkey: what stands in the evidence.
+    pub key: Option<EnrolledKey>,
+}
+
+/// Why an enrolment was not finished; the text is for the person.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotEnrolled {
+    /// What was sent does not fit (too short, wrong code, refused authenticator…).
+    #[error("{0}")]
+    Refused(String),
+    /// The verifier itself failed.
+    #[error("the factor could not be enrolled: {0}")]
+    Fault(String),
+}

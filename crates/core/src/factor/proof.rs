@@ -1,0 +1,96 @@
+//! Asking for a factor, the answer, and what it proves.
+
+use std::fmt;
+
+use secrecy::SecretString;
+use stepgate_evidence::Assertion;
+
+use super::{FactorKind, FactorUse};
+use crate::id::FactorId;
+
+/// What an answer must be bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Binding(pub [u8; 32]);
+
+/// What a person answered.
+pub enum Answer {
+    /// A password, authenticator code or recovery code, as typed.
+    Text { kind: FactorKind, text: SecretString },
+    /// What a passkey signed.
+    Passkey(Box<Assertion>),
+}
+
+impl Answer {
+    /// The kind of factor that it claims to prove.
+    pub fn kind(&self) -> FactorKind {
+        match self {
+            Self::Text { kind, .. } => *kind,
+            Self::Passkey(_) => FactorKind::Passkey,
+        }
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Answer::{}(..)", self.kind())
+    }
+}
+
+/// A verified answer: the factor, what it changes, and the evidence.
+#[derive(Clone, Debug)]
+pub struct Proved {
+    /// The enrolled factor that was proved.
+    pub factor: FactorId,
+    /// Its kind.
+    pub kind: FactorKind,
+    /// What the proof changes in the factor.
+    pub used: FactorUse,
+    /// For a passkey: the assertion.
+    pub assertion: Option<Assertion>,
+}
+
+/// Why an answer proves nothing. `code()` stands in the evidence; the person
+/// reads only that it was wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotProved {
+    /// The person has no factor of this kind (or not this credential).
+    #[error("no such factor is enrolled")]
+    NotEnrolled,
+    /// Wrong password, code or signature.
+    #[error("the answer is wrong: {0}")]
+    Wrong(String),
+    /// The code was right and has been used before.
+    #[error("the code has been used before")]
+    UsedBefore {
+        /// The factor whose last accepted code it is; `None` if it is an older one.
+        last: Option<FactorId>,
+    },
+    /// The answer has not the form that this factor needs.
+    #[error("the answer cannot be read: {0}")]
+    Malformed(String),
+    /// The verifier itself failed; nothing is proved.
+    #[error("the factor could not be verified: {0}")]
+    Fault(String),
+}
+
+impl NotProved {
+    /// The stable code in the evidence.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NotEnrolled => "not_enrolled",
+            Self::Wrong(_) => "wrong",
+            Self::UsedBefore { .. } => "used_before",
+            Self::Malformed(_) => "malformed",
+            Self::Fault(_) => "fault",
+        }
+    }
+}
+
+/// What the page needs to ask for a factor.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Prompt {
+    /// A field for text.
+    Text,
+    /// Options for `navigator.credentials.get` (WebAuthn L3 JSON form: the value of `publicKey`).
+    Passkey { options: serde_json::Value },
+}
