@@ -166,7 +166,7 @@ impl Grant {
                 "Your proof counts for this request; you are asked again for the next.".to_owned()
             }
             Self::Freshness { counts_for: Some(age) } => {
-                format!("For this, your proof counts for {}; other rules may want a younger one.", words::span(*age))
+                format!("For this, your proof counts for {}; other rules may want a fresher one.", words::span(*age))
             }
         }
     }

@@ -59,7 +59,7 @@ fn hex(bytes: &[u8]) -> String {
 async fn a_fresh_proof_is_asked_for_with_how_long_it_counts() {
     for (max_age_s, said) in [
         (0, "counts for this request; you are asked again"),
-        (300, "your proof counts for 5 minutes; other rules may want a younger one"),
+        (300, "your proof counts for 5 minutes; other rules may want a fresher one"),
         (30 * 24 * 3600, "counts for as long as you stay signed in"),
     ] {
         let house = House::new().await;

@@ -128,6 +128,11 @@ pub(super) fn challenge_of(name: &str) -> Option<ChallengePage> {
         "challenge-freshness" => ChallengePage {
             title: "Open the November reports".to_owned(),
             inputs: Vec::new(),
+            front: Some("https://ledger.example.com/".to_owned()),
+            reasons: vec![Reason {
+                text: "Reports need a second factor from the last five minutes.".to_owned(),
+                policy: "reports-need-a-fresh-second-factor".to_owned(),
+            }],
             grant: Grant::Freshness { counts_for: Some(Duration::from_secs(300)) },
             offers: Offers {
                 passkey: None,
