@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A method of the store that writes: each of its calls ends in a commit.
-pub(crate) const COMMITS: [&str; 19] = [
+pub(crate) const COMMITS: [&str; 18] = [
     "start_session",
     "put_code",
     "redeem_code",
@@ -24,7 +24,6 @@ pub(crate) const COMMITS: [&str; 19] = [
     "put_ticket",
     "begin_on_ticket",
     "enrol",
-    "end_ticket",
 ];
 
 /// On which side of a commit.

@@ -96,9 +96,7 @@ impl Errand {
             Boundary::Commit { method: "adopt_challenge" | "succeed_challenge", .. } => Some(Self::Lapsed),
             Boundary::Commit { method: "finish" | "spend", .. } => Some(Self::Payment),
             Boundary::Commit { method: "end_session", .. } => Some(Self::SignOut),
-            Boundary::Commit { method: "put_ticket" | "begin_on_ticket" | "enrol" | "end_ticket", .. } => {
-                Some(Self::Enrolment)
-            }
+            Boundary::Commit { method: "put_ticket" | "begin_on_ticket" | "enrol", .. } => Some(Self::Enrolment),
             Boundary::Send(Send::Connected) => Some(Self::Small),
             Boundary::Send(_) => Some(Self::Payment),
             Boundary::Commit { .. } => None,
