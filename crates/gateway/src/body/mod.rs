@@ -5,6 +5,7 @@ mod stream;
 
 use std::error::Error as StdError;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 pub use read::{BodyLimits, ReadBodyError, read_whole, refuse_encoded};
+pub(crate) use stream::Progress;
 pub use stream::{Metered, StreamLimits};
 
 /// Why a body broke off.
@@ -79,6 +81,14 @@ impl Body {
     /// aborted when the body is done.
     pub(crate) fn until(self, cut: CancellationToken, watcher: AbortHandle) -> Self {
         Self { until: Some(Until { cut: Box::pin(cut.cancelled_owned()), watcher }), ..self }
+    }
+
+    /// When it last moved, for a body that passes through; the others are there already.
+    pub(crate) fn progress(&mut self) -> Option<Arc<Progress>> {
+        match &mut self.inner {
+            Inner::Metered(metered) => Some(metered.watched()),
+            Inner::Empty | Inner::Whole(_) | Inner::Local(_) => None,
+        }
     }
 
     /// No body.

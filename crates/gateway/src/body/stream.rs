@@ -1,13 +1,15 @@
 //! A body on its way through, with limits and without trailers.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use super::BodyError;
 use crate::upstream::Lease;
@@ -36,19 +38,55 @@ pub struct Metered {
     received: u64,
     waiting: Option<Pin<Box<Sleep>>>,
     lease: Option<Lease>,
+    progress: Option<Arc<Progress>>,
+}
+
+/// When a body last moved.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    begun: Instant,
+    /// Milliseconds after that.
+    moved_ms: AtomicU64,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self { begun: now(), moved_ms: AtomicU64::new(0) }
+    }
+
+    fn note(&self) {
+        let since = now().saturating_duration_since(self.begun);
+        self.moved_ms.store(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How long ago.
+    pub(crate) fn still_for(&self) -> Duration {
+        let moved = Duration::from_millis(self.moved_ms.load(Ordering::Relaxed));
+        now().saturating_duration_since(self.begun).saturating_sub(moved)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the runtime's clock, which its timers go by; nothing is decided by it")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 impl Metered {
     /// Passes `incoming` on within `limits`.
     #[must_use]
     pub fn new(incoming: Incoming, limits: StreamLimits) -> Self {
-        Self { incoming, limits, received: 0, waiting: None, lease: None }
+        Self { incoming, limits, received: 0, waiting: None, lease: None, progress: None }
     }
 
     /// Holds the connection that the body comes by, and gives it back at the body's end.
     pub(crate) fn leased(mut self, lease: Lease) -> Self {
         self.lease = Some(lease);
         self
+    }
+
+    /// Tells from now on when it last moved.
+    pub(super) fn watched(&mut self) -> Arc<Progress> {
+        Arc::clone(self.progress.get_or_insert_with(|| Arc::new(Progress::new())))
     }
 
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
@@ -79,6 +117,9 @@ impl HttpBody for Metered {
                 return Poll::Ready(Some(Err(stalled)));
             };
             self.waiting = None;
+            if let Some(progress) = &self.progress {
+                progress.note();
+            }
             return Poll::Ready(match frame {
                 None => {
                     if let Some(lease) = self.lease.take() {

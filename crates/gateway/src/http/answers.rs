@@ -255,6 +255,10 @@ pub(super) fn fault(reader: Reader) -> Response<Body> {
 
 /// Whether something was sent is said, most of all where it had been confirmed.
 pub(super) fn upstream(reader: Reader, error: &ForwardError, confirmed: bool) -> Response<Body> {
+    if let ForwardError::RequestBody(..) = error {
+        let text = "What was sent did not arrive completely or in time. The application may have got a part of it.";
+        return Message::new(error.status(), "body_broken", "The request was not accepted", text).to(reader);
+    }
     let (code, text) = match (error.nothing_sent(), confirmed) {
         (true, true) => (
             "upstream_unreachable",

@@ -281,6 +281,7 @@ impl Inner {
 }
 
 /// What is shown to whoever asked.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and most are answers")]
 enum Shown {
     Answer(Response<Body>),
     Asked(Box<Challenge>),

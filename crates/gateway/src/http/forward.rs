@@ -191,7 +191,13 @@ pub(super) fn local_request(
 
 fn failed(error: &ForwardError, reader: Reader, passed: Option<&Passed>) -> Forwarded {
     let outcome = if error.nothing_sent() { SendOutcome::NotSent } else { SendOutcome::Unknown };
-    tracing::warn!(error = error as &dyn std::error::Error, "an upstream did not answer");
+    match error {
+        // Anybody can break off their own request; that is no news of the upstream.
+        ForwardError::RequestBody(..) => {
+            tracing::debug!(error = error as &dyn std::error::Error, "a client broke off its request");
+        }
+        _ => tracing::warn!(error = error as &dyn std::error::Error, "an upstream did not answer"),
+    }
     Forwarded { response: answers::upstream(reader, error, passed.is_some()), outcome }
 }
 

@@ -19,7 +19,7 @@ pub use origin::{OriginError, UpstreamOrigin};
 pub use outbound::Outbound;
 pub use tunnel::{Switched, TunnelEnd, TunnelLimits};
 
-use crate::body::{Body, StreamLimits};
+use crate::body::{Body, BodyError, StreamLimits};
 use crate::server::Plaintext;
 use outbound::Handshake;
 use pool::{Pool, PoolError};
@@ -31,7 +31,7 @@ pub(crate) use pool::Lease;
 pub struct UpstreamLimits {
     /// The longest wait for a connection, TLS included.
     pub connect: Duration,
-    /// The longest wait for the head of a response.
+    /// The longest wait for the head of a response, from the last bytes of the request on.
     pub response_head: Duration,
     /// The longest wait for the next bytes of a response.
     pub response_stall: Duration,
@@ -96,6 +96,10 @@ pub enum ForwardError {
     /// The connection broke after something may have been sent.
     #[error("the connection to the upstream broke")]
     Broken(#[source] hyper::Error),
+    /// The client did not send its body to the end, after something of it may have
+    /// been sent. The status is what the client did wrong.
+    #[error("the client broke off its request")]
+    RequestBody(#[source] hyper::Error, StatusCode),
     /// No response in time, after something may have been sent.
     #[error("the upstream did not answer in time")]
     TimedOut,
@@ -105,13 +109,28 @@ pub enum ForwardError {
 }
 
 impl ForwardError {
+    /// A connection that broke, and through whose fault.
+    fn broken(error: hyper::Error) -> Self {
+        let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+        let status = causes.filter_map(|cause| cause.downcast_ref::<BodyError>()).find_map(|cause| match cause {
+            BodyError::Broken(_) => Some(StatusCode::BAD_REQUEST),
+            BodyError::Stalled => Some(StatusCode::REQUEST_TIMEOUT),
+            BodyError::TooLarge => Some(StatusCode::PAYLOAD_TOO_LARGE),
+            BodyError::Revoked | BodyError::Local(_) => None,
+        });
+        match status {
+            Some(status) => Self::RequestBody(error, status),
+            None => Self::Broken(error),
+        }
+    }
+
     /// Whether it is certain that the upstream got nothing of the request. Where
     /// it is not, the outcome is unknown, and the request must not be repeated.
     #[must_use]
     pub fn nothing_sent(&self) -> bool {
         match self {
             Self::NotConnected(_) => true,
-            Self::Broken(_) | Self::TimedOut | Self::Response => false,
+            Self::Broken(_) | Self::RequestBody(..) | Self::TimedOut | Self::Response => false,
         }
     }
 
@@ -120,6 +139,7 @@ impl ForwardError {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            Self::RequestBody(_, status) => *status,
             _ => StatusCode::BAD_GATEWAY,
         }
     }
@@ -168,15 +188,25 @@ impl Upstream {
     ///
     /// [`ForwardError`].
     pub async fn send(&self, outbound: Outbound) -> Result<Answer, ForwardError> {
-        let (request, handshake) = self.prepare(outbound);
-        let sent = self.pool.send(request);
-        let (response, lease) = tokio::time::timeout(self.config.limits.response_head, sent)
-            .await
-            .map_err(|_| ForwardError::TimedOut)?
-            .map_err(|error| match error {
-                PoolError::NotSent(error) => ForwardError::NotConnected(error),
-                PoolError::Broken(error) => ForwardError::Broken(error),
-            })?;
+        let (mut request, handshake) = self.prepare(outbound);
+        let progress = request.body_mut().progress();
+        let mut sent = std::pin::pin!(self.pool.send(request));
+        let limit = self.config.limits.response_head;
+        let mut wait = limit;
+        let answered = loop {
+            match (tokio::time::timeout(wait, sent.as_mut()).await, &progress) {
+                (Ok(answered), _) => break answered,
+                // The request is on its way as long as bytes of it are taken.
+                (Err(_), Some(progress)) if progress.still_for() < limit => {
+                    wait = limit.saturating_sub(progress.still_for());
+                }
+                (Err(_), _) => return Err(ForwardError::TimedOut),
+            }
+        };
+        let (response, lease) = answered.map_err(|error| match error {
+            PoolError::NotSent(error) => ForwardError::NotConnected(error),
+            PoolError::Broken(error) => ForwardError::broken(error),
+        })?;
         match handshake {
             Some(handshake) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 tunnel::switched(response, &handshake).map(Answer::Switched)

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use http::{Request, Response, Uri};
+use http::{Method, Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use parking_lot::Mutex;
@@ -59,6 +59,8 @@ struct Shelf {
 pub(crate) struct Lease {
     sender: SendRequest<Body>,
     pool: Pool,
+    /// It serves no other request.
+    once: bool,
 }
 
 impl Pool {
@@ -80,13 +82,16 @@ impl Pool {
     /// Sends a request, once. Only what was certainly not begun, because an unused
     /// connection had been closed meanwhile, is tried on another.
     pub(super) async fn send(&self, mut request: Request<Body>) -> Result<(Response<Incoming>, Lease), PoolError> {
+        // Some applications answer HEAD with a body, a moment after the head. It must not
+        // be taken for the answer to somebody else's request.
+        let once = request.method() == Method::HEAD;
         loop {
             let (mut sender, is_new) = match self.take() {
                 Some(sender) => (sender, false),
                 None => (self.connect().await.map_err(PoolError::NotSent)?, true),
             };
             match sender.try_send_request(request).await {
-                Ok(response) => return Ok((response, Lease { sender, pool: self.clone() })),
+                Ok(response) => return Ok((response, Lease { sender, pool: self.clone(), once })),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if !is_new => request = unsent,
                     Some(_) => return Err(PoolError::NotSent(error.into_error().into())),
@@ -155,14 +160,17 @@ async fn sweep_shelf(shared: Weak<Shared>, number: usize, pause: Duration) {
 impl Lease {
     /// The answer was read to its end: the connection serves the next request.
     pub(crate) fn give_back(mut self) {
+        if self.once {
+            return;
+        }
         if self.sender.is_ready() {
-            let Self { sender, pool } = self;
+            let Self { sender, pool, .. } = self;
             pool.put(sender);
         } else if !self.sender.is_closed() {
             // The connection's own task has yet to see that this exchange is over.
             tokio::spawn(async move {
                 if self.sender.ready().await.is_ok() {
-                    let Self { sender, pool } = self;
+                    let Self { sender, pool, .. } = self;
                     pool.put(sender);
                 }
             });

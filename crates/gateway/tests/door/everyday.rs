@@ -191,7 +191,7 @@ async fn what_is_denied_says_why_and_is_recorded() {
     assert!(body.contains("Nothing is deleted here.") && body.contains("nobody-deletes"), "{body}");
     let (head, page) = door.ask("DELETE /all", &format!("{}{NAVIGATE}", ada.cookie()), "").await;
     assert_eq!(head.status(), 403);
-    assert!(page.contains("<li>Nothing is deleted here.</li>"), "{page}");
+    assert!(page.contains("<p>Nothing is deleted here.</p>"), "{page}");
     assert!(head.one("content-security-policy").starts_with("default-src 'none'"));
     assert_eq!(door.store.kinds(), ["operation.refused"], "the second is counted");
     assert_eq!(door.recorder.count(), 0);

@@ -42,6 +42,39 @@ async fn an_upstream_that_does_not_answer_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn a_long_upload_is_no_late_answer() {
+    let head = Duration::from_millis(300);
+    let upstream = UpstreamLimits { response_head: head, ..UpstreamLimits::default() };
+    let rig = Setup { upstream, ..Setup::default() }.start().await;
+    let mut connection = Connection::open(rig.gate).await;
+    connection.send(b"POST /x HTTP/1.1\r\nHost: app.test\r\nContent-Length: 12\r\n\r\n").await;
+    for _ in 0..12 {
+        tokio::time::sleep(head / 6).await;
+        connection.send(b"x").await;
+    }
+    assert_eq!(connection.response().await.unwrap().0.status(), 200);
+    assert_eq!(rig.recorder.last().body, b"xxxxxxxxxxxx");
+}
+
+#[tokio::test]
+async fn who_breaks_off_a_request_is_told_that_they_did() {
+    let rig = Rig::start().await;
+    let chunked = "POST /x HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nxx\r\nno length\r\n";
+    assert_eq!(rig.ask(chunked).await, (400, "outcome_unknown".to_owned()));
+}
+
+#[tokio::test]
+async fn a_connection_that_answered_head_serves_nobody_else() {
+    let rig = Rig::start().await;
+    let mut connection = Connection::open(rig.gate).await;
+    for count in 1..=2 {
+        connection.send(b"HEAD /x HTTP/1.1\r\nHost: app.test\r\n\r\n").await;
+        assert_eq!(connection.head().await.unwrap().status(), 200);
+        assert_eq!(rig.recorder.connections(), count);
+    }
+}
+
+#[tokio::test]
 async fn connections_are_kept_and_used_again() {
     let rig = Rig::start().await;
     let mut connection = Connection::open(rig.gate).await;
