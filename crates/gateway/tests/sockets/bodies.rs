@@ -77,7 +77,7 @@ async fn a_stream_that_grows_too_large_breaks_off() {
     let rig = Setup { stream, ..Setup::default() }.start().await;
     let head = "POST /x HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n";
     let (status, _) = rig.ask(format!("{head}b\r\n01234567890\r\n0\r\n\r\n")).await;
-    assert_eq!(status, 502);
+    assert_eq!(status, 413);
     assert!(rig.recorder.count() == 0 || !rig.recorder.last().whole);
 }
 
