@@ -95,7 +95,8 @@ pub struct Challenge {
     pub person: PersonId,
     /// The host of the service that was asked; `None` for the gate itself.
     pub host: Option<Host>,
-    /// The browser that asked, at the service's host.
+    /// The browser that asked, at the service's host. What holds nothing goes on from there alone: a
+    /// token that a copied gate cookie got by a hand-off is another browser's.
     pub browser: Option<TokenDigest>,
     /// The exact request.
     pub operation: OperationDigest,

@@ -112,7 +112,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The session of a token, from memory where possible; `None` if there is
     /// none, it ended, idled out, or the token was succeeded and its grace is over.
     ///
-    /// The first look at a new token ends its predecessors of the same audience.
+    /// The first look at a new token ends its predecessors of the same audience and browser.
     async fn session(
         &self,
         token: TokenDigest,
@@ -144,7 +144,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn put_code(&self, code: NewCode) -> Result<(), StoreError>;
     /// Takes a one-time code, exactly once across all nodes, and issues a token for
     /// its audience that sees what [`NewCode::sees`] says; older tokens of that
-    /// audience and session live on for the grace. `None` if there is no such code
+    /// audience and session live on for the grace. A hand-off ends only those of its own
+    /// browser (and of the oldest, where there are too many), a hand-back those of all. `None` if there is no such code
     /// for this audience and browser, it expired, or the session ended.
     async fn redeem_code(
         &self,
@@ -155,7 +156,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         at: Timestamp,
     ) -> Result<Option<NewCode>, ChangeError>;
     /// Issues a token with the newest generation to an old token's bearer (a program
-    /// whose challenge was passed). The old one lives on for the grace.
+    /// whose challenge was passed). The old one, and those of other browsers for this
+    /// audience, live on for the grace.
     async fn rotate_token(
         &self,
         old: TokenDigest,
@@ -189,11 +191,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn challenge(&self, id: ChallengeId) -> Result<Option<Challenge>, StoreError>;
     /// The newest passed challenge of this session for this exact operation, else the
     /// newest pending one, that has not expired, holds nothing, and was not asked by a
-    /// token of a newer generation than this.
+    /// token of a newer generation than this or of another browser (`None`: of none).
     async fn challenge_for(
         &self,
         session: SessionId,
         generation: u32,
+        browser: Option<TokenDigest>,
         operation: OperationDigest,
         now: Timestamp,
     ) -> Result<Option<Challenge>, StoreError>;

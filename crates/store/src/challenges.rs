@@ -21,7 +21,7 @@ use crate::intent::{Intent, Work};
 use crate::options::ROWS_MAX;
 use crate::row::Fields;
 use crate::sessions::{prove, take_live, take_not_ended};
-use crate::tokens::{NewToken, issue, live_token};
+use crate::tokens::{NewToken, Succeeds, issue, live_token};
 use crate::tries;
 
 pub(crate) struct OpenChallenge {
@@ -238,6 +238,7 @@ impl AnswerChallenge {
             audience: &Audience::Gate,
             generation: live.generation,
             browser: old.browser,
+            succeeds: Succeeds::All,
             at: rotated.at,
         };
         issue(work, token).await
@@ -361,19 +362,20 @@ impl Inner {
         &self,
         session: SessionId,
         generation: u32,
+        browser: Option<TokenDigest>,
         operation: OperationDigest,
         now: Timestamp,
     ) -> Result<Option<Challenge>, StoreError> {
         const SELECT: &str = select_challenge!(
             "WHERE session = $1 AND operation = $2 AND held <> 'request' \
              AND ((state = 'pending' AND expires_at > $3) OR (state = 'passed' AND spend_before > $3)) \
-             AND generation <= $4 \
+             AND generation <= $4 AND browser IS NOT DISTINCT FROM $5 \
              ORDER BY CASE state WHEN 'passed' THEN 0 ELSE 1 END, opened_at DESC, id LIMIT 1"
         );
         let found = self
             .challenges(SELECT, |query| {
                 let query = query.bind(session.to_string()).bind(operation.to_hex()).bind(now.as_ms());
-                query.bind(i64::from(generation))
+                query.bind(i64::from(generation)).bind(browser.map(TokenDigest::to_hex))
             })
             .await?;
         Ok(found.into_iter().next())

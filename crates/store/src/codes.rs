@@ -12,7 +12,7 @@ use crate::intent::{Intent, Work};
 use crate::options::CODES_PER_SESSION_MAX;
 use crate::row::Fields;
 use crate::sessions::take_live;
-use crate::tokens::{NewToken, audience_name, issue};
+use crate::tokens::{NewToken, Succeeds, audience_name, issue};
 
 pub(crate) struct PutCode {
     pub(crate) code: NewCode,
@@ -107,6 +107,11 @@ impl Intent for RedeemCode {
             audience: &self.audience,
             generation,
             browser: self.browser,
+            // Whoever has only the gate's cookie can be handed off; back comes who passed a challenge.
+            succeeds: match purpose {
+                Purpose::HandBack => Succeeds::All,
+                _ => Succeeds::OfBrowser,
+            },
             at: self.at,
         };
         issue(work, token).await?;

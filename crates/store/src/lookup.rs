@@ -62,6 +62,7 @@ impl Database {
             token,
             session: loaded.cached.view.id,
             audience: audience.clone(),
+            browser: loaded.cached.view.browser,
             ordinal: loaded.ordinal,
             at: now,
         };
@@ -132,7 +133,7 @@ impl Inner {
                 "SELECT t.digest, t.session, t.audience, t.generation, t.ordinal, t.browser, t.dies_at, \
                  s.person, s.started_at, s.last_used_at, s.ends_at, s.idle_ms, s.generation AS newest_generation, \
                  s.device_known, s.address, s.agent, p.login, p.name, p.email, p.group_names, \
-                 (SELECT COUNT(*) FROM tokens o WHERE o.session = t.session AND o.audience = t.audience \
+                 (SELECT COUNT(*) FROM tokens o WHERE o.session = t.session AND o.audience = t.audience AND o.browser IS NOT DISTINCT FROM t.browser \
                   AND o.ordinal < t.ordinal AND (o.dies_at IS NULL OR o.dies_at > $2)) AS predecessors \
                  FROM tokens t JOIN sessions s ON s.id = t.session JOIN people p ON p.id = s.person \
                  WHERE t.digest = $1 AND t.audience = $3 AND (t.dies_at IS NULL OR t.dies_at > $2) \

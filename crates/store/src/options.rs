@@ -90,6 +90,8 @@ pub(crate) const ADDRESSES_REMEMBERED: Duration = Duration::from_secs(2 * 24 * 3
 pub(crate) const FACTORS_PER_PERSON_MAX: i64 = 32;
 /// Live tokens of one session.
 pub(crate) const TOKENS_PER_SESSION_MAX: i64 = 1_000;
+/// Browsers (and programs' cookie jars) of one session that have a token for one host; one more ends the oldest.
+pub(crate) const BROWSERS_PER_HOST_MAX: i64 = 16;
 /// One-time codes of one session that wait to be redeemed.
 pub(crate) const CODES_PER_SESSION_MAX: i64 = 1_000;
 /// Proofs of one kind that a session keeps; the youngest decide.

@@ -16,7 +16,7 @@ use crate::inner::{Inner, read};
 use crate::intent::{Intent, Work};
 use crate::options::{DEVICES_PER_PERSON_MAX, PROOFS_PER_KIND_MAX, ROWS_MAX, SESSIONS_PER_PERSON_MAX, TOUCH_EVERY};
 use crate::row::Fields;
-use crate::tokens::{NewToken, issue};
+use crate::tokens::{NewToken, Succeeds, issue};
 use crate::tries;
 
 pub(crate) struct StartSession {
@@ -57,6 +57,7 @@ impl Intent for StartSession {
             audience: &Audience::Gate,
             generation: new.proof.generation,
             browser: Some(new.browser),
+            succeeds: Succeeds::All,
             at,
         };
         issue(work, token).await

@@ -224,10 +224,11 @@ impl Store for Database {
         &self,
         session: SessionId,
         generation: u32,
+        browser: Option<TokenDigest>,
         operation: OperationDigest,
         now: Timestamp,
     ) -> Result<Option<Challenge>, StoreError> {
-        self.inner.challenge_for(session, generation, operation, now).await
+        self.inner.challenge_for(session, generation, browser, operation, now).await
     }
 
     async fn held(&self, id: ChallengeId) -> Result<Option<HeldRequest>, StoreError> {

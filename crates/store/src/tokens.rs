@@ -11,7 +11,7 @@ use stepgate_core::time::Timestamp;
 use crate::changes::Subject;
 use crate::error::Stored as _;
 use crate::intent::{Intent, Work};
-use crate::options::TOKENS_PER_SESSION_MAX;
+use crate::options::{BROWSERS_PER_HOST_MAX, TOKENS_PER_SESSION_MAX};
 use crate::row::Fields;
 use crate::sessions::take_live;
 
@@ -32,6 +32,16 @@ pub(crate) fn audience_of(fields: &Fields<'_>, column: &'static str) -> Result<A
     host.map(Audience::Host).ok_or_else(|| fields.corrupt(format!("{column} is no audience")))
 }
 
+/// Whose older tokens of the same session and audience a new one succeeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Succeeds {
+    /// Those of its own browser, and what is beyond [`BROWSERS_PER_HOST_MAX`]: a hand-off
+    /// proves nothing, so it ends nobody else's token.
+    OfBrowser,
+    /// Those of every browser: the person has just proved something.
+    All,
+}
+
 /// A token to issue.
 pub(crate) struct NewToken<'a> {
     pub(crate) digest: TokenDigest,
@@ -39,11 +49,12 @@ pub(crate) struct NewToken<'a> {
     pub(crate) audience: &'a Audience,
     pub(crate) generation: u32,
     pub(crate) browser: Option<TokenDigest>,
+    pub(crate) succeeds: Succeeds,
     pub(crate) at: Timestamp,
 }
 
-/// Issues a token. Older ones of the same session and audience live on for
-/// [`OLD_TOKEN_GRACE`], or until this one is first looked at.
+/// Issues a token. Those that it succeeds live on for [`OLD_TOKEN_GRACE`]; those of its own
+/// browser no longer than until it is first looked at.
 pub(crate) async fn issue(work: &mut Work<'_>, token: NewToken<'_>) -> Result<(), ChangeError> {
     let session = token.session.to_string();
     let audience = audience_name(token.audience);
@@ -63,15 +74,24 @@ pub(crate) async fn issue(work: &mut Work<'_>, token: NewToken<'_>) -> Result<()
     if Fields::of("tokens", &row).int("live")? >= TOKENS_PER_SESSION_MAX {
         return Err(ChangeError::Limit("tokens per session"));
     }
-    sqlx::query(
-        "UPDATE tokens SET dies_at = $1 WHERE session = $2 AND audience = $3 AND (dies_at IS NULL OR dies_at > $1)",
-    )
+    let succeeded = sqlx::query(match token.succeeds {
+        Succeeds::All => {
+            "UPDATE tokens SET dies_at = $1 WHERE session = $2 AND audience = $3 AND (dies_at IS NULL OR dies_at > $1)"
+        }
+        Succeeds::OfBrowser => {
+            "UPDATE tokens SET dies_at = $1 WHERE session = $2 AND audience = $3 AND (dies_at IS NULL OR dies_at > $1) \
+             AND (browser IS NOT DISTINCT FROM $4 OR ordinal NOT IN (SELECT ordinal FROM tokens \
+             WHERE session = $2 AND audience = $3 AND dies_at IS NULL ORDER BY ordinal DESC LIMIT $5))"
+        }
+    })
     .bind(token.at.plus(OLD_TOKEN_GRACE).as_ms())
     .bind(&session)
-    .bind(&audience)
-    .execute(&mut *work.connection)
-    .await
-    .stored()?;
+    .bind(&audience);
+    let succeeded = match token.succeeds {
+        Succeeds::All => succeeded,
+        Succeeds::OfBrowser => succeeded.bind(token.browser.map(TokenDigest::to_hex)).bind(BROWSERS_PER_HOST_MAX - 1),
+    };
+    succeeded.execute(&mut *work.connection).await.stored()?;
     sqlx::query(
         "INSERT INTO tokens (digest, session, audience, generation, ordinal, browser) \
          SELECT $1, id, $2, $3, tokens_issued, $4 FROM sessions WHERE id = $5",
@@ -137,17 +157,19 @@ impl Intent for RotateToken {
             audience: &self.audience,
             generation: live.generation,
             browser: old.browser,
+            succeeds: Succeeds::All,
             at: self.at,
         };
         issue(work, token).await
     }
 }
 
-/// The first look at a token ends its predecessors of the same audience.
+/// The first look at a token ends its predecessors of the same audience and browser.
 pub(crate) struct RetirePredecessors {
     pub(crate) token: TokenDigest,
     pub(crate) session: SessionId,
     pub(crate) audience: Audience,
+    pub(crate) browser: Option<TokenDigest>,
     pub(crate) ordinal: i64,
     pub(crate) at: Timestamp,
 }
@@ -159,13 +181,17 @@ impl Intent for RetirePredecessors {
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
         take_live(work, self.session, self.at).await?.ok_or(ChangeError::Conflict)?;
         live_token(work, self.token, &self.audience, self.at).await?.ok_or(ChangeError::Conflict)?;
-        let retired = sqlx::query("DELETE FROM tokens WHERE session = $1 AND audience = $2 AND ordinal < $3")
-            .bind(self.session.to_string())
-            .bind(audience_name(&self.audience))
-            .bind(self.ordinal)
-            .execute(&mut *work.connection)
-            .await
-            .stored()?;
+        let retired = sqlx::query(
+            "DELETE FROM tokens WHERE session = $1 AND audience = $2 AND ordinal < $3 \
+             AND browser IS NOT DISTINCT FROM $4",
+        )
+        .bind(self.session.to_string())
+        .bind(audience_name(&self.audience))
+        .bind(self.ordinal)
+        .bind(self.browser.map(TokenDigest::to_hex))
+        .execute(&mut *work.connection)
+        .await
+        .stored()?;
         if retired.rows_affected() > 0 {
             work.changed(Subject::Session(self.session));
         }

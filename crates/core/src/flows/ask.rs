@@ -69,8 +69,8 @@ impl Flows {
     /// Goes on with a passed challenge of exactly this request, or asks.
     ///
     /// `body` is the whole body. A request without a hold goes on when it is
-    /// repeated with the same bytes from the same session: the challenge is found
-    /// by session and digest, or by the name that the program gives.
+    /// repeated with the same bytes from the same session and browser: the challenge
+    /// is found by these and the digest, or by the name that the program gives.
     pub async fn ask(&self, challenged: Challenged, body: &[u8], asking: Asking<'_>) -> Result<Step, AskError> {
         let Challenged { operation, ask, policies, max_age } = challenged;
         let exact = operation.exactly(body);
@@ -136,13 +136,14 @@ impl Flows {
         now: Timestamp,
     ) -> Result<Option<Challenge>, AskError> {
         let Some(named) = asking.named else {
-            let (session, generation) = (asking.session.id, asking.session.generation);
-            return Ok(self.store.challenge_for(session, generation, exact.digest(), now).await?);
+            let SessionView { id, generation, browser, .. } = *asking.session;
+            return Ok(self.store.challenge_for(id, generation, browser, exact.digest(), now).await?);
         };
         let found = self.store.challenge(named).await?;
         let fits = |challenge: &Challenge| {
             challenge.session == asking.session.id
                 && asking.session.generation >= challenge.generation
+                && asking.session.browser == challenge.browser
                 && challenge.person == asking.session.person.id
                 && challenge.operation == exact.digest()
                 && matches!(challenge.state, ChallengeState::Pending { .. } | ChallengeState::Passed { .. })

@@ -51,7 +51,7 @@ pub enum ClearError {
     /// Its confirmation was not spent in time.
     #[error("the confirmation has expired")]
     Expired,
-    /// It belongs to another request, session or person.
+    /// It belongs to another request, session, browser or person.
     #[error("the challenge is not for this request")]
     NotForThis,
     /// The decision asks for something new, and there was a successor already.
@@ -85,6 +85,8 @@ impl Flows {
         if challenge.operation != exact.digest()
             || challenge.session != session.id
             || session.generation < challenge.generation
+            // What holds a request is resumed by a code that only its browser redeems.
+            || (challenge.held != Held::Request && session.browser != challenge.browser)
             || challenge.person != session.person.id
         {
             return Err(ClearError::NotForThis);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use stepgate_core::challenge::{ChallengeState, SendOutcome};
 use stepgate_core::secret::{Purpose, Token};
+use stepgate_core::session::SessionView;
 
 use crate::recorder::Recorder;
 use crate::rig::{Door, JSON, NAVIGATE, set_cookie};
@@ -151,6 +152,34 @@ async fn b58_a_copy_of_an_older_token_does_not_spend_what_a_newer_one_asked() {
     assert_eq!(head.status(), 409);
     let (head, _) = door.ask(APPROVE, &copied, LARGE).await;
     assert_eq!((head.status(), door.recorder.count()), (401, 0));
+    let (head, _) = door.ask(APPROVE, &hers, LARGE).await;
+    assert_eq!((head.status(), door.recorder.count()), (200, 1), "and hers goes on");
+}
+
+#[tokio::test]
+async fn b58_a_token_that_another_browser_was_handed_does_not_spend_what_hers_asked() {
+    let door = Door::open().await;
+    let ada = door.sign_in("ada");
+    // By a hand-off with a copy of the gate's cookie: same session, same generation, another browser.
+    let handed = |browser| {
+        let token = Token::random(door.flows.random.as_ref());
+        door.store.change(|state| {
+            let view = state.sessions.values().next().unwrap().clone();
+            state.sessions.insert(token.digest(Purpose::ServiceSession), SessionView { browser, ..view });
+        });
+        format!("Cookie: stepgate={}\r\n{JSON}", token.expose())
+    };
+    let other = Token::random(door.flows.random.as_ref()).digest(Purpose::Browser);
+    let hers = format!("{}{JSON}", ada.cookie());
+    door.ask(APPROVE, &hers, LARGE).await;
+    let id = door.only_challenge().id;
+    door.pass(id);
+    for thief in [handed(Some(other)), handed(None)] {
+        let (head, _) = door.ask(APPROVE, &format!("{thief}Stepgate-Challenge: {id}\r\n"), LARGE).await;
+        assert_eq!(head.status(), 409);
+        let (head, _) = door.ask(APPROVE, &thief, LARGE).await;
+        assert_eq!((head.status(), door.recorder.count()), (401, 0));
+    }
     let (head, _) = door.ask(APPROVE, &hers, LARGE).await;
     assert_eq!((head.status(), door.recorder.count()), (200, 1), "and hers goes on");
 }

@@ -192,6 +192,7 @@ impl Store for Memory {
         &self,
         session: SessionId,
         generation: u32,
+        browser: Option<TokenDigest>,
         operation: OperationDigest,
         now: Timestamp,
     ) -> Result<Option<Challenge>, StoreError> {
@@ -200,6 +201,7 @@ impl Store for Memory {
                 c.session == session
                     && c.operation == operation
                     && c.generation <= generation
+                    && c.browser == browser
                     && c.held != Held::Request
                     && now < c.expires_at
                     && matches!(c.state, ChallengeState::Pending { .. } | ChallengeState::Passed { .. })

@@ -209,7 +209,7 @@ store! {
     async fn open_challenge(&self, challenge: &Challenge, held: Option<&HeldRequest>, pending_max: u32, entries: Vec<Entry>) -> Result<(), ChangeError>;
     async fn succeed_challenge(&self, old: ChallengeId, version: u32, new: &Challenge, entries: Vec<Entry>) -> Result<(), ChangeError>;
     async fn challenge(&self, id: ChallengeId) -> Result<Option<Challenge>, StoreError>;
-    async fn challenge_for(&self, session: SessionId, generation: u32, operation: OperationDigest, now: Timestamp) -> Result<Option<Challenge>, StoreError>;
+    async fn challenge_for(&self, session: SessionId, generation: u32, browser: Option<TokenDigest>, operation: OperationDigest, now: Timestamp) -> Result<Option<Challenge>, StoreError>;
     async fn held(&self, id: ChallengeId) -> Result<Option<HeldRequest>, StoreError>;
     async fn close_challenge(&self, id: ChallengeId, version: u32, state: ChallengeState, entries: Vec<Entry>) -> Result<(), ChangeError>;
     async fn adopt_challenge(&self, id: ChallengeId, version: u32, session: SessionId, state: ChallengeState, hand_back: NewCode, entries: Vec<Entry>) -> Result<(), ChangeError>;

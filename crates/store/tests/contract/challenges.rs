@@ -102,7 +102,7 @@ pub(crate) async fn an_ended_session_opens_nothing(house: House) {
 pub(crate) async fn the_newest_open_challenge_for_an_operation_is_found(house: House) {
     let (alice, bob) = (house.signed_in("alice").await, house.signed_in("bob").await);
     let old = house.opened(&alice, Confirmation).await;
-    let find = |session| house.store.challenge_for(session, 1, old.operation, house.now());
+    let find = |session| house.store.challenge_for(session, 1, Some(alice.browser), old.operation, house.now());
     let found = async |session| find(session).await.unwrap().map(|challenge| challenge.id);
     assert_eq!(found(alice.session).await, Some(old.id));
     assert_eq!(found(bob.session).await, None);
@@ -122,10 +122,13 @@ pub(crate) async fn the_newest_open_challenge_for_an_operation_is_found(house: H
     house.store.spend(house.spend(&passed), house.said("sent")).await.unwrap();
     assert_eq!(found(alice.session).await, None);
     let held = house.holding(&alice, Confirmation).await;
-    let by_operation = house.store.challenge_for(alice.session, 1, held.operation, house.now()).await.unwrap();
+    let by_operation =
+        house.store.challenge_for(alice.session, 1, Some(alice.browser), held.operation, house.now()).await.unwrap();
     assert!(by_operation.is_none(), "what holds a request is resumed by its code");
     let late = house.opened(&alice, Confirmation).await;
-    let late_find = async || house.store.challenge_for(alice.session, 1, late.operation, house.now()).await.unwrap();
+    let late_find = async || {
+        house.store.challenge_for(alice.session, 1, Some(alice.browser), late.operation, house.now()).await.unwrap()
+    };
     assert!(late_find().await.is_some());
     house.clock.advance(MINUTE * 10);
     assert!(late_find().await.is_none());
@@ -139,13 +142,28 @@ pub(crate) async fn b58_an_older_token_finds_nothing_that_a_newer_one_asked(hous
     house.clock.advance(MINUTE);
     let older = Challenge { operation: newer.operation, ..house.challenge(&alice, Confirmation) };
     let find = async |generation| {
-        let found = house.store.challenge_for(alice.session, generation, newer.operation, house.now()).await;
-        found.unwrap().map(|challenge| challenge.id)
+        let browser = Some(alice.browser);
+        let found = house.store.challenge_for(alice.session, generation, browser, newer.operation, house.now());
+        found.await.unwrap().map(|challenge| challenge.id)
     };
     assert_eq!((find(1).await, find(2).await), (None, Some(passed.id)));
     // What the older one asks meanwhile does not stand before what was passed.
     house.store.open_challenge(&older, None, 9, vec![]).await.unwrap();
     assert_eq!((find(1).await, find(2).await), (Some(older.id), Some(passed.id)));
+}
+
+pub(crate) async fn b58_another_browsers_token_finds_nothing_that_this_one_asked(house: House) {
+    let alice = house.signed_in("alice").await;
+    let of_browser = house.opened(&alice, Confirmation).await;
+    let of_none = Challenge { browser: None, ..house.challenge(&alice, Confirmation) };
+    house.store.open_challenge(&of_none, None, 9, vec![]).await.unwrap();
+    for (challenge, own) in [(&of_browser, Some(alice.browser)), (&of_none, None)] {
+        let passed = house.pass(challenge, &alice).await;
+        for browser in [Some(alice.browser), Some(house.digest()), None] {
+            let found = house.store.challenge_for(alice.session, 1, browser, passed.operation, house.now()).await;
+            assert_eq!(found.unwrap().is_some(), browser == own, "{browser:?}");
+        }
+    }
 }
 
 pub(crate) async fn a_partial_answer_keeps_it_pending_and_uses_the_factor(house: House) {

@@ -104,6 +104,75 @@ pub(crate) async fn the_first_look_at_a_new_token_ends_its_predecessors(house: H
     assert!(house.look_at(third, &pay).await.is_some());
 }
 
+/// A token for this host and browser, by way of a hand-off.
+async fn handed_off(house: &House, who: &SignedIn, audience: &Audience, browser: TokenDigest) -> TokenDigest {
+    let code = NewCode { browser: Some(browser), ..house.code(who.session, Purpose::HandOff, audience.clone()) };
+    house.store.put_code(code.clone()).await.unwrap();
+    let token = house.digest();
+    let redeemed = house.store.redeem_code(code.digest, audience, Some(browser), token, house.now()).await.unwrap();
+    assert!(redeemed.is_some());
+    token
+}
+
+pub(crate) async fn b58_a_hand_off_ends_no_token_of_another_browser(house: House) {
+    let alice = house.signed_in("alice").await;
+    let pay = host("pay.example.com");
+    let (hers, thiefs) = (house.digest(), house.digest());
+    let old = handed_off(&house, &alice, &pay, hers).await;
+    let copied = handed_off(&house, &alice, &pay, thiefs).await;
+    assert!(house.look_at(copied, &pay).await.is_some());
+    assert!(house.look_at(old, &pay).await.is_some(), "the first use of another browser's ends nothing");
+    house.clock.advance(OLD_TOKEN_GRACE);
+    assert!(house.look_at(old, &pay).await.is_some(), "nor does its grace");
+    let new = handed_off(&house, &alice, &pay, hers).await;
+    assert!(house.look_at(old, &pay).await.is_some());
+    assert!(house.look_at(copied, &pay).await.is_some());
+    assert!(house.look_at(old, &pay).await.is_some(), "only its own successor's first use");
+    assert!(house.look_at(new, &pay).await.is_some());
+    assert!(house.look_at(old, &pay).await.is_none());
+}
+
+pub(crate) async fn a_passed_challenge_ends_the_tokens_of_every_browser_within_the_grace(house: House) {
+    let alice = house.signed_in("alice").await;
+    let pay = host("pay.example.com");
+    let back = async |token| {
+        let code = house.code(alice.session, Purpose::HandBack, pay.clone());
+        house.store.put_code(code.clone()).await.unwrap();
+        assert!(redeem(&house, code.digest, &pay, token).await.is_some());
+    };
+    let rotate = async |old, new| house.store.rotate_token(old, &pay, new, house.now()).await.unwrap();
+    for by_hand_back in [true, false] {
+        let (hers, copied) = (token_at(&house, &alice, &pay).await, house.digest());
+        let copied_to = handed_off(&house, &alice, &pay, copied).await;
+        let new = house.digest();
+        if by_hand_back {
+            back(new).await
+        } else {
+            rotate(hers, new).await
+        }
+        assert!(house.look_at(new, &pay).await.is_some());
+        assert!(house.look_at(hers, &pay).await.is_none());
+        assert!(house.look_at(copied_to, &pay).await.is_some(), "its grace");
+        house.clock.advance(OLD_TOKEN_GRACE);
+        assert!(house.look_at(copied_to, &pay).await.is_none());
+        assert!(house.look_at(new, &pay).await.is_some());
+    }
+}
+
+pub(crate) async fn of_too_many_browsers_the_oldest_goes(house: House) {
+    let alice = house.signed_in("alice").await;
+    let pay = host("pay.example.com");
+    let mut tokens = Vec::new();
+    for _ in 0..17 {
+        tokens.push(handed_off(&house, &alice, &pay, house.digest()).await);
+    }
+    house.clock.advance(OLD_TOKEN_GRACE);
+    assert!(house.look_at(tokens[0], &pay).await.is_none());
+    for token in &tokens[1..] {
+        assert!(house.look_at(*token, &pay).await.is_some());
+    }
+}
+
 pub(crate) async fn an_old_token_lives_for_the_grace_and_no_longer(house: House) {
     let alice = house.signed_in("alice").await;
     let new = house.digest();

@@ -99,6 +99,9 @@ contract! {
         a_resume_code_gives_no_token
         b46_a_code_of_another_purpose_is_not_found
         the_first_look_at_a_new_token_ends_its_predecessors
+        b58_a_hand_off_ends_no_token_of_another_browser
+        a_passed_challenge_ends_the_tokens_of_every_browser_within_the_grace
+        of_too_many_browsers_the_oldest_goes
         an_old_token_lives_for_the_grace_and_no_longer
         tokens_of_other_hosts_live_on
         rotating_needs_a_live_token;
@@ -110,6 +113,7 @@ contract! {
         an_ended_session_opens_nothing
         the_newest_open_challenge_for_an_operation_is_found
         b58_an_older_token_finds_nothing_that_a_newer_one_asked
+        b58_another_browsers_token_finds_nothing_that_this_one_asked
         a_partial_answer_keeps_it_pending_and_uses_the_factor
         freshness_raises_the_session_that_asked_in_its_next_generation
         b45_a_confirmation_raises_no_session
