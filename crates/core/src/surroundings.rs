@@ -60,16 +60,44 @@ impl Surroundings {
     }
 }
 
-/// Text from outside as it may be shown and recorded: control characters (also
-/// the bidirectional ones, which reorder what a person reads) become `·`, and it
-/// is cut at `max` characters.
+/// Unicode's `Default_Ignorable_Code_Point` (UCD 16.0.0, `DerivedCoreProperties.txt`): what is
+/// drawn as nothing, or (the bidirectional controls) turns around what stands beside it.
+const DEFAULT_IGNORABLE: [(char, char); 17] = [
+    ('\u{ad}', '\u{ad}'),
+    ('\u{34f}', '\u{34f}'),
+    ('\u{61c}', '\u{61c}'),
+    ('\u{115f}', '\u{1160}'),
+    ('\u{17b4}', '\u{17b5}'),
+    ('\u{180b}', '\u{180f}'),
+    ('\u{200b}', '\u{200f}'),
+    ('\u{202a}', '\u{202e}'),
+    ('\u{2060}', '\u{206f}'),
+    ('\u{3164}', '\u{3164}'),
+    ('\u{fe00}', '\u{fe0f}'),
+    ('\u{feff}', '\u{feff}'),
+    ('\u{ffa0}', '\u{ffa0}'),
+    ('\u{fff0}', '\u{fff8}'),
+    ('\u{1bca0}', '\u{1bca3}'),
+    ('\u{1d173}', '\u{1d17a}'),
+    ('\u{e0000}', '\u{e0fff}'),
+];
+
+/// Whether a person cannot see this character, or it changes how they see others: controls (C1
+/// too), line and paragraph separators, `Default_Ignorable_Code_Point`, and the blank braille
+/// pattern U+2800. Paths with one are refused, and texts are [`shown`] with a mark in its place.
+pub fn is_unseen(c: char) -> bool {
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{2800}')
+        || DEFAULT_IGNORABLE.iter().any(|(first, last)| (*first..=*last).contains(&c))
+}
+
+/// Text from outside as it may be shown and recorded: what [`is_unseen`] becomes `·`,
+/// and it is cut at `max` characters.
 pub fn shown(text: &str, max: usize) -> String {
-    let bidi =
-        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{061c}');
-    let hidden = |c: char| {
-        c.is_control() || bidi(c) || matches!(c, '\u{200b}'..='\u{200d}' | '\u{feff}' | '\u{2028}' | '\u{2029}')
-    };
-    let mut out: String = text.chars().take(max).map(|c| if hidden(c) { '·' } else { c }).collect();
+    let mut out: String = text.chars().take(max).map(|c| if is_unseen(c) { '·' } else { c }).collect();
     if text.chars().nth(max).is_some() {
         out.push('…');
     }
@@ -84,6 +112,28 @@ mod tests {
     fn b86_control_characters_cannot_forge_a_line() {
         assert_eq!(shown("a\r\nb\u{1b}[31m\u{202e}c", 99), "a··b·[31m·c");
         assert_eq!(shown("abcdef", 3), "abc…");
+    }
+
+    #[test]
+    fn b86_what_nobody_sees_is_marked() {
+        let seen = ['a', ' ', '\u{a0}', 'é', '–', '‑', '…', '·', '中', '한', 'ﷺ', '\u{301}', '⠁', '💩', '\u{fffd}'];
+        for c in seen {
+            assert_eq!(shown(&format!("a{c}b"), 99), format!("a{c}b"), "{:x}", u32::from(c));
+        }
+        // First and last of each range as the attack catalogue and the UCD name them, and what stands beside them.
+        let ranges = "0-1f 7f-9f ad-ad 34f-34f 61c-61c 115f-1160 17b4-17b5 180b-180f 200b-200f 2028-202e 2060-206f \
+                      2800-2800 3164-3164 fe00-fe0f feff-feff ffa0-ffa0 fff0-fff8 1bca0-1bca3 1d173-1d17a e0000-e0fff";
+        let ranges: Vec<_> = ranges
+            .split_whitespace()
+            .map(|range| {
+                let (first, last) = range.split_once('-').unwrap();
+                u32::from_str_radix(first, 16).unwrap()..=u32::from_str_radix(last, 16).unwrap()
+            })
+            .collect();
+        for c in '\0'..=char::MAX {
+            let unseen = ranges.iter().any(|range| range.contains(&u32::from(c)));
+            assert_eq!(is_unseen(c), unseen, "U+{:04X}", u32::from(c));
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use http::uri::PathAndQuery;
+use stepgate_core::surroundings::is_unseen;
 
 use super::Ambiguous;
 
@@ -187,6 +188,7 @@ fn check_encoding(path: &str) -> Result<(), Ambiguous> {
         }
     }
     let decoded = std::str::from_utf8(&decoded).map_err(|_| Ambiguous::PathNotUtf8)?;
+    // A person who is asked to confirm this path would read another.
     if decoded.chars().any(is_unseen) {
         return Err(Ambiguous::ControlInPath);
     }
@@ -194,13 +196,6 @@ fn check_encoding(path: &str) -> Result<(), Ambiguous> {
         return Err(Ambiguous::DoubleEncoding);
     }
     Ok(())
-}
-
-/// Controls (C1 too) and the marks that turn the direction of text around: a
-/// person who is asked to confirm this path would read another.
-fn is_unseen(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 fn decodes_again(decoded: &[u8]) -> bool {
@@ -309,7 +304,12 @@ mod tests {
         check("/a%0d%0aX", Err(Ambiguous::ControlInPath));
         check("/a%7f", Err(Ambiguous::ControlInPath));
         check("/a%C2%85", Err(Ambiguous::ControlInPath));
-        check("/a%E2%80%AEb", Err(Ambiguous::ControlInPath));
+        for unseen in
+            ["\u{202e}", "\u{200b}", "\u{ad}", "\u{115f}", "\u{2028}", "\u{2800}", "\u{3164}", "\u{fe0f}", "\u{e0041}"]
+        {
+            let encoded: String = unseen.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            check(&format!("/a{encoded}b"), Err(Ambiguous::ControlInPath));
+        }
         check("/admin#x", Err(Ambiguous::Fragment));
         check("/foo/secret#/x/bar", Err(Ambiguous::Fragment));
     }
