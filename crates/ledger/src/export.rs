@@ -14,6 +14,7 @@
 //! handover is the head of `<size>` entries whose last entry announces the next key, signed by the
 //! former key and the next one: so that whoever knows the former one can follow.
 
+pub mod archive;
 pub mod bundle;
 pub mod cutter;
 pub mod details;

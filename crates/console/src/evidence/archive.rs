@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use stepgate_core::flows::{Export, ExportError};
 use stepgate_core::time::Timestamp;
+use stepgate_ledger::export::archive::{BLOCK, KEY_FILE, README_FILE, header};
 use stepgate_ledger::export::{CHECKPOINT_FILE, CutError, Cutter, DETAILS_FILE, ExportFile};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _, BufWriter};
@@ -20,13 +21,6 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 const PIECES: usize = 4;
 /// Bytes of a file's content in one piece.
 const PIECE: usize = 64 * 1024;
-/// Tar counts in blocks of this many bytes (POSIX.1-1988, ustar).
-const BLOCK: usize = 512;
-
-/// Where the public key is in the archive.
-const KEY_FILE: &str = "public-key";
-/// Where the directions are in the archive.
-const README_FILE: &str = "README.md";
 
 /// Why an archive broke off.
 #[derive(Debug, thiserror::Error)]
@@ -126,14 +120,8 @@ struct Tar {
 
 impl Tar {
     fn header(&self, path: &str, length: u64) -> Result<Vec<u8>, Broken> {
-        let mut header = tar::Header::new_gnu();
-        header.set_path(format!("{}/{path}", self.folder))?;
-        header.set_size(length);
-        header.set_mode(0o644);
-        header.set_mtime(u64::try_from(self.at.as_ms() / 1000).unwrap_or_default());
-        header.set_entry_type(tar::EntryType::Regular);
-        header.set_cksum();
-        Ok(header.as_bytes().to_vec())
+        let mtime_s = u64::try_from(self.at.as_ms() / 1000).unwrap_or_default();
+        Ok(header(&format!("{}/{path}", self.folder), length, mtime_s)?.to_vec())
     }
 
     async fn send(&mut self, bytes: Vec<u8>) -> Result<(), Broken> {

@@ -13,6 +13,7 @@ use stepgate_core::flows::{Export, ExportError};
 use stepgate_core::ports::RecordedEntry;
 use stepgate_core::web::gate_path;
 use stepgate_evidence::Event;
+use stepgate_ledger::export::archive::FOLDER_PREFIX;
 
 use crate::evidence::archive::{self, Label};
 use crate::evidence::kinds::KINDS;
@@ -176,9 +177,10 @@ fn label(visit: &Visit, export: &Export) -> Label {
     let log = head.origin.to_string();
     // A log is named like a host; anything else does not become part of a file's name.
     let plain = |sign: char| if sign.is_ascii_alphanumeric() || "-.".contains(sign) { sign } else { '-' };
-    let host: String = log.chars().take(60).map(plain).collect();
+    // With it, the longest path in the archive fits the 100 bytes of a header.
+    let host: String = log.chars().take(40).map(plain).collect();
     Label {
-        folder: format!("evidence-{host}-{}", head.size),
+        folder: format!("{FOLDER_PREFIX}{host}-{}", head.size),
         log,
         key: export.keys().signing.clone(),
         at: visit.surroundings.now,

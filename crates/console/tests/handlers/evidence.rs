@@ -207,6 +207,13 @@ async fn an_export_is_one_archive_that_verifies_and_names_itself() {
     let report = verify(&reader, Trust { keys: &keys, remembered: &[] }, &mut |_| ()).unwrap();
     assert!(report.is_sound(), "{report:?}");
     assert_eq!((report.checked.passed, report.checked.statements), (1, 1), "{report:?}");
+    // As it came, it is what the verifier takes, and it says the same.
+    let came = folder.path().join("came.tar");
+    std::fs::write(&came, &archive.body).unwrap();
+    let as_it_came =
+        verify(&Reader::open(&came).unwrap(), Trust { keys: &keys, remembered: &[] }, &mut |_| ()).unwrap();
+    assert!(as_it_came.is_sound(), "{as_it_came:?}");
+    assert_eq!(as_it_came.ledger.root, report.ledger.root);
 
     // The last entry is the export's own.
     let last = reader.records().unwrap().last().unwrap().unwrap();

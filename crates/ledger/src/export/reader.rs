@@ -36,11 +36,16 @@ pub enum ReadError {
         #[source]
         source: io::Error,
     },
-    /// The archive could be read two ways, or leads out of itself.
-    #[error("{path} is no archive of an export: {what}")]
+    /// The archive is not written as the gate writes one, so that it could be read two ways.
+    #[error(
+        "{path} is no archive of an export as the gate sends it: at byte {byte}, {what}; take it as it came, or \
+         verify a directory"
+    )]
     Archive {
         /// Which archive.
         path: PathBuf,
+        /// Where in it: the header of the file that is wrong, or the block.
+        byte: u64,
         /// What is wrong with it.
         what: &'static str,
     },
@@ -89,8 +94,8 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// [`ReadError::Io`] if it is neither, or cannot be read; [`ReadError::Archive`] if the archive
-    /// could be read two ways.
+    /// [`ReadError::Io`] if it cannot be read; [`ReadError::Archive`] if it is a file and not an archive
+    /// as the gate writes it, see [`super::archive`].
     pub fn open(path: &Path) -> Result<Self, ReadError> {
         Ok(Self { source: Source::open(path)? })
     }

@@ -3,13 +3,12 @@
 //! An archive is never unpacked. Its files are looked up by the names that the format has, so
 //! nothing in it can reach any other file.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::CHECKPOINT_FILE;
+use super::archive::Archive;
 use super::reader::{ReadError, at};
 
 /// The files of one export, by their paths in it.
@@ -19,19 +18,11 @@ pub(super) enum Source {
     Archive(Arc<Archive>),
 }
 
-/// An archive, and where in it each file's bytes are.
-#[derive(Debug)]
-pub(super) struct Archive {
-    path: PathBuf,
-    /// The directory in it that has the checkpoint; empty if it is at the top, or if there is none.
-    folder: String,
-    files: BTreeMap<String, Span>,
-}
-
+/// Where a file's bytes are in an archive.
 #[derive(Debug, Clone, Copy)]
-struct Span {
-    offset: u64,
-    length: u64,
+pub(super) struct Span {
+    pub(super) offset: u64,
+    pub(super) length: u64,
 }
 
 impl Source {
@@ -76,7 +67,7 @@ impl Source {
             }
             Self::Archive(archive) => {
                 let folder = archive.inside(&format!("{folder}/"));
-                let inside = archive.files.keys().filter_map(|path| path.strip_prefix(&folder));
+                let inside = archive.names().filter_map(|path| path.strip_prefix(&folder));
                 Ok(inside.filter(|name| !name.contains('/')).map(str::to_owned).collect())
             }
         }
@@ -99,7 +90,7 @@ impl Source {
                 }
             }
             Self::Archive(archive) => {
-                let Some(span) = archive.files.get(&archive.inside(name)).copied() else { return Ok(None) };
+                let Some(span) = archive.file(name) else { return Ok(None) };
                 let part = File::open(&archive.path).and_then(|file| Part::new(file, span));
                 part.map(Some).map_err(at(&archive.path))
             }
@@ -150,61 +141,4 @@ impl Seek for Part {
         self.position = target;
         Ok(target)
     }
-}
-
-impl Archive {
-    /// Reads the headers. What could be read two ways is refused: a name twice, two exports in one
-    /// archive, names that lead out of it, links and sparse files.
-    fn index(path: &Path) -> Result<Self, ReadError> {
-        let file = File::open(path).map_err(at(path))?;
-        let refused = |what| ReadError::Archive { path: path.to_owned(), what };
-        let broken = |source| ReadError::Io { path: path.to_owned(), source };
-        let mut files = BTreeMap::new();
-        let mut folders = Vec::new();
-        let mut archive = tar::Archive::new(file);
-        for entry in archive.entries_with_seek().map_err(broken)? {
-            let entry = entry.map_err(broken)?;
-            let name = plain(&entry.path().map_err(broken)?).ok_or_else(|| refused("a name leads out of it"))?;
-            match entry.header().entry_type() {
-                tar::EntryType::Directory => continue,
-                tar::EntryType::Regular => {}
-                _ => return Err(refused("it has something that is neither a file nor a directory")),
-            }
-            match name.rsplit_once('/') {
-                Some((folder, CHECKPOINT_FILE)) => folders.push(format!("{folder}/")),
-                None if name == CHECKPOINT_FILE => folders.push(String::new()),
-                _ => {}
-            }
-            let span = Span { offset: entry.raw_file_position(), length: entry.size() };
-            if files.insert(name, span).is_some() {
-                return Err(refused("a file is in it twice"));
-            }
-        }
-        if folders.len() > 1 {
-            return Err(refused("more than one export is in it"));
-        }
-        Ok(Self { path: path.to_owned(), folder: folders.pop().unwrap_or_default(), files })
-    }
-
-    fn inside(&self, name: &str) -> String {
-        format!("{}{name}", self.folder)
-    }
-}
-
-/// The one spelling of a name in an archive; `None` for names that lead anywhere else.
-fn plain(path: &Path) -> Option<String> {
-    let mut out = String::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::Normal(name) => {
-                if !out.is_empty() {
-                    out.push('/');
-                }
-                out.push_str(name.to_str()?);
-            }
-            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return None,
-        }
-    }
-    Some(out)
 }
