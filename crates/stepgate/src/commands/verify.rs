@@ -30,6 +30,10 @@ pub(super) fn verifier(key: &str) -> Result<CheckpointVerifier, Failure> {
         Err(_) if key.contains('+') && !path.exists() => Err(wrong_input(format!(
             "--key: {key:?} is no key and no file: a key looks like name+id+base64, whole, as `stepgate audit key` prints it"
         ))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(wrong_input(format!(
+            "--key: there is no file {}, and a key has the form name+id+base64; `stepgate audit key` prints it",
+            key.escape_debug()
+        ))),
         Err(error) => Err(unreadable("--key", path, &error)),
     }
 }
