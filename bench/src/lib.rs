@@ -88,17 +88,21 @@ impl Rig {
     }
 }
 
-/// Starts a session and gives its token at the gate, as a sign-in would, without
+/// Starts a session with this factor and gives its token at the gate, as a sign-in would, without
 /// the argon2id that a sign-in spends.
-pub async fn session(flows: &Flows, person: PersonId, password: FactorId) -> Result<(SessionId, Token), Error> {
+pub async fn session(
+    flows: &Flows,
+    person: PersonId,
+    (kind, factor): (FactorKind, FactorId),
+) -> Result<(SessionId, Token), Error> {
     let at = flows.clock.now();
     let token = Token::random(&SystemRandomness);
     let id = SessionId::random(&SystemRandomness);
     let new = NewSession {
         id,
         person,
-        proof: Proof { kind: FactorKind::Password, at, generation: 1 },
-        used: (password, FactorUse::Nothing),
+        proof: Proof { kind, at, generation: 1 },
+        used: (factor, FactorUse::Nothing),
         prompt: None,
         gate_token: token.digest(Purpose::GateSession),
         browser: Token::random(&SystemRandomness).digest(Purpose::Browser),

@@ -21,6 +21,7 @@ use hyper_util::rt::TokioIo;
 
 use stepgate_bench::{Error, Rig, RigOptions, cpu_ticks, service_token, session};
 use stepgate_core::catalogue::Host;
+use stepgate_core::factor::FactorKind;
 use stepgate_core::session::Audience;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -65,7 +66,7 @@ async fn gate(upstream: &str, assertion: &str) -> Result<(), Error> {
     let options = RigOptions { address, upstream: upstream.parse()?, assertion };
     let rig = Rig::open(directory.path(), options).await?;
     let host = Audience::Host(Host::parse("app.localhost")?);
-    let (id, _) = session(&rig.house.flows, rig.person, rig.password).await?;
+    let (id, _) = session(&rig.house.flows, rig.person, (FactorKind::Password, rig.password)).await?;
     let token = service_token(&rig.house.flows, id, &host).await?;
     let gate = rig.house.serve(vec![listener]).await?;
     println!("{address} {}", token.expose());

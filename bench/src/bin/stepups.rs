@@ -53,9 +53,8 @@ async fn run() -> Result<(), Error> {
     let flows = Arc::clone(&rig.house.flows);
     let start = now();
     let mut people = Vec::new();
-    // One after the other: they are browsers of one person, and two enrolments at once refuse each other.
     for number in 0..PEOPLE {
-        people.push(person_of(&flows, rig.person, rig.password, number).await?);
+        people.push(person_of(&flows, number).await?);
     }
     println!("{PEOPLE} people enrolled in {:.1} s", now().saturating_sub(start).as_secs_f64());
 
@@ -90,14 +89,8 @@ struct Person {
     origin: String,
 }
 
-async fn person_of(
-    flows: &Flows,
-    person: stepgate_core::id::PersonId,
-    password: stepgate_core::id::FactorId,
-    number: usize,
-) -> Result<Person, Error> {
-    // Each has a person of their own: tries and factors are counted per person.
-    let _ = (person, password);
+/// Tries and factors are counted per person, so each is one.
+async fn person_of(flows: &Flows, number: usize) -> Result<Person, Error> {
     let login = stepgate_core::person::Login::parse(&format!("bench{number}"))?;
     let person = flows.add_person(login, "Bench", "", vec!["staff".to_owned()], "bench").await?;
     let kinds = vec![FactorKind::Passkey];
@@ -115,7 +108,7 @@ async fn person_of(
     let view = flows.enrolment(&ticket, &browser).await?;
     let answer = EnrolmentAnswer::Passkey(credential);
     let factor = flows.finish_enrolment(&view, FactorKind::Passkey, "", &answer).await?;
-    let (session, gate_token) = session(flows, person.id, factor.id).await?;
+    let (session, gate_token) = session(flows, person.id, (FactorKind::Passkey, factor.id)).await?;
     Ok(Person { session, gate_token, authenticator, origin })
 }
 
@@ -204,8 +197,6 @@ fn assertion(json: &serde_json::Value) -> Result<Assertion, Error> {
 
 async fn memory(rig: &Rig) -> Result<(), Error> {
     let flows = &rig.house.flows;
-    let people = [rig.person];
-    let _ = people;
     let before = resident_kib()?;
     let start = now();
     let mut tokens = Vec::with_capacity(SESSIONS);
@@ -250,7 +241,7 @@ async fn thousand(flows: &Flows, number: usize) -> Result<Vec<Token>, Error> {
     let factor = flows.finish_enrolment(&view, FactorKind::RecoveryCode, "", &EnrolmentAnswer::Text("".into())).await?;
     let mut tokens = Vec::with_capacity(1000);
     for _ in 0..1000 {
-        tokens.push(session(flows, person.id, factor.id).await?.1);
+        tokens.push(session(flows, person.id, (FactorKind::RecoveryCode, factor.id)).await?.1);
     }
     Ok(tokens)
 }

@@ -41,14 +41,19 @@ fn sentence(event: &Event) -> String {
         Event::FactorRemoved { person, factor, authority, .. } => {
             format!("person {} removed {} (authority {})", short(person), named(factor), authority)
         }
-        Event::FactorLocked { person, factor, whom, .. } => {
+        Event::FactorLocked { person, factor, whom, until_ms } => {
             let whom = match whom.as_str() {
                 "device" => "one of their devices",
                 "address" => "one network address",
                 "strangers" => "devices that they have not used before",
                 _ => "everybody",
             };
-            format!("{} of person {} locked for {whom} after too many wrong tries", named(factor), short(person))
+            // The greatest time there is: no clock ends this lock.
+            let stays = match until_ms.parse() {
+                Ok(i64::MAX) => "; this lock does not end by itself",
+                _ => "",
+            };
+            format!("{} of person {} locked for {whom} after too many wrong tries{stays}", named(factor), short(person))
         }
         Event::AttemptFailed { person, factor, purpose, reason, .. } => {
             let who =
