@@ -25,7 +25,8 @@ use succession::Succession;
 #[derive(Debug, Clone, Copy)]
 pub struct Trust<'a> {
     /// Public keys of the log. One of them, or one that follows one of them, must have signed the
-    /// checkpoint.
+    /// checkpoint, and each must be of this log: one that neither signed it nor stands in its
+    /// succession is a finding ([`Finding::KeyNotOfThisLog`]).
     pub keys: &'a [CheckpointVerifier],
     /// Heads seen earlier. Without one, a log that was cut or rewritten by the holder of its key
     /// cannot be told from one that was always so.

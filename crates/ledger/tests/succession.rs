@@ -135,6 +135,43 @@ fn b84_a_former_key_signs_no_later_head() {
 }
 
 #[test]
+fn b84_a_fork_by_an_older_key_is_found_by_whoever_gives_the_newer_one_too() {
+    // Key 1 was stolen, and signs a log that forks before entry 300, which announced key 2.
+    let mut log = Log::new();
+    log.entries_until(250);
+    for known in [&[1, 2], &[2, 1]] {
+        let report = if known[0] == 1 { log.verified(1, known) } else { log.verify(known) };
+        let [Finding::KeyNotOfThisLog { key: stranger }] = report.findings.as_slice() else {
+            panic!("{known:?}: {}", reasons(&report));
+        };
+        assert_eq!(*stranger, key(2));
+        assert!(reasons(&report).contains("no key of this log"), "{}", reasons(&report));
+    }
+    assert!(log.verify(&[1]).is_intact(), "with the older key alone nobody can tell");
+
+    // Or it announces a key of the thief's own.
+    let mut log = Log::new();
+    log.entries_until(300).announce(1, 9, &[1, 9]).entries_until(SIZE);
+    let report = log.verified(9, &[1, 2]);
+    let stranger = Finding::KeyNotOfThisLog { key: key(2) };
+    assert_eq!(report.findings, [stranger]);
+}
+
+#[test]
+fn each_key_of_a_succession_may_be_given_with_any_other() {
+    let mut log = two_handovers();
+    assert!(log.verified(3, &[1, 2, 3]).is_intact());
+    for known in [vec![1, 3], vec![3, 1], vec![2, 3], vec![1, 2]] {
+        let report = log.verify(&known);
+        assert!(report.is_intact(), "{known:?}: {}", reasons(&report));
+    }
+    // At the head that hands over, before the next key signed any other.
+    let mut log = Log::new();
+    log.entries_until(300).announce(1, 2, &[1, 2]);
+    assert!(log.verified(1, &[1, 2]).is_intact());
+}
+
+#[test]
 fn the_head_that_hands_over_is_believed_with_either_key() {
     let mut log = Log::new();
     log.entries_until(300).announce(1, 2, &[1, 2]);

@@ -40,6 +40,16 @@ pub enum Finding {
         /// The entry that announced its successor.
         index: u64,
     },
+    /// A key was given as one of this log, and nothing in the log leads to it or from it.
+    #[error(
+        "{key} was given and is no key of this log: it did not sign the checkpoint, and no entry announces it or its \
+         successor; either this is another log, or the export was made before that key was announced (then export \
+         again), or somebody with another key, such as an older one, forked the log"
+    )]
+    KeyNotOfThisLog {
+        /// The key.
+        key: String,
+    },
     /// The entries do not hash to the root in the checkpoint.
     #[error("the {found_size} entries hash to {found}, the checkpoint says {size} entries and {expected}")]
     RootMismatch {

@@ -110,7 +110,9 @@ impl Succession {
     }
 
     /// The believed keys that signed the checkpoint and might. That none did is a finding, and so is a
-    /// signature in a key's name that is not by it, or by a key that had been replaced.
+    /// signature in a key's name that is not by it, or by a key that had been replaced; and a key that
+    /// was given and neither signed nor stands in the succession: whoever gives the newer key, too,
+    /// says that the log has it, which a fork from before its announcement has not.
     pub(super) fn signers(&self, text: &str, claimed: &Checkpoint, findings: &mut Findings) -> Vec<String> {
         let (mut signed_by, mut reasons, mut told) = (Vec::new(), Vec::new(), false);
         for Believed { key, .. } in &self.believed {
@@ -138,6 +140,16 @@ impl Succession {
             let reason = format!("by entry {index}, {} signs, and it did not sign", current.key());
             findings.add(Finding::CheckpointNotBelieved { reason });
             told = true;
+        }
+        // Where nobody signed, that alone is told.
+        if !signed_by.is_empty() {
+            for Believed { key, .. } in &self.believed {
+                let key = key.key();
+                let current = self.current.as_ref().is_some_and(|(current, _)| current.key() == key);
+                if !current && !self.former.contains_key(key) && !signed_by.iter().any(|by| by == key) {
+                    findings.add(Finding::KeyNotOfThisLog { key: key.to_owned() });
+                }
+            }
         }
         if signed_by.is_empty() && !told {
             if reasons.is_empty() {
