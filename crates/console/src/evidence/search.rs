@@ -7,7 +7,7 @@ use jiff::Timestamp as Instant;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use stepgate_core::catalogue::{ActionName, ServiceName};
-use stepgate_core::id::PersonId;
+use stepgate_core::flows::Sought;
 use stepgate_core::person::Login;
 use stepgate_core::ports::EntryQuery;
 use stepgate_core::time::Timestamp;
@@ -34,17 +34,6 @@ const NAMES: [&str; 11] =
 pub(crate) struct BadTerm {
     name: String,
     expected: &'static str,
-}
-
-/// Whose entries are sought.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Sought {
-    /// Anybody's.
-    Anybody,
-    /// Those of somebody with this id, who may be gone.
-    Id(PersonId),
-    /// Those of whoever signs in with this name.
-    Login(Login),
 }
 
 /// A search as it was asked for.

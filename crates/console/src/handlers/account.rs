@@ -11,7 +11,6 @@ use stepgate_core::factor::{EnrolledFactor, FactorKind, FactorSecret};
 use stepgate_core::id::{FactorId, SessionId};
 use stepgate_core::ports::{ChangeError, EntryQuery, SessionSummary};
 use stepgate_core::web::{OurCookie, Permit, gate_path};
-use stepgate_evidence::Event;
 
 use crate::activity;
 use crate::device;
@@ -146,8 +145,7 @@ pub(crate) async fn activity(visit: Visit, RawQuery(query): RawQuery) -> Respons
             ..EntryQuery::default()
         };
         // Whoever searches the evidence stands in it, before anything is shown.
-        let event = Event::EvidenceSearched { by: person.to_string(), query: "own activity".to_owned() };
-        flows.store.record(vec![flows.entry(visit.surroundings.now, event)]).await?;
+        flows.searched(&person.to_string(), "own activity").await?;
         let entries = flows.store.entries(query).await?;
         let oldest = entries.iter().map(|recorded| recorded.index).min();
         let older = oldest.filter(|_| entries.len() >= PAGE as usize);

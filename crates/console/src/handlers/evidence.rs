@@ -10,15 +10,14 @@ use http::{HeaderValue, StatusCode};
 use serde_json::json;
 use stepgate_core::catalogue::GATE_SERVICE;
 use stepgate_core::flows::{Export, ExportError};
-use stepgate_core::ports::RecordedEntry;
+use stepgate_core::ports::EntryQuery;
 use stepgate_core::web::gate_path;
-use stepgate_evidence::Event;
 use stepgate_ledger::export::archive::FOLDER_PREFIX;
 
 use crate::evidence::archive::{self, Label};
 use crate::evidence::kinds::KINDS;
 use crate::evidence::lines::{self, Names};
-use crate::evidence::search::{BadTerm, Search, Sought};
+use crate::evidence::search::{BadTerm, Search};
 use crate::failure::{Failure, no_store};
 use crate::http::Wants;
 use crate::outcomes::Outcome;
@@ -28,6 +27,11 @@ use crate::wire::{json, problem};
 
 /// When to try again while all places for exports are taken, in seconds.
 const BUSY_RETRY_S: u32 = 30;
+
+/// What stands where no entry was found.
+const NOTHING_FOUND: &str = "No entry is like this.";
+/// What stands where a name was sought that nobody has.
+const NOBODY: &str = "Nobody signs in with this name. Entries of people who are gone are found by their id.";
 
 /// The fields that are folded away.
 const FOLDED: [&str; 6] = ["since", "until", "action", "challenge", "request", "index"];
@@ -45,8 +49,12 @@ pub(crate) async fn search(visit: Visit, RawQuery(query): RawQuery) -> Response 
 }
 
 async fn found(visit: &Visit, search: Search) -> Result<Response, Failure> {
-    let mut entries = look(visit, &search).await?;
-    // One entry more than the page has was read: it tells whether there are older ones.
+    let by = visit.permit()?.session.person.id.to_string();
+    // One entry more than the page has is read: it tells whether there are older ones.
+    let query = EntryQuery { limit: search.query.limit.saturating_add(1), ..search.query.clone() };
+    let Some(mut entries) = visit.console.flows.search_evidence(&by, &search.person, query).await? else {
+        return Ok(of_nobody(visit, &search));
+    };
     let has_older = entries.len() > search.query.limit as usize;
     entries.truncate(search.query.limit as usize);
     let oldest = entries.last().filter(|_| has_older && search.query.from.is_none());
@@ -64,29 +72,15 @@ async fn found(visit: &Visit, search: Search) -> Result<Response, Failure> {
     }
     let entries = entries.iter().map(|recorded| lines::line(recorded, &names)).collect();
     let form = form(visit, Some(&search));
-    Ok(visit.page(StatusCode::OK, &page(visit, form, entries, older, None)))
+    Ok(visit.page(StatusCode::OK, &page(visit, form, entries, older, NOTHING_FOUND, None)))
 }
 
-/// What is there. That it was looked for is recorded before it is read, also where
-/// nobody has the name that was typed.
-async fn look(visit: &Visit, search: &Search) -> Result<Vec<RecordedEntry>, Failure> {
-    let flows = &visit.console.flows;
-    let by = visit.permit()?.session.person.id.to_string();
-    let mut query = search.query.clone();
-    query.limit = query.limit.saturating_add(1);
-    query.person = match &search.person {
-        Sought::Anybody => None,
-        Sought::Id(id) => Some(*id),
-        Sought::Login(login) => match flows.store.person_by_login(login).await? {
-            Some(person) => Some(person.id),
-            None => {
-                let event = Event::EvidenceSearched { by, query: "person=nobody".to_owned() };
-                flows.store.record(vec![flows.entry(visit.surroundings.now, event)]).await?;
-                return Ok(Vec::new());
-            }
-        },
-    };
-    Ok(flows.search_evidence(&by, query).await?)
+/// A name that was mistyped must not read as a person of whom there is nothing.
+fn of_nobody(visit: &Visit, search: &Search) -> Response {
+    if visit.wants == Wants::Json {
+        return problem(StatusCode::NOT_FOUND, "unknown_person", "Nobody has this name", NOBODY);
+    }
+    visit.page(StatusCode::OK, &page(visit, form(visit, Some(search)), Vec::new(), None, NOBODY, None))
 }
 
 fn refused(visit: &Visit, bad: &BadTerm) -> Result<Response, Failure> {
@@ -95,7 +89,7 @@ fn refused(visit: &Visit, bad: &BadTerm) -> Result<Response, Failure> {
         return Ok(problem(status, "bad_query", title, &bad.to_string()));
     }
     let said = Said::bad(format!("{title}."), format!("{bad}."));
-    Ok(visit.page(status, &page(visit, form(visit, None), Vec::new(), None, Some(said))))
+    Ok(visit.page(status, &page(visit, form(visit, None), Vec::new(), None, "Nothing was searched.", Some(said))))
 }
 
 fn page(
@@ -103,10 +97,11 @@ fn page(
     form: EvidenceForm,
     entries: Vec<crate::views::EvidenceEntry>,
     older: Option<String>,
+    if_empty: &'static str,
     said: Option<Said>,
 ) -> EvidencePage {
     let export_action = format!("{}/export", gate_path::EVIDENCE);
-    EvidencePage { frame: visit.frame(), form, entries, older, export_action, said }
+    EvidencePage { frame: visit.frame(), form, entries, if_empty, older, export_action, said }
 }
 
 fn form(visit: &Visit, search: Option<&Search>) -> EvidenceForm {

@@ -13,6 +13,8 @@ pub struct EvidencePage {
     pub form: EvidenceForm,
     /// What was found, the newest first.
     pub entries: Vec<EvidenceEntry>,
+    /// What is said where there are none.
+    pub if_empty: &'static str,
     /// Where older entries of the same search are.
     pub older: Option<String>,
     /// Where the whole log is exported.

@@ -62,7 +62,7 @@ async fn who_searches_stands_in_it_with_what_they_looked_for() {
     browser.open("/evidence").await;
     browser.open("/evidence?person=alice&kind=fault,clock.jumped").await;
     let nobody = browser.open("/evidence?person=a-name-that-nobody-has").await;
-    assert!(nobody.text().contains("No entry is like this."), "{}", nobody.told());
+    assert!(nobody.text().contains("Nobody signs in with this name."), "{}", nobody.told());
     browser.open("/evidence?persom=alice").await;
     let searched = house.said("evidence.searched").await;
     let queries: Vec<_> = searched.iter().map(|entry| entry["query"].as_str().unwrap()).collect();
@@ -114,6 +114,8 @@ async fn programs_get_entries_and_problems_as_json() {
     let older = newest["older"].as_str().unwrap();
     let next = browser.json(older.strip_prefix("https://gate.test").unwrap()).await.json();
     assert_eq!(next["entries"][0]["index"].as_u64().unwrap() + 1, newest["entries"][1]["index"].as_u64().unwrap());
+    let nobody = browser.json("/evidence?person=a-name-that-nobody-has").await;
+    assert_eq!((nobody.status, &nobody.json()["code"]), (StatusCode::NOT_FOUND, &"unknown_person".into()));
     let wrong = browser.json("/evidence?since=yesterday").await;
     assert_eq!((wrong.status, &wrong.json()["code"]), (StatusCode::BAD_REQUEST, &"bad_query".into()));
     assert!(wrong.json()["detail"].as_str().unwrap().starts_with("since: a day like"));

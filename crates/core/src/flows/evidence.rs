@@ -13,7 +13,9 @@ use stepgate_ledger::export::Details;
 use super::Flows;
 use crate::catalogue::GATE_SERVICE;
 use crate::decide::{Asker, Verdict};
+use crate::id::PersonId;
 use crate::operation::{Inputs, Operation};
+use crate::person::Login;
 use crate::ports::{EntryQuery, LeafDetails, LogKeys, RecordedEntry, Store, StoreError};
 use crate::session::SessionView;
 use crate::surroundings::Surroundings;
@@ -21,6 +23,17 @@ use crate::web::gate_path;
 
 /// Leaves that are read at once for an export.
 const PAGE: u32 = 1000;
+
+/// Whose entries are sought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sought {
+    /// Anybody's.
+    Anybody,
+    /// Those of somebody with this id, who may be gone.
+    Id(PersonId),
+    /// Those of whoever signs in with this name.
+    Login(Login),
+}
 
 /// Why the evidence is not exported.
 #[derive(Debug, thiserror::Error)]
@@ -101,10 +114,36 @@ impl Export {
 impl Flows {
     /// Finds entries for somebody. That they searched, and for what, is in the
     /// ledger before anything is given.
-    pub async fn search_evidence(&self, by: &str, query: EntryQuery) -> Result<Vec<RecordedEntry>, StoreError> {
-        let event = Event::EvidenceSearched { by: by.to_owned(), query: terms(&query) };
-        self.store.record(vec![self.entry(self.clock.now(), event)]).await?;
-        self.store.entries(query).await
+    ///
+    /// `None`: nobody signs in with the name that was sought. What was typed may be
+    /// somebody's name all the same, so it does not stand in the ledger.
+    pub async fn search_evidence(
+        &self,
+        by: &str,
+        sought: &Sought,
+        query: EntryQuery,
+    ) -> Result<Option<Vec<RecordedEntry>>, StoreError> {
+        let person = match sought {
+            Sought::Anybody => None,
+            Sought::Id(id) => Some(*id),
+            Sought::Login(login) => match self.store.person_by_login(login).await? {
+                Some(person) => Some(person.id),
+                None => {
+                    self.searched(by, "person=nobody").await?;
+                    return Ok(None);
+                }
+            },
+        };
+        let query = EntryQuery { person, ..query };
+        self.searched(by, &terms(&query)).await?;
+        self.store.entries(query).await.map(Some)
+    }
+
+    /// Records that somebody looks into the evidence; to be called before they see any
+    /// of it. `query` is what they look for, without anything that was typed freely.
+    pub async fn searched(&self, by: &str, query: &str) -> Result<(), StoreError> {
+        let event = Event::EvidenceSearched { by: by.to_owned(), query: query.to_owned() };
+        self.store.record(vec![self.entry(self.clock.now(), event)]).await
     }
 
     /// Whether somebody may search the evidence, perhaps after a proof. For the link to

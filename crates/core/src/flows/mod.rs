@@ -28,7 +28,7 @@ pub use ask::{AskError, Asking, Step, may_hold_cross_site};
 pub use clear::{ClearError, Cleared, Receipt};
 pub use codes::{HeldForResume, Redeemed, ResumeError};
 pub use enrol::{EnrolError, LinkView, TicketView};
-pub use evidence::{Export, ExportError, ExportedEntry};
+pub use evidence::{Export, ExportError, ExportedEntry, Sought};
 pub use housekeeping::Swept;
 pub use look::{ChallengeView, NotAnswerable, Standing};
 pub use people::{MadeLink, PeopleError};

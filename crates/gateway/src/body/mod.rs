@@ -83,11 +83,12 @@ impl Body {
         Self { until: Some(Until { cut: Box::pin(cut.cancelled_owned()), watcher }), ..self }
     }
 
-    /// When it last moved, for a body that passes through; the others are there already.
+    /// When it last moved, for a body that passes through. Others, and those that are
+    /// empty as most are, are there already.
     pub(crate) fn progress(&mut self) -> Option<Arc<Progress>> {
         match &mut self.inner {
-            Inner::Metered(metered) => Some(metered.watched()),
-            Inner::Empty | Inner::Whole(_) | Inner::Local(_) => None,
+            Inner::Metered(metered) if !metered.is_end_stream() => Some(metered.watched()),
+            Inner::Metered(_) | Inner::Empty | Inner::Whole(_) | Inner::Local(_) => None,
         }
     }
 

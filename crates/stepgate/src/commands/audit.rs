@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stepgate_core::flows::Flows;
 use stepgate_core::ports::{EntryQuery, Store as _};
-use stepgate_evidence::{Entry, Event, verify};
+use stepgate_evidence::{Entry, verify};
 use stepgate_ledger::ProofFile;
 use stepgate_ledger::export::{ReadError, Reader, Record, Writer};
 use stepgate_store::CheckpointKey;
@@ -222,8 +222,7 @@ fn check_proof(dir: &Path, index: u64, file: &Path, keys: &[String]) -> Done {
 
 async fn tail(house: &House, lines: u32, follow: bool, format: Format) -> Done {
     let database = &house.database;
-    let event = Event::EvidenceSearched { by: by(), query: format!("tail of {lines}") };
-    database.record(vec![house.flows.entry(house.flows.clock.now(), event)]).await.map_err(because)?;
+    house.flows.searched(&by(), &format!("tail of {lines}")).await.map_err(because)?;
     let size = database.ledger_size().await.map_err(because)?;
     let mut next = size.saturating_sub(u64::from(lines));
     loop {

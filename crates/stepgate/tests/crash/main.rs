@@ -88,31 +88,32 @@ fn number(name: &str, default: u64) -> u64 {
 
 #[test]
 fn spending_after_sending_is_found_out() {
-    check_without(Without::SpendingFirst, "without evidence");
+    check_without(Without::SpendingFirst, &["without evidence"]);
 }
 
 #[test]
 fn an_answer_that_is_acknowledged_too_early_is_found_out() {
-    check_without(Without::DurableAnswers, "and the ledger says");
+    // What died with the gate shows in the ledger, or in a code that is accepted once more.
+    check_without(Without::DurableAnswers, &["and the ledger says", "was accepted for"]);
 }
 
 #[test]
 fn a_gate_that_does_not_look_back_is_found_out() {
-    check_without(Without::LookingBack, "nobody says what became of");
+    check_without(Without::LookingBack, &["nobody says what became of"]);
 }
 
 #[test]
 fn a_code_that_counts_twice_is_found_out() {
-    check_without(Without::CodesOnce, "was accepted for");
+    check_without(Without::CodesOnce, &["was accepted for"]);
 }
 
 #[test]
 fn a_session_that_does_not_end_is_found_out() {
-    check_without(Without::EndingSessions, "a session that had ended");
+    check_without(Without::EndingSessions, &["a session that had ended"]);
 }
 
-/// The same hunt must fail where a guard is missing, for this reason.
-fn check_without(guard: Without, reason: &str) {
+/// The same hunt must fail where a guard is missing, for one of these reasons.
+fn check_without(guard: Without, reasons: &[&str]) {
     let plans = match guard {
         Without::SpendingFirst | Without::LookingBack => while_sending,
         Without::DurableAnswers => everywhere,
@@ -121,7 +122,10 @@ fn check_without(guard: Without, reason: &str) {
     let (backend, kills_each) = (Backend::Sqlite, KILLS_WITHOUT_GUARD);
     match run(Hunt { backend, seed: SEED, worlds: 1, kills_each, without: Some(guard), plans }) {
         Ok(tally) => panic!("without {guard:?}, nothing was found:\n{tally}"),
-        Err(violation) => assert!(violation.to_string().contains(reason), "{violation}"),
+        Err(violation) => {
+            let said = violation.to_string();
+            assert!(reasons.iter().any(|reason| said.contains(reason)), "{said}");
+        }
     }
 }
 

@@ -51,6 +51,7 @@ pub(crate) fn entry(index: u64, kind: &str, what: &str, title: Option<&str>, ton
 pub(crate) fn newest() -> EvidencePage {
     let payment = Some("Approve payment 42 of 12000");
     EvidencePage {
+        if_empty: "No entry is like this.",
         frame: frame(),
         form: form(),
         entries: vec![
@@ -107,5 +108,5 @@ pub(crate) fn found() -> EvidencePage {
 /// A search that cannot be read.
 pub(crate) fn wrong() -> EvidencePage {
     let said = Some(Said::bad("This search cannot be read.", "since: a day like 2026-11-22 is expected."));
-    EvidencePage { said, ..found() }
+    EvidencePage { said, if_empty: "Nothing was searched.", ..found() }
 }
