@@ -4,6 +4,7 @@ mod enrolled;
 mod enrolment;
 mod kind;
 mod proof;
+mod strength;
 
 use std::fmt;
 
@@ -14,6 +15,7 @@ pub use enrolled::{CodeDigest, EnrolledFactor, FactorSecret, FactorUse, Passkey,
 pub use enrolment::{BegunEnrolment, Enrolled, EnrolmentAnswer, EnrolmentOffer, NotEnrolled};
 pub use kind::{FactorKind, NotAFactor};
 pub use proof::{Answer, Binding, NotProved, Prompt, Proved};
+pub use strength::{NotAStrength, Strength};
 
 use crate::person::Person;
 use crate::time::{Randomness, Timestamp};

@@ -15,6 +15,7 @@ pub mod operation;
 pub mod person;
 pub mod policy;
 pub mod ports;
+pub mod provider;
 pub mod secret;
 pub mod session;
 pub mod similar;
