@@ -27,6 +27,7 @@ pub mod programs;
 pub mod randomness;
 pub mod recording;
 pub mod severed;
+pub mod signer;
 pub mod totp;
 pub mod upstream;
 
@@ -40,4 +41,5 @@ pub use postgres::Postgres;
 pub use randomness::SeededRandomness;
 pub use recording::RecordedRequest;
 pub use severed::{SeveredAt, SeveredWire};
+pub use signer::Signer;
 pub use upstream::{Answer, RecordingHop, RecordingUpstream};
