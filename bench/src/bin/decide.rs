@@ -271,6 +271,7 @@ fn session(login: &str, groups: Vec<String>) -> Result<SessionView, Box<dyn std:
         name: login.to_owned(),
         email: format!("{login}@example.com"),
         groups,
+        active: true,
     };
     let proof = |kind, s| Proof { kind, at: ago(s), generation: 1 };
     Ok(SessionView {

@@ -48,6 +48,10 @@ identified! {
     Node => "node";
     /// A ledger entry.
     Entry => "entry";
+    /// A group that a provisioning system keeps.
+    Group => "group";
+    /// A stream of signals to a subscriber.
+    Stream => "stream";
 }
 
 /// The id of a person.
@@ -64,6 +68,10 @@ pub type LinkId = Id<kind::Link>;
 pub type RequestId = Id<kind::Request>;
 /// The id of a node.
 pub type NodeId = Id<kind::Node>;
+/// The id of a provisioned group.
+pub type GroupId = Id<kind::Group>;
+/// The id of a stream of signals.
+pub type StreamId = Id<kind::Stream>;
 
 /// The text is not an id: 32 lower-case hex digits are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

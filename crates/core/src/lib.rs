@@ -11,6 +11,7 @@ pub mod factor;
 pub mod flows;
 pub mod id;
 pub mod inputs;
+pub mod machine;
 pub mod operation;
 pub mod person;
 pub mod policy;

@@ -61,6 +61,8 @@ pub struct Person {
     pub email: String,
     /// Names of the groups they are in, sorted, each once.
     pub groups: Vec<String>,
+    /// Whether they may sign in at all. Who may not has no sessions and no factors either.
+    pub active: bool,
 }
 
 impl fmt::Debug for Person {

@@ -5,6 +5,7 @@
 //! except [`StoreError::Unknown`]: the connection broke at commit, and the caller
 //! reads again.
 
+mod accounts;
 mod changes;
 mod error;
 mod leaves;
@@ -26,6 +27,10 @@ use crate::secret::TokenDigest;
 use crate::session::{Audience, SessionView};
 use crate::time::Timestamp;
 
+pub use accounts::{
+    Account, AccountChange, Accounts, GROUPS_PER_PERSON_MAX, Group, GroupChange, MembersChange, PROVISIONED_GROUPS_MAX,
+    Part, Provisioned, Sought,
+};
 pub use changes::{
     AnsweredChallenge, CodeSees, EnrolmentLink, EntryQuery, NewCode, NewSession, RecordedEntry, RotatedToken,
     SessionSummary, Spend, Ticket, TicketThen, ToHold,

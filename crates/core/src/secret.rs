@@ -34,6 +34,8 @@ pub enum Purpose {
     EnrolmentTicket,
     /// A sign-in prompt: answered once.
     SignInPrompt,
+    /// The bearer token of another system at the machines' listener.
+    Machine,
 }
 
 impl Purpose {
@@ -50,6 +52,7 @@ impl Purpose {
             Self::EnrolmentLink => "enrolment-link",
             Self::EnrolmentTicket => "enrolment-ticket",
             Self::SignInPrompt => "sign-in-prompt",
+            Self::Machine => "machine",
         }
     }
 }

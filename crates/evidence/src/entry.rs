@@ -137,6 +137,46 @@ pub enum Event {
     /// A person was removed; sessions and factors with them.
     #[serde(rename = "person.removed")]
     PersonRemoved { person: String, by: String },
+    /// A person may not sign in any more. So many sessions ended with it and so many factors went;
+    /// each has an entry of its own in the same commit.
+    #[serde(rename = "person.deactivated")]
+    PersonDeactivated { person: String, by: String, sessions: u32, factors: u32 },
+    /// A person may sign in again, once they have enrolled factors.
+    #[serde(rename = "person.activated")]
+    PersonActivated { person: String, by: String },
+    /// A group was added by a provisioning system. Its name lies in the details.
+    #[serde(rename = "group.added")]
+    GroupAdded { group: String, by: String },
+    /// A provisioned group's name or members changed.
+    #[serde(rename = "group.changed")]
+    GroupChanged { group: String, by: String },
+    /// A provisioned group was removed; nobody is in it any more.
+    #[serde(rename = "group.removed")]
+    GroupRemoved { group: String, by: String },
+    /// A machine got a token for the machines' listener. `scopes`: what it may say there.
+    #[serde(rename = "machine.added")]
+    MachineAdded { machine: String, scopes: Vec<String>, by: String },
+    /// A machine's token was revoked.
+    #[serde(rename = "machine.removed")]
+    MachineRemoved { machine: String, by: String },
+    /// Another system told of a security event (SSF, CAEP), and it was believed. `set`: SHA-256 of
+    /// issuer and `jti`. `person` and `session` are empty where it concerned nobody who is known here.
+    #[serde(rename = "signal.received")]
+    SignalReceived {
+        transmitter: String,
+        event: String,
+        set: String,
+        person: String,
+        session: String,
+        /// What came of it: `sessions_ended`, `proofs_dropped`, `risk`, `nothing` …
+        effect: String,
+    },
+    /// What another system sent was no security event that counts.
+    #[serde(rename = "signal.refused")]
+    SignalRefused { transmitter: String, reason: String },
+    /// A stream of signals to a subscriber changed: `created`, `updated`, `deleted`, or its new status.
+    #[serde(rename = "stream.changed")]
+    StreamChanged { stream: String, change: String, by: String },
     /// A one-time enrolment link was made.
     #[serde(rename = "enrolment.link_made")]
     LinkMade { link: String, person: String, by: String, expires_at_ms: String },

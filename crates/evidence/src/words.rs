@@ -31,6 +31,29 @@ fn sentence(event: &Event) -> String {
         Event::PersonAdded { person, by } => format!("person {} added by {}", short(person), short(by)),
         Event::PersonChanged { person, by } => format!("person {} changed by {}", short(person), short(by)),
         Event::PersonRemoved { person, by } => format!("person {} removed by {}", short(person), short(by)),
+        Event::PersonDeactivated { person, by, sessions, factors } => format!(
+            "person {} deactivated by {}: {sessions} sessions ended, {factors} factors removed",
+            short(person),
+            short(by)
+        ),
+        Event::PersonActivated { person, by } => format!("person {} activated by {}", short(person), short(by)),
+        Event::GroupAdded { group, by } => format!("group {} added by {}", short(group), short(by)),
+        Event::GroupChanged { group, by } => format!("group {} changed by {}", short(group), short(by)),
+        Event::GroupRemoved { group, by } => format!("group {} removed by {}", short(group), short(by)),
+        Event::MachineAdded { machine, scopes, by } => {
+            format!("machine {machine} got a token for {} from {}", scopes.join(" and "), short(by))
+        }
+        Event::MachineRemoved { machine, by } => format!("token of machine {machine} revoked by {}", short(by)),
+        Event::SignalReceived { transmitter, event, person, effect, .. } => {
+            let about = if person.is_empty() { "nobody who is known here" } else { short(person) };
+            format!("{transmitter} signalled {event} about {about}: {effect}")
+        }
+        Event::SignalRefused { transmitter, reason } => {
+            format!("a signal that came as from {transmitter} was refused: {reason}")
+        }
+        Event::StreamChanged { stream, change, by } => {
+            format!("stream {} of signals: {change} by {}", short(stream), short(by))
+        }
         Event::LinkMade { link, person, by, .. } => {
             format!("enrolment link {} made for person {} by {}", short(link), short(person), short(by))
         }

@@ -40,6 +40,7 @@ pub(super) fn person(id: u8, login: &str) -> Person {
         name: String::new(),
         email: String::new(),
         groups: Vec::new(),
+        active: true,
     }
 }
 

@@ -6,8 +6,44 @@ CREATE TABLE people (
     login {SORTED} NOT NULL UNIQUE,
     name TEXT NOT NULL,
     email TEXT NOT NULL,
-    group_names TEXT NOT NULL, -- JSON array
-    added_at {INT} NOT NULL
+    group_names TEXT NOT NULL, -- JSON array; provisioned groups are not in it
+    active {INT} NOT NULL,
+    provisioned {INT} NOT NULL, -- 1: a provisioning system governs them
+    external_id TEXT, -- what that system calls them
+    given_name TEXT NOT NULL,
+    family_name TEXT NOT NULL,
+    version {INT} NOT NULL, -- compare-and-swap
+    added_at {INT} NOT NULL,
+    changed_at {INT} NOT NULL
+) {STRICT};
+CREATE INDEX people_by_external_id ON people (external_id);
+
+CREATE TABLE provisioned_groups (
+    id TEXT NOT NULL PRIMARY KEY,
+    name {SORTED} NOT NULL UNIQUE,
+    folded TEXT NOT NULL UNIQUE, -- the name in lower case: two that differ in case alone are one mistake
+    external_id TEXT,
+    version {INT} NOT NULL, -- compare-and-swap
+    added_at {INT} NOT NULL,
+    changed_at {INT} NOT NULL
+) {STRICT};
+CREATE INDEX provisioned_groups_by_external_id ON provisioned_groups (external_id);
+
+CREATE TABLE memberships (
+    group_id TEXT NOT NULL REFERENCES provisioned_groups (id) ON DELETE CASCADE,
+    person TEXT NOT NULL REFERENCES people (id) ON DELETE CASCADE,
+    PRIMARY KEY (group_id, person)
+) {STRICT};
+CREATE INDEX memberships_of_person ON memberships (person);
+
+-- Other systems that speak to the gate.
+CREATE TABLE machines (
+    name {SORTED} NOT NULL PRIMARY KEY,
+    digest TEXT NOT NULL UNIQUE,
+    scopes TEXT NOT NULL, -- JSON array
+    transmitter TEXT NOT NULL, -- whose security events it may push; empty: none
+    added_at {INT} NOT NULL,
+    expires_at {INT}
 ) {STRICT};
 
 CREATE TABLE factors (

@@ -259,6 +259,7 @@ mod tests {
             name: String::new(),
             email: String::new(),
             groups: Vec::new(),
+            active: true,
         };
         let view = SessionView {
             id: session(number),

@@ -28,6 +28,8 @@ pub(crate) enum Subject {
     Session(SessionId),
     Person(PersonId),
     Challenge(ChallengeId),
+    /// More than could be named one by one.
+    Anything,
 }
 
 impl Subject {
@@ -36,6 +38,7 @@ impl Subject {
             Self::Session(_) => "session",
             Self::Person(_) => "person",
             Self::Challenge(_) => "challenge",
+            Self::Anything => "anything",
         }
     }
 
@@ -44,6 +47,7 @@ impl Subject {
             Self::Session(id) => id.to_string(),
             Self::Person(id) => id.to_string(),
             Self::Challenge(id) => id.to_string(),
+            Self::Anything => String::new(),
         }
     }
 
@@ -52,6 +56,7 @@ impl Subject {
             "session" => id.parse().ok().map(Self::Session),
             "person" => id.parse().ok().map(Self::Person),
             "challenge" => id.parse().ok().map(Self::Challenge),
+            "anything" => Some(Self::Anything),
             _ => None,
         }
     }
@@ -120,6 +125,7 @@ impl Inner {
                 Subject::Session(session) => self.cache.forget_session(*session),
                 Subject::Person(person) => self.cache.forget_person(*person),
                 Subject::Challenge(_) => {}
+                Subject::Anything => self.announce_anything(),
             }
             self.waiters.wake(*subject);
         }

@@ -11,6 +11,7 @@ use stepgate_core::time::Timestamp;
 use crate::error::{ExactlyOne as _, Stored as _, unavailable};
 use crate::inner::{Inner, read};
 use crate::intent::{Intent, Work};
+use crate::people::take_active;
 use crate::row::Fields;
 
 pub(crate) struct PutLink {
@@ -22,6 +23,7 @@ impl Intent for PutLink {
     type Output = ();
 
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        take_active(work, &self.link.person.to_string()).await?;
         sqlx::query("INSERT INTO links (id, digest, person, kinds, expires_at) VALUES ($1, $2, $3, $4, $5)")
             .bind(self.link.id.to_string())
             .bind(self.link.digest.to_hex())

@@ -18,6 +18,7 @@ use crate::error::{ExactlyOne as _, Stored as _, unavailable};
 use crate::inner::{Inner, read};
 use crate::intent::{Intent, Work};
 use crate::options::FACTORS_PER_PERSON_MAX;
+use crate::people::{take_active, take_person};
 use crate::row::Fields;
 
 /// What is sealed of a factor. Counters are not in it: they change with each use.
@@ -54,7 +55,7 @@ impl Intent for Enrol {
 
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
         let person = self.person.to_string();
-        take_person(work, &person).await?;
+        take_active(work, &person).await?;
         let kind = self.factor.kind();
         sqlx::query(
             "UPDATE tickets SET begun_kind = NULL, begun = NULL \
@@ -94,12 +95,6 @@ impl Intent for Enrol {
         work.changed(Subject::Person(self.person));
         Ok(())
     }
-}
-
-/// Takes the person's row, so that enrolments and removals count one after the other.
-async fn take_person(work: &mut Work<'_>, person: &str) -> Result<(), ChangeError> {
-    let found = work.inner.backend.locked("SELECT id FROM people WHERE id = $1").bind(person.to_owned());
-    found.fetch_optional(&mut *work.connection).await.stored()?.map(|_| ()).ok_or(ChangeError::Conflict)
 }
 
 /// What the person has by now.

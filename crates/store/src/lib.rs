@@ -9,6 +9,7 @@
 //! through its one writer, which takes the ledger's head row last; nothing else
 //! writes, command-line tools included.
 
+mod accounts;
 mod backend;
 mod cache;
 mod challenge_row;
@@ -21,12 +22,14 @@ mod enrolment;
 mod error;
 mod evidence;
 mod factors;
+mod groups;
 mod held;
 mod inner;
 mod intent;
 mod keys;
 mod ledger;
 mod lookup;
+mod machines;
 mod maintenance;
 mod options;
 mod people;

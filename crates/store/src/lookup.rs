@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::Row as _;
+use sqlx::{AssertSqlSafe, Row as _};
 use stepgate_core::factor::FactorKind;
 use stepgate_core::id::{PersonId, SessionId};
 use stepgate_core::ports::{ChangeError, StoreError};
@@ -18,7 +18,7 @@ use crate::database::Database;
 use crate::error::Stored as _;
 use crate::inner::{Inner, read};
 use crate::options::{ENDED_BY_TIME_EVERY, LOOKS_APART};
-use crate::people::person_of;
+use crate::people::{columns, person_of};
 use crate::row::Fields;
 use crate::tokens::{RetirePredecessors, audience_name, audience_of};
 
@@ -129,16 +129,18 @@ impl Inner {
         now: Timestamp,
     ) -> Result<Option<Loaded>, StoreError> {
         read(async {
-            let row = sqlx::query(
+            let columns = columns(self.backend);
+            let sql = AssertSqlSafe(format!(
                 "SELECT t.digest, t.session, t.audience, t.generation, t.ordinal, t.browser, t.dies_at, \
                  s.person, s.started_at, s.last_used_at, s.ends_at, s.idle_ms, s.generation AS newest_generation, \
-                 s.device_known, s.address, s.agent, p.login, p.name, p.email, p.group_names, \
+                 s.device_known, s.address, s.agent, {columns}, \
                  (SELECT COUNT(*) FROM tokens o WHERE o.session = t.session AND o.audience = t.audience AND o.browser IS NOT DISTINCT FROM t.browser \
                   AND o.ordinal < t.ordinal AND (o.dies_at IS NULL OR o.dies_at > $2)) AS predecessors \
                  FROM tokens t JOIN sessions s ON s.id = t.session JOIN people p ON p.id = s.person \
                  WHERE t.digest = $1 AND t.audience = $3 AND (t.dies_at IS NULL OR t.dies_at > $2) \
-                 AND s.ended_at IS NULL AND s.ends_at > $2",
-            )
+                 AND s.ended_at IS NULL AND s.ends_at > $2 AND p.active = 1"
+            ));
+            let row = sqlx::query(sql)
             .bind(token.to_hex())
             .bind(now.as_ms())
             .bind(audience_name(audience))

@@ -111,3 +111,5 @@ pub(crate) const PROMPTS_KEPT: Duration = Duration::from_secs(24 * 3600);
 pub(crate) const FORMER_ASSERTION_KEYS_KEPT: Duration = Duration::from_secs(3600);
 /// Sealed rows in one transaction while they are sealed anew.
 pub(crate) const SEALED_AT_ONCE: i64 = 100;
+/// People whose change one batch names one by one; for more, all is forgotten that is cached.
+pub(crate) const CHANGES_NAMED_MAX: usize = 500;

@@ -15,6 +15,7 @@ use crate::factors::apply_use;
 use crate::inner::{Inner, read};
 use crate::intent::{Intent, Work};
 use crate::options::{DEVICES_PER_PERSON_MAX, PROOFS_PER_KIND_MAX, ROWS_MAX, SESSIONS_PER_PERSON_MAX, TOUCH_EVERY};
+use crate::people::take_active;
 use crate::row::Fields;
 use crate::tokens::{NewToken, Succeeds, issue};
 use crate::tries;
@@ -31,8 +32,7 @@ impl Intent for StartSession {
         let new = &self.new;
         let at = new.started_at;
         let person = new.person.to_string();
-        let found = work.inner.backend.locked("SELECT id FROM people WHERE id = $1").bind(&person);
-        found.fetch_optional(&mut *work.connection).await.stored()?.ok_or(ChangeError::Conflict)?;
+        take_active(work, &person).await?;
         if let Some(prompt) = new.prompt {
             use_prompt(work, prompt, at).await?;
         }

@@ -57,7 +57,8 @@ impl Store for Database {
     }
 
     async fn change_person(&self, person: &Person, entry: Entry) -> Result<(), ChangeError> {
-        self.write(ChangePerson { person: person.clone() }, vec![entry]).await
+        let at = Timestamp::from_ms(entry.at_ms);
+        self.write(ChangePerson { person: person.clone(), at }, vec![entry]).await
     }
 
     async fn remove_person(&self, person: PersonId, entries: Vec<Entry>) -> Result<(), ChangeError> {

@@ -76,6 +76,7 @@ impl House {
             name: String::new(),
             email: String::new(),
             groups: Vec::new(),
+            active: true,
         };
         self.store.add_person(&person, now, self.said("added")).await.unwrap();
         let ticket = Ticket {

@@ -213,6 +213,7 @@ async fn add(store: &Database, random: &SeededRandomness) -> PersonId {
         name: String::new(),
         email: String::new(),
         groups: Vec::new(),
+        active: true,
     };
     let at: Timestamp = FakeClock::new().now();
     let event = Event::PersonAdded { person: id.to_string(), by: "test".to_owned() };

@@ -3,7 +3,7 @@
 use crate::views::Tone;
 
 /// Each kind as it stands in an entry, in words, and how it is coloured.
-pub(crate) const KINDS: [(&str, &str, Tone); 36] = [
+pub(crate) const KINDS: [(&str, &str, Tone); 46] = [
     ("challenge.opened", "Challenge opened", Tone::Neutral),
     ("challenge.answered", "Challenge answered in part", Tone::Neutral),
     ("challenge.passed", "Challenge passed", Tone::Good),
@@ -25,6 +25,16 @@ pub(crate) const KINDS: [(&str, &str, Tone); 36] = [
     ("person.added", "Person added", Tone::Neutral),
     ("person.changed", "Person changed", Tone::Neutral),
     ("person.removed", "Person removed", Tone::Warning),
+    ("person.deactivated", "Person deactivated", Tone::Warning),
+    ("person.activated", "Person activated", Tone::Neutral),
+    ("group.added", "Group added", Tone::Neutral),
+    ("group.changed", "Group changed", Tone::Neutral),
+    ("group.removed", "Group removed", Tone::Warning),
+    ("machine.added", "Machine got a token", Tone::Warning),
+    ("machine.removed", "Machine's token revoked", Tone::Warning),
+    ("signal.received", "Signal from another system", Tone::Neutral),
+    ("signal.refused", "Signal refused", Tone::Warning),
+    ("stream.changed", "Stream of signals changed", Tone::Neutral),
     ("evidence.searched", "Evidence searched", Tone::Neutral),
     ("evidence.exported", "Evidence exported", Tone::Warning),
     ("evidence.erased", "Details erased", Tone::Warning),

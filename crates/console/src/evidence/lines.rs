@@ -137,6 +137,7 @@ mod tests {
             name: "Alice Miller".to_owned(),
             email: String::new(),
             groups: Vec::new(),
+            active: true,
         };
         let changed = recorded(Event::PersonChanged { person: alice.to_string(), by: alice.to_string() });
         assert_eq!(people_of(std::slice::from_ref(&changed)), [alice]);

@@ -22,6 +22,9 @@ pub enum PeopleError {
     /// There is no such person.
     #[error("there is no such person")]
     Unknown,
+    /// They may not sign in, so nothing begins for them.
+    #[error("this person is not active")]
+    Inactive,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -66,7 +69,8 @@ impl Flows {
         groups: Vec<String>,
         by: &str,
     ) -> Result<Person, PeopleError> {
-        let changed = self.described(person.id, person.login.clone(), name, email, groups);
+        let changed =
+            Person { active: person.active, ..self.described(person.id, person.login.clone(), name, email, groups) };
         let event = Event::PersonChanged { person: person.id.to_string(), by: by.to_owned() };
         let entry = self.entry_with(self.clock.now(), event, details(&changed));
         match self.store.change_person(&changed, entry).await {
@@ -79,7 +83,7 @@ impl Flows {
     fn described(&self, id: PersonId, login: Login, name: &str, email: &str, mut groups: Vec<String>) -> Person {
         groups.sort();
         groups.dedup();
-        Person { id, login, name: shown(name, 100), email: shown(email, 254), groups }
+        Person { id, login, name: shown(name, 100), email: shown(email, 254), groups, active: true }
     }
 
     /// Removes a person: sessions, factors and links end with them.
@@ -113,6 +117,9 @@ impl Flows {
         lifetime: Duration,
         by: &str,
     ) -> Result<MadeLink, PeopleError> {
+        if !person.active {
+            return Err(PeopleError::Inactive);
+        }
         let at = self.clock.now();
         let token = Token::random(self.random.as_ref());
         let id: LinkId = self.id();

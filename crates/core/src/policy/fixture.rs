@@ -163,6 +163,7 @@ pub(crate) fn person(login: &str, groups: &[&str]) -> Arc<Person> {
         name: login.to_owned(),
         email: format!("{login}@example.com"),
         groups,
+        active: true,
     })
 }
 

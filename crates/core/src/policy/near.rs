@@ -151,6 +151,7 @@ mod tests {
             name: String::new(),
             email: String::new(),
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            active: true,
         });
         let policies = load(&POLICIES.replace("when { false }", "when { context.time.hour < 0 }"));
         let operation = operation("ledger payments.approve id=1 amount=1");

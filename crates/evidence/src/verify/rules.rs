@@ -141,7 +141,9 @@ impl Story {
                 let (former, next) = (former.clone(), key.clone());
                 self.announcements.push(ledger::Announcement { index: at.index, former, next });
             }
-            Event::PersonRemoved { person, .. } => self.keys.remove_all_of(person),
+            Event::PersonRemoved { person, .. } | Event::PersonDeactivated { person, .. } => {
+                self.keys.remove_all_of(person);
+            }
             Event::SessionStarted { session, person, proof } => {
                 if self.sessions.insert(Key::of(session), Key::of(person)).is_some() {
                     return Err(Problem::Again { what: "session" });

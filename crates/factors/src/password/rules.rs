@@ -191,6 +191,7 @@ mod tests {
             name: "Alice Kowalski".to_owned(),
             email: "alice@example.com".to_owned(),
             groups: Vec::new(),
+            active: true,
         };
         assert_eq!(rules.judge(password, &person, &[]).map(|_| ()), expected, "{password:?}");
     }

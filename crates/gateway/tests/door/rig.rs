@@ -284,6 +284,7 @@ impl Door {
             name: login.to_owned(),
             email: format!("{login}@example.test"),
             groups: vec!["finance".into(), "a,b".into()],
+            active: true,
         };
         let purpose = if audience == Audience::Gate { Purpose::GateSession } else { Purpose::ServiceSession };
         let view = SessionView {

@@ -310,6 +310,7 @@ fn b49_no_proof_of_a_session_stands_for_the_confirmation_of_a_factors_change() {
             name: String::new(),
             email: String::new(),
             groups: Vec::new(),
+            active: true,
         }),
         audience: Audience::Gate,
         generation: 1,

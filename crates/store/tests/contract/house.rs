@@ -140,6 +140,7 @@ impl House {
             name: format!("{login} with a name"),
             email: format!("{login}@example.com"),
             groups: vec!["finance".to_owned(), "staff".to_owned()],
+            active: true,
         }
     }
 

@@ -9,6 +9,7 @@
     reason = "a panic is how a test fails"
 )]
 
+mod accounts;
 mod challenges;
 mod codes;
 mod enrolment;
@@ -60,6 +61,23 @@ contract! {
         a_removal_is_judged_by_what_is_left_then
         a_short_password_is_not_enrolled_alone
         removing_somebody_elses_factor_is_a_conflict;
+    accounts:
+        an_account_reads_back_as_it_was_added
+        a_login_is_taken_whoever_governs_it
+        who_was_added_by_hand_is_no_account_until_handed_over
+        accounts_are_found_and_come_in_parts
+        a_change_of_an_account_needs_the_version_that_was_read
+        who_becomes_inactive_loses_all_in_one_transaction
+        nothing_begins_for_who_is_inactive
+        who_comes_back_begins_without_factors
+        a_deactivation_reaches_the_other_node_and_what_is_open_there
+        a_removed_account_takes_its_sessions_along_with_entries
+        a_group_reads_back_and_its_name_is_its_own
+        members_of_a_group_are_in_it_at_once_and_no_longer_than_that
+        a_provisioned_name_is_not_kept_when_somebody_writes_the_person_back
+        a_large_group_changes_for_everybody_at_once
+        nobody_is_in_more_groups_than_the_limit
+        a_machine_is_known_by_its_token_until_it_is_revoked;
     tries:
         a_try_is_counted_before_it_is_verified
         b62_a_count_outlives_what_fails_after_it

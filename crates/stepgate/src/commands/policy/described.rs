@@ -124,6 +124,7 @@ impl Who {
             name: "Somebody".to_owned(),
             email: "somebody@example.com".to_owned(),
             groups: self.groups.clone(),
+            active: true,
             login,
         };
         Some(SessionView {

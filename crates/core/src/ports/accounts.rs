@@ -1,0 +1,205 @@
+//! What provisioning needs of the store: people whom another system governs, their
+//! groups, and the tokens of machines.
+//!
+//! Each method is one transaction with its entries, as with [`super::Store`].
+
+use async_trait::async_trait;
+use stepgate_evidence::Entry;
+
+use super::{ChangeError, StoreError};
+use crate::id::{GroupId, PersonId};
+use crate::machine::{Machine, MachineName};
+use crate::person::{Login, Person};
+use crate::secret::TokenDigest;
+use crate::time::Timestamp;
+
+/// The most provisioned groups that there may be.
+pub const PROVISIONED_GROUPS_MAX: u32 = 20_000;
+/// The most provisioned groups that one person may be in.
+pub const GROUPS_PER_PERSON_MAX: u32 = 500;
+
+/// What a provisioning system keeps of a person beside what the gate itself needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Provisioned {
+    /// What the other system calls them.
+    pub external_id: Option<String>,
+    /// Given name; empty if it said none.
+    pub given_name: String,
+    /// Family name; empty if it said none.
+    pub family_name: String,
+}
+
+/// A person as the provisioning system that governs them sees them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The person.
+    pub person: Person,
+    /// What is kept for the other system.
+    pub provisioned: Provisioned,
+    /// Counts changes, from 1.
+    pub version: u32,
+    /// When they were added.
+    pub added_at: Timestamp,
+    /// When they were changed last.
+    pub changed_at: Timestamp,
+}
+
+/// Which accounts or groups are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sought {
+    /// All.
+    All,
+    /// The one with this login, or the group with this name, in any case.
+    Named(String),
+    /// Those with this `externalId`, exactly.
+    ExternalId(String),
+    /// The accounts in this group.
+    MemberOf(GroupId),
+    /// The groups that this person is in.
+    With(PersonId),
+}
+
+/// A part of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// So many are left out at the beginning.
+    pub skip: u64,
+    /// At most so many follow (capped at 1,000).
+    pub limit: u32,
+}
+
+/// How an account changes.
+#[derive(Clone, Debug)]
+pub struct AccountChange {
+    /// The person as they are to be; `groups` is not looked at.
+    pub person: Person,
+    /// What is kept for the other system.
+    pub provisioned: Provisioned,
+    /// The version that was read.
+    pub version: u32,
+    /// Now.
+    pub at: Timestamp,
+    /// Who changes it, as it stands in entries.
+    pub by: String,
+}
+
+/// A group that a provisioning system keeps. Its name is a group's name in policies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its id.
+    pub id: GroupId,
+    /// Its name, as policies write it.
+    pub name: String,
+    /// What the other system calls it.
+    pub external_id: Option<String>,
+    /// Counts changes, from 1.
+    pub version: u32,
+    /// When it was added.
+    pub added_at: Timestamp,
+    /// When it was changed last.
+    pub changed_at: Timestamp,
+}
+
+/// How the members of a group change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MembersChange {
+    /// They are these and no others.
+    Are(Vec<PersonId>),
+    /// Some come, some go. Who is in both goes.
+    Differ {
+        /// Who comes; all must be accounts.
+        add: Vec<PersonId>,
+        /// Who goes, if they are there.
+        remove: Vec<PersonId>,
+    },
+}
+
+/// How a group changes.
+#[derive(Clone, Debug)]
+pub struct GroupChange {
+    /// Which.
+    pub id: GroupId,
+    /// The version that was read.
+    pub version: u32,
+    /// Its name.
+    pub name: String,
+    /// What the other system calls it.
+    pub external_id: Option<String>,
+    /// Its members.
+    pub members: MembersChange,
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// People whom another system governs, their groups, and who may say so.
+///
+/// Who was added by `stepgate user` is not among them until they are handed over, so
+/// no other system can change or lock out the administrators of last resort.
+#[async_trait]
+pub trait Accounts: Send + Sync + std::fmt::Debug {
+    /// Adds a person whom provisioning governs. `UsedBefore` if the login exists, whoever governs it.
+    async fn add_account(&self, account: &Account, entry: Entry) -> Result<(), ChangeError>;
+    /// The account with this id.
+    async fn account(&self, id: PersonId) -> Result<Option<Account>, StoreError>;
+    /// Accounts by login.
+    async fn accounts(&self, which: &Sought, part: Part) -> Result<Vec<Account>, StoreError>;
+    /// How many there are.
+    async fn count_accounts(&self, which: &Sought) -> Result<u64, StoreError>;
+    /// Changes login, name, address, what is kept for the other system, and whether the
+    /// person is active. `Conflict` if there is no such account at that version,
+    /// `UsedBefore` if somebody else has the login.
+    ///
+    /// Who becomes inactive loses sessions, factors, links, tickets and open challenges in
+    /// this transaction, each with its entry; what their challenges hold is never sent. The
+    /// link to an identity provider stays: it says who they are, and lets nobody in.
+    async fn change_account(&self, change: AccountChange, entries: Vec<Entry>) -> Result<(), ChangeError>;
+    /// Removes an account at that version, with all that hangs on it; sessions end with entries.
+    async fn remove_account(
+        &self,
+        id: PersonId,
+        version: u32,
+        by: &str,
+        at: Timestamp,
+        entry: Entry,
+    ) -> Result<(), ChangeError>;
+    /// As [`Accounts::change_account`] does, for whoever governs them: `Conflict` if there is
+    /// no such person or nothing would change.
+    async fn set_active(
+        &self,
+        person: PersonId,
+        active: bool,
+        by: &str,
+        at: Timestamp,
+        entries: Vec<Entry>,
+    ) -> Result<(), ChangeError>;
+    /// Lets provisioning govern a person, or no longer; then they are in no provisioned group.
+    /// `Conflict` if there is no such person or nothing would change.
+    async fn govern(&self, person: PersonId, provisioned: bool, entry: Entry) -> Result<(), ChangeError>;
+
+    /// Adds a group with these members. `UsedBefore` if the name is taken, `Conflict` if a
+    /// member is no account, `Limit` if there are too many.
+    async fn add_group(&self, group: &Group, members: &[PersonId], entry: Entry) -> Result<(), ChangeError>;
+    /// The group with this id.
+    async fn group(&self, id: GroupId) -> Result<Option<Group>, StoreError>;
+    /// Groups by name.
+    async fn groups(&self, which: &Sought, part: Part) -> Result<Vec<Group>, StoreError>;
+    /// How many there are.
+    async fn count_groups(&self, which: &Sought) -> Result<u64, StoreError>;
+    /// Changes a group. `Conflict` if there is no such group at that version or a member is
+    /// no account, `UsedBefore` if the name is taken, `Limit` if somebody is in too many.
+    /// Sessions of those who came or went see it at once.
+    async fn change_group(&self, change: GroupChange, entry: Entry) -> Result<(), ChangeError>;
+    /// Removes a group at that version; nobody is in it any more.
+    async fn remove_group(&self, id: GroupId, version: u32, entry: Entry) -> Result<(), ChangeError>;
+
+    /// Adds a machine. `UsedBefore` if there is one of that name.
+    async fn add_machine(&self, machine: &Machine, token: TokenDigest, entry: Entry) -> Result<(), ChangeError>;
+    /// Revokes a machine's token. `Conflict` if there is none of that name.
+    async fn remove_machine(&self, name: &MachineName, entry: Entry) -> Result<(), ChangeError>;
+    /// The machine with this token, as the database says it now.
+    async fn machine(&self, token: TokenDigest) -> Result<Option<Machine>, StoreError>;
+    /// All machines by name (at most 1,000).
+    async fn machines(&self) -> Result<Vec<Machine>, StoreError>;
+    /// The person who signs in with this name, and whether provisioning governs them.
+    async fn governed(&self, login: &Login) -> Result<Option<bool>, StoreError>;
+}

@@ -1,0 +1,283 @@
+//! People whom a provisioning system governs.
+
+mod leaving;
+
+use async_trait::async_trait;
+use sqlx::AssertSqlSafe;
+use sqlx::any::AnyRow;
+use stepgate_core::id::PersonId;
+use stepgate_core::person::Login;
+use stepgate_core::ports::{Account, AccountChange, ChangeError, Part, Provisioned, Sought, StoreError};
+use stepgate_core::time::Timestamp;
+
+use crate::changes::Subject;
+use crate::error::{ExactlyOne as _, Stored as _};
+use crate::inner::{Inner, read};
+use crate::intent::{Intent, Work};
+use crate::options::ROWS_MAX;
+use crate::people::{columns, person_of, take_person};
+use crate::row::Fields;
+use leaving::leave;
+
+pub(crate) struct AddAccount {
+    pub(crate) account: Account,
+}
+
+#[async_trait]
+impl Intent for AddAccount {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        let Account { person, provisioned, version, added_at, changed_at } = &self.account;
+        sqlx::query(
+            "INSERT INTO people (id, login, name, email, group_names, active, provisioned, external_id, given_name, \
+             family_name, version, added_at, changed_at) \
+             VALUES ($1, $2, $3, $4, '[]', $5, 1, $6, $7, $8, $9, $10, $11)",
+        )
+        .bind(person.id.to_string())
+        .bind(person.login.as_str())
+        .bind(&person.name)
+        .bind(&person.email)
+        .bind(i64::from(person.active))
+        .bind(&provisioned.external_id)
+        .bind(&provisioned.given_name)
+        .bind(&provisioned.family_name)
+        .bind(i64::from(*version))
+        .bind(added_at.as_ms())
+        .bind(changed_at.as_ms())
+        .execute(&mut *work.connection)
+        .await
+        .or_conflict()
+        .map_err(taken)?;
+        Ok(())
+    }
+}
+
+/// A value that must be one's own is somebody else's.
+pub(crate) fn taken(error: ChangeError) -> ChangeError {
+    match error {
+        ChangeError::Conflict => ChangeError::UsedBefore,
+        other => other,
+    }
+}
+
+pub(crate) struct ChangeAccount {
+    pub(crate) change: AccountChange,
+}
+
+#[async_trait]
+impl Intent for ChangeAccount {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        let AccountChange { person, provisioned, version, at, by } = &self.change;
+        let id = person.id.to_string();
+        let was_active = take_person(work, &id).await?;
+        sqlx::query(
+            "UPDATE people SET login = $1, name = $2, email = $3, external_id = $4, given_name = $5, \
+             family_name = $6, changed_at = $7, version = version + 1 WHERE id = $8 AND version = $9 AND provisioned = 1",
+        )
+        .bind(person.login.as_str())
+        .bind(&person.name)
+        .bind(&person.email)
+        .bind(&provisioned.external_id)
+        .bind(&provisioned.given_name)
+        .bind(&provisioned.family_name)
+        .bind(at.as_ms())
+        .bind(&id)
+        .bind(i64::from(*version))
+        .execute(&mut *work.connection)
+        .await
+        .or_conflict()
+        .map_err(taken)?
+        .exactly_one()?;
+        set_active(work, person.id, (was_active, person.active), by, *at).await
+    }
+}
+
+pub(crate) struct SetActive {
+    pub(crate) person: PersonId,
+    pub(crate) active: bool,
+    pub(crate) at: Timestamp,
+    pub(crate) by: String,
+}
+
+#[async_trait]
+impl Intent for SetActive {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        let id = self.person.to_string();
+        let was_active = take_person(work, &id).await?;
+        if was_active == self.active {
+            return Err(ChangeError::Conflict);
+        }
+        sqlx::query("UPDATE people SET changed_at = $1, version = version + 1 WHERE id = $2")
+            .bind(self.at.as_ms())
+            .bind(&id)
+            .execute(&mut *work.connection)
+            .await
+            .stored()?;
+        set_active(work, self.person, (was_active, self.active), &self.by, self.at).await
+    }
+}
+
+/// Puts a person whose row is taken out of service or back.
+async fn set_active(
+    work: &mut Work<'_>,
+    person: PersonId,
+    (was, active): (bool, bool),
+    by: &str,
+    at: Timestamp,
+) -> Result<(), ChangeError> {
+    work.changed(Subject::Person(person));
+    if was == active {
+        return Ok(());
+    }
+    sqlx::query("UPDATE people SET active = $1 WHERE id = $2")
+        .bind(i64::from(active))
+        .bind(person.to_string())
+        .execute(&mut *work.connection)
+        .await
+        .stored()?;
+    if active { leaving::came_back(work, person, by, at) } else { leave(work, person, by, at).await }
+}
+
+pub(crate) struct RemoveAccount {
+    pub(crate) person: PersonId,
+    pub(crate) version: u32,
+    pub(crate) at: Timestamp,
+    pub(crate) by: String,
+}
+
+#[async_trait]
+impl Intent for RemoveAccount {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        let id = self.person.to_string();
+        take_person(work, &id).await?;
+        let row = sqlx::query("SELECT id, version FROM people WHERE id = $1 AND provisioned = 1")
+            .bind(&id)
+            .fetch_optional(&mut *work.connection)
+            .await
+            .stored()?
+            .ok_or(ChangeError::Conflict)?;
+        if Fields::of("people", &row).count::<u32>("version")? != self.version {
+            return Err(ChangeError::Conflict);
+        }
+        leaving::end_sessions(work, self.person, "person_removed", &self.by, self.at).await?;
+        crate::people::remove(work, self.person).await
+    }
+}
+
+pub(crate) struct Govern {
+    pub(crate) person: PersonId,
+    pub(crate) provisioned: bool,
+}
+
+#[async_trait]
+impl Intent for Govern {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        let id = self.person.to_string();
+        take_person(work, &id).await?;
+        sqlx::query("UPDATE people SET provisioned = $1, version = version + 1 WHERE id = $2 AND provisioned <> $1")
+            .bind(i64::from(self.provisioned))
+            .bind(&id)
+            .execute(&mut *work.connection)
+            .await
+            .stored()?
+            .exactly_one()?;
+        if !self.provisioned {
+            sqlx::query("DELETE FROM memberships WHERE person = $1")
+                .bind(&id)
+                .execute(&mut *work.connection)
+                .await
+                .stored()?;
+        }
+        work.changed(Subject::Person(self.person));
+        Ok(())
+    }
+}
+
+/// The condition on `people p` with one parameter, and its value.
+fn condition(which: &Sought) -> (&'static str, String) {
+    match which {
+        Sought::All => ("p.provisioned = 1 AND p.id <> $1", String::new()),
+        Sought::Named(login) => {
+            // What is no login is nobody's.
+            let login = Login::parse(login).map(|login| login.as_str().to_owned()).unwrap_or_default();
+            ("p.provisioned = 1 AND p.login = $1", login)
+        }
+        Sought::ExternalId(id) => ("p.provisioned = 1 AND p.external_id = $1", id.clone()),
+        Sought::MemberOf(group) => {
+            ("p.provisioned = 1 AND p.id IN (SELECT person FROM memberships WHERE group_id = $1)", group.to_string())
+        }
+        Sought::With(person) => ("p.provisioned = 1 AND p.id = $1", person.to_string()),
+    }
+}
+
+impl Inner {
+    pub(crate) async fn account(&self, id: PersonId) -> Result<Option<Account>, StoreError> {
+        Ok(self.accounts(&Sought::With(id), Part { skip: 0, limit: 1 }).await?.pop())
+    }
+
+    pub(crate) async fn accounts(&self, which: &Sought, part: Part) -> Result<Vec<Account>, StoreError> {
+        let (condition, value) = condition(which);
+        read(async {
+            let columns = columns(self.backend);
+            let sql = AssertSqlSafe(format!(
+                "SELECT p.id, {columns}, p.external_id, p.given_name, p.family_name, p.version, p.added_at, \
+                 p.changed_at FROM people p WHERE {condition} ORDER BY p.login LIMIT $2 OFFSET $3"
+            ));
+            let rows = sqlx::query(sql)
+                .bind(value)
+                .bind(i64::from(part.limit.min(ROWS_MAX)))
+                .bind(i64::try_from(part.skip).unwrap_or(i64::MAX))
+                .fetch_all(&self.readers)
+                .await
+                .stored()?;
+            rows.iter().map(account).collect()
+        })
+        .await
+    }
+
+    pub(crate) async fn count_accounts(&self, which: &Sought) -> Result<u64, StoreError> {
+        let (condition, value) = condition(which);
+        read(async {
+            let sql = AssertSqlSafe(format!("SELECT '' AS id, COUNT(*) AS found FROM people p WHERE {condition}"));
+            let row = sqlx::query(sql).bind(value).fetch_one(&self.readers).await.stored()?;
+            Fields::of("people", &row).count("found")
+        })
+        .await
+    }
+
+    pub(crate) async fn governed(&self, login: &Login) -> Result<Option<bool>, StoreError> {
+        read(async {
+            let row = sqlx::query("SELECT id, provisioned FROM people WHERE login = $1")
+                .bind(login.as_str())
+                .fetch_optional(&self.readers)
+                .await
+                .stored()?;
+            row.map(|row| Fields::of("people", &row).flag("provisioned")).transpose()
+        })
+        .await
+    }
+}
+
+fn account(row: &AnyRow) -> Result<Account, StoreError> {
+    let fields = Fields::of("people", row);
+    Ok(Account {
+        person: person_of(&fields, "id")?,
+        provisioned: Provisioned {
+            external_id: fields.maybe_text("external_id")?,
+            given_name: fields.text("given_name")?,
+            family_name: fields.text("family_name")?,
+        },
+        version: fields.count("version")?,
+        added_at: fields.time("added_at")?,
+        changed_at: fields.time("changed_at")?,
+    })
+}

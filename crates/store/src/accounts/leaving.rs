@@ -1,0 +1,143 @@
+//! Somebody leaves: all that they could act with ends in the transaction that says so.
+
+use stepgate_core::challenge::ChallengeState;
+use stepgate_core::id::{Id, PersonId, SessionId, kind};
+use stepgate_core::ports::{ChangeError, StoreError};
+use stepgate_core::time::Timestamp;
+use stepgate_evidence::{Entry, Event};
+
+use crate::challenge_row::{self, select_challenge};
+use crate::challenges::put_state;
+use crate::changes::Subject;
+use crate::error::Stored as _;
+use crate::held;
+use crate::intent::Work;
+use crate::row::Fields;
+
+/// The kind of factor that links a person to an identity provider. It says who they are and lets
+/// nobody in who is not active: so it stays, and whoever left is not taken for somebody new.
+const LINK_TO_PROVIDER: &str = "idp";
+
+/// An entry that only the transaction knows to be due.
+fn record(work: &mut Work<'_>, at: Timestamp, event: Event) -> Result<(), StoreError> {
+    let id = Id::<kind::Entry>::random(work.inner.random.as_ref()).to_string();
+    work.record(&Entry { id, at_ms: at.as_ms(), event, details: None })
+}
+
+/// Ends everything that a person could act with. Their row is taken.
+pub(super) async fn leave(work: &mut Work<'_>, person: PersonId, by: &str, at: Timestamp) -> Result<(), ChangeError> {
+    let sessions = end_sessions(work, person, "person_deactivated", by, at).await?;
+    cancel_challenges(work, person, at).await?;
+    let factors = remove_factors(work, person, by, at).await?;
+    let id = person.to_string();
+    for text in ["DELETE FROM links WHERE person = $1", "DELETE FROM tickets WHERE person = $1"] {
+        sqlx::query(text).bind(&id).execute(&mut *work.connection).await.stored()?;
+    }
+    record(work, at, Event::PersonDeactivated { person: id, by: by.to_owned(), sessions, factors })?;
+    Ok(())
+}
+
+pub(super) fn came_back(work: &mut Work<'_>, person: PersonId, by: &str, at: Timestamp) -> Result<(), ChangeError> {
+    Ok(record(work, at, Event::PersonActivated { person: person.to_string(), by: by.to_owned() })?)
+}
+
+/// Ends a person's sessions, those that only lapsed too; gives how many lived.
+pub(crate) async fn end_sessions(
+    work: &mut Work<'_>,
+    person: PersonId,
+    reason: &str,
+    by: &str,
+    at: Timestamp,
+) -> Result<u32, ChangeError> {
+    let id = person.to_string();
+    let rows = work
+        .inner
+        .backend
+        .locked("SELECT id, ends_at FROM sessions WHERE person = $1 AND ended_at IS NULL ORDER BY id")
+        .bind(id.clone())
+        .fetch_all(&mut *work.connection)
+        .await
+        .stored()?;
+    let mut lived: u32 = 0;
+    for row in &rows {
+        let fields = Fields::of("sessions", row);
+        let session: SessionId = fields.id("id")?;
+        work.changed(Subject::Session(session));
+        if fields.time("ends_at")? > at {
+            lived = lived.saturating_add(1);
+            record(
+                work,
+                at,
+                Event::SessionEnded {
+                    session: session.to_string(),
+                    person: id.clone(),
+                    reason: reason.to_owned(),
+                    by: by.to_owned(),
+                },
+            )?;
+        }
+    }
+    for text in [
+        "UPDATE sessions SET ended_at = $1, end_reason = 'revoked' WHERE person = $2 AND ended_at IS NULL",
+        "DELETE FROM codes WHERE $1 = $1 AND session IN (SELECT id FROM sessions WHERE person = $2)",
+    ] {
+        sqlx::query(text).bind(at.as_ms()).bind(&id).execute(&mut *work.connection).await.stored()?;
+    }
+    Ok(lived)
+}
+
+/// Ends what waits for a person, or was passed and not sent: what it holds is never sent.
+pub(crate) async fn cancel_challenges(work: &mut Work<'_>, person: PersonId, at: Timestamp) -> Result<(), ChangeError> {
+    const SELECT: &str = select_challenge!("WHERE person = $1 AND state IN ('pending', 'passed') ORDER BY id");
+    let rows =
+        work.inner.backend.locked(SELECT).bind(person.to_string()).fetch_all(&mut *work.connection).await.stored()?;
+    for row in &rows {
+        let challenge = challenge_row::challenge(row)?;
+        put_state(work, &challenge, &ChallengeState::Cancelled { reason: "person_deactivated".to_owned() }, Some(at))
+            .await?;
+        held::drop_it(work, challenge.id).await?;
+        record(
+            work,
+            at,
+            Event::ChallengeCancelled {
+                challenge: challenge.id.to_string(),
+                session: challenge.session.to_string(),
+                person: person.to_string(),
+                reason: "person_deactivated".to_owned(),
+            },
+        )?;
+    }
+    Ok(())
+}
+
+async fn remove_factors(work: &mut Work<'_>, person: PersonId, by: &str, at: Timestamp) -> Result<u32, ChangeError> {
+    let id = person.to_string();
+    let rows = sqlx::query("SELECT id, kind FROM factors WHERE person = $1 AND kind <> $2 ORDER BY ordinal")
+        .bind(&id)
+        .bind(LINK_TO_PROVIDER)
+        .fetch_all(&mut *work.connection)
+        .await
+        .stored()?;
+    let mut removed: u32 = 0;
+    for row in &rows {
+        let fields = Fields::of("factors", row);
+        removed = removed.saturating_add(1);
+        record(
+            work,
+            at,
+            Event::FactorRemoved {
+                person: id.clone(),
+                factor: fields.text("kind")?,
+                factor_id: fields.text("id")?,
+                authority: by.to_owned(),
+            },
+        )?;
+    }
+    sqlx::query("DELETE FROM factors WHERE person = $1 AND kind <> $2")
+        .bind(&id)
+        .bind(LINK_TO_PROVIDER)
+        .execute(&mut *work.connection)
+        .await
+        .stored()?;
+    Ok(removed)
+}
