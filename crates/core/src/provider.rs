@@ -109,6 +109,8 @@ pub struct Authorize<'a> {
     pub state: &'a str,
     /// Must stand in the ID token: it binds the login to what it is for.
     pub nonce: &'a str,
+    /// What the person is called there (`login_hint`), so that they need not say it again. It proves nothing.
+    pub hint: Option<&'a str>,
 }
 
 /// Where the browser goes, and what is kept until it comes back.
@@ -184,6 +186,9 @@ pub enum NotAsserted {
     /// It cannot be reached, or answers nonsense.
     #[error("the provider cannot be reached: {0}")]
     Away(String),
+    /// It says something of itself with which nobody can work, or that belongs to another issuer.
+    #[error("the provider cannot be used: {0}")]
+    Unusable(String),
     /// No such provider is configured (any more).
     #[error("no such provider is configured")]
     Unknown,
@@ -224,6 +229,7 @@ impl NotAsserted {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Away(_) => "provider_away",
+            Self::Unusable(_) => "provider_unusable",
             Self::Unknown => "unknown_provider",
             Self::Refused { .. } => "provider_refused",
             Self::Malformed(_) => "malformed",
@@ -294,8 +300,14 @@ pub trait IdentityProviders: Send + Sync + fmt::Debug {
     /// (OpenID Connect RP-Initiated Logout 1.0).
     async fn logout_url(&self, provider: &ProviderName, id_token: &SecretString) -> Option<String>;
 
-    /// Asks whether a login still stands.
-    async fn renew(&self, provider: &ProviderName, refresh_token: &SecretString, now: Timestamp) -> Renewed;
+    /// Asks whether the login of this subject still stands. If the provider speaks of another, it has ended.
+    async fn renew(
+        &self,
+        provider: &ProviderName,
+        subject: &str,
+        refresh_token: &SecretString,
+        now: Timestamp,
+    ) -> Renewed;
 }
 
 /// No provider at all: local accounts alone.
@@ -324,7 +336,7 @@ impl IdentityProviders for NoProviders {
         None
     }
 
-    async fn renew(&self, _: &ProviderName, _: &SecretString, _: Timestamp) -> Renewed {
+    async fn renew(&self, _: &ProviderName, _: &str, _: &SecretString, _: Timestamp) -> Renewed {
         Renewed::Away
     }
 }
