@@ -44,6 +44,8 @@ identified! {
     Link => "link";
     /// One request as it went through the gate.
     Request => "request";
+    /// An access token that somebody else issued: the first half of a digest of it.
+    AccessToken => "token";
     /// A process that serves.
     Node => "node";
     /// A ledger entry.
@@ -66,6 +68,8 @@ pub type FactorId = Id<kind::Factor>;
 pub type LinkId = Id<kind::Link>;
 /// The id of a request.
 pub type RequestId = Id<kind::Request>;
+/// The id of an access token.
+pub type AccessTokenId = Id<kind::AccessToken>;
 /// The id of a node.
 pub type NodeId = Id<kind::Node>;
 /// The id of a provisioned group.

@@ -4,6 +4,7 @@
 //! of its own. What is needed from outside stands in [`ports`] and [`factor`] as
 //! traits, and whoever calls a flow hands them in.
 
+pub mod access;
 pub mod catalogue;
 pub mod challenge;
 pub mod decide;

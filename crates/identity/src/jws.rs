@@ -121,6 +121,11 @@ impl<'t> Jws<'t> {
         self.claims.get("iss").and_then(Value::as_str)
     }
 
+    /// What its header says, which nobody has verified.
+    pub fn in_header(&self, name: &str) -> Option<&Value> {
+        self.header.get(name)
+    }
+
     /// `typ` of its header, in lower case and without `application/` (RFC 7515, section 4.1.9).
     pub fn kind(&self) -> Option<String> {
         let kind = self.header.get("typ")?.as_str()?.to_ascii_lowercase();

@@ -95,6 +95,8 @@ enum Source {
 struct Held {
     keys: KeySet,
     at: Timestamp,
+    /// The same as long as what is fetched is.
+    generation: u64,
 }
 
 impl Keys {
@@ -105,7 +107,7 @@ impl Keys {
 
     /// Keys that were handed over and never change.
     pub fn fixed(keys: KeySet) -> Self {
-        Self::with(Source::Fixed, Some(Arc::new(Held { keys, at: Timestamp::from_ms(0) })))
+        Self::with(Source::Fixed, Some(Arc::new(Held { keys, at: Timestamp::from_ms(0), generation: 0 })))
     }
 
     fn with(source: Source, held: Option<Arc<Held>>) -> Self {
@@ -158,6 +160,27 @@ impl Keys {
         }
     }
 
+    /// Counts the sets of keys that were had.
+    pub fn generation(&self) -> u64 {
+        self.0.held.load().as_ref().map_or(0, |held| held.generation)
+    }
+
+    /// Whether these are the keys that were had in that generation, and may be used without
+    /// asking first. Old ones are fetched again beside, so that a key that the issuer took
+    /// back is gone also where all that comes was verified before.
+    pub fn still_are(&self, generation: u64, now: Timestamp) -> bool {
+        let held = self.0.held.load();
+        let Some(held) = held.as_ref() else { return false };
+        if matches!(self.0.source, Source::Fixed) {
+            return held.generation == generation;
+        }
+        let age = held.age(now);
+        if age > FRESH_FOR && age <= USED_WHILE_FETCHED_FOR && self.0.may_call(now) {
+            self.fetch_beside(now);
+        }
+        held.generation == generation && age <= USED_WHILE_FETCHED_FOR
+    }
+
     /// Fetches without anybody waiting for it.
     fn fetch_beside(&self, now: Timestamp) {
         let shared = Arc::clone(&self.0);
@@ -196,7 +219,12 @@ impl Shared {
         }
         self.called.store(now.as_ms(), Ordering::Relaxed);
         let keys = fetched(http, url).await?;
-        self.held.store(Some(Arc::new(Held { keys, at: now })));
+        let generation = match &held {
+            Some(held) if held.keys.are(&keys) => held.generation,
+            Some(held) => held.generation.wrapping_add(1),
+            None => 1,
+        };
+        self.held.store(Some(Arc::new(Held { keys, at: now, generation })));
         Ok(())
     }
 }

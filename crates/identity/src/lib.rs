@@ -9,3 +9,4 @@ pub mod http;
 mod json;
 pub mod jws;
 pub mod keys;
+pub mod tokens;

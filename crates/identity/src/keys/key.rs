@@ -168,6 +168,12 @@ impl Key {
         Value::Object(self.jwk.clone())
     }
 
+    /// Its thumbprint (RFC 7638) with SHA-256, base64url.
+    pub fn thumbprint(&self) -> Option<String> {
+        let jwk: jsonwebtoken::jwk::Jwk = serde_json::from_value(self.jwk()).ok()?;
+        jwk.thumbprint(jsonwebtoken::jwk::ThumbprintHash::SHA256).ok()
+    }
+
     /// Whether `signature` (base64url) is made by this key over `message`.
     ///
     /// # Errors

@@ -75,6 +75,11 @@ impl KeySet {
         Err(KeyError::Unknown { id: id.map(|id| id.chars().take(64).collect()) })
     }
 
+    /// Whether the other set has the same keys, in the same order.
+    pub(super) fn are(&self, other: &Self) -> bool {
+        self.keys.len() == other.keys.len() && self.keys.iter().zip(&other.keys).all(|(a, b)| a.jwk() == b.jwk())
+    }
+
     /// How many can be used.
     pub fn len(&self) -> usize {
         self.keys.len()

@@ -1,0 +1,321 @@
+//! Access tokens: `Authorization` and `DPoP` of a request, verified.
+//!
+//! A JWT (RFC 9068) is verified by its issuer's keys, any other token by asking its
+//! issuer (RFC 7662), one that is bound to a key also by a proof of the key (RFC 9449).
+//! What was verified is kept for a while, under a key that is a digest of the token and
+//! of all that decides whose it is; proofs never are.
+
+mod facts;
+mod header;
+mod introspection;
+mod proof;
+mod remembered;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use aws_lc_rs::digest::{Context, SHA256};
+use moka::sync::Cache;
+use stepgate_core::access::{AccessTokens, Nonces, NotAccepted, Presented, Scheme, TokenRules, VerifiedToken};
+use stepgate_core::id::AccessTokenId;
+use stepgate_core::provider::{Level, ProviderName};
+use stepgate_core::time::{Randomness, Timestamp};
+
+use crate::jws::{Jws, JwsError};
+use crate::keys::{Algorithm, KeyError, Keys};
+use facts::{Demands, Expected};
+use introspection::Said;
+use proof::{Proofs, Proving};
+
+pub use facts::CLOCKS_APART_MAX;
+pub use header::{Credentials, PROOF_LEN_MAX, TOKEN_LEN_MAX, credentials};
+pub use introspection::{Introspection, QUESTIONS_AT_ONCE_MAX};
+pub use proof::PROOF_ACCEPTED_FOR;
+
+/// Verified tokens that are kept.
+pub const KEPT_MAX: u64 = 100_000;
+/// Tokens that their issuer does not know (any more), of which is remembered that.
+const INACTIVE_KEPT_MAX: u64 = 10_000;
+/// How long that is remembered: one that becomes active later works soon.
+const INACTIVE_KEPT_FOR: Duration = Duration::from_secs(5);
+
+/// An issuer whose tokens are verified.
+#[derive(Debug)]
+pub struct TokenIssuer {
+    /// What the configuration calls it.
+    pub name: ProviderName,
+    /// Its issuer identifier, as it must stand in `iss`.
+    pub issuer: String,
+    /// What its classes count as.
+    pub levels: Vec<Level>,
+    /// How.
+    pub by: VerifiedBy,
+}
+
+/// How an issuer's tokens are verified.
+#[derive(Debug)]
+pub enum VerifiedBy {
+    /// They are JWTs, signed with one of its keys.
+    Signature {
+        /// Its keys.
+        keys: Keys,
+        /// What they may be signed with.
+        algorithms: Vec<Algorithm>,
+    },
+    /// It is asked.
+    Introspection(Introspection),
+}
+
+/// Verifies access tokens.
+#[derive(Debug)]
+pub struct TokenVerifier {
+    issuers: ArcSwap<Issuers>,
+    kept: Cache<[u8; 32], Arc<Kept>>,
+    inactive: Cache<[u8; 32], Timestamp>,
+    proofs: Proofs,
+    keeps: Keeps,
+    /// Counts the configurations.
+    replaced: AtomicU64,
+}
+
+/// Whether what was verified is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    /// It is.
+    Verified,
+    /// Each token is verified each time; to measure what that costs.
+    Nothing,
+}
+
+#[derive(Debug)]
+struct Issuers {
+    all: Vec<TokenIssuer>,
+    generation: u64,
+}
+
+/// A token that was verified.
+#[derive(Debug)]
+struct Kept {
+    token: Arc<VerifiedToken>,
+    until: Timestamp,
+    /// The configuration that it was verified by.
+    configuration: u64,
+    /// The issuer's keys, as they were then.
+    keys: Option<(Keys, u64)>,
+}
+
+impl Kept {
+    fn stands(&self, configuration: u64, now: Timestamp) -> bool {
+        now < self.until
+            && self.configuration == configuration
+            && self.keys.as_ref().is_none_or(|(keys, generation)| keys.still_are(*generation, now))
+    }
+}
+
+impl TokenVerifier {
+    /// Verifies tokens of these issuers.
+    pub fn new(issuers: Vec<TokenIssuer>, keeps: Keeps, random: &dyn Randomness) -> Self {
+        Self {
+            issuers: ArcSwap::from_pointee(Issuers { all: issuers, generation: 0 }),
+            replaced: AtomicU64::new(0),
+            kept: Cache::new(KEPT_MAX),
+            inactive: Cache::new(INACTIVE_KEPT_MAX),
+            proofs: Proofs::new(random),
+            keeps,
+        }
+    }
+
+    /// From now on verifies tokens of these issuers, and forgets what was verified. The
+    /// proofs that were taken stay taken.
+    pub fn replace(&self, issuers: Vec<TokenIssuer>) {
+        let generation = self.replaced.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
+        self.issuers.store(Arc::new(Issuers { all: issuers, generation }));
+        self.kept.invalidate_all();
+        self.inactive.invalidate_all();
+    }
+
+    /// The token, from memory where it was verified before.
+    async fn token(&self, asking: Asking<'_>) -> Result<Arc<VerifiedToken>, NotAccepted> {
+        let key = digest(&[b"stepgate/verified/v1\0", asking.rules.fingerprint(), asking.text.as_bytes()]);
+        let issuers = self.issuers.load_full();
+        if let Some(kept) = self.kept.get(&key) {
+            if kept.stands(issuers.generation, asking.now) {
+                return Ok(Arc::clone(&kept.token));
+            }
+            self.kept.invalidate(&key);
+        }
+        let kept = match issuers.signer_of(asking) {
+            Ok(signed) => signed.verify(asking, issuers.generation).await?,
+            Err(what) => match issuers.asked_for(asking.rules) {
+                Some((issuer, introspection)) => {
+                    self.ask(key, issuer, introspection, asking, issuers.generation).await?
+                }
+                None => return Err(asking.wrong(what)),
+            },
+        };
+        let token = Arc::clone(&kept.token);
+        if self.keeps == Keeps::Verified && asking.now < kept.until {
+            self.kept.insert(key, Arc::new(kept));
+        }
+        Ok(token)
+    }
+
+    async fn ask(
+        &self,
+        key: [u8; 32],
+        issuer: &TokenIssuer,
+        introspection: &Introspection,
+        asking: Asking<'_>,
+        configuration: u64,
+    ) -> Result<Kept, NotAccepted> {
+        let now = asking.now;
+        if self.inactive.get(&key).is_some_and(|until| now < until) {
+            return Err(asking.wrong("inactive"));
+        }
+        match introspection.ask(asking.text).await.map_err(|why| issuer.away(&why))? {
+            Said::Inactive => {
+                self.inactive.insert(key, now.plus(INACTIVE_KEPT_FOR));
+                Err(asking.wrong("inactive"))
+            }
+            Said::Active { claims, keep_for } => {
+                let demands = Demands::Introspection { without_exp: introspection.kept_at_most() };
+                let token = facts::read(&claims, demands, asking.expects(issuer)).map_err(|what| asking.wrong(what))?;
+                let until = token.expires_at.min(now.plus(keep_for));
+                Ok(Kept { until, token: Arc::new(token), configuration, keys: None })
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl AccessTokens for TokenVerifier {
+    async fn verify(
+        &self,
+        presented: Presented<'_>,
+        rules: &TokenRules,
+    ) -> Result<Option<Arc<VerifiedToken>>, NotAccepted> {
+        let Some(Credentials { scheme, token: text, proof }) = credentials(presented.headers)? else {
+            return Ok(None);
+        };
+        if !rules.takes(scheme) {
+            return Err(NotAccepted::Scheme);
+        }
+        let asking = Asking { text, scheme, rules, now: presented.now };
+        let token = self.token(asking).await?;
+        match (scheme, &token.bound_to) {
+            (Scheme::Bearer, None) => {}
+            (Scheme::Bearer, Some(_)) => return Err(asking.wrong("bound_to_a_key")),
+            (Scheme::Dpop, None) => return Err(asking.wrong("not_bound_to_a_key")),
+            (Scheme::Dpop, Some(thumbprint)) => {
+                let needs_nonce = rules.accepted().nonces == Nonces::Demanded;
+                self.proofs.check(proof, Proving { presented, token: text, thumbprint, needs_nonce })?;
+            }
+        }
+        Ok(Some(token))
+    }
+}
+
+/// A token that is presented, before anybody knows whose it is.
+#[derive(Clone, Copy)]
+struct Asking<'a> {
+    text: &'a str,
+    scheme: Scheme,
+    rules: &'a TokenRules,
+    now: Timestamp,
+}
+
+impl Asking<'_> {
+    const fn wrong(&self, what: &'static str) -> NotAccepted {
+        NotAccepted::Token { what, scheme: self.scheme }
+    }
+
+    fn expects<'b>(&'b self, issuer: &'b TokenIssuer) -> Expected<'b> {
+        let half = digest(&[b"stepgate/access-token/v1\0", self.text.as_bytes()]);
+        let id =
+            half.first_chunk().copied().map(AccessTokenId::from_bytes).unwrap_or(AccessTokenId::from_bytes([0; 16]));
+        Expected {
+            id,
+            provider: &issuer.name,
+            issuer: &issuer.issuer,
+            levels: &issuer.levels,
+            rules: self.rules,
+            now: self.now,
+        }
+    }
+}
+
+/// A JWT, and the issuer whose it says it is.
+struct Signed<'a> {
+    jws: Jws<'a>,
+    issuer: &'a TokenIssuer,
+    keys: &'a Keys,
+    algorithms: &'a [Algorithm],
+}
+
+impl Signed<'_> {
+    async fn verify(self, asking: Asking<'_>, configuration: u64) -> Result<Kept, NotAccepted> {
+        let Self { jws, issuer, keys, algorithms } = self;
+        // Taken first: keys that change while the signature is looked at make this old at once.
+        let generation = keys.generation();
+        // An ID token, a logout token, an assertion: signed by the same keys, and no access token.
+        if jws.kind().as_deref() != Some("at+jwt") {
+            return Err(asking.wrong("type"));
+        }
+        let verified = jws.verify(keys, algorithms, asking.now).await.map_err(|error| match error {
+            JwsError::Key(error @ KeyError::Away(_)) => issuer.away(&error.to_string()),
+            error => asking.wrong(error.code()),
+        })?;
+        let token = facts::read(&verified.claims, Demands::Jwt, asking.expects(issuer));
+        let token = Arc::new(token.map_err(|what| asking.wrong(what))?);
+        Ok(Kept { until: token.expires_at, token, configuration, keys: Some((keys.clone(), generation)) })
+    }
+}
+
+impl TokenIssuer {
+    fn away(&self, why: &str) -> NotAccepted {
+        tracing::warn!(provider = %self.name, why, "an issuer of access tokens cannot be asked");
+        NotAccepted::Away(format!("{}: {why}", self.name))
+    }
+}
+
+impl Issuers {
+    fn accepted_by<'a>(&'a self, rules: &'a TokenRules) -> impl Iterator<Item = &'a TokenIssuer> {
+        self.all.iter().filter(|issuer| rules.accepted().providers.contains(&issuer.name))
+    }
+
+    /// The token as a JWT of one of the issuers that sign theirs, or why it is none.
+    fn signer_of<'a>(&'a self, asking: Asking<'a>) -> Result<Signed<'a>, &'static str> {
+        let jws = Jws::read(asking.text, TOKEN_LEN_MAX).map_err(|error| error.code())?;
+        let said = jws.unverified_issuer().ok_or("issuer")?;
+        let found = self.accepted_by(asking.rules).find_map(|issuer| match &issuer.by {
+            VerifiedBy::Signature { keys, algorithms } if issuer.issuer == said => Some((issuer, keys, algorithms)),
+            _ => None,
+        });
+        let (issuer, keys, algorithms) = found.ok_or("issuer")?;
+        Ok(Signed { jws, issuer, keys, algorithms })
+    }
+
+    /// The one issuer that is asked about everything else.
+    fn asked_for(&self, rules: &TokenRules) -> Option<(&TokenIssuer, &Introspection)> {
+        self.all.iter().filter(|issuer| rules.accepted().providers.contains(&issuer.name)).find_map(|issuer| {
+            match &issuer.by {
+                VerifiedBy::Introspection(introspection) => Some((issuer, introspection)),
+                VerifiedBy::Signature { .. } => None,
+            }
+        })
+    }
+}
+
+fn digest(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Context::new(&SHA256);
+    parts.iter().for_each(|part| hash.update(part));
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(hash.finish().as_ref());
+    bytes
+}
+
+#[cfg(test)]
+mod tests;
