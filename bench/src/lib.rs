@@ -113,6 +113,7 @@ pub async fn session(
         address: std::net::Ipv4Addr::LOCALHOST.into(),
         agent: "bench".to_owned(),
         replaces: None,
+        login: None,
     };
     flows.store.start_session(new, Vec::new()).await?;
     Ok((id, token))

@@ -209,6 +209,7 @@ impl Story {
             factor_id: "f".into(),
             assertion: Some(assertion),
             user_verified: Some(true),
+            login: None,
             bound_to: hex(&digest),
         };
         let (session, person, grants) = ("s".into(), "alice".into(), "confirmation".into());
@@ -237,6 +238,7 @@ fn password() -> FactorProof {
         factor_id: "p".into(),
         assertion: None,
         user_verified: None,
+        login: None,
         bound_to: "00".repeat(32),
     }
 }

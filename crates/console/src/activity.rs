@@ -149,6 +149,7 @@ fn thing(factor: &str) -> &'static str {
         Ok(FactorKind::Totp) => "an authenticator app",
         Ok(FactorKind::Password) => "a password",
         Ok(FactorKind::RecoveryCode) => "recovery codes",
+        Ok(FactorKind::Idp(_)) => "a company login",
         Err(_) => "a factor",
     }
 }

@@ -93,6 +93,7 @@ pub(crate) fn your(kind: FactorKind) -> &'static str {
         FactorKind::Totp => "Your authenticator app",
         FactorKind::Password => "Your password",
         FactorKind::RecoveryCode => "Your recovery codes",
+        FactorKind::Idp(_) => "Your company login",
     }
 }
 
@@ -212,7 +213,7 @@ fn offers(view: &ChallengeView, username: &str, last: &LastAnswer) -> Offers {
             (FactorKind::Totp, _) => offers.totp = Some(code),
             (FactorKind::Password, _) => offers.password = Some(code),
             (FactorKind::RecoveryCode, _) => offers.recovery = Some(code),
-            (FactorKind::Passkey, Prompt::Text) => {}
+            (FactorKind::Passkey, Prompt::Text) | (FactorKind::Idp(_), _) => {}
         }
     }
     offers
@@ -231,6 +232,7 @@ fn missing(challenge: &Challenge, home: &str) -> Vec<MissingFactor> {
             FactorKind::Totp => "an authenticator app",
             FactorKind::Password => "a password",
             FactorKind::RecoveryCode => "recovery codes",
+            FactorKind::Idp(_) => "a company login",
         };
         let (need, how) = if alone {
             (format!("You need {what} for this."), "Add it in your account, then do this again.")

@@ -36,7 +36,7 @@ impl Ask {
             GrantKind::Freshness => "fresh",
             GrantKind::Confirmation => "confirm",
         };
-        let way = |way: &Way| way.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" + ");
+        let way = |way: &Way| way.iter().map(ToString::to_string).collect::<Vec<_>>().join(" + ");
         let mut ways: Vec<String> = self.ways.iter().map(way).collect();
         ways.extend(self.not_enrolled.iter().map(|kind| format!("{kind} (not enrolled)")));
         format!("{grant}: {}", ways.join(" | "))
@@ -47,8 +47,8 @@ impl Ask {
         let mut next: Vec<FactorKind> = self
             .ways
             .iter()
-            .filter(|way| answered.iter().all(|kind| way.contains(kind)))
-            .flat_map(|way| way.iter().copied().filter(|kind| !answered.contains(kind)))
+            .filter(|way| answered.iter().all(|kind| way.iter().any(|asked| kind.does_for(*asked))))
+            .flat_map(|way| way.iter().copied().filter(|asked| !answered.iter().any(|kind| kind.does_for(*asked))))
             .collect();
         next.sort_unstable();
         next.dedup();
@@ -57,7 +57,7 @@ impl Ask {
 
     /// Whether these answers are enough.
     pub fn is_met_by(&self, answered: &[FactorKind]) -> bool {
-        self.ways.iter().any(|way| way.iter().all(|kind| answered.contains(kind)))
+        self.ways.iter().any(|way| way.iter().all(|asked| answered.iter().any(|kind| kind.does_for(*asked))))
     }
 }
 

@@ -11,7 +11,9 @@ use std::fmt;
 use async_trait::async_trait;
 use secrecy::SecretString;
 
-pub use enrolled::{CodeDigest, EnrolledFactor, FactorSecret, FactorUse, Passkey, PasswordStands};
+pub use enrolled::{
+    CodeDigest, EnrolledFactor, FactorSecret, FactorUse, Identity, Passkey, PasswordStands, identity_digest,
+};
 pub use enrolment::{BegunEnrolment, Enrolled, EnrolmentAnswer, EnrolmentOffer, NotEnrolled};
 pub use kind::{FactorKind, NotAFactor};
 pub use proof::{Answer, Binding, NotProved, Prompt, Proved};

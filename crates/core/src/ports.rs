@@ -9,6 +9,7 @@ mod accounts;
 mod changes;
 mod error;
 mod leaves;
+mod logins;
 mod tries;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::factor::{EnrolledFactor, FactorKind};
 use crate::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, RequestId, SessionId};
 use crate::operation::OperationDigest;
 use crate::person::{Login, Person};
+use crate::provider::ProviderName;
 use crate::secret::TokenDigest;
 use crate::session::{Audience, SessionView};
 use crate::time::Timestamp;
@@ -37,6 +39,7 @@ pub use changes::{
 };
 pub use error::{ChangeError, StoreError};
 pub use leaves::{Leaf, LeafDetails, LogKeys};
+pub use logins::{DueRenewal, LoggedOut, PendingLogin, ProviderLogin};
 pub use tries::{ADDRESS_LOCK_MAX, Trier, Try, TryLimits};
 
 /// The store: see the module for the contract that each method keeps.
@@ -60,6 +63,21 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn factors(&self, person: PersonId) -> Result<Vec<EnrolledFactor>, StoreError>;
     /// The owner of a passkey.
     async fn person_by_credential(&self, credential_id: &[u8]) -> Result<Option<PersonId>, StoreError>;
+    /// The owner of an identity at a provider, and the factor that says so. `identity` is
+    /// the digest of issuer and subject.
+    async fn person_by_identity(&self, identity: [u8; 32]) -> Result<Option<(PersonId, FactorId)>, StoreError>;
+    /// Adds a person who is known by an identity alone. `Conflict` if the login exists,
+    /// `UsedBefore` if the identity is somebody's.
+    async fn add_person_known_by(
+        &self,
+        person: &Person,
+        identity: &EnrolledFactor,
+        at: Timestamp,
+        entries: Vec<Entry>,
+    ) -> Result<(), ChangeError>;
+    /// Adds an identity to a person. `Conflict` if there is no such person, `UsedBefore`
+    /// if the identity is somebody's.
+    async fn add_identity(&self, person: PersonId, identity: &EnrolledFactor, entry: Entry) -> Result<(), ChangeError>;
     /// Adds a factor; consumes what was begun on the ticket, or the whole ticket, as `then`
     /// says. A password replaces the person's password, recovery codes replace recovery codes.
     /// `Conflict` if the ticket is gone, foreign or changed, or if a short password would
@@ -142,6 +160,41 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn end_session(&self, session: SessionId, person: PersonId, entry: Entry) -> Result<(), ChangeError>;
     /// Completes when the session has ended or its person changed; for streams and WebSockets.
     async fn ended(&self, session: SessionId);
+
+    // --- logins at identity providers ------------------------------------------
+
+    /// Puts a login that is on its way.
+    async fn put_pending_login(&self, login: PendingLogin) -> Result<(), StoreError>;
+    /// Takes a login that is on its way, exactly once across all nodes. `None` if there is
+    /// none with this state for this browser and provider, or its time is over.
+    async fn take_pending_login(
+        &self,
+        state: TokenDigest,
+        browser: TokenDigest,
+        provider: &ProviderName,
+        now: Timestamp,
+    ) -> Result<Option<SecretString>, StoreError>;
+    /// The login that a live session rests on, unsealed.
+    async fn provider_login(&self, session: SessionId) -> Result<Option<ProviderLogin>, StoreError>;
+    /// The live sessions that rest on such logins at this provider, with their persons.
+    async fn sessions_logged_out(
+        &self,
+        provider: &ProviderName,
+        of: &LoggedOut,
+        now: Timestamp,
+    ) -> Result<Vec<(SessionId, PersonId)>, StoreError>;
+    /// Takes something that may be taken once (a logout token); `UsedBefore` if it was.
+    async fn use_once(&self, digest: TokenDigest, at: Timestamp) -> Result<(), ChangeError>;
+    /// Live sessions whose provider is to be asked at `now`, at most `limit`. Each is put
+    /// off until `again_at`, so that no other node asks too.
+    async fn take_due_renewals(
+        &self,
+        now: Timestamp,
+        again_at: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<DueRenewal>, StoreError>;
+    /// Keeps the refresh token that replaced another.
+    async fn renewed(&self, session: SessionId, refresh_token: SecretString) -> Result<(), ChangeError>;
 
     // --- codes ----------------------------------------------------------------
 

@@ -4,6 +4,7 @@
 //! back; what it is worth is configured; whether that suffices is for the flows.
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
@@ -73,6 +74,8 @@ pub struct Provider {
     pub adds_people: bool,
     /// Whether their groups are those that it asserts, at each sign-in.
     pub governs_groups: bool,
+    /// How often it is asked whether a login still stands, where it gives a refresh token.
+    pub renews_every: Option<Duration>,
 }
 
 impl Provider {
@@ -91,7 +94,8 @@ pub enum Ask {
     StepUp {
         /// Values of `acr`, in order of preference; never empty.
         acr: Vec<String>,
-        /// The greatest age of the login, in whole seconds; zero: now.
+        /// The greatest age that the login may have had when it was asked for, in whole
+        /// seconds; zero: it has to be made anew.
         max_age_s: u64,
         /// Who must come back.
         subject: String,
@@ -135,6 +139,8 @@ pub struct CameBack<'a> {
     pub nonce: &'a str,
     /// The query of the URL that the browser came back to, as it came, without `?`.
     pub query: &'a str,
+    /// When the browser left: what `max_age` is measured from.
+    pub asked_at: Timestamp,
     /// Now.
     pub now: Timestamp,
 }

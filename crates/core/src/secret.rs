@@ -36,6 +36,10 @@ pub enum Purpose {
     SignInPrompt,
     /// The bearer token of another system at the machines' listener.
     Machine,
+    /// Comes back from an identity provider: OAuth's `state`.
+    ProviderState,
+    /// A provider's logout token, which is taken once.
+    LogoutToken,
 }
 
 impl Purpose {
@@ -53,6 +57,8 @@ impl Purpose {
             Self::EnrolmentTicket => "enrolment-ticket",
             Self::SignInPrompt => "sign-in-prompt",
             Self::Machine => "machine",
+            Self::ProviderState => "provider-state",
+            Self::LogoutToken => "logout-token",
         }
     }
 }

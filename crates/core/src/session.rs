@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::catalogue::Host;
-use crate::factor::FactorKind;
+use crate::factor::{FactorKind, Strength};
 use crate::id::SessionId;
 use crate::person::Person;
+use crate::provider::ProviderName;
 use crate::secret::TokenDigest;
 use crate::time::Timestamp;
 
@@ -54,12 +55,6 @@ impl Assurance {
         Self { proofs }
     }
 
-    /// The age of the youngest proof for which `which` holds; `None` is "never".
-    /// A proof from the future counts as never.
-    pub fn age(&self, now: Timestamp, which: impl Fn(FactorKind) -> bool) -> Option<Duration> {
-        self.proofs.iter().filter(|proof| which(proof.kind)).filter_map(|proof| now.since(proof.at)).min()
-    }
-
     /// The time of the youngest proof: OpenID Connect's `auth_time`.
     pub fn latest(&self) -> Option<Timestamp> {
         self.proofs.iter().map(|proof| proof.at).max()
@@ -70,11 +65,11 @@ impl Assurance {
 /// (phishing-resistant, OpenID EAP), `mfa` (knowledge and possession), or the
 /// name of the one factor; `none` if nothing was.
 pub fn acr(proved: &[FactorKind]) -> &'static str {
-    if proved.iter().any(|kind| kind.is_phishing_resistant()) {
+    let counts_as = |wanted: Strength| proved.iter().any(|kind| kind.strength().covers(wanted));
+    if counts_as(Strength::PHISHING_RESISTANT) {
         return "phr";
     }
-    let knows = proved.iter().any(|kind| kind.is_knowledge());
-    let has = proved.iter().any(|kind| kind.is_possession());
+    let (knows, has) = (counts_as(Strength::KNOWLEDGE), counts_as(Strength::POSSESSION));
     match proved.iter().min() {
         _ if knows && has => "mfa",
         Some(kind) => kind.name(),
@@ -130,6 +125,8 @@ pub struct SessionView {
     pub assurance: Assurance,
     /// The kinds of factors that the person has enrolled.
     pub enrolled: Arc<[FactorKind]>,
+    /// The identity providers where the person is known, by name.
+    pub providers: Arc<[ProviderName]>,
     /// When the person signed in.
     pub started_at: Timestamp,
     /// When it was last used, as far as this node knows (coarse: within a minute).

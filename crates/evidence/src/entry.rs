@@ -26,7 +26,7 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FactorProof {
-    /// `password`, `totp`, `passkey`, `recovery_code`.
+    /// `password`, `totp`, `passkey`, `recovery_code`, `idp`.
     pub factor: String,
     /// The enrolled factor's id.
     pub factor_id: String,
@@ -36,9 +36,29 @@ pub struct FactorProof {
     /// For a passkey: whether the authenticator verified the user (PIN or biometric).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_verified: Option<bool>,
+    /// For a login at an identity provider: what it said. Its token lies in the details.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<LoginProof>,
     /// Hex SHA-256 that the proof is bound to: [`crate::Statement::digest`] or
     /// [`crate::SignInStatement::digest`].
     pub bound_to: String,
+}
+
+/// What an identity provider said about a login; its `nonce` is what the proof is bound to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginProof {
+    /// `iss`.
+    pub issuer: String,
+    /// `acr`; empty if it said none.
+    pub acr: String,
+    /// What the configuration said that this class is worth.
+    pub counts_as: Vec<String>,
+    /// `auth_time`, if it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_time_ms: Option<String>,
+    /// Hex SHA-256 of the ID token that lies in the details.
+    pub id_token_sha256: String,
 }
 
 /// The public half of an enrolled passkey.

@@ -95,6 +95,7 @@ fn proof_by(authenticator: &SoftAuthenticator, digest: [u8; 32], counter: u32) -
         factor_id: "factor-1".into(),
         assertion: Some(authenticator.assert(&Says { counter, ..Says::right(&digest) })),
         user_verified: Some(true),
+        login: None,
         bound_to: hex::encode(digest),
     }
 }
@@ -105,6 +106,7 @@ fn password() -> FactorProof {
         factor_id: "factor-2".into(),
         assertion: None,
         user_verified: None,
+        login: None,
         bound_to: "cd".repeat(32),
     }
 }

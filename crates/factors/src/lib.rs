@@ -80,19 +80,20 @@ impl FactorSet {
         })
     }
 
-    /// The verifier of this kind.
-    pub fn of(&self, kind: FactorKind) -> &Arc<dyn Factor> {
+    /// The verifier of this kind; `None` for a company login, which the provider verifies.
+    pub fn of(&self, kind: FactorKind) -> Option<&Arc<dyn Factor>> {
         match kind {
-            FactorKind::Passkey => &self.passkey,
-            FactorKind::Totp => &self.totp,
-            FactorKind::Password => &self.password,
-            FactorKind::RecoveryCode => &self.recovery,
+            FactorKind::Passkey => Some(&self.passkey),
+            FactorKind::Totp => Some(&self.totp),
+            FactorKind::Password => Some(&self.password),
+            FactorKind::RecoveryCode => Some(&self.recovery),
+            FactorKind::Idp(_) => None,
         }
     }
 
     /// All of them by kind.
     pub fn into_map(self) -> BTreeMap<FactorKind, Arc<dyn Factor>> {
-        FactorKind::ALL.into_iter().map(|kind| (kind, Arc::clone(self.of(kind)))).collect()
+        FactorKind::OWN.into_iter().filter_map(|kind| Some((kind, Arc::clone(self.of(kind)?)))).collect()
     }
 }
 

@@ -82,16 +82,16 @@ fn each_kind_is_verified_by_its_own() {
     for (kind, factor) in factors().into_map() {
         assert_eq!(factor.kind(), kind);
     }
-    assert_eq!(factors().into_map().len(), FactorKind::ALL.len());
+    assert_eq!(factors().into_map().len(), FactorKind::OWN.len());
 }
 
 #[tokio::test]
 async fn an_answer_of_one_kind_proves_no_other() {
     let set = factors();
-    for kind in FactorKind::ALL {
-        for other in FactorKind::ALL.into_iter().filter(|other| *other != kind) {
+    for kind in FactorKind::OWN {
+        for other in FactorKind::OWN.into_iter().filter(|other| *other != kind) {
             let answer = text(other, "123456");
-            let outcome = set.of(kind).verify(&[], &answer, BINDING, NOW).await;
+            let outcome = set.of(kind).unwrap().verify(&[], &answer, BINDING, NOW).await;
             assert!(matches!(outcome, Err(NotProved::Malformed(_))), "{other} for {kind}: {outcome:?}");
         }
     }
@@ -101,11 +101,13 @@ async fn an_answer_of_one_kind_proves_no_other() {
 fn b72_what_was_begun_for_one_person_or_kind_is_worthless_for_another() {
     let set = factors();
     let random = SeededRandomness::new(1);
-    let begun = set.of(FactorKind::RecoveryCode).begin_enrolment(&alice(), &[], &random).unwrap();
+    let begun = set.of(FactorKind::RecoveryCode).unwrap().begin_enrolment(&alice(), &[], &random).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let kept = EnrolmentAnswer::Text(SecretString::from(""));
     let finish = |kind: FactorKind, person: &Person, state: &SecretString| {
-        runtime.block_on(set.of(kind).finish_enrolment(person, &[], state, &kept, NOW)).map(|done| done.secret.kind())
+        runtime
+            .block_on(set.of(kind).unwrap().finish_enrolment(person, &[], state, &kept, NOW))
+            .map(|done| done.secret.kind())
     };
     assert_eq!(finish(FactorKind::RecoveryCode, &alice(), &begun.state), Ok(FactorKind::RecoveryCode));
     assert!(matches!(

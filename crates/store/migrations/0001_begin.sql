@@ -58,6 +58,8 @@ CREATE TABLE factors (
     counter {INT},          -- passkey: compare-and-swap
     backed_up {INT},        -- passkey: 0 or 1
     credential_id {BYTES} UNIQUE,
+    provider TEXT,          -- idp: what the configuration calls it
+    identity TEXT UNIQUE,   -- idp: digest of issuer and subject
     sealed {BYTES} NOT NULL
 ) {STRICT};
 CREATE INDEX factors_of_person ON factors (person);
@@ -157,6 +159,29 @@ CREATE TABLE prompts (
     digest TEXT NOT NULL PRIMARY KEY,
     used_at {INT} NOT NULL
 ) {STRICT};
+
+-- Browsers that were sent to an identity provider and have not come back.
+CREATE TABLE pending_logins (
+    state TEXT NOT NULL PRIMARY KEY, -- digest of OAuth's state
+    browser TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    expires_at {INT} NOT NULL,
+    sealed {BYTES} NOT NULL
+) {STRICT};
+CREATE INDEX pending_logins_by_expiry ON pending_logins (expires_at);
+
+-- The logins at identity providers that sessions rest on.
+CREATE TABLE provider_logins (
+    session TEXT NOT NULL PRIMARY KEY REFERENCES sessions (id) ON DELETE CASCADE,
+    provider TEXT NOT NULL,
+    identity TEXT NOT NULL,
+    sid TEXT,
+    renew_at {INT}, -- NULL: never
+    sealed {BYTES} NOT NULL
+) {STRICT};
+CREATE INDEX provider_logins_of_identity ON provider_logins (identity, provider);
+CREATE INDEX provider_logins_of_sid ON provider_logins (sid, provider);
+CREATE INDEX provider_logins_by_renewal ON provider_logins (renew_at);
 
 CREATE TABLE challenges (
     id TEXT NOT NULL PRIMARY KEY,

@@ -269,6 +269,7 @@ mod tests {
             newest_generation: 1,
             assurance: Assurance::default(),
             enrolled: Arc::new([]),
+            providers: Arc::new([]),
             started_at: at(0),
             last_used_at: at(0),
             ends_at: at(1_000_000),

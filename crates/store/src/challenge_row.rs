@@ -61,7 +61,7 @@ pub(crate) fn held_name(held: Held) -> &'static str {
 }
 
 pub(crate) fn ask_json(ask: &Ask) -> Result<String, StoreError> {
-    let names = |kinds: &[FactorKind]| kinds.iter().map(|kind| kind.name().to_owned()).collect::<Vec<_>>();
+    let names = |kinds: &[FactorKind]| kinds.iter().map(|kind| kind.to_string()).collect::<Vec<_>>();
     let row = AskRow {
         grant: ask.grant.name().to_owned(),
         ways: ask.ways.iter().map(|way| names(way)).collect(),
@@ -72,7 +72,7 @@ pub(crate) fn ask_json(ask: &Ask) -> Result<String, StoreError> {
 
 pub(crate) fn standing_json(state: &ChallengeState) -> Result<String, StoreError> {
     let answers = |answered: &[(FactorKind, Timestamp)]| {
-        answered.iter().map(|(kind, at)| (kind.name().to_owned(), at.as_ms())).collect()
+        answered.iter().map(|(kind, at)| (kind.to_string(), at.as_ms())).collect()
     };
     let row = match state {
         ChallengeState::Pending { answered, wrong } => Standing::Pending { answered: answers(answered), wrong: *wrong },

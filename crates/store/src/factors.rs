@@ -6,7 +6,9 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
-use stepgate_core::factor::{CodeDigest, EnrolledFactor, FactorKind, FactorSecret, FactorUse, Passkey, PasswordStands};
+use stepgate_core::factor::{
+    CodeDigest, EnrolledFactor, FactorKind, FactorSecret, FactorUse, Identity, Passkey, PasswordStands,
+};
 use stepgate_core::id::{FactorId, PersonId};
 use stepgate_core::ports::{ChangeError, StoreError, TicketThen};
 use stepgate_core::secret::TokenDigest;
@@ -17,6 +19,7 @@ use crate::changes::Subject;
 use crate::error::{ExactlyOne as _, Stored as _, unavailable};
 use crate::inner::{Inner, read};
 use crate::intent::{Intent, Work};
+use crate::logins;
 use crate::options::FACTORS_PER_PERSON_MAX;
 use crate::people::{take_active, take_person};
 use crate::row::Fields;
@@ -29,6 +32,7 @@ enum Sealed {
     Totp { seed: String },
     Passkey { public_key: String, user_handle: String, backup_eligible: bool, aaguid: String, attestation: String },
     RecoveryCode {},
+    Idp { issuer: String, subject: String },
 }
 
 impl Drop for Sealed {
@@ -36,7 +40,7 @@ impl Drop for Sealed {
         match self {
             Self::Password { phc, .. } => phc.zeroize(),
             Self::Totp { seed } => seed.zeroize(),
-            Self::Passkey { .. } | Self::RecoveryCode {} => {}
+            Self::Passkey { .. } | Self::RecoveryCode {} | Self::Idp { .. } => {}
         }
     }
 }
@@ -90,11 +94,17 @@ impl Intent for Enrol {
                 .await
                 .stored()?;
         }
-        let ordinal = next_ordinal(work.connection, &person).await?;
-        insert(work, &person, &self.factor, ordinal).await?;
+        add(work, self.person, &self.factor).await?;
         work.changed(Subject::Person(self.person));
         Ok(())
     }
+}
+
+/// Adds a factor to a person whose row is taken.
+pub(crate) async fn add(work: &mut Work<'_>, person: PersonId, factor: &EnrolledFactor) -> Result<(), ChangeError> {
+    let person = person.to_string();
+    let ordinal = next_ordinal(work.connection, &person).await?;
+    insert(work, &person, factor, ordinal).await
 }
 
 /// What the person has by now.
@@ -137,6 +147,10 @@ async fn insert(work: &mut Work<'_>, person: &str, factor: &EnrolledFactor, ordi
     {
         return Err(ChangeError::UsedBefore);
     }
+    let identity = match &factor.secret {
+        FactorSecret::Idp(identity) => Some((identity.provider.as_str(), hex::encode(identity.digest()))),
+        _ => None,
+    };
     let last_step = match &factor.secret {
         FactorSecret::Totp { last_step, .. } => last_step.map(i64::try_from).transpose().map_err(unavailable)?,
         _ => None,
@@ -145,7 +159,8 @@ async fn insert(work: &mut Work<'_>, person: &str, factor: &EnrolledFactor, ordi
     let sealed = work.seal("factors", "sealed", &id, &plain)?;
     let inserted = sqlx::query(
         "INSERT INTO factors (id, person, kind, name, enrolled_at, ordinal, last_used_at, last_step, counter, \
-         backed_up, credential_id, sealed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+         backed_up, credential_id, provider, identity, sealed) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
     )
     .bind(&id)
     .bind(person)
@@ -158,12 +173,14 @@ async fn insert(work: &mut Work<'_>, person: &str, factor: &EnrolledFactor, ordi
     .bind(passkey.map(|passkey| i64::from(passkey.counter)))
     .bind(passkey.map(|passkey| i64::from(passkey.backed_up)))
     .bind(passkey.map(|passkey| passkey.credential_id.clone()))
+    .bind(identity.as_ref().map(|(provider, _)| *provider))
+    .bind(identity.as_ref().map(|(_, digest)| digest.as_str()))
     .bind(sealed)
     .execute(&mut *work.connection)
     .await;
     match inserted.or_conflict() {
-        // Two nodes at once with one credential: the other was first.
-        Err(ChangeError::Conflict) if passkey.is_some() => return Err(ChangeError::UsedBefore),
+        // Two nodes at once with one credential or identity: the other was first.
+        Err(ChangeError::Conflict) if passkey.is_some() || identity.is_some() => return Err(ChangeError::UsedBefore),
         other => other?,
     };
     if let FactorSecret::RecoveryCodes { left } = &factor.secret {
@@ -194,6 +211,9 @@ fn to_seal(secret: &FactorSecret) -> Sealed {
             attestation: STANDARD.encode(&passkey.attestation),
         },
         FactorSecret::RecoveryCodes { .. } => Sealed::RecoveryCode {},
+        FactorSecret::Idp(identity) => {
+            Sealed::Idp { issuer: identity.issuer.clone(), subject: identity.subject.clone() }
+        }
     }
 }
 
@@ -307,8 +327,8 @@ impl Inner {
     pub(crate) async fn factors(&self, person: PersonId) -> Result<Vec<EnrolledFactor>, StoreError> {
         read(async {
             let rows = sqlx::query(
-                "SELECT id, kind, name, enrolled_at, last_used_at, last_step, counter, backed_up, credential_id, sealed \
-                 FROM factors WHERE person = $1 ORDER BY ordinal",
+                "SELECT id, kind, name, enrolled_at, last_used_at, last_step, counter, backed_up, credential_id, \
+                 provider, sealed FROM factors WHERE person = $1 ORDER BY ordinal",
             )
             .bind(person.to_string())
             .fetch_all(&self.readers)
@@ -352,6 +372,11 @@ impl Inner {
                 }))
             }
             Sealed::RecoveryCode {} => FactorSecret::RecoveryCodes { left: self.codes_left(fields.key()).await? },
+            Sealed::Idp { issuer, subject } => FactorSecret::Idp(Identity {
+                provider: logins::provider(fields)?,
+                issuer: issuer.clone(),
+                subject: subject.clone(),
+            }),
         };
         if secret.kind() != fields.parsed("kind")? {
             return Err(fields.corrupt("kind is another than what is sealed"));

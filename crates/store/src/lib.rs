@@ -28,6 +28,7 @@ mod inner;
 mod intent;
 mod keys;
 mod ledger;
+mod logins;
 mod lookup;
 mod machines;
 mod maintenance;

@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 use stepgate_core::factor::FactorKind;
 use stepgate_core::id::{PersonId, SessionId};
 use stepgate_core::ports::{ChangeError, StoreError};
+use stepgate_core::provider::ProviderName;
 use stepgate_core::secret::TokenDigest;
 use stepgate_core::session::{Assurance, Audience, Proof, SessionView};
 use stepgate_core::time::Timestamp;
@@ -17,6 +18,7 @@ use crate::changes::Subject;
 use crate::database::Database;
 use crate::error::Stored as _;
 use crate::inner::{Inner, read};
+use crate::logins;
 use crate::options::{ENDED_BY_TIME_EVERY, LOOKS_APART};
 use crate::people::{columns, person_of};
 use crate::row::Fields;
@@ -157,7 +159,7 @@ impl Inner {
             }
             let generation = fields.count("generation")?;
             let person = Arc::new(person_of(&fields, "person")?);
-            let enrolled = self.enrolled(person.id).await?;
+            let (enrolled, providers) = self.enrolled(person.id).await?;
             let view = SessionView {
                 id: session,
                 audience: audience_of(&fields, "audience")?,
@@ -165,6 +167,7 @@ impl Inner {
                 newest_generation: fields.count("newest_generation")?,
                 assurance: Assurance::new(self.proofs(session).await?).seen_by(generation),
                 enrolled,
+                providers,
                 person,
                 started_at: fields.time("started_at")?,
                 last_used_at: used.last(),
@@ -196,9 +199,10 @@ impl Inner {
     }
 
     /// The kinds of factors that a person has, least trouble first. Recovery codes count while some are left.
-    async fn enrolled(&self, person: PersonId) -> Result<Arc<[FactorKind]>, StoreError> {
+    /// And the identity providers where they are known.
+    async fn enrolled(&self, person: PersonId) -> Result<(Arc<[FactorKind]>, Arc<[ProviderName]>), StoreError> {
         let rows = sqlx::query(
-            "SELECT DISTINCT f.kind AS kind FROM factors f WHERE f.person = $1 AND (f.kind <> $2 OR EXISTS \
+            "SELECT DISTINCT f.kind AS kind, f.provider AS provider FROM factors f WHERE f.person = $1 AND (f.kind <> $2 OR EXISTS \
              (SELECT 1 FROM recovery_codes c WHERE c.factor = f.id))",
         )
         .bind(person.to_string())
@@ -206,10 +210,18 @@ impl Inner {
         .fetch_all(&self.readers)
         .await
         .stored()?;
-        let kinds = rows.iter().map(|row| Fields::of("factors", row).parsed("kind"));
-        let mut kinds = kinds.collect::<Result<Vec<FactorKind>, _>>()?;
+        let (mut kinds, mut providers) = (Vec::new(), Vec::new());
+        for row in &rows {
+            let fields = Fields::of("factors", row);
+            match fields.parsed("kind")? {
+                // What it counts as is configured, and asked of the provider.
+                FactorKind::Idp(_) => providers.push(logins::provider(&fields)?),
+                kind => kinds.push(kind),
+            }
+        }
         kinds.sort_unstable();
-        Ok(kinds.into())
+        providers.sort_unstable();
+        Ok((kinds.into(), providers.into()))
     }
 
     /// Whether a session lives, and how long it does if nobody uses it. What is open does

@@ -19,10 +19,11 @@ use crate::row::Fields;
 use crate::seal::Keyring;
 
 /// What is over, as `(table, key, condition on $1)`. `$1` is now less the time it is kept.
-const OVER: [(&str, &str, &str, std::time::Duration); 12] = [
+const OVER: [(&str, &str, &str, std::time::Duration); 13] = [
     ("codes", "digest", "expires_at <= $1", std::time::Duration::ZERO),
     ("tickets", "digest", "expires_at <= $1", std::time::Duration::ZERO),
     ("links", "id", "expires_at <= $1", std::time::Duration::ZERO),
+    ("pending_logins", "state", "expires_at <= $1", std::time::Duration::ZERO),
     ("prompts", "digest", "used_at <= $1", PROMPTS_KEPT),
     (
         "try_lanes",
@@ -53,11 +54,13 @@ const OVER: [(&str, &str, &str, std::time::Duration); 12] = [
 ];
 
 /// Columns that hold sealed values, as `(table, key, column)`.
-const SEALED: [(&str, &str, &str); 4] = [
+const SEALED: [(&str, &str, &str); 6] = [
     ("factors", "id", "sealed"),
     ("challenges", "id", "held_request"),
     ("tickets", "digest", "begun"),
     ("signing_keys", "id", "sealed"),
+    ("pending_logins", "state", "sealed"),
+    ("provider_logins", "session", "sealed"),
 ];
 
 impl Database {

@@ -25,22 +25,27 @@ impl Intent for AddPerson {
     type Output = ();
 
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
-        sqlx::query(
-            "INSERT INTO people (id, login, name, email, group_names, active, provisioned, given_name, family_name, \
-             version, added_at, changed_at) VALUES ($1, $2, $3, $4, $5, $6, 0, '', '', 1, $7, $7)",
-        )
-        .bind(self.person.id.to_string())
-        .bind(self.person.login.as_str())
-        .bind(&self.person.name)
-        .bind(&self.person.email)
-        .bind(names(&self.person.groups)?)
-        .bind(i64::from(self.person.active))
-        .bind(self.at.as_ms())
-        .execute(&mut *work.connection)
-        .await
-        .or_conflict()
-        .map(|_| ())
+        insert(work, &self.person, self.at).await
     }
+}
+
+/// Adds a person; `Conflict` if the login is somebody's.
+pub(crate) async fn insert(work: &mut Work<'_>, person: &Person, at: Timestamp) -> Result<(), ChangeError> {
+    sqlx::query(
+        "INSERT INTO people (id, login, name, email, group_names, active, provisioned, given_name, family_name, \
+         version, added_at, changed_at) VALUES ($1, $2, $3, $4, $5, $6, 0, '', '', 1, $7, $7)",
+    )
+    .bind(person.id.to_string())
+    .bind(person.login.as_str())
+    .bind(&person.name)
+    .bind(&person.email)
+    .bind(names(&person.groups)?)
+    .bind(i64::from(person.active))
+    .bind(at.as_ms())
+    .execute(&mut *work.connection)
+    .await
+    .or_conflict()
+    .map(|_| ())
 }
 
 pub(crate) struct ChangePerson {

@@ -14,6 +14,7 @@ use crate::error::{ExactlyOne as _, Stored as _, unavailable};
 use crate::factors::apply_use;
 use crate::inner::{Inner, read};
 use crate::intent::{Intent, Work};
+use crate::logins;
 use crate::options::{DEVICES_PER_PERSON_MAX, PROOFS_PER_KIND_MAX, ROWS_MAX, SESSIONS_PER_PERSON_MAX, TOUCH_EVERY};
 use crate::people::take_active;
 use crate::row::Fields;
@@ -37,7 +38,7 @@ impl Intent for StartSession {
             use_prompt(work, prompt, at).await?;
         }
         let kind = apply_use(work, new.person, &new.used, at).await?;
-        if kind != new.proof.kind {
+        if !kind.is_same_factor(new.proof.kind) {
             return Err(ChangeError::Conflict);
         }
         let from = Trier { device: Some(new.device), address: new.address };
@@ -51,6 +52,9 @@ impl Intent for StartSession {
         let device_known = remember_device(work, &person, new.device, at).await?;
         self.insert(work, &person, device_known).await?;
         prove(work, new.id, new.proof).await?;
+        if let Some(login) = &new.login {
+            logins::keep(work, new.id, login).await?;
+        }
         let token = NewToken {
             digest: new.gate_token,
             session: new.id,
@@ -87,7 +91,8 @@ impl StartSession {
     }
 }
 
-async fn use_prompt(work: &mut Work<'_>, prompt: TokenDigest, at: Timestamp) -> Result<(), ChangeError> {
+/// Takes something that is taken once; `UsedBefore` if it was.
+pub(crate) async fn use_prompt(work: &mut Work<'_>, prompt: TokenDigest, at: Timestamp) -> Result<(), ChangeError> {
     let used = sqlx::query("INSERT INTO prompts (digest, used_at) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING")
         .bind(prompt.to_hex())
         .bind(at.as_ms())
@@ -154,7 +159,7 @@ pub(crate) async fn prove(work: &mut Work<'_>, session: SessionId, proof: Proof)
          SELECT $1, COALESCE(MAX(ordinal), 0) + 1, $2, $3, $4 FROM proofs WHERE session = $1",
     )
     .bind(&session)
-    .bind(proof.kind.name())
+    .bind(proof.kind.to_string())
     .bind(proof.at.as_ms())
     .bind(i64::from(proof.generation))
     .execute(&mut *work.connection)
@@ -165,7 +170,7 @@ pub(crate) async fn prove(work: &mut Work<'_>, session: SessionId, proof: Proof)
          (SELECT ordinal FROM proofs WHERE session = $1 AND kind = $2 ORDER BY ordinal DESC LIMIT $3)",
     )
     .bind(&session)
-    .bind(proof.kind.name())
+    .bind(proof.kind.to_string())
     .bind(PROOFS_PER_KIND_MAX)
     .execute(&mut *work.connection)
     .await

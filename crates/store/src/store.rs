@@ -11,9 +11,11 @@ use stepgate_core::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, Request
 use stepgate_core::operation::OperationDigest;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::{
-    AnsweredChallenge, ChangeError, EnrolmentLink, EntryQuery, Leaf, LogKeys, NewCode, NewSession, RecordedEntry,
-    SessionSummary, Spend, Store, StoreError, Ticket, TicketThen, Trier, Try, TryLimits,
+    AnsweredChallenge, ChangeError, DueRenewal, EnrolmentLink, EntryQuery, Leaf, LogKeys, LoggedOut, NewCode,
+    NewSession, PendingLogin, ProviderLogin, RecordedEntry, SessionSummary, Spend, Store, StoreError, Ticket,
+    TicketThen, Trier, Try, TryLimits,
 };
+use stepgate_core::provider::ProviderName;
 use stepgate_core::secret::TokenDigest;
 use stepgate_core::session::{Audience, SessionView};
 use stepgate_core::time::Timestamp;
@@ -27,6 +29,9 @@ use crate::database::Database;
 use crate::enrolment::{BeginOnTicket, EndTicket, PutLink, PutTicket, UseLink};
 use crate::error::unavailable;
 use crate::factors::{Enrol, RemoveFactor};
+use crate::logins::{
+    AddIdentity, AddPersonKnownBy, PutPendingLogin, RenewLogin, TakeDueRenewals, TakePendingLogin, UseOnce,
+};
 use crate::people::{AddPerson, ChangePerson, RemovePerson};
 use crate::sessions::{EndSession, StartSession};
 use crate::spend::{Finish, Heartbeat, SpendIt};
@@ -83,6 +88,24 @@ impl Store for Database {
 
     async fn person_by_credential(&self, credential_id: &[u8]) -> Result<Option<PersonId>, StoreError> {
         self.inner.person_by_credential(credential_id).await
+    }
+
+    async fn person_by_identity(&self, identity: [u8; 32]) -> Result<Option<(PersonId, FactorId)>, StoreError> {
+        self.inner.person_by_identity(identity).await
+    }
+
+    async fn add_person_known_by(
+        &self,
+        person: &Person,
+        identity: &EnrolledFactor,
+        at: Timestamp,
+        entries: Vec<Entry>,
+    ) -> Result<(), ChangeError> {
+        self.write(AddPersonKnownBy { person: person.clone(), identity: identity.clone(), at }, entries).await
+    }
+
+    async fn add_identity(&self, person: PersonId, identity: &EnrolledFactor, entry: Entry) -> Result<(), ChangeError> {
+        self.write(AddIdentity { person, identity: identity.clone() }, vec![entry]).await
     }
 
     async fn enrol(
@@ -169,6 +192,51 @@ impl Store for Database {
 
     async fn ended(&self, session: SessionId) {
         Database::ended(self, session).await;
+    }
+
+    async fn put_pending_login(&self, login: PendingLogin) -> Result<(), StoreError> {
+        self.write(PutPendingLogin { login }, Vec::new()).await.map_err(store_error)
+    }
+
+    async fn take_pending_login(
+        &self,
+        state: TokenDigest,
+        browser: TokenDigest,
+        provider: &ProviderName,
+        now: Timestamp,
+    ) -> Result<Option<SecretString>, StoreError> {
+        let take = TakePendingLogin { state, browser, provider: provider.clone(), now };
+        self.write(take, Vec::new()).await.map_err(store_error)
+    }
+
+    async fn provider_login(&self, session: SessionId) -> Result<Option<ProviderLogin>, StoreError> {
+        self.inner.provider_login(session).await
+    }
+
+    async fn sessions_logged_out(
+        &self,
+        provider: &ProviderName,
+        of: &LoggedOut,
+        now: Timestamp,
+    ) -> Result<Vec<(SessionId, PersonId)>, StoreError> {
+        self.inner.sessions_logged_out(provider, of, now).await
+    }
+
+    async fn use_once(&self, digest: TokenDigest, at: Timestamp) -> Result<(), ChangeError> {
+        self.write(UseOnce { digest, at }, Vec::new()).await
+    }
+
+    async fn take_due_renewals(
+        &self,
+        now: Timestamp,
+        again_at: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<DueRenewal>, StoreError> {
+        self.write(TakeDueRenewals { now, again_at, limit }, Vec::new()).await.map_err(store_error)
+    }
+
+    async fn renewed(&self, session: SessionId, refresh_token: SecretString) -> Result<(), ChangeError> {
+        self.write(RenewLogin { session, refresh_token }, Vec::new()).await
     }
 
     async fn put_code(&self, code: NewCode) -> Result<(), StoreError> {

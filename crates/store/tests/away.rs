@@ -117,6 +117,7 @@ impl House {
             address: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
             agent: String::new(),
             replaces: None,
+            login: None,
         };
         let token = session.gate_token;
         self.store.start_session(session, vec![self.said("started")]).await.unwrap();

@@ -87,6 +87,7 @@ fn factor(one: &EnrolledFactor, all: &[EnrolledFactor]) -> Factor {
         FactorSecret::Totp { .. } => ("authenticator app", Vec::new()),
         FactorSecret::Password { .. } => ("password", Vec::new()),
         FactorSecret::RecoveryCodes { left } => ("recovery codes", vec![format!("{} left", left.len())]),
+        FactorSecret::Idp(_) => ("company login", Vec::new()),
     };
     let replaced = matches!(one.kind(), FactorKind::Password | FactorKind::RecoveryCode);
     // The last way to sign in has no button: without it only an administrator could help.
@@ -113,6 +114,7 @@ fn addable(served: &BTreeSet<FactorKind>, enrolled: &[EnrolledFactor]) -> Vec<Ad
         FactorKind::Totp => Some("Add an authenticator app"),
         FactorKind::Password => (!has(kind)).then_some("Set a password"),
         FactorKind::RecoveryCode => (!has(kind)).then_some("Make recovery codes"),
+        FactorKind::Idp(_) => None,
     };
     let one =
         |kind: &FactorKind| text(*kind).map(|text| AddFactor { text: text.to_owned(), kind: kind.name().to_owned() });

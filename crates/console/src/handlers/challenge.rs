@@ -217,6 +217,8 @@ fn read_answer(kind: FactorKind, fields: &mut Fields) -> Option<Answer> {
             let field = if fields.text("recovery_code").is_empty() { "code" } else { "recovery_code" };
             fields.take_secret(field)
         }
+        // Proved at the provider, not here.
+        FactorKind::Idp(_) => return None,
     };
     (!text.expose_secret().is_empty()).then_some(Answer::Text { kind, text })
 }
@@ -254,6 +256,7 @@ async fn not_passed(
                 FactorKind::Passkey => "That passkey is not right.",
                 FactorKind::Password => "That password is not right.",
                 FactorKind::Totp | FactorKind::RecoveryCode => "That code is not right.",
+                FactorKind::Idp(_) => "That login does not suffice.",
             };
             (wrong, "wrong", LastAnswer { failed: Some(kind), number, ..not_done(headline, &left(tries)) })
         }

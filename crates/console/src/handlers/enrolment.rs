@@ -86,6 +86,8 @@ fn chooser(visit: &Visit, enrolment: &Enrolment, said: Option<Said>) -> Response
             FactorKind::Totp => ("An authenticator app", "Six digits from an app on your phone, beside a password."),
             FactorKind::Password => ("A password", "Works everywhere. Take a long one."),
             FactorKind::RecoveryCode => ("Recovery codes", "Ten codes on paper, for the day when all else is lost."),
+            // Nobody enrols it here: it comes with the first login there, or from an administrator.
+            FactorKind::Idp(_) => ("A company login", "Comes with your first login there."),
         };
         FactorChoice {
             name: name.to_owned(),
@@ -268,7 +270,7 @@ fn read_answer(kind: FactorKind, fields: &mut Fields) -> Result<EnrolmentAnswer,
             let typed = fields.take_secret("code");
             Ok(EnrolmentAnswer::Text(SecretString::from(typed.expose_secret().replace(' ', ""))))
         }
-        FactorKind::RecoveryCode => Ok(EnrolmentAnswer::Text(SecretString::default())),
+        FactorKind::RecoveryCode | FactorKind::Idp(_) => Ok(EnrolmentAnswer::Text(SecretString::default())),
     }
 }
 

@@ -50,6 +50,7 @@ fn in_words(kinds: &[FactorKind]) -> String {
         FactorKind::Totp => "an authenticator app",
         FactorKind::Password => "a password",
         FactorKind::RecoveryCode => "recovery codes",
+        FactorKind::Idp(_) => "a company login",
     };
     let names: Vec<&str> = kinds.iter().map(name).collect();
     match names.split_last() {

@@ -23,6 +23,7 @@ use stepgate_core::operation::{InputValue, Inputs, Operation};
 use stepgate_core::person::{Login, Person};
 use stepgate_core::policy::Policies;
 use stepgate_core::ports::{EntryQuery, Store, ToHold, TryLimits};
+use stepgate_core::provider::NoProviders;
 use stepgate_core::secret::{MacKey, Purpose, Token, TokenDigest};
 use stepgate_core::session::{Audience, SessionLifetimes, SessionView};
 use stepgate_core::time::Clock as _;
@@ -77,6 +78,7 @@ impl House {
                 challenges: ChallengeLimits::default(),
                 tries: TryLimits::default(),
                 sessions: SessionLifetimes::default(),
+                providers: Arc::new(NoProviders),
             }),
             store: Arc::new(store),
             factors: change(

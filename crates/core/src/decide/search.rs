@@ -93,7 +93,7 @@ pub(super) fn find(
     let Asker::SignedIn(session) = asker else {
         return if signs_in { Finding::SignIn } else { refused(policies, &[]) };
     };
-    let search = Search { case: &case, proven, enrolled: &session.enrolled };
+    let search = Search { case: &case, proven, enrolled: &session.enrolled, logins: policies.logins(session) };
     if let Some(still) = search.refused_whatever_is_proved(&now, watch) {
         return refused(policies, &still);
     }
@@ -162,16 +162,17 @@ struct Search<'a> {
     case: &'a Case<'a>,
     proven: Proven,
     enrolled: &'a [FactorKind],
+    /// What the person's identity providers can be asked to prove.
+    logins: Vec<FactorKind>,
 }
 
 impl Search<'_> {
     /// The first class of proofs in which something turns the answer.
     fn least(&self, watch: &mut impl Watch) -> Option<Ask> {
-        let singles: Vec<Way> = FactorKind::ALL.into_iter().map(|kind| vec![kind]).collect();
-        let pairs: Vec<Way> = FactorKind::ALL
-            .into_iter()
-            .flat_map(|a| FactorKind::ALL.into_iter().filter(move |b| a < *b).map(move |b| vec![a, b]))
-            .collect();
+        let kinds = self.kinds();
+        let singles: Vec<Way> = kinds.iter().map(|kind| vec![*kind]).collect();
+        let after = |a: FactorKind| kinds.iter().copied().filter(move |b| a < *b && !a.is_same_factor(*b));
+        let pairs: Vec<Way> = kinds.iter().flat_map(|a| after(*a).map(|b| vec![*a, b])).collect();
         let mut unobtainable = None;
         for grant in [GrantKind::Freshness, GrantKind::Confirmation] {
             let alone = self.working(grant, &singles, watch);
@@ -187,6 +188,14 @@ impl Search<'_> {
             }
         }
         unobtainable
+    }
+
+    /// Everything that somebody can prove, least trouble first: a company login of the
+    /// least class that is configured before one that counts as more.
+    fn kinds(&self) -> Vec<FactorKind> {
+        let mut kinds: Vec<FactorKind> = FactorKind::OWN.into_iter().chain(self.logins.iter().copied()).collect();
+        kinds.sort_unstable();
+        kinds
     }
 
     fn ask<W: Watch>(&self, proven: &Proven, _watch: &W) -> Outcome {
@@ -205,7 +214,7 @@ impl Search<'_> {
         let mut still = now.decided.clone();
         let mut lacks_a_permit = false;
         for but in [&[][..], &[FactorKind::RecoveryCode][..]] {
-            let kinds: Vec<FactorKind> = FactorKind::ALL.into_iter().filter(|kind| !but.contains(kind)).collect();
+            let kinds: Vec<FactorKind> = self.kinds().into_iter().filter(|kind| !but.contains(kind)).collect();
             let outcome = self.case.ask(&self.proven.confirmed_with(&kinds));
             watch.tried(Tried::Everything { but }, &outcome);
             if outcome.allowed {
@@ -234,8 +243,10 @@ impl Search<'_> {
     /// What of a class is offered. The first class that works only with factors
     /// that are not enrolled is kept in `unobtainable`.
     fn offer(&self, grant: GrantKind, working: &[Way], unobtainable: &mut Option<Ask>) -> Option<Ask> {
-        let has = |kind: &FactorKind| self.enrolled.contains(kind);
-        let ways: Vec<Way> = working.iter().filter(|way| way.iter().all(has)).cloned().collect();
+        let has = |kind: &FactorKind| self.enrolled.contains(kind) || self.logins.contains(kind);
+        // A company login that counts as more than another one that does is not asked for.
+        let needless = |way: &Way| working.iter().any(|less| less != way && does_for(way, less));
+        let ways: Vec<Way> = working.iter().filter(|way| way.iter().all(has) && !needless(way)).cloned().collect();
         let mut not_enrolled: Vec<FactorKind> = working.iter().flatten().filter(|kind| !has(kind)).copied().collect();
         not_enrolled.sort_unstable();
         not_enrolled.dedup();
@@ -271,6 +282,11 @@ impl Search<'_> {
         }
         least.map(Duration::from_secs)
     }
+}
+
+/// Whether the one way does for the other, factor by factor.
+fn does_for(way: &Way, less: &Way) -> bool {
+    way.len() == less.len() && way.iter().zip(less).all(|(kind, asked)| kind.does_for(*asked))
 }
 
 /// The greatest number below `refused` that is accepted, if acceptance is

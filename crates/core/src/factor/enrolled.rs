@@ -3,9 +3,11 @@
 use std::fmt;
 
 use secrecy::SecretString;
+use sha2::{Digest as _, Sha256};
 
-use super::FactorKind;
+use super::{FactorKind, Strength};
 use crate::id::FactorId;
+use crate::provider::ProviderName;
 use crate::time::Timestamp;
 
 /// A factor that a person has enrolled.
@@ -41,6 +43,8 @@ pub enum FactorSecret {
     Passkey(Box<Passkey>),
     /// Digests of the codes that are left.
     RecoveryCodes { left: Vec<CodeDigest> },
+    /// Who the person is at an identity provider.
+    Idp(Identity),
 }
 
 impl FactorSecret {
@@ -51,6 +55,7 @@ impl FactorSecret {
             Self::Totp { .. } => FactorKind::Totp,
             Self::Passkey(_) => FactorKind::Passkey,
             Self::RecoveryCodes { .. } => FactorKind::RecoveryCode,
+            Self::Idp(_) => FactorKind::Idp(Strength::NONE),
         }
     }
 }
@@ -58,6 +63,41 @@ impl FactorSecret {
 impl fmt::Debug for FactorSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "FactorSecret::{}(..)", self.kind())
+    }
+}
+
+/// Who somebody is at an identity provider: issuer and subject, nothing else
+/// (OpenID Connect Core, section 5.7).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// What the configuration calls the provider.
+    pub provider: ProviderName,
+    /// `iss`.
+    pub issuer: String,
+    /// `sub`.
+    pub subject: String,
+}
+
+impl Identity {
+    /// SHA-256 over issuer and subject: what it is found by.
+    pub fn digest(&self) -> [u8; 32] {
+        identity_digest(&self.issuer, &self.subject)
+    }
+}
+
+/// SHA-256 over issuer and subject.
+pub fn identity_digest(issuer: &str, subject: &str) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(b"stepgate/identity/v1\0");
+    hash.update((issuer.len() as u64).to_be_bytes());
+    hash.update(issuer);
+    hash.update(subject);
+    hash.finalize().into()
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({}, ..)", self.provider)
     }
 }
 

@@ -157,7 +157,8 @@ impl Flows {
             }
         };
         let proofs = answered.clone();
-        match self.right(&challenge, session, token, proofs, proved, binding, at, from).await {
+        let shown = Shown { at, proof: evidence(&proved, binding), beside: None };
+        match self.right(&challenge, session, token, proofs, proved, shown, at, from).await {
             // It was right, but the challenge has changed beside it: no wrong try.
             Err(AnswerError::Changed) => {
                 self.store.take_back_try(person, kind, from).await?;
@@ -195,26 +196,30 @@ impl Flows {
     }
 
     #[expect(clippy::too_many_arguments, reason = "one step of one flow; each is a different thing")]
-    async fn right(
+    pub(super) async fn right(
         &self,
         challenge: &Challenge,
         session: &SessionView,
         token: TokenDigest,
         mut answered: Vec<(FactorKind, Timestamp)>,
         proved: Proved,
-        binding: Binding,
+        shown: Shown,
         at: Timestamp,
         from: Trier,
     ) -> Result<Answered, AnswerError> {
         let live = self.live.load();
-        let proof = evidence(&proved, binding);
-        answered.push((proved.kind, at));
+        let Shown { at: proved_at, proof, beside } = shown;
+        let entry = |event| match beside {
+            Some(beside) => self.entry_with(at, event, serde_json::json!({ "login": beside })),
+            None => self.entry(at, event),
+        };
+        answered.push((proved.kind, proved_at));
         let used = (proved.factor, proved.used);
         let ids = || (challenge.id.to_string(), session.id.to_string(), challenge.person.to_string());
         if !challenge.ask.is_met_by(&kinds(&answered)) {
             let state = ChallengeState::Pending { answered, wrong: 0 };
             let (id, by, person) = ids();
-            let entry = self.entry(at, Event::ChallengeAnswered { challenge: id, session: by, person, proof });
+            let entry = entry(Event::ChallengeAnswered { challenge: id, session: by, person, proof });
             let change = AnsweredChallenge {
                 id: challenge.id,
                 version: challenge.version,
@@ -235,17 +240,14 @@ impl Flows {
             (asked_here && challenge.held != Held::Nothing).then(|| self.hand_back(challenge, session.id, at));
         let (code, new_code) = hand_back.unzip();
         let (id, by, person) = ids();
-        let entry = self.entry(
-            at,
-            Event::ChallengePassed {
-                challenge: id,
-                session: by,
-                person,
-                asked: challenge.asked.clone(),
-                grants: challenge.ask.grant.name().to_owned(),
-                proof,
-            },
-        );
+        let entry = entry(Event::ChallengePassed {
+            challenge: id,
+            session: by,
+            person,
+            asked: challenge.asked.clone(),
+            grants: challenge.ask.grant.name().to_owned(),
+            proof,
+        });
         let raises_session = match challenge.ask.grant {
             GrantKind::Freshness => answered.clone(),
             GrantKind::Confirmation => Vec::new(),
@@ -275,7 +277,7 @@ impl Flows {
     }
 
     /// Counts a wrong answer to a challenge; the last one fails it. Gives what is left.
-    async fn wrong(
+    pub(super) async fn wrong(
         &self,
         challenge: &Challenge,
         answered: &[(FactorKind, Timestamp)],
@@ -339,12 +341,23 @@ pub(super) fn of_kind(enrolled: &[EnrolledFactor], kind: FactorKind) -> Vec<Enro
     enrolled.iter().filter(|factor| factor.kind() == kind).cloned().collect()
 }
 
+/// A proof as it stands in evidence.
+pub(super) struct Shown {
+    /// When it was given: now, or when the person logged in at their provider.
+    pub(super) at: Timestamp,
+    /// For the entry.
+    pub(super) proof: FactorProof,
+    /// What lies beside the entry.
+    pub(super) beside: Option<serde_json::Value>,
+}
+
 pub(super) fn evidence(proved: &Proved, binding: Binding) -> FactorProof {
     FactorProof {
         factor: proved.kind.name().to_owned(),
         factor_id: proved.factor.to_string(),
         user_verified: proved.assertion.as_ref().map(|_| true),
         assertion: proved.assertion.clone(),
+        login: None,
         bound_to: hex::encode(binding.0),
     }
 }
@@ -374,7 +387,7 @@ fn as_it_is(challenge: Challenge) -> Result<Answered, AnswerError> {
     }
 }
 
-fn is_number(expected: &str, typed: Option<&str>) -> bool {
+pub(super) fn is_number(expected: &str, typed: Option<&str>) -> bool {
     typed.is_some_and(|typed| expected.as_bytes().ct_eq(typed.as_bytes()).into())
 }
 

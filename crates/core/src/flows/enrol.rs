@@ -253,5 +253,6 @@ fn default_name(kind: FactorKind) -> &'static str {
         FactorKind::Totp => "Authenticator app",
         FactorKind::Password => "Password",
         FactorKind::RecoveryCode => "Recovery codes",
+        FactorKind::Idp(_) => "Company login",
     }
 }

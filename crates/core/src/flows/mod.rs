@@ -10,6 +10,7 @@ mod codes;
 mod enrol;
 mod evidence;
 mod housekeeping;
+mod logins;
 mod look;
 mod people;
 mod refusals;
@@ -30,6 +31,7 @@ pub use codes::{HeldForResume, Redeemed, ResumeError};
 pub use enrol::{EnrolError, LinkView, TicketView};
 pub use evidence::{Export, ExportError, ExportedEntry, Sought};
 pub use housekeeping::Swept;
+pub use logins::{LeaveToProve, LeaveToSignIn, LoginError, Return, Returned};
 pub use look::{ChallengeView, NotAnswerable, Standing};
 pub use people::{MadeLink, PeopleError};
 pub use refusals::Refusals;
@@ -44,6 +46,7 @@ use crate::id::{Id, NodeId, kind};
 use crate::operation::Operation;
 use crate::policy::Policies;
 use crate::ports::{Store, TryLimits};
+use crate::provider::IdentityProviders;
 use crate::secret::MacKey;
 use crate::session::SessionLifetimes;
 use crate::surroundings::{NamedNetwork, Surroundings};
@@ -64,6 +67,8 @@ pub struct Live {
     pub tries: TryLimits,
     /// Lifetimes of sessions.
     pub sessions: SessionLifetimes,
+    /// The identity providers.
+    pub providers: Arc<dyn IdentityProviders>,
 }
 
 /// The flows, with everything that they need handed in.

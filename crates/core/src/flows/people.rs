@@ -80,7 +80,14 @@ impl Flows {
         }
     }
 
-    fn described(&self, id: PersonId, login: Login, name: &str, email: &str, mut groups: Vec<String>) -> Person {
+    pub(super) fn described(
+        &self,
+        id: PersonId,
+        login: Login,
+        name: &str,
+        email: &str,
+        mut groups: Vec<String>,
+    ) -> Person {
         groups.sort();
         groups.dedup();
         Person { id, login, name: shown(name, 100), email: shown(email, 254), groups, active: true }
@@ -142,7 +149,7 @@ impl Flows {
     }
 }
 
-fn details(person: &Person) -> serde_json::Value {
+pub(super) fn details(person: &Person) -> serde_json::Value {
     serde_json::json!({
         "login": person.login.as_str(),
         "name": person.name,

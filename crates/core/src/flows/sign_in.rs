@@ -2,6 +2,8 @@
 
 mod prove;
 
+pub(super) use prove::Proven;
+
 use secrecy::SecretString;
 use stepgate_evidence::{Assertion, Event, StatementError};
 
@@ -69,6 +71,15 @@ impl SignInAttempt<'_> {
     }
 }
 
+/// Who arrives, however they proved who they are.
+pub(super) struct Arrival<'a> {
+    pub(super) browser: &'a Token,
+    pub(super) device: Option<&'a Token>,
+    pub(super) replaces: Option<&'a SessionView>,
+    pub(super) continues: Option<ChallengeId>,
+    pub(super) surroundings: &'a Surroundings,
+}
+
 /// A new session.
 #[derive(Debug)]
 pub struct SignedIn {
@@ -109,10 +120,23 @@ impl Flows {
     /// Signs somebody in. The token is always new; the session that the browser had ends.
     pub async fn sign_in(&self, attempt: SignInAttempt<'_>) -> Result<SignedIn, SignInError> {
         let at = attempt.surroundings.now;
+        let arrival = Arrival {
+            browser: attempt.browser,
+            device: attempt.device,
+            replaces: attempt.replaces,
+            continues: attempt.continues,
+            surroundings: attempt.surroundings,
+        };
         let proven = match &attempt.as_ {
             SignInAs::Password { login, password } => self.by_password(login, password, &attempt, at).await?,
             SignInAs::Passkey { prompt, assertion } => self.by_passkey(prompt, assertion, &attempt, at).await?,
         };
+        self.start(proven, &arrival).await
+    }
+
+    /// Starts a session for whoever has proved who they are.
+    pub(super) async fn start(&self, proven: Proven, attempt: &Arrival<'_>) -> Result<SignedIn, SignInError> {
+        let at = attempt.surroundings.now;
         let live = self.live.load();
         let session: SessionId = self.id();
         let gate_token = Token::random(self.random.as_ref());
@@ -132,6 +156,7 @@ impl Flows {
                 "network": attempt.surroundings.network,
                 "agent": attempt.surroundings.agent,
                 "statement": proven.statement,
+                "login_at_provider": proven.beside,
             }),
         );
         let mut entries = Vec::new();
@@ -150,7 +175,7 @@ impl Flows {
         let new = NewSession {
             id: session,
             person,
-            proof: Proof { kind: proven.kind, at, generation: 1 },
+            proof: Proof { kind: proven.kind, at: proven.at, generation: 1 },
             used: proven.used,
             prompt: proven.prompt,
             gate_token: gate_token.digest(Purpose::GateSession),
@@ -162,6 +187,7 @@ impl Flows {
             address: attempt.surroundings.address,
             agent: attempt.surroundings.agent.clone(),
             replaces: attempt.replaces.map(|old| old.id),
+            login: proven.login,
         };
         match self.store.start_session(new, entries).await {
             Ok(()) => {}

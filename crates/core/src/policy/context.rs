@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use smol_str::SmolStr;
 
 use super::needs::Needs;
-use crate::factor::FactorKind;
+use crate::factor::{FactorKind, Strength};
 use crate::operation::{InputValue, Operation};
 use crate::session::SessionView;
 use crate::surroundings::Surroundings;
@@ -30,12 +30,33 @@ pub(crate) struct Moment<'a> {
     pub(crate) zone: &'a TimeZone,
 }
 
-/// What the person has proved, or could have.
+/// What the person has proved, or could have: how long ago each factor, and how long
+/// ago something that counts as each of [`COUNTED`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Proven {
-    /// By the order of [`FactorKind::ALL`]; `None` is never.
-    ages: [Option<Duration>; FactorKind::ALL.len()],
-    confirmed: [bool; FactorKind::ALL.len()],
+    /// By [`slot`]; `None` is never.
+    ages: [Option<Duration>; SLOTS],
+    /// In the order of [`COUNTED`].
+    counted: [Option<Duration>; COUNTED.len()],
+    confirmed: [bool; SLOTS],
+}
+
+/// The kinds of factors, whatever they count as.
+const SLOTS: usize = FactorKind::OWN.len() + 1;
+
+const NAMES: [&str; SLOTS] = ["passkey", "totp", "idp", "password", "recovery_code"];
+
+const COUNTED: [Strength; 4] =
+    [Strength::SECOND_FACTOR, Strength::PHISHING_RESISTANT, Strength::KNOWLEDGE, Strength::POSSESSION];
+
+const fn slot(kind: FactorKind) -> usize {
+    match kind {
+        FactorKind::Passkey => 0,
+        FactorKind::Totp => 1,
+        FactorKind::Idp(_) => 2,
+        FactorKind::Password => 3,
+        FactorKind::RecoveryCode => 4,
+    }
 }
 
 impl Proven {
@@ -43,39 +64,59 @@ impl Proven {
     ///
     /// A proof from the future counts as never, also as a confirmation.
     pub(crate) fn now(session: Option<&SessionView>, confirmed: &[(FactorKind, Timestamp)], now: Timestamp) -> Self {
-        let mut proven = Self { ages: [None; FactorKind::ALL.len()], confirmed: [false; FactorKind::ALL.len()] };
-        for (kind, age) in FactorKind::ALL.into_iter().zip(&mut proven.ages) {
-            let in_session = session.and_then(|session| session.assurance.age(now, |proved| proved == kind));
-            let here =
-                confirmed.iter().filter(|(proved, _)| *proved == kind).filter_map(|(_, at)| now.since(*at)).min();
-            *age = in_session.into_iter().chain(here).min();
+        let mut proven = Self { ages: [None; SLOTS], counted: [None; COUNTED.len()], confirmed: [false; SLOTS] };
+        let in_session = session.into_iter().flat_map(|session| session.assurance.proofs());
+        for (kind, at) in in_session.map(|proof| (proof.kind, proof.at)).chain(confirmed.iter().copied()) {
+            if let Some(age) = now.since(at) {
+                proven.add(kind, age);
+            }
         }
-        for (kind, flag) in FactorKind::ALL.into_iter().zip(&mut proven.confirmed) {
-            *flag = confirmed.iter().any(|(proved, at)| *proved == kind && now.since(*at).is_some());
+        for (kind, at) in confirmed {
+            if let (Some(flag), Some(_)) = (proven.confirmed.get_mut(slot(*kind)), now.since(*at)) {
+                *flag = true;
+            }
         }
         proven
     }
 
+    /// One more proof, which makes nothing older.
+    fn add(&mut self, kind: FactorKind, age: Duration) {
+        let younger = |known: &mut Option<Duration>| *known = Some(known.map_or(age, |known| known.min(age)));
+        self.ages.get_mut(slot(kind)).into_iter().for_each(younger);
+        let strength = kind.strength();
+        COUNTED
+            .iter()
+            .zip(&mut self.counted)
+            .filter(|(one, _)| strength.covers(**one))
+            .for_each(|(_, age)| younger(age));
+    }
+
     /// This, and these factors proved `age` ago.
     pub(crate) fn proved(mut self, kinds: &[FactorKind], age: Duration) -> Self {
-        for (kind, slot) in FactorKind::ALL.into_iter().zip(&mut self.ages) {
-            if kinds.contains(&kind) {
-                *slot = Some(age);
-            }
-        }
+        kinds.iter().for_each(|kind| self.add(*kind, age));
         self
     }
 
     /// This, and the operation confirmed with these factors just now.
     pub(crate) fn confirmed_with(mut self, kinds: &[FactorKind]) -> Self {
-        for (kind, flag) in FactorKind::ALL.into_iter().zip(&mut self.confirmed) {
-            *flag |= kinds.contains(&kind);
+        for kind in kinds {
+            self.confirmed.get_mut(slot(*kind)).into_iter().for_each(|flag| *flag = true);
         }
         self.proved(kinds, Duration::ZERO)
     }
 
-    fn age(&self, which: impl Fn(FactorKind) -> bool) -> Option<Duration> {
-        FactorKind::ALL.into_iter().zip(self.ages).filter(|(kind, _)| which(*kind)).filter_map(|(_, age)| age).min()
+    fn age_of(&self, name: &str) -> Option<Duration> {
+        let of = |at: usize| self.ages.get(at).copied().flatten();
+        let counted = |strength: Strength| {
+            COUNTED.iter().position(|one| *one == strength).and_then(|at| self.counted.get(at).copied().flatten())
+        };
+        match name {
+            "any_factor" => self.ages.iter().flatten().min().copied(),
+            _ => match Strength::named(name) {
+                Some(strength) => counted(strength),
+                None => NAMES.iter().position(|known| *known == name).and_then(of),
+            },
+        }
     }
 }
 
@@ -149,8 +190,8 @@ fn value(part: &str, moment: &Moment<'_>, proven: &Proven) -> Result<Value, Cont
     let texts = |texts: &mut dyn Iterator<Item = &str>| Value::set(texts.map(Value::from), None);
     Ok(match part {
         "confirmed" => {
-            let kinds = FactorKind::ALL.into_iter().zip(proven.confirmed).filter(|(_, confirmed)| *confirmed);
-            texts(&mut kinds.map(|(kind, _)| kind.name()))
+            let kinds = NAMES.into_iter().zip(proven.confirmed).filter(|(_, confirmed)| *confirmed);
+            texts(&mut kinds.map(|(name, _)| name))
         }
         // Approvals by other people are not asked for yet.
         "approvals" => Value::from(0_i64),
@@ -177,19 +218,10 @@ fn ms(part: &str, moment: &Moment<'_>, proven: &Proven) -> i64 {
     let since = |at: fn(&SessionView) -> Timestamp| moment.session.and_then(|session| now.since(at(session)));
     let age = match part {
         "time.now" => return now.as_ms(),
-        "age.password" => proven.age(|kind| kind == FactorKind::Password),
-        "age.totp" => proven.age(|kind| kind == FactorKind::Totp),
-        "age.passkey" => proven.age(|kind| kind == FactorKind::Passkey),
-        "age.recovery_code" => proven.age(|kind| kind == FactorKind::RecoveryCode),
-        "age.second_factor" => proven.age(FactorKind::is_second_factor),
-        "age.phishing_resistant" => proven.age(FactorKind::is_phishing_resistant),
-        "age.knowledge" => proven.age(FactorKind::is_knowledge),
-        "age.possession" => proven.age(FactorKind::is_possession),
-        "age.any_factor" => proven.age(|_| true),
         "session.age" => since(|session| session.started_at),
         "session.idle" => since(|session| session.last_used_at),
-        // No such part; never is what no rule is content with.
-        _ => None,
+        // What is no such part is never, which no rule is content with.
+        part => part.strip_prefix("age.").and_then(|name| proven.age_of(name)),
     };
     // An age that does not fit is as good as never.
     age.and_then(|age| i64::try_from(age.as_millis()).ok()).unwrap_or(NEVER_MS)

@@ -31,7 +31,10 @@ use jiff::tz::TimeZone;
 use sha2::{Digest as _, Sha256};
 
 use crate::catalogue::Catalogue;
+use crate::factor::FactorKind;
 use crate::operation::Operation;
+use crate::provider::{Provider, ProviderName};
+use crate::session::SessionView;
 
 pub(crate) use context::{Moment, Proven};
 pub(crate) use evaluate::{Case, Outcome, Prepared};
@@ -72,6 +75,8 @@ pub struct Policies {
     whole: Option<Whole>,
     advice: Vec<PolicyMistake>,
     broken: Option<String>,
+    /// What a login at each identity provider can count as.
+    logins: HashMap<ProviderName, Vec<FactorKind>>,
 }
 
 /// Everything, unindexed: what the index is held against.
@@ -187,7 +192,7 @@ impl Policies {
         let version = version(sources, &schema_text, &zone);
         let about = read.about;
         let whole = Some(Whole { set: read.set, entities, schema });
-        Ok(Self { version, schema_text, zone, about, slices, whole, advice, broken: None })
+        Ok(Self { version, schema_text, zone, about, slices, whole, advice, broken: None, logins: HashMap::new() })
     }
 
     /// A set that denies everything and says why: what stands where policies could not be loaded.
@@ -202,7 +207,39 @@ impl Policies {
             whole: None,
             advice: Vec::new(),
             broken: Some(why),
+            logins: HashMap::new(),
         }
+    }
+
+    /// These policies, where people can be asked to prove more at these providers.
+    #[must_use]
+    pub fn with_providers(mut self, providers: &[Provider]) -> Self {
+        let mut version = Sha256::new_with_prefix(&self.version);
+        for provider in providers {
+            for level in &provider.levels {
+                for part in [provider.name.as_str(), &level.acr, &level.strength.to_string()] {
+                    version.update((part.len() as u64).to_be_bytes());
+                    version.update(part);
+                }
+            }
+            let mut kinds: Vec<_> = provider.levels.iter().map(|level| FactorKind::Idp(level.strength)).collect();
+            kinds.sort_unstable();
+            kinds.dedup();
+            if !kinds.is_empty() {
+                self.logins.insert(provider.name.clone(), kinds);
+                self.version = hex::encode(version.clone().finalize());
+            }
+        }
+        self
+    }
+
+    /// What this person's identity providers can be asked to prove.
+    pub(crate) fn logins(&self, session: &SessionView) -> Vec<FactorKind> {
+        let known = session.providers.iter().filter_map(|name| self.logins.get(name)).flatten();
+        let mut kinds: Vec<_> = known.copied().collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        kinds
     }
 
     /// SHA-256 over sources, schema and time zone, hex.

@@ -19,10 +19,11 @@ use serde_json::{Value, json};
 use smol_str::SmolStr;
 
 /// The parts of the context, as paths.
-pub(super) const PARTS: [&str; 22] = [
+pub(super) const PARTS: [&str; 23] = [
     "age.password",
     "age.totp",
     "age.passkey",
+    "age.idp",
     "age.recovery_code",
     "age.second_factor",
     "age.phishing_resistant",

@@ -27,6 +27,7 @@ type Ages = {
   password: __cedar::duration,
   totp: __cedar::duration,
   passkey: __cedar::duration,
+  idp: __cedar::duration,
   recovery_code: __cedar::duration,
   second_factor: __cedar::duration,
   phishing_resistant: __cedar::duration,

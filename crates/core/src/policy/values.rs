@@ -11,10 +11,10 @@ use serde_json::Value;
 use super::read::Places;
 use super::{PolicyMistake, schema};
 use crate::catalogue::Catalogue;
-use crate::factor::FactorKind;
 use crate::similar::nearest;
 
 const WEEKDAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+const FACTORS: [&str; 5] = ["passkey", "totp", "idp", "password", "recovery_code"];
 const RISK_LEVELS: [&str; 4] = ["unknown", "low", "medium", "high"];
 
 /// Comparisons with words, in Cedar's JSON form.
@@ -74,7 +74,7 @@ fn parts(catalogue: &Catalogue, networks: Option<&[&str]>) -> BTreeMap<&'static 
         grows: true,
     };
     let mut parts = BTreeMap::from([
-        ("context.confirmed", fixed("a factor", &FactorKind::ALL.map(FactorKind::name))),
+        ("context.confirmed", fixed("a factor", &FACTORS)),
         ("context.risk.level", fixed("a level of risk", &RISK_LEVELS)),
         ("context.time.weekday", fixed("a weekday", &WEEKDAYS)),
         ("resource.kind", declared("a kind of operation", |endpoint| &endpoint.kind)),
@@ -173,7 +173,7 @@ mod tests {
     fn a_word_that_nothing_is_stands_with_its_place_and_what_was_meant() {
         check("context.confirmed.contains(\"paskey\")", "test.cedar:4:35: context.confirmed is never \"paskey\"");
         check("context.confirmed.contains(\"paskey\")", "did you mean \"passkey\"?");
-        check("context.confirmed.contains(\"fingerprint\")", "there are: passkey, password, recovery_code, totp");
+        check("context.confirmed.contains(\"fingerprint\")", "there are: idp, passkey, password, recovery_code, totp");
         check("context.confirmed.containsAll([\"totp\", \"pin\"])", "\"pin\"");
         check("\"hihg\" == context.risk.level", "did you mean \"high\"?");
         check("[\"Sunday\"].contains(context.time.weekday)", "did you mean \"sunday\"?");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use stepgate_evidence::Entry;
 
-use super::Trier;
+use super::{ProviderLogin, Trier};
 use crate::catalogue::{ActionName, ServiceName};
 use crate::challenge::{ChallengeState, Held, HeldRequest};
 use crate::factor::{FactorKind, FactorUse};
@@ -46,6 +46,8 @@ pub struct NewSession {
     pub agent: String,
     /// The session that this sign-in replaces in the same browser; it ends (entry included in `entries`).
     pub replaces: Option<SessionId>,
+    /// The login at an identity provider that it rests on.
+    pub login: Option<ProviderLogin>,
 }
 
 /// A session as its owner's list shows it.

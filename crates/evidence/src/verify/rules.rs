@@ -242,13 +242,14 @@ impl Story {
         proof: &FactorProof,
         signatures: &mut Vec<Signature>,
     ) -> Result<(), Problem> {
-        let FactorProof { factor, factor_id, assertion, user_verified, bound_to } = proof;
+        let FactorProof { factor, factor_id, assertion, user_verified, login, bound_to } = proof;
         let mut bound = [0; 32];
         if hex::decode_to_slice(bound_to, &mut bound).is_err() || hex::encode(bound) != *bound_to {
             return Err(Problem::BoundElsewhere);
         }
-        let complete =
-            (factor == "passkey") == assertion.is_some() && assertion.is_some() == (*user_verified == Some(true));
+        let complete = (factor == "passkey") == assertion.is_some()
+            && assertion.is_some() == (*user_verified == Some(true))
+            && (factor == "idp") == login.is_some();
         if !complete {
             return Err(Problem::ProofIncomplete);
         }

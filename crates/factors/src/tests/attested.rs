@@ -76,7 +76,7 @@ impl Maker {
 async fn enrol(policy: AuthenticatorPolicy, maker: &Maker, claimed: [u8; 16]) -> Result<[u8; 16], NotEnrolled> {
     let options = FactorOptions { authenticators: policy, ..FactorOptions::default() };
     let set = FactorSet::new(GATE, ORIGIN, "Gate", options).unwrap();
-    let verifier = set.of(FactorKind::Passkey);
+    let verifier = set.of(FactorKind::Passkey).unwrap();
     let begun = verifier.begin_enrolment(&alice(), &[], &SeededRandomness::new(8)).unwrap();
     let EnrolmentOffer::Passkey { options } = &begun.offer else { panic!("not for a passkey") };
     assert_eq!(options["attestation"], "direct");

@@ -35,7 +35,7 @@ async fn enrol_with(
     who: &Person,
     change: impl FnOnce(Ceremony) -> Ceremony,
 ) -> Result<Enrolled, NotEnrolled> {
-    let verifier = set.of(FactorKind::Passkey);
+    let verifier = set.of(FactorKind::Passkey).unwrap();
     let begun = verifier.begin_enrolment(who, &[], &SeededRandomness::new(8)).unwrap();
     let options = options_of(&begun.offer);
     let ceremony = change(Ceremony::creation(GATE, ORIGIN, &bytes(&options["challenge"])));
@@ -66,7 +66,8 @@ fn b70_the_options_are_made_here_and_ask_for_everything_that_is_checked() {
         aaguid: [0; 16],
         attestation: Vec::new(),
     }));
-    let begun = set.of(FactorKind::Passkey).begin_enrolment(&alice(), &[existing], &SeededRandomness::new(8)).unwrap();
+    let begun =
+        set.of(FactorKind::Passkey).unwrap().begin_enrolment(&alice(), &[existing], &SeededRandomness::new(8)).unwrap();
     let options = options_of(&begun.offer);
     let mut expected_challenge = [0; 32];
     SeededRandomness::new(8).fill(&mut expected_challenge);
@@ -162,7 +163,7 @@ async fn b69_b70_a_registration_that_lies_is_refused() {
 #[tokio::test]
 async fn b71_b72_a_registration_counts_for_its_own_enrolment_and_person_alone() {
     let set = factors();
-    let verifier = set.of(FactorKind::Passkey);
+    let verifier = set.of(FactorKind::Passkey).unwrap();
     let mut authenticator = SoftwareAuthenticator::new();
     let first = verifier.begin_enrolment(&alice(), &[], &SeededRandomness::new(1)).unwrap();
     let second = verifier.begin_enrolment(&alice(), &[], &SeededRandomness::new(2)).unwrap();
@@ -180,7 +181,7 @@ async fn b71_b72_a_registration_counts_for_its_own_enrolment_and_person_alone() 
 #[tokio::test]
 async fn a_broken_registration_is_refused_whatever_is_broken() {
     let set = factors();
-    let verifier = set.of(FactorKind::Passkey);
+    let verifier = set.of(FactorKind::Passkey).unwrap();
     let begun = verifier.begin_enrolment(&alice(), &[], &SeededRandomness::new(1)).unwrap();
     let made = SoftwareAuthenticator::new().answer_creation(ORIGIN, options_of(&begun.offer));
     let finish = async |made: Value| {
@@ -207,7 +208,7 @@ async fn with_a_list_of_models_an_unattested_passkey_is_refused() {
     let authenticators = AuthenticatorPolicy { models: vec![[0xab; 16]], roots: Vec::new() };
     let options = FactorOptions { authenticators, ..FactorOptions::default() };
     let set = FactorSet::new(GATE, ORIGIN, "Gate", options).unwrap();
-    let begun = set.of(FactorKind::Passkey).begin_enrolment(&alice(), &[], &SeededRandomness::new(8)).unwrap();
+    let begun = set.of(FactorKind::Passkey).unwrap().begin_enrolment(&alice(), &[], &SeededRandomness::new(8)).unwrap();
     assert_eq!(options_of(&begun.offer)["attestation"], "direct");
     // It names a model of the list and attests nothing: anybody could.
     let mut authenticator = SoftwareAuthenticator::new();
@@ -219,7 +220,9 @@ async fn with_a_list_of_models_an_unattested_passkey_is_refused() {
 #[test]
 fn a_prompt_binds_what_is_asked() {
     let set = factors();
-    let Prompt::Passkey { options } = set.of(FactorKind::Passkey).prompt(&[], BINDING) else { panic!("no options") };
+    let Prompt::Passkey { options } = set.of(FactorKind::Passkey).unwrap().prompt(&[], BINDING) else {
+        panic!("no options")
+    };
     assert_eq!(
         options,
         json!({
@@ -235,7 +238,7 @@ fn a_prompt_binds_what_is_asked() {
 #[tokio::test]
 async fn a_passkey_signs_what_it_was_asked_and_counts_on() {
     let set = factors();
-    let verifier = set.of(FactorKind::Passkey);
+    let verifier = set.of(FactorKind::Passkey).unwrap();
     let mut authenticator = SoftwareAuthenticator::new();
     let stored = [enrol(&mut authenticator, &alice()).await];
     assert_eq!(passkey(&stored[0]).counter, 1);
@@ -257,12 +260,15 @@ async fn b61_a_counter_that_does_not_rise_is_refused() {
     let set = factors();
     let mut authenticator = SoftwareAuthenticator::new();
     let mut stored = enrol(&mut authenticator, &alice()).await;
-    let Prompt::Passkey { options } = set.of(FactorKind::Passkey).prompt(&[], BINDING) else { panic!("no options") };
+    let Prompt::Passkey { options } = set.of(FactorKind::Passkey).unwrap().prompt(&[], BINDING) else {
+        panic!("no options")
+    };
     let signed = answer(&authenticator.answer_request(ORIGIN, &options));
     for (counter, fits) in [(1, true), (2, false), (3, false)] {
         let FactorSecret::Passkey(passkey) = &mut stored.secret else { panic!("not a passkey") };
         passkey.counter = counter;
-        let outcome = set.of(FactorKind::Passkey).verify(std::slice::from_ref(&stored), &signed, BINDING, NOW).await;
+        let outcome =
+            set.of(FactorKind::Passkey).unwrap().verify(std::slice::from_ref(&stored), &signed, BINDING, NOW).await;
         assert_eq!(outcome.is_ok(), fits, "stored {counter}, signed 2: {outcome:?}");
     }
 }
@@ -270,7 +276,7 @@ async fn b61_a_counter_that_does_not_rise_is_refused() {
 #[tokio::test]
 async fn b68_a_key_of_somebody_else_answers_nothing() {
     let set = factors();
-    let verifier = set.of(FactorKind::Passkey);
+    let verifier = set.of(FactorKind::Passkey).unwrap();
     let mut hers = SoftwareAuthenticator::new();
     let mut his = SoftwareAuthenticator::new();
     let alices = enrol(&mut hers, &alice()).await;
@@ -308,11 +314,11 @@ async fn b69_b70_an_assertion_that_lies_proves_nothing() {
     for (what, change) in changes {
         let ceremony = change(Ceremony::request(GATE, ORIGIN, &BINDING.0));
         let signed = answer(&authenticator.sign(&ceremony, &id));
-        let outcome = set.of(FactorKind::Passkey).verify(&stored, &signed, BINDING, NOW).await;
+        let outcome = set.of(FactorKind::Passkey).unwrap().verify(&stored, &signed, BINDING, NOW).await;
         assert!(matches!(outcome, Err(NotProved::Wrong(_))), "{what}: {outcome:?}");
     }
     authenticator.flags = authenticator.flags.without(Flags::USER_VERIFIED);
     let signed = answer(&authenticator.sign(&Ceremony::request(GATE, ORIGIN, &BINDING.0), &id));
-    let outcome = set.of(FactorKind::Passkey).verify(&stored, &signed, BINDING, NOW).await;
+    let outcome = set.of(FactorKind::Passkey).unwrap().verify(&stored, &signed, BINDING, NOW).await;
     assert!(matches!(outcome, Err(NotProved::Wrong(_))), "no verification: {outcome:?}");
 }

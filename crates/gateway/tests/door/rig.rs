@@ -20,6 +20,7 @@ use stepgate_core::id::{ChallengeId, NodeId, PersonId, SessionId};
 use stepgate_core::person::{Login, Person};
 use stepgate_core::policy::{Policies, PolicySource};
 use stepgate_core::ports::{CodeSees, NewCode, TryLimits};
+use stepgate_core::provider::NoProviders;
 use stepgate_core::secret::{MacKey, Purpose, Token};
 use stepgate_core::session::{Assurance, Audience, Proof, SessionLifetimes, SessionView};
 use stepgate_core::time::{Clock, Randomness, Timestamp};
@@ -230,6 +231,7 @@ impl Door {
                 challenges: ChallengeLimits::default(),
                 tries: TryLimits::default(),
                 sessions: SessionLifetimes::default(),
+                providers: Arc::new(NoProviders),
             }),
             store: store.clone(),
             factors: BTreeMap::new(),
@@ -295,6 +297,7 @@ impl Door {
             newest_generation: 1,
             assurance: Assurance::new(vec![Proof { kind: FactorKind::Password, at, generation: 1 }]),
             enrolled: Arc::from([FactorKind::Passkey, FactorKind::Totp, FactorKind::Password]),
+            providers: Arc::new([]),
             started_at: at,
             last_used_at: at,
             ends_at: Timestamp::from_ms(NOON + 24 * 3_600_000),

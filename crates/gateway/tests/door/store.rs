@@ -13,6 +13,7 @@ use stepgate_core::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, Request
 use stepgate_core::operation::OperationDigest;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::*;
+use stepgate_core::provider::ProviderName;
 use stepgate_core::secret::TokenDigest;
 use stepgate_core::session::{Audience, SessionView};
 use stepgate_core::time::Timestamp;
@@ -259,6 +260,53 @@ impl Store for Memory {
     }
 
     // The door never comes here.
+    async fn person_by_identity(&self, _: [u8; 32]) -> Result<Option<(PersonId, FactorId)>, StoreError> {
+        Err(gone())
+    }
+    async fn add_person_known_by(
+        &self,
+        _: &Person,
+        _: &EnrolledFactor,
+        _: Timestamp,
+        _: Vec<Entry>,
+    ) -> Result<(), ChangeError> {
+        Err(gone().into())
+    }
+    async fn add_identity(&self, _: PersonId, _: &EnrolledFactor, _: Entry) -> Result<(), ChangeError> {
+        Err(gone().into())
+    }
+    async fn put_pending_login(&self, _: PendingLogin) -> Result<(), StoreError> {
+        Err(gone())
+    }
+    async fn take_pending_login(
+        &self,
+        _: TokenDigest,
+        _: TokenDigest,
+        _: &ProviderName,
+        _: Timestamp,
+    ) -> Result<Option<SecretString>, StoreError> {
+        Err(gone())
+    }
+    async fn provider_login(&self, _: SessionId) -> Result<Option<ProviderLogin>, StoreError> {
+        Err(gone())
+    }
+    async fn sessions_logged_out(
+        &self,
+        _: &ProviderName,
+        _: &LoggedOut,
+        _: Timestamp,
+    ) -> Result<Vec<(SessionId, PersonId)>, StoreError> {
+        Err(gone())
+    }
+    async fn use_once(&self, _: TokenDigest, _: Timestamp) -> Result<(), ChangeError> {
+        Err(gone().into())
+    }
+    async fn take_due_renewals(&self, _: Timestamp, _: Timestamp, _: u32) -> Result<Vec<DueRenewal>, StoreError> {
+        Err(gone())
+    }
+    async fn renewed(&self, _: SessionId, _: SecretString) -> Result<(), ChangeError> {
+        Err(gone().into())
+    }
     async fn add_person(&self, _: &Person, _: Timestamp, _: Entry) -> Result<(), ChangeError> {
         Err(gone().into())
     }

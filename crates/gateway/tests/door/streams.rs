@@ -105,6 +105,7 @@ async fn open_streams_are_decided_again_when_policies_change() {
         challenges: live.challenges,
         tries: live.tries,
         sessions: live.sessions,
+        providers: std::sync::Arc::clone(&live.providers),
     }));
     door.door.reloaded();
     assert_eq!(connection.rest().await, b"");

@@ -172,7 +172,7 @@ pub(super) async fn run(args: &InitArgs) -> Done {
         .await
         .map_err(because)?;
     let link =
-        house.flows.make_link(&person, FactorKind::ALL.to_vec(), LINK_LIFETIME, "init").await.map_err(because)?;
+        house.flows.make_link(&person, FactorKind::OWN.to_vec(), LINK_LIFETIME, "init").await.map_err(because)?;
     made.keep();
     wrote(&file);
     println!("The first administrator enrols here, once, within 24 hours, while the gate runs:");

@@ -316,7 +316,8 @@ fn b49_no_proof_of_a_session_stands_for_the_confirmation_of_a_factors_change() {
         generation: 1,
         newest_generation: 1,
         assurance: Assurance::new(proved.iter().map(|kind| Proof { kind: *kind, at, generation: 1 }).collect()),
-        enrolled: FactorKind::ALL.into(),
+        enrolled: FactorKind::OWN.into(),
+        providers: Arc::new([]),
         started_at: at,
         last_used_at: at,
         ends_at: Timestamp::from_ms(i64::MAX),
@@ -342,8 +343,8 @@ fn b49_no_proof_of_a_session_stands_for_the_confirmation_of_a_factors_change() {
             let confirmed: Vec<_> = confirmed.iter().map(|kind| (*kind, at)).collect();
             decide(&policies, operation.clone(), asker, &surroundings, &confirmed).summary()
         };
-        assert_eq!(said(Asker::Anonymous, &FactorKind::ALL), "sign in");
-        let sessions = FactorKind::ALL.map(|kind| session(&[kind])).into_iter().chain([session(&FactorKind::ALL)]);
+        assert_eq!(said(Asker::Anonymous, &FactorKind::OWN), "sign in");
+        let sessions = FactorKind::OWN.map(|kind| session(&[kind])).into_iter().chain([session(&FactorKind::OWN)]);
         for session in sessions {
             let who = Asker::SignedIn(&session);
             assert_eq!(said(who, &[]), "confirm: passkey | totp | recovery_code", "{}", endpoint.resource);

@@ -66,6 +66,7 @@ pub(super) fn live(
         challenges: settings.challenges,
         tries: settings.tries,
         sessions: settings.sessions,
+        providers: Arc::new(stepgate_core::provider::NoProviders),
     }
 }
 

@@ -13,9 +13,11 @@ use stepgate_core::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, Request
 use stepgate_core::operation::OperationDigest;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::{
-    AnsweredChallenge, ChangeError, EnrolmentLink, EntryQuery, Leaf, LogKeys, NewCode, NewSession, RecordedEntry,
-    SessionSummary, Spend, Store, StoreError, Ticket, TicketThen, Trier, Try, TryLimits,
+    AnsweredChallenge, ChangeError, DueRenewal, EnrolmentLink, EntryQuery, Leaf, LogKeys, LoggedOut, NewCode,
+    NewSession, PendingLogin, ProviderLogin, RecordedEntry, SessionSummary, Spend, Store, StoreError, Ticket,
+    TicketThen, Trier, Try, TryLimits,
 };
+use stepgate_core::provider::ProviderName;
 use stepgate_core::secret::TokenDigest;
 use stepgate_core::session::{Audience, SessionView};
 use stepgate_core::time::Timestamp;
@@ -192,6 +194,16 @@ store! {
     async fn people(&self, after: Option<&Login>, limit: u32) -> Result<Vec<Person>, StoreError>;
     async fn factors(&self, person: PersonId) -> Result<Vec<EnrolledFactor>, StoreError>;
     async fn person_by_credential(&self, credential_id: &[u8]) -> Result<Option<PersonId>, StoreError>;
+    async fn person_by_identity(&self, identity: [u8; 32]) -> Result<Option<(PersonId, FactorId)>, StoreError>;
+    async fn add_person_known_by(&self, person: &Person, identity: &EnrolledFactor, at: Timestamp, entries: Vec<Entry>) -> Result<(), ChangeError>;
+    async fn add_identity(&self, person: PersonId, identity: &EnrolledFactor, entry: Entry) -> Result<(), ChangeError>;
+    async fn put_pending_login(&self, login: PendingLogin) -> Result<(), StoreError>;
+    async fn take_pending_login(&self, state: TokenDigest, browser: TokenDigest, provider: &ProviderName, now: Timestamp) -> Result<Option<SecretString>, StoreError>;
+    async fn provider_login(&self, session: SessionId) -> Result<Option<ProviderLogin>, StoreError>;
+    async fn sessions_logged_out(&self, provider: &ProviderName, of: &LoggedOut, now: Timestamp) -> Result<Vec<(SessionId, PersonId)>, StoreError>;
+    async fn use_once(&self, digest: TokenDigest, at: Timestamp) -> Result<(), ChangeError>;
+    async fn take_due_renewals(&self, now: Timestamp, again_at: Timestamp, limit: u32) -> Result<Vec<DueRenewal>, StoreError>;
+    async fn renewed(&self, session: SessionId, refresh_token: SecretString) -> Result<(), ChangeError>;
     async fn enrol(&self, ticket: TokenDigest, then: TicketThen, person: PersonId, factor: &EnrolledFactor, at: Timestamp, entry: Entry) -> Result<(), ChangeError>;
     async fn remove_factor(&self, person: PersonId, factor: FactorId, leaves: Vec<FactorId>, entry: Entry) -> Result<(), ChangeError>;
     async fn begin_try(&self, person: PersonId, kind: FactorKind, from: Trier, limits: TryLimits, at: Timestamp, locked: Entry) -> Result<Try, StoreError>;

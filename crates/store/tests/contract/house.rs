@@ -244,6 +244,7 @@ impl House {
             address: ADDRESS,
             agent: "a browser".to_owned(),
             replaces: None,
+            login: None,
         }
     }
 

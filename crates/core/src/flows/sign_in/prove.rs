@@ -11,7 +11,7 @@ use super::{SignInAttempt, SignInError, SignInPrompt};
 use crate::factor::{Answer, Binding, Factor, FactorKind, FactorUse, NotProved};
 use crate::id::{FactorId, PersonId};
 use crate::person::{Login, Person};
-use crate::ports::{StoreError, Trier, Try, TryLimits};
+use crate::ports::{ProviderLogin, StoreError, Trier, Try, TryLimits};
 use crate::secret::{Purpose, Token, TokenDigest};
 use crate::time::Timestamp;
 
@@ -19,14 +19,21 @@ use crate::time::Timestamp;
 const PROMPT_LIFETIME: std::time::Duration = std::time::Duration::from_secs(15 * 60);
 const PROMPT_LABEL: &str = "stepgate/sign-in-prompt/v1";
 
-pub(super) struct Proven {
-    pub(super) person: Person,
-    pub(super) proof: FactorProof,
-    pub(super) kind: FactorKind,
-    pub(super) used: (FactorId, FactorUse),
-    pub(super) prompt: Option<TokenDigest>,
+/// Somebody who has proved who they are.
+pub(in super::super) struct Proven {
+    pub(in super::super) person: Person,
+    pub(in super::super) proof: FactorProof,
+    pub(in super::super) kind: FactorKind,
+    /// When.
+    pub(in super::super) at: Timestamp,
+    pub(in super::super) used: (FactorId, FactorUse),
+    pub(in super::super) prompt: Option<TokenDigest>,
     /// What a passkey signed; lies in the details, so that the signature can be checked against it.
-    pub(super) statement: Option<SignInStatement>,
+    pub(in super::super) statement: Option<SignInStatement>,
+    /// What else lies in the details: a provider's token.
+    pub(in super::super) beside: Option<serde_json::Value>,
+    /// The login at a provider that the session rests on.
+    pub(in super::super) login: Option<ProviderLogin>,
 }
 
 impl Flows {
@@ -40,7 +47,7 @@ impl Flows {
         Ok(SignInPrompt { text: format!("{}.{}.{tag}", nonce.expose(), at.as_ms()), prompt })
     }
 
-    fn sign_in_statement(&self, nonce: &Token, at: Timestamp, browser: &Token) -> SignInStatement {
+    pub(in super::super) fn sign_in_statement(&self, nonce: &Token, at: Timestamp, browser: &Token) -> SignInStatement {
         SignInStatement {
             origin: self.live.load().catalogue.gate_origin.clone(),
             nonce: nonce.digest(Purpose::SignInPrompt).to_hex(),
@@ -97,7 +104,8 @@ impl Flows {
         match factor.verify(&enrolled, &answer, binding, at).await {
             Ok(proved) => {
                 let proof = evidence(&proved, binding);
-                Ok(Proven { person, proof, kind, used: (proved.factor, proved.used), prompt: None, statement: None })
+                let used = (proved.factor, proved.used);
+                Ok(Proven { person, proof, kind, at, used, prompt: None, statement: None, beside: None, login: None })
             }
             Err(why) => Err(self.not_proved(person.id, kind, from, why).await?),
         }
@@ -176,9 +184,12 @@ impl Flows {
                     person,
                     proof,
                     kind,
+                    at,
                     used: (proved.factor, proved.used),
                     prompt: Some(once),
                     statement: Some(statement),
+                    beside: None,
+                    login: None,
                 })
             }
             Err(why) => Err(self.not_proved(person.id, kind, from, why).await?),

@@ -37,7 +37,7 @@ pub(super) fn explain_one(args: &ExplainArgs) -> Done {
     let who = Who {
         groups: args.groups.clone(),
         proved,
-        enrolled: if args.enrolled.is_empty() { FactorKind::ALL.to_vec() } else { factors(&args.enrolled)? },
+        enrolled: if args.enrolled.is_empty() { FactorKind::OWN.to_vec() } else { factors(&args.enrolled)? },
         device_known: match args.device.as_str() {
             "known" => true,
             "new" => false,

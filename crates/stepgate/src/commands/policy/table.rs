@@ -88,7 +88,7 @@ impl Case {
             proved,
             enrolled: match &self.enrolled {
                 Some(names) => factors(names)?,
-                None => FactorKind::ALL.to_vec(),
+                None => FactorKind::OWN.to_vec(),
             },
             device_known: self.device.as_deref() != Some("new"),
             ip: self.ip.unwrap_or(IpAddr::from([127, 0, 0, 1])),

@@ -124,7 +124,7 @@ fn asked() -> Asked {
 
 fn proof(factor: &str) -> FactorProof {
     let (factor, factor_id, bound_to) = (factor.into(), String::new(), String::new());
-    FactorProof { factor, factor_id, assertion: None, user_verified: None, bound_to }
+    FactorProof { factor, factor_id, assertion: None, user_verified: None, login: None, bound_to }
 }
 
 /// The last part of a story breaks a rule; nothing before it did.

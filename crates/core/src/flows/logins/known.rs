@@ -1,0 +1,138 @@
+//! Who somebody is whom a provider names: found by issuer and subject alone, or added.
+
+use serde_json::json;
+use stepgate_evidence::Event;
+
+use super::super::people::details;
+use super::super::{Flows, PeopleError};
+use super::LoginError;
+use crate::factor::{EnrolledFactor, FactorKind, FactorSecret, Identity, identity_digest};
+use crate::id::FactorId;
+use crate::person::{Login, Person};
+use crate::ports::{ChangeError, StoreError};
+use crate::provider::{Asserted, Claims, Provider};
+use crate::time::Timestamp;
+
+impl Flows {
+    /// The person of an identity: found by issuer and subject alone, or added.
+    pub(super) async fn known_by(
+        &self,
+        provider: &Provider,
+        asserted: &Asserted,
+    ) -> Result<(Person, FactorId), LoginError> {
+        let digest = identity_digest(&asserted.issuer, &asserted.subject);
+        if let Some((id, factor)) = self.store.person_by_identity(digest).await?
+            && let Some(person) = self.store.person(id).await?
+        {
+            if !person.active {
+                self.unverified(Some(id), FactorKind::Idp(asserted.strength), "inactive").await?;
+                return Err(LoginError::Stranger);
+            }
+            let person = self.as_claimed(provider, person, &asserted.claims).await?;
+            return Ok((person, factor));
+        }
+        let kind = FactorKind::Idp(asserted.strength);
+        if !provider.adds_people {
+            self.unverified(None, kind, "unknown_identity").await?;
+            return Err(LoginError::Stranger);
+        }
+        let Some(login) = asserted.claims.login.as_deref().and_then(|login| Login::parse(login).ok()) else {
+            self.unverified(None, kind, "nameless_identity").await?;
+            return Err(LoginError::Nameless);
+        };
+        self.add_known_by(provider, login, asserted).await
+    }
+
+    async fn add_known_by(
+        &self,
+        provider: &Provider,
+        login: Login,
+        asserted: &Asserted,
+    ) -> Result<(Person, FactorId), LoginError> {
+        let at = self.clock.now();
+        let claims = &asserted.claims;
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let groups = if provider.governs_groups { claims.groups.clone().unwrap_or_default() } else { Vec::new() };
+        let name = claims.name.clone().unwrap_or_else(|| login.as_str().to_owned());
+        let person = self.described(self.id(), login, &name, &text(&claims.email), groups);
+        let by = format!("provider:{}", provider.name);
+        let identity = self.identity(provider, asserted.issuer.clone(), asserted.subject.clone(), at);
+        let added = Event::PersonAdded { person: person.id.to_string(), by: by.clone() };
+        let entries =
+            vec![self.entry_with(at, added, details(&person)), self.identity_entry(&person, &identity, by, at)];
+        match self.store.add_person_known_by(&person, &identity, at, entries).await {
+            Ok(()) => Ok((person, identity.id)),
+            Err(ChangeError::Store(error)) => Err(error.into()),
+            Err(_) => {
+                self.unverified(None, FactorKind::Idp(asserted.strength), "name_taken").await?;
+                Err(LoginError::Taken)
+            }
+        }
+    }
+
+    /// Says who a person is at a provider, as an administrator knows it. `by` did it.
+    pub async fn add_identity(
+        &self,
+        person: &Person,
+        provider: &Provider,
+        subject: &str,
+        by: &str,
+    ) -> Result<FactorId, ChangeError> {
+        let at = self.clock.now();
+        let identity = self.identity(provider, provider.issuer.clone(), subject.to_owned(), at);
+        let entry = self.identity_entry(person, &identity, by.to_owned(), at);
+        self.store.add_identity(person.id, &identity, entry).await?;
+        Ok(identity.id)
+    }
+
+    fn identity(&self, provider: &Provider, issuer: String, subject: String, at: Timestamp) -> EnrolledFactor {
+        EnrolledFactor {
+            id: self.id(),
+            name: provider.title.clone(),
+            enrolled_at: at,
+            last_used_at: None,
+            secret: FactorSecret::Idp(Identity { provider: provider.name.clone(), issuer, subject }),
+        }
+    }
+
+    fn identity_entry(
+        &self,
+        person: &Person,
+        identity: &EnrolledFactor,
+        authority: String,
+        at: Timestamp,
+    ) -> stepgate_evidence::Entry {
+        let event = Event::FactorEnrolled {
+            person: person.id.to_string(),
+            factor: identity.kind().name().to_owned(),
+            factor_id: identity.id.to_string(),
+            authority,
+            key: None,
+        };
+        let FactorSecret::Idp(who) = &identity.secret else { return self.entry(at, event) };
+        self.entry_with(at, event, json!({ "name": identity.name, "issuer": who.issuer, "subject": who.subject }))
+    }
+
+    /// The person with what the provider says about them now, where it governs that.
+    pub(in super::super) async fn as_claimed(
+        &self,
+        provider: &Provider,
+        person: Person,
+        claims: &Claims,
+    ) -> Result<Person, StoreError> {
+        let Some(groups) = claims.groups.as_ref().filter(|_| provider.governs_groups) else { return Ok(person) };
+        let name = claims.name.as_ref().unwrap_or(&person.name);
+        let email = claims.email.as_ref().unwrap_or(&person.email);
+        let claimed = self.described(person.id, person.login.clone(), name, email, groups.clone());
+        if claimed == person {
+            return Ok(person);
+        }
+        let by = format!("provider:{}", provider.name);
+        match self.change_person(&person, name, email, groups.clone(), &by).await {
+            Ok(changed) => Ok(changed),
+            Err(PeopleError::Store(error)) => Err(error),
+            // They were removed beside this; the session will not start.
+            Err(_) => Ok(person),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Logins at identity providers: on their way, and those that a session rests on.
+
+use secrecy::SecretString;
+
+use crate::id::{PersonId, SessionId};
+use crate::provider::ProviderName;
+use crate::secret::TokenDigest;
+use crate::time::Timestamp;
+
+/// A browser that was sent to a provider and has not come back.
+#[derive(Clone, Debug)]
+pub struct PendingLogin {
+    /// What it is looked up by: the digest of OAuth's `state`.
+    pub state: TokenDigest,
+    /// The browser that left.
+    pub browser: TokenDigest,
+    /// Where to.
+    pub provider: ProviderName,
+    /// What for, and what is needed to finish it; sealed.
+    pub kept: SecretString,
+    /// Until when it may come back.
+    pub expires_at: Timestamp,
+}
+
+/// The login at a provider that a session rests on.
+#[derive(Clone, Debug)]
+pub struct ProviderLogin {
+    /// The provider.
+    pub provider: ProviderName,
+    /// Digest of issuer and subject.
+    pub identity: [u8; 32],
+    /// `sub`; sealed.
+    pub subject: String,
+    /// The provider's own session, if it named one.
+    pub sid: Option<String>,
+    /// The ID token, for the logout there; sealed.
+    pub id_token: SecretString,
+    /// Renews the login; sealed.
+    pub refresh_token: Option<SecretString>,
+    /// When to ask whether it still stands; `None`: never.
+    pub renew_at: Option<Timestamp>,
+}
+
+/// A session whose provider is to be asked whether its login still stands.
+#[derive(Clone, Debug)]
+pub struct DueRenewal {
+    /// The session.
+    pub session: SessionId,
+    /// Whose it is.
+    pub person: PersonId,
+    /// Whom to ask.
+    pub provider: ProviderName,
+    /// Of whom.
+    pub subject: String,
+    /// What with.
+    pub refresh_token: SecretString,
+}
+
+/// The sessions that a provider's logout concerns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoggedOut {
+    /// The one session of the provider.
+    Sid(String),
+    /// All of somebody.
+    Identity([u8; 32]),
+}

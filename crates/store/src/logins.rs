@@ -1,0 +1,345 @@
+//! Logins at identity providers: on their way, and those that sessions rest on.
+
+use async_trait::async_trait;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use stepgate_core::factor::EnrolledFactor;
+use stepgate_core::id::{FactorId, PersonId, SessionId};
+use stepgate_core::person::Person;
+use stepgate_core::ports::{ChangeError, DueRenewal, LoggedOut, PendingLogin, ProviderLogin, StoreError};
+use stepgate_core::provider::ProviderName;
+use stepgate_core::secret::TokenDigest;
+use stepgate_core::time::Timestamp;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::changes::Subject;
+use crate::error::{ExactlyOne as _, Stored as _, unavailable};
+use crate::factors;
+use crate::inner::{Inner, read};
+use crate::intent::{Intent, Work};
+use crate::options::PENDING_LOGINS_MAX;
+use crate::people;
+use crate::row::Fields;
+
+const PENDING: &str = "pending_logins";
+const RESTED_ON: &str = "provider_logins";
+
+pub(crate) struct AddPersonKnownBy {
+    pub(crate) person: Person,
+    pub(crate) identity: EnrolledFactor,
+    pub(crate) at: Timestamp,
+}
+
+#[async_trait]
+impl Intent for AddPersonKnownBy {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        people::insert(work, &self.person, self.at).await?;
+        factors::add(work, self.person.id, &self.identity).await
+    }
+}
+
+pub(crate) struct AddIdentity {
+    pub(crate) person: PersonId,
+    pub(crate) identity: EnrolledFactor,
+}
+
+#[async_trait]
+impl Intent for AddIdentity {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        people::take_person(work, &self.person.to_string()).await?;
+        factors::add(work, self.person, &self.identity).await?;
+        work.changed(Subject::Person(self.person));
+        Ok(())
+    }
+}
+
+pub(crate) struct PutPendingLogin {
+    pub(crate) login: PendingLogin,
+}
+
+#[async_trait]
+impl Intent for PutPendingLogin {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        let login = &self.login;
+        let state = login.state.to_hex();
+        let sealed = work.seal(PENDING, "sealed", &state, login.kept.expose_secret().as_bytes())?;
+        sqlx::query(
+            "INSERT INTO pending_logins (state, browser, provider, expires_at, sealed) VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(&state)
+        .bind(login.browser.to_hex())
+        .bind(login.provider.as_str())
+        .bind(login.expires_at.as_ms())
+        .bind(sealed)
+        .execute(&mut *work.connection)
+        .await
+        .or_conflict()?;
+        // Nobody needs an account to leave for a provider: whoever leaves again and again
+        // pushes out the oldest, and makes the table no larger.
+        sqlx::query(
+            "DELETE FROM pending_logins WHERE state IN \
+             (SELECT state FROM pending_logins ORDER BY expires_at DESC, state LIMIT 100 OFFSET $1)",
+        )
+        .bind(PENDING_LOGINS_MAX)
+        .execute(&mut *work.connection)
+        .await
+        .stored()?;
+        Ok(())
+    }
+}
+
+pub(crate) struct TakePendingLogin {
+    pub(crate) state: TokenDigest,
+    pub(crate) browser: TokenDigest,
+    pub(crate) provider: ProviderName,
+    pub(crate) now: Timestamp,
+}
+
+#[async_trait]
+impl Intent for TakePendingLogin {
+    type Output = Option<SecretString>;
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<Option<SecretString>, ChangeError> {
+        // The row that is deleted is the row that is had: of two at once, one has none.
+        let rows = sqlx::query(
+            "DELETE FROM pending_logins WHERE state = $1 AND browser = $2 AND provider = $3 AND expires_at > $4 \
+             RETURNING state, sealed",
+        )
+        .bind(self.state.to_hex())
+        .bind(self.browser.to_hex())
+        .bind(self.provider.as_str())
+        .bind(self.now.as_ms())
+        .fetch_all(&mut *work.connection)
+        .await
+        .stored()?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let fields = Fields::of(PENDING, row);
+        let plain = work.inner.open(PENDING, "sealed", fields.key(), &fields.bytes("sealed")?)?;
+        let text = std::str::from_utf8(&plain).map_err(|_| fields.corrupt("sealed is no text"))?;
+        Ok(Some(SecretString::from(text.to_owned())))
+    }
+}
+
+/// What is sealed of a login that a session rests on.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sealed {
+    subject: String,
+    id_token: String,
+    refresh_token: Option<String>,
+}
+
+impl Drop for Sealed {
+    fn drop(&mut self) {
+        self.id_token.zeroize();
+        self.refresh_token.zeroize();
+    }
+}
+
+fn seal(work: &Work<'_>, session: &str, sealed: &Sealed) -> Result<Vec<u8>, StoreError> {
+    let plain = Zeroizing::new(serde_json::to_vec(sealed).map_err(unavailable)?);
+    work.seal(RESTED_ON, "sealed", session, &plain)
+}
+
+/// Keeps the login that a new session rests on.
+pub(crate) async fn keep(work: &mut Work<'_>, session: SessionId, login: &ProviderLogin) -> Result<(), ChangeError> {
+    let session = session.to_string();
+    let refresh_token = login.refresh_token.as_ref().map(|token| token.expose_secret().to_owned());
+    let id_token = login.id_token.expose_secret().to_owned();
+    let sealed = Sealed { subject: login.subject.clone(), id_token, refresh_token };
+    let sealed = seal(work, &session, &sealed)?;
+    sqlx::query(
+        "INSERT INTO provider_logins (session, provider, identity, sid, renew_at, sealed) \
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(&session)
+    .bind(login.provider.as_str())
+    .bind(hex::encode(login.identity))
+    .bind(login.sid.as_deref())
+    .bind(login.refresh_token.as_ref().and(login.renew_at).map(Timestamp::as_ms))
+    .bind(sealed)
+    .execute(&mut *work.connection)
+    .await
+    .or_conflict()
+    .map(|_| ())
+}
+
+pub(crate) struct UseOnce {
+    pub(crate) digest: TokenDigest,
+    pub(crate) at: Timestamp,
+}
+
+#[async_trait]
+impl Intent for UseOnce {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        crate::sessions::use_prompt(work, self.digest, self.at).await
+    }
+}
+
+pub(crate) struct TakeDueRenewals {
+    pub(crate) now: Timestamp,
+    pub(crate) again_at: Timestamp,
+    pub(crate) limit: u32,
+}
+
+#[async_trait]
+impl Intent for TakeDueRenewals {
+    type Output = Vec<DueRenewal>;
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<Vec<DueRenewal>, ChangeError> {
+        let rows = sqlx::query(
+            "SELECT l.session, l.provider, l.sealed, s.person FROM provider_logins l JOIN sessions s ON s.id = l.session \
+             WHERE l.renew_at <= $1 AND s.ended_at IS NULL AND s.ends_at > $1 ORDER BY l.renew_at, l.session LIMIT $2",
+        )
+        .bind(self.now.as_ms())
+        .bind(i64::from(self.limit))
+        .fetch_all(&mut *work.connection)
+        .await
+        .stored()?;
+        let mut due = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let fields = Fields::of(RESTED_ON, row);
+            // Of two nodes at once, one changes the row.
+            let mine = sqlx::query("UPDATE provider_logins SET renew_at = $1 WHERE session = $2 AND renew_at <= $3")
+                .bind(self.again_at.as_ms())
+                .bind(fields.key())
+                .bind(self.now.as_ms())
+                .execute(&mut *work.connection)
+                .await
+                .stored()?;
+            let sealed = open(work.inner, &fields)?;
+            if let (1, Some(token)) = (mine.rows_affected(), &sealed.refresh_token) {
+                due.push(DueRenewal {
+                    session: fields.id("session")?,
+                    person: fields.id("person")?,
+                    provider: provider(&fields)?,
+                    subject: sealed.subject.clone(),
+                    refresh_token: SecretString::from(token.clone()),
+                });
+            }
+        }
+        Ok(due)
+    }
+}
+
+pub(crate) struct RenewLogin {
+    pub(crate) session: SessionId,
+    pub(crate) refresh_token: SecretString,
+}
+
+#[async_trait]
+impl Intent for RenewLogin {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        let session = self.session.to_string();
+        let select = "SELECT session, sealed FROM provider_logins WHERE session = $1";
+        let row = work.inner.backend.locked(select).bind(&session).fetch_optional(&mut *work.connection).await;
+        let row = row.stored()?.ok_or(ChangeError::Conflict)?;
+        let mut sealed = open(work.inner, &Fields::of(RESTED_ON, &row))?;
+        sealed.refresh_token.zeroize();
+        sealed.refresh_token = Some(self.refresh_token.expose_secret().to_owned());
+        let sealed = seal(work, &session, &sealed)?;
+        sqlx::query("UPDATE provider_logins SET sealed = $1 WHERE session = $2")
+            .bind(sealed)
+            .bind(&session)
+            .execute(&mut *work.connection)
+            .await
+            .stored()?
+            .exactly_one()
+    }
+}
+
+fn open(inner: &Inner, fields: &Fields<'_>) -> Result<Sealed, StoreError> {
+    let plain = inner.open(RESTED_ON, "sealed", fields.key(), &fields.bytes("sealed")?)?;
+    serde_json::from_slice(&plain).map_err(|_| fields.corrupt("sealed cannot be read once opened"))
+}
+
+pub(crate) fn provider(fields: &Fields<'_>) -> Result<ProviderName, StoreError> {
+    ProviderName::parse(&fields.text("provider")?).map_err(|_| fields.corrupt("provider is no provider's name"))
+}
+
+impl Inner {
+    pub(crate) async fn person_by_identity(
+        &self,
+        identity: [u8; 32],
+    ) -> Result<Option<(PersonId, FactorId)>, StoreError> {
+        read(async {
+            let row = sqlx::query("SELECT id, person FROM factors WHERE identity = $1")
+                .bind(hex::encode(identity))
+                .fetch_optional(&self.readers)
+                .await
+                .stored()?;
+            let Some(row) = row else { return Ok(None) };
+            let fields = Fields::of("factors", &row);
+            Ok(Some((fields.id("person")?, fields.id("id")?)))
+        })
+        .await
+    }
+
+    pub(crate) async fn provider_login(&self, session: SessionId) -> Result<Option<ProviderLogin>, StoreError> {
+        read(async {
+            let row = sqlx::query(
+                "SELECT l.session, l.provider, l.identity, l.sid, l.renew_at, l.sealed FROM provider_logins l \
+                 JOIN sessions s ON s.id = l.session WHERE l.session = $1 AND s.ended_at IS NULL",
+            )
+            .bind(session.to_string())
+            .fetch_optional(&self.readers)
+            .await
+            .stored()?;
+            let Some(row) = row else { return Ok(None) };
+            let fields = Fields::of(RESTED_ON, &row);
+            let sealed = open(self, &fields)?;
+            Ok(Some(ProviderLogin {
+                provider: provider(&fields)?,
+                identity: fields.digest("identity")?.0,
+                subject: sealed.subject.clone(),
+                sid: fields.maybe_text("sid")?,
+                id_token: SecretString::from(sealed.id_token.clone()),
+                refresh_token: sealed.refresh_token.clone().map(SecretString::from),
+                renew_at: fields.maybe_time("renew_at")?,
+            }))
+        })
+        .await
+    }
+
+    pub(crate) async fn sessions_logged_out(
+        &self,
+        provider: &ProviderName,
+        of: &LoggedOut,
+        now: Timestamp,
+    ) -> Result<Vec<(SessionId, PersonId)>, StoreError> {
+        let (sid, identity) = match of {
+            LoggedOut::Sid(sid) => (Some(sid.as_str()), None),
+            LoggedOut::Identity(identity) => (None, Some(hex::encode(identity))),
+        };
+        read(async {
+            let rows = sqlx::query(
+                "SELECT l.session, s.person FROM provider_logins l JOIN sessions s ON s.id = l.session \
+                 WHERE l.provider = $1 AND (l.sid = $2 OR l.identity = $3) \
+                 AND s.ended_at IS NULL AND s.ends_at > $4 ORDER BY s.started_at, l.session",
+            )
+            .bind(provider.as_str())
+            .bind(sid)
+            .bind(identity)
+            .bind(now.as_ms())
+            .fetch_all(&self.readers)
+            .await
+            .stored()?;
+            let one = |row| {
+                let fields = Fields::of(RESTED_ON, row);
+                Ok((fields.id("session")?, fields.id("person")?))
+            };
+            rows.iter().map(one).collect()
+        })
+        .await
+    }
+}
