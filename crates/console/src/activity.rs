@@ -1,12 +1,10 @@
 //! What stands in the ledger about a person, in words for that person.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp as Instant;
 use stepgate_core::factor::FactorKind;
 use stepgate_core::ports::RecordedEntry;
 use stepgate_core::surroundings::shown;
-use stepgate_evidence::{Asked, Event, FactorProof};
+use stepgate_evidence::{Asked, Event, FactorProof, Titles};
 
 use crate::device;
 use crate::views::{Activity, Tone};
@@ -35,30 +33,19 @@ pub(crate) const KINDS: [&str; 14] = [
 
 /// The entries, newest first, as lines. What only repeats another line is left out.
 pub(crate) fn in_words(entries: &[RecordedEntry]) -> Vec<Activity> {
-    let titles = titles(entries);
+    let mut titles = Titles::default();
+    for recorded in entries {
+        titles.note(&recorded.entry);
+    }
     entries.iter().filter_map(|recorded| line(recorded, &titles)).collect()
 }
 
-/// The titles of the challenges that were opened among these entries.
-fn titles(entries: &[RecordedEntry]) -> BTreeMap<&str, &str> {
-    let mut found = BTreeMap::new();
-    for recorded in entries {
-        if let Event::ChallengeOpened { challenge, .. } = &recorded.entry.event
-            && let Some(details) = &recorded.entry.details
-            && let Some(title) = details.body.pointer("/statement/title").and_then(|title| title.as_str())
-        {
-            found.insert(challenge.as_str(), title);
-        }
-    }
-    found
-}
-
-fn line(recorded: &RecordedEntry, titles: &BTreeMap<&str, &str>) -> Option<Activity> {
+fn line(recorded: &RecordedEntry, titles: &Titles) -> Option<Activity> {
     let detail = |pointer: &str| {
         let body = recorded.entry.details.as_ref().map(|details| &details.body);
         body.and_then(|body| body.pointer(pointer)).and_then(|value| value.as_str()).unwrap_or_default()
     };
-    let named = |challenge: &str, asked: Option<&Asked>| match titles.get(challenge) {
+    let named = |asked: Option<&Asked>| match titles.of(&recorded.entry) {
         Some(title) => format!("“{title}”"),
         None => asked.map_or_else(|| "a request".to_owned(), |asked| format!("{} at {}", asked.action, asked.service)),
     };
@@ -78,7 +65,7 @@ fn line(recorded: &RecordedEntry, titles: &BTreeMap<&str, &str>) -> Option<Activ
             };
             (Tone::Neutral, "A session ended".to_owned(), why.to_owned())
         }
-        Event::AttemptFailed { factor, purpose, challenge, reason, .. } => {
+        Event::AttemptFailed { factor, purpose, reason, .. } => {
             let what = match reason.as_str() {
                 "used_before" => format!("{} was used a second time", at_the_head(one(factor))),
                 "wrong_number" => "A wrong number was typed".to_owned(),
@@ -87,26 +74,26 @@ fn line(recorded: &RecordedEntry, titles: &BTreeMap<&str, &str>) -> Option<Activ
             };
             let whereat = match purpose.as_str() {
                 "sign_in" => "at sign-in".to_owned(),
-                _ => format!("for {}", named(challenge, None)),
+                _ => format!("for {}", named(None)),
             };
             (Tone::Warning, what, whereat)
         }
-        Event::ChallengePassed { challenge, asked, proof, .. } => {
-            (Tone::Good, format!("Confirmed {}", named(challenge, Some(asked))), format!("with {}", with(proof)))
+        Event::ChallengePassed { asked, proof, .. } => {
+            (Tone::Good, format!("Confirmed {}", named(Some(asked))), format!("with {}", with(proof)))
         }
-        Event::ChallengeFailed { challenge, reason, .. } if reason != "succeeded" => {
-            (Tone::Bad, format!("Not confirmed: {}", named(challenge, None)), "too many wrong answers".to_owned())
+        Event::ChallengeFailed { reason, .. } if reason != "succeeded" => {
+            (Tone::Bad, format!("Not confirmed: {}", named(None)), "too many wrong answers".to_owned())
         }
-        Event::ChallengeExpired { challenge, .. } => {
-            (Tone::Neutral, format!("Not answered: {}", named(challenge, None)), "nothing was done".to_owned())
+        Event::ChallengeExpired { .. } => {
+            (Tone::Neutral, format!("Not answered: {}", named(None)), "nothing was done".to_owned())
         }
-        Event::ChallengeCancelled { challenge, reason, .. } => {
+        Event::ChallengeCancelled { reason, .. } => {
             let (tone, why) = if reason == "not_me" {
                 (Tone::Bad, "you said that it was not you")
             } else {
                 (Tone::Neutral, "nothing was done")
             };
-            (tone, format!("Refused {}", named(challenge, None)), why.to_owned())
+            (tone, format!("Refused {}", named(None)), why.to_owned())
         }
         Event::FactorEnrolled { factor, .. } => {
             (Tone::Warning, format!("Added {}", thing(factor)), detail("/name").to_owned())

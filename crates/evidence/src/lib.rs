@@ -14,6 +14,7 @@ pub mod cose;
 mod details;
 mod entry;
 mod statement;
+mod titles;
 pub mod verify;
 mod words;
 
@@ -24,3 +25,4 @@ pub use entry::{Asked, EnrolledKey, Entry, EntryError, Event, FactorProof, Login
 pub use statement::{
     Asker, CONFIRM_CONTEXT, Grant, NO_PERMIT, PolicyRef, SIGN_IN_CONTEXT, SignInStatement, Statement, StatementError,
 };
+pub use titles::Titles;

@@ -23,7 +23,9 @@ fn sentence(event: &Event) -> String {
         }
         Event::NodeStopped { node } => format!("node {} stopped", short(node)),
         Event::PolicyLoaded { policy, policies } => format!("{policies} policies loaded, version {}", short(policy)),
-        Event::PolicyRefused { kept, .. } => format!("policies did not load; version {} stays", short(kept)),
+        Event::PolicyRefused { kept, .. } => {
+            format!("configuration or policies did not load; version {} of the policies stays", short(kept))
+        }
         Event::ConfigLoaded { config } => format!("configuration {} loaded", short(config)),
         Event::PlaintextAllowed { service } => {
             format!("the upstream of {service} is spoken to without TLS, as configured")
@@ -78,10 +80,14 @@ fn sentence(event: &Event) -> String {
             };
             format!("{} of person {} locked for {whom} after too many wrong tries{stays}", named(factor), short(person))
         }
-        Event::AttemptFailed { person, factor, purpose, reason, .. } => {
+        Event::AttemptFailed { person, factor, purpose, challenge, reason } => {
             let who =
                 if person.is_empty() { "an unknown name".to_owned() } else { format!("person {}", short(person)) };
-            format!("{who} did not prove {} for {purpose}: {reason}", named(factor))
+            let purpose = match purpose.as_str() {
+                "challenge" if !challenge.is_empty() => format!("challenge {}", short(challenge)),
+                purpose => purpose.replace('_', "-"),
+            };
+            format!("{who} did not prove {} for {purpose}: {}", named(factor), reason.replace('_', " "))
         }
         Event::SessionStarted { session, person, proof } => {
             format!("person {} signed in with {}, session {}", short(person), proved(proof), short(session))
@@ -128,16 +134,19 @@ fn sentence(event: &Event) -> String {
             format!("challenge {}: {outcome}", short(challenge))
         }
         Event::OperationRefused { person, asked, policies, count, .. } => {
-            let who =
-                if person.is_empty() { "nobody signed in".to_owned() } else { format!("person {}", short(person)) };
+            let who = if person.is_empty() {
+                "somebody not signed in".to_owned()
+            } else {
+                format!("person {}", short(person))
+            };
             let why = match policies.as_slice() {
                 [only] if only == NO_PERMIT => "no policy permits it".to_owned(),
                 policies => policies.join(", "),
             };
-            format!("{} refused for {who}: {why} ({count} times)", what(asked))
+            format!("request of {who} refused: {}, because {why} ({})", what(asked), times(*count))
         }
         Event::RequestRefused { code, count, .. } => {
-            format!("requests refused before any decision: {code} ({count} times)")
+            format!("request refused before any decision: {code} ({})", times(*count))
         }
         Event::DecisionErred { asked, policies, .. } => {
             format!("ALARM: policies erred on {}: {}; denied", what(asked), policies.join(", "))
@@ -160,6 +169,10 @@ fn sentence(event: &Event) -> String {
         Event::ClockJumped { node, by_ms } => format!("ALARM: the clock of node {} jumped by {by_ms} ms", short(node)),
         Event::Fault { node, what } => format!("ALARM: node {} failed: {what}", short(node)),
     }
+}
+
+fn times(count: u32) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
 fn what(asked: &Asked) -> String {

@@ -316,9 +316,43 @@ fn absent_hash_tiles_are_said_and_cost_nothing_else() {
     fs::remove_dir_all(export.path("tile/1")).unwrap();
     let report = export.verify(&[export.head()]);
     assert!(report.is_intact(), "{report:?}");
-    assert_eq!(report.not_checked, [NotChecked::TilesAbsent { count: 13 }]);
+    assert_eq!(report.not_checked, [NotChecked::TilesAbsent { count: 13, first: "tile/0/000".to_owned() }]);
     export.edit_bundle(tile(2), |entries| entries.swap(9, 10));
     assert!(!export.verify(&[]).is_intact());
+}
+
+/// A checkpoint that counts another number of entries than the export has, with its own signature.
+fn check_of_other_size(entries_there: u64, claimed: u64, expected: &[Finding]) {
+    let export = Export::of(entries(entries_there));
+    let other = Export::of(entries(claimed));
+    fs::copy(other.path("checkpoint"), export.path("checkpoint")).unwrap();
+    let report = export.verify(&[]);
+    let mut findings = report.findings;
+    findings.retain(|finding| !matches!(finding, Finding::RootMismatch { .. }));
+    assert_eq!(findings, expected, "{entries_there} entries, {claimed} claimed");
+}
+
+#[test]
+fn a_checkpoint_of_another_size_is_told_as_that_and_not_as_missing_entries() {
+    let other_size = |size, found| Finding::CheckpointOfOtherSize { size, found };
+    let missing = |from, to| Finding::EntriesMissing { from, to };
+    check_of_other_size(33, 31, &[other_size(31, 33)]);
+    check_of_other_size(33, 40, &[other_size(40, 33), missing(33, 40)]);
+    check_of_other_size(33, 600, &[other_size(600, 33), missing(33, 600)]);
+    check_of_other_size(600, 590, &[other_size(590, 600)]);
+    // An older checkpoint of the same log covers what it counts; the rest is beyond it.
+    let beyond = |path: &str| Finding::EntriesBeyondCheckpoint { path: path.to_owned() };
+    check_of_other_size(600, 33, &[beyond("tile/entries/000")]);
+    check_of_other_size(300, 256, &[beyond("tile/entries/001.p/44")]);
+}
+
+#[test]
+fn a_shorter_bundle_that_its_hash_tile_names_is_told_by_the_tile() {
+    let export = Export::of(entries(300));
+    fs::rename(export.path("tile/entries/001.p/44"), export.path("tile/entries/001.p/40")).unwrap();
+    let report = export.verify(&[]);
+    assert!(!report.is_intact(), "the name says 40 entries, whatever is in it");
+    assert!(report.findings.contains(&Finding::CheckpointOfOtherSize { size: 300, found: 296 }), "{report:?}");
 }
 
 #[test]
@@ -369,7 +403,7 @@ fn a_checkpoint_that_claims_more_than_there_is_comes_to_an_end() {
     let forged = signer().sign_head(1 << 55, leaf_hash(b"x"));
     fs::write(export.path("checkpoint"), forged.text()).unwrap();
     let report = export.verify(&[]);
-    assert!(report.findings.contains(&Finding::EntriesMissing { from: 0, to: 1 << 55 }), "{report:?}");
+    assert!(report.findings.contains(&Finding::EntriesMissing { from: 10, to: 1 << 55 }), "{report:?}");
 }
 
 /// Tail cut: the newest entries and the checkpoint that covered them are gone, an older signed

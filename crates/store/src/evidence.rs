@@ -124,7 +124,6 @@ impl Inner {
         let mut texts = Vec::new();
         for (column, sought) in [
             ("person", query.person.map(|person| person.to_string())),
-            ("challenge", query.challenge.map(|challenge| challenge.to_string())),
             ("request", query.request.map(|request| request.to_string())),
             ("service", query.service.map(|service| service.to_string())),
             ("action", query.action.map(|action| action.to_string())),
@@ -134,13 +133,16 @@ impl Inner {
                 sql.push_str(&format!(" AND e.{column} = ${}", texts.len()));
             }
         }
-        if !query.kinds.is_empty() {
-            let places = query.kinds.iter().map(|kind| {
-                texts.push(kind.clone());
+        let challenges = query.challenges.iter().map(ToString::to_string).collect();
+        for (column, any_of) in [("challenge", challenges), ("kind", query.kinds)] {
+            let places = any_of.into_iter().map(|sought: String| {
+                texts.push(sought);
                 format!("${}", texts.len())
             });
             let places = places.collect::<Vec<_>>().join(", ");
-            sql.push_str(&format!(" AND e.kind IN ({places})"));
+            if !places.is_empty() {
+                sql.push_str(&format!(" AND e.{column} IN ({places})"));
+            }
         }
         let mut numbers = Vec::new();
         // What no index can be is beyond every index.

@@ -175,9 +175,15 @@ pub(crate) async fn append(
 }
 
 pub(crate) async fn insert(connection: &mut AnyConnection, number: i64, entry: &NewEntry) -> Result<(), sqlx::Error> {
+    // What belongs to a challenge is found by whom and for what it was opened, also where
+    // the entry itself names neither.
     sqlx::query(
         "INSERT INTO entries (number, id, at, kind, person, challenge, request, service, action, leaf) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+         VALUES ($1, $2, $3, $4, \
+         COALESCE($5, (SELECT person FROM entries WHERE challenge = $6 AND kind = 'challenge.opened' LIMIT 1)), \
+         $6, $7, \
+         COALESCE($8, (SELECT service FROM entries WHERE challenge = $6 AND kind = 'challenge.opened' LIMIT 1)), \
+         COALESCE($9, (SELECT action FROM entries WHERE challenge = $6 AND kind = 'challenge.opened' LIMIT 1)), $10)",
     )
     .bind(number)
     .bind(&entry.id)

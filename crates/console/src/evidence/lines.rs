@@ -11,6 +11,7 @@ use stepgate_core::person::Person;
 use stepgate_core::ports::RecordedEntry;
 use stepgate_core::surroundings::shown;
 use stepgate_core::time::Timestamp;
+use stepgate_evidence::Titles;
 
 use super::kinds;
 use super::search::link_to;
@@ -47,11 +48,10 @@ fn event(recorded: &RecordedEntry) -> Value {
 }
 
 /// One entry as a line.
-pub(crate) fn line(recorded: &RecordedEntry, names: &Names) -> EvidenceEntry {
+pub(crate) fn line(recorded: &RecordedEntry, names: &Names, titles: &Titles) -> EvidenceEntry {
     let event = event(recorded);
     let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let kind = text("/kind");
-    let title = recorded.entry.details.as_ref().and_then(|details| details.body.pointer("/statement/title"));
     let mut links = Vec::new();
     for person in people_in(&event) {
         let name = names.get(&person).map_or_else(|| "the same person".to_owned(), |known| known.login.to_string());
@@ -67,13 +67,13 @@ pub(crate) fn line(recorded: &RecordedEntry, names: &Names) -> EvidenceEntry {
         index: recorded.index,
         link: link_to("index", &recorded.index.to_string()),
         what: shown(&sentence(recorded, names), SENTENCE_MAX),
-        title: title.and_then(Value::as_str).map(|title| shown(title, SENTENCE_MAX)),
+        title: titles.of(&recorded.entry).map(|title| shown(title, SENTENCE_MAX)),
         kind: kinds::words(kind).to_owned(),
         at: Moment::with_day(Instant::from_millisecond(recorded.entry.at_ms).unwrap_or_default()),
         tone: kinds::tone(kind),
         links,
         erased: recorded.erased,
-        json: pretty(&for_programs(recorded)),
+        json: pretty(&for_programs(recorded, titles)),
     }
 }
 
@@ -94,7 +94,7 @@ fn sentence(recorded: &RecordedEntry, names: &Names) -> String {
 }
 
 /// An entry for programs.
-pub(crate) fn for_programs(recorded: &RecordedEntry) -> Value {
+pub(crate) fn for_programs(recorded: &RecordedEntry, titles: &Titles) -> Value {
     let entry = &recorded.entry;
     json!({
         "index": recorded.index,
@@ -104,6 +104,7 @@ pub(crate) fn for_programs(recorded: &RecordedEntry) -> Value {
         "details": entry.details.as_ref().map(|details| details.body.clone()),
         "details_erased": recorded.erased,
         "sentence": entry.sentence(),
+        "title": titles.of(entry),
     })
 }
 
@@ -120,7 +121,7 @@ fn pretty(value: &Value) -> String {
 mod tests {
     use stepgate_core::id::Id;
     use stepgate_core::person::Login;
-    use stepgate_evidence::{Details, Entry, Event, Salt};
+    use stepgate_evidence::{Asked, Details, Entry, Event, Outcome, Salt};
 
     use super::*;
 
@@ -141,7 +142,7 @@ mod tests {
         };
         let changed = recorded(Event::PersonChanged { person: alice.to_string(), by: alice.to_string() });
         assert_eq!(people_of(std::slice::from_ref(&changed)), [alice]);
-        let line = line(&changed, &Names::from([(alice, person)]));
+        let line = line(&changed, &Names::from([(alice, person)]), &Titles::default());
         assert_eq!(line.what, "alice changed by alice");
         assert_eq!(line.kind, "Person changed");
     }
@@ -149,8 +150,8 @@ mod tests {
     #[test]
     fn who_is_gone_is_still_found_by_their_id() {
         let gone = "cd".repeat(16);
-        let line =
-            line(&recorded(Event::PersonRemoved { person: gone.clone(), by: "cli:root".to_owned() }), &Names::new());
+        let removed = Event::PersonRemoved { person: gone.clone(), by: "cli:root".to_owned() };
+        let line = line(&recorded(removed), &Names::new(), &Titles::default());
         assert_eq!(line.what, "Person cdcdcdcd removed by cli:root");
         assert_eq!(line.links[0].href, format!("/evidence?person={gone}"));
     }
@@ -158,14 +159,85 @@ mod tests {
     #[test]
     fn what_an_entry_hides_is_made_visible_and_cut() {
         let mut hostile = recorded(Event::Fault { node: "n".to_owned(), what: "a\u{202e}b\u{1b}[2J\nc".to_owned() });
-        hostile.entry.details = Some(Details {
-            salt: Salt([0; 16]),
-            body: json!({ "statement": { "title": "t\u{202e}" }, "x": vec!["y"; 1000] }),
-        });
-        let line = line(&hostile, &Names::new());
+        hostile.entry.details =
+            Some(Details { salt: Salt([0; 16]), body: json!({ "x": vec!["y\u{202e}\u{1b}"; 1000] }) });
+        let line = line(&hostile, &Names::new(), &Titles::default());
         assert!(line.what.contains("a·b·[2J·c"), "{}", line.what);
-        assert_eq!(line.title.as_deref(), Some("t·"));
         assert!(!line.json.contains('\u{202e}') && !line.json.contains('\u{1b}'), "{}", line.json);
         assert_eq!(line.json.lines().count(), LINES_MAX + 1);
+    }
+
+    #[test]
+    fn what_follows_a_challenge_is_named_after_it() {
+        let challenge = "ab".repeat(16);
+        let asked = Asked {
+            service: "ledger".to_owned(),
+            action: "payments.approve".to_owned(),
+            resource: "ledger POST /x".to_owned(),
+            resource_kind: String::new(),
+            sensitivity: "high".to_owned(),
+        };
+        let mut opened = recorded(Event::ChallengeOpened {
+            challenge: challenge.clone(),
+            session: "s".to_owned(),
+            person: "p".to_owned(),
+            asked,
+            policies: Vec::new(),
+            policy: "v".to_owned(),
+            offered: "confirm: passkey".to_owned(),
+            statement: "d".to_owned(),
+            held: true,
+            succeeds: String::new(),
+        });
+        let body = json!({ "statement": { "title": "Approve 42\u{202e}" } });
+        opened.entry.details = Some(Details { salt: Salt([0; 16]), body });
+        let mut titles = Titles::default();
+        titles.note(&opened.entry);
+        let outcome = Outcome::Answered { status: 200 };
+        let finished = recorded(Event::OperationFinished { challenge, request: "r".to_owned(), outcome });
+        assert_eq!(line(&finished, &Names::new(), &titles).title.as_deref(), Some("Approve 42·"));
+        assert_eq!(for_programs(&finished, &titles)["title"], "Approve 42\u{202e}", "programs get what it is");
+        assert_eq!(line(&finished, &Names::new(), &Titles::default()).title, None);
+    }
+
+    #[test]
+    fn what_somebody_named_is_not_spelled_otherwise_at_the_head_of_a_sentence() {
+        let person: PersonId = Id::from_bytes([0xab; 16]);
+        let alice = Person {
+            id: person,
+            login: Login::parse("alice").unwrap(),
+            name: String::new(),
+            email: String::new(),
+            groups: Vec::new(),
+        };
+        let refused = recorded(Event::OperationRefused {
+            person: person.to_string(),
+            asked: Asked {
+                service: "ledger".to_owned(),
+                action: "payments.approve".to_owned(),
+                resource: "ledger POST /x".to_owned(),
+                resource_kind: String::new(),
+                sensitivity: "high".to_owned(),
+            },
+            policies: vec!["no-permit".to_owned()],
+            policy: "v".to_owned(),
+            count: 1,
+            window_s: 60,
+        });
+        let names = Names::from([(person, alice)]);
+        let line = line(&refused, &names, &Titles::default());
+        let expected =
+            "Request of alice refused: payments.approve (ledger POST /x), because no policy permits it (once)";
+        assert_eq!(line.what, expected);
+        let challenge = "ab".repeat(16);
+        let failed = recorded(Event::AttemptFailed {
+            person: person.to_string(),
+            factor: "totp".to_owned(),
+            purpose: "challenge".to_owned(),
+            challenge,
+            reason: "used_before".to_owned(),
+        });
+        let line = self::line(&failed, &names, &Titles::default());
+        assert_eq!(line.what, "alice did not prove authenticator code for challenge abababab: used before");
     }
 }

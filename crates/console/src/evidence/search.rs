@@ -100,7 +100,7 @@ impl Search {
             }
             "service" => query.service = Some(ServiceName::parse(value).map_err(|_| "a service's name is expected")?),
             "action" => query.action = Some(ActionName::parse(value).map_err(|_| "an action like payments.approve")?),
-            "challenge" => query.challenge = Some(value.parse().map_err(|_| AN_ID)?),
+            "challenge" => query.challenges = vec![value.parse().map_err(|_| AN_ID)?],
             "request" => query.request = Some(value.parse().map_err(|_| AN_ID)?),
             "since" => query.since = Some(moment(value, Day::Begins)?),
             "until" => query.until = Some(moment(value, Day::Ends)?),
@@ -184,7 +184,7 @@ mod tests {
     fn each_condition_is_read() {
         let id = "ab".repeat(16);
         let read = query(&format!("challenge={id}&request={id}&service=ledger&action=payments.approve&kind=fault"));
-        assert_eq!(read.challenge.unwrap().to_string(), id);
+        assert_eq!(read.challenges[0].to_string(), id);
         assert_eq!(read.request.unwrap().to_string(), id);
         assert_eq!(read.service.unwrap().as_str(), "ledger");
         assert_eq!(read.action.unwrap().as_str(), "payments.approve");

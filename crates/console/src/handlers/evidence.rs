@@ -59,8 +59,9 @@ async fn found(visit: &Visit, search: Search) -> Result<Response, Failure> {
     entries.truncate(search.query.limit as usize);
     let oldest = entries.last().filter(|_| has_older && search.query.from.is_none());
     let older = oldest.map(|oldest| search.older_than(oldest.index));
+    let titles = visit.console.flows.titles(&entries).await?;
     if visit.wants == Wants::Json {
-        let entries: Vec<_> = entries.iter().map(lines::for_programs).collect();
+        let entries: Vec<_> = entries.iter().map(|recorded| lines::for_programs(recorded, &titles)).collect();
         let older = older.map(|path| format!("{}{path}", visit.console.origin));
         return Ok(json(StatusCode::OK, &json!({ "entries": entries, "older": older })));
     }
@@ -70,7 +71,7 @@ async fn found(visit: &Visit, search: Search) -> Result<Response, Failure> {
             names.insert(person, known);
         }
     }
-    let entries = entries.iter().map(|recorded| lines::line(recorded, &names)).collect();
+    let entries = entries.iter().map(|recorded| lines::line(recorded, &names, &titles)).collect();
     let form = form(visit, Some(&search));
     Ok(visit.page(StatusCode::OK, &page(visit, form, entries, older, NOTHING_FOUND, None)))
 }

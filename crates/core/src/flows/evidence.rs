@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use stepgate_evidence::Event;
 use stepgate_evidence::verify::exported;
+use stepgate_evidence::{Event, Titles};
 use stepgate_ledger::SignedCheckpoint;
 use stepgate_ledger::checkpoint::CheckpointError;
 use stepgate_ledger::export::Details;
@@ -13,7 +13,7 @@ use stepgate_ledger::export::Details;
 use super::Flows;
 use crate::catalogue::GATE_SERVICE;
 use crate::decide::{Asker, Verdict};
-use crate::id::PersonId;
+use crate::id::{ChallengeId, PersonId};
 use crate::operation::{Inputs, Operation};
 use crate::person::Login;
 use crate::ports::{EntryQuery, LeafDetails, LogKeys, RecordedEntry, Store, StoreError};
@@ -23,6 +23,9 @@ use crate::web::gate_path;
 
 /// Leaves that are read at once for an export.
 const PAGE: u32 = 1000;
+
+/// Challenges whose titles are read at once: each is a value in one statement.
+const CHALLENGES_AT_ONCE: usize = 100;
 
 /// Whose entries are sought.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,6 +142,32 @@ impl Flows {
         self.store.entries(query).await.map(Some)
     }
 
+    /// What the challenges are about that these entries belong to. It adds nothing that
+    /// must be recorded: it belongs to entries that whoever looks was given.
+    pub async fn titles(&self, entries: &[RecordedEntry]) -> Result<Titles, StoreError> {
+        let mut titles = Titles::default();
+        for recorded in entries {
+            titles.note(&recorded.entry);
+        }
+        let untitled = entries.iter().filter(|recorded| titles.of(&recorded.entry).is_none());
+        let ids = untitled.filter_map(|recorded| recorded.entry.event.challenge()?.parse().ok());
+        let mut challenges: Vec<ChallengeId> = ids.collect();
+        challenges.sort_unstable();
+        challenges.dedup();
+        for some in challenges.chunks(CHALLENGES_AT_ONCE) {
+            let query = EntryQuery {
+                challenges: some.to_vec(),
+                kinds: vec!["challenge.opened".to_owned()],
+                limit: PAGE,
+                ..EntryQuery::default()
+            };
+            for opened in self.store.entries(query).await? {
+                titles.note(&opened.entry);
+            }
+        }
+        Ok(titles)
+    }
+
     /// Records that somebody looks into the evidence; to be called before they see any
     /// of it. `query` is what they look for, without anything that was typed freely.
     pub async fn searched(&self, by: &str, query: &str) -> Result<(), StoreError> {
@@ -197,7 +226,8 @@ fn terms(query: &EntryQuery) -> String {
         }
     };
     term("person", query.person.map(|person| person.to_string()));
-    term("challenge", query.challenge.map(|challenge| challenge.to_string()));
+    let challenges = query.challenges.iter().map(ToString::to_string).collect::<Vec<_>>();
+    term("challenge", (!challenges.is_empty()).then(|| challenges.join(",")));
     term("request", query.request.map(|request| request.to_string()));
     term("service", query.service.as_ref().map(ToString::to_string));
     term("action", query.action.as_ref().map(ToString::to_string));

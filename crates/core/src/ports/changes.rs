@@ -232,10 +232,11 @@ pub struct RecordedEntry {
 /// What to look for in the evidence. All set fields must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EntryQuery {
-    /// Only entries of this person: about them, or of what they did with the evidence.
+    /// Only entries of this person: about them, about challenges that they were asked, or of
+    /// what they did with the evidence.
     pub person: Option<PersonId>,
-    /// Only entries of this challenge.
-    pub challenge: Option<ChallengeId>,
+    /// Only entries of any of these challenges; empty means all.
+    pub challenges: Vec<ChallengeId>,
     /// Only entries of this request that was sent.
     pub request: Option<RequestId>,
     /// Only entries about operations of this service.

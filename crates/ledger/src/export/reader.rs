@@ -160,6 +160,19 @@ impl Reader {
         self.file(&tile.entries_path(), MAX_BUNDLE_LENGTH)
     }
 
+    /// The widest partial tile of level 0 at this index whose bundle is there, whatever the
+    /// checkpoint says.
+    pub(crate) fn widest_partial_bundle(&self, index: u64) -> Result<Option<Tile>, ReadError> {
+        let tile = |width| Tile::new(0, index, width).ok();
+        let Some(path) = tile(1).map(|tile| tile.entries_path()) else { return Ok(None) };
+        let Some((directory, _)) = path.rsplit_once('/') else { return Ok(None) };
+        let widths = self.source.names_in(directory)?.into_iter().filter_map(|name| {
+            let width = name.parse::<u16>().ok()?;
+            (width < TILE_WIDTH && width.to_string() == name).then_some(width)
+        });
+        Ok(widths.max().and_then(tile))
+    }
+
     /// The lines of `details.jsonl`, which may be absent.
     ///
     /// # Errors
@@ -306,11 +319,13 @@ pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> ReadError {
 
 /// Whether the export holds what no tree of this size needs: entries beyond the checkpoint.
 pub(crate) fn entries_beyond(reader: &Reader, size: u64) -> Result<Option<Tile>, ReadError> {
-    let first = size / u64::from(TILE_WIDTH);
+    let width = u64::from(TILE_WIDTH);
+    let first = size / width;
     for tile in [Tile::full(0, first), Tile::full(0, first + 1)] {
         if reader.bundle(tile)?.is_some() {
             return Ok(Some(tile));
         }
     }
-    Ok(None)
+    // A partial one under the last tile itself was judged with that tile.
+    reader.widest_partial_bundle(size.div_ceil(width))
 }

@@ -27,6 +27,7 @@ pub(super) struct Pass {
     /// The first index at which they differ.
     first_difference: Option<u64>,
     tiles_absent: u64,
+    first_absent: String,
 }
 
 /// A frontier that remembers its root at some sizes.
@@ -78,6 +79,7 @@ pub(super) fn run(
         aligner: Aligner::default(),
         first_difference: None,
         tiles_absent: 0,
+        first_absent: String::new(),
     };
     let mut cutter = TileCutter::default();
     thread::scope(|scope| {
@@ -112,7 +114,7 @@ impl Pass {
         let signed = match batch.hashes {
             TileFile::Read(hashes) => Some(hashes),
             TileFile::Absent => {
-                self.tiles_absent += 1;
+                self.absent(batch.tile);
                 None
             }
             TileFile::Broken => {
@@ -122,9 +124,15 @@ impl Pass {
         };
         let actual: Option<Vec<Hash>> =
             batch.entries.as_ref().map(|entries| entries.iter().map(|entry| entry.leaf).collect());
-        if actual.is_none() {
+        // Where the hash tile is there, it is told which of a bundle's entries are missing.
+        let here = match (&actual, &signed) {
+            (None, _) => Some(0),
+            (Some(actual), None) if batch.is_shorter => Some(actual.len() as u64),
+            (Some(_), _) => None,
+        };
+        if let Some(here) = here {
             let to = first + u64::from(batch.tile.width());
-            findings.add(Finding::EntriesMissing { from: first, to });
+            findings.add(Finding::EntriesMissing { from: first + here, to });
         }
         match (&signed, &actual) {
             (Some(signed), Some(actual)) => self.aligner.feed(first, signed, actual),
@@ -152,7 +160,8 @@ impl Pass {
     ) -> Vec<(Tile, Vec<Hash>)> {
         let actual_leaves = actual.unwrap_or_default();
         let reference = signed.unwrap_or(actual_leaves);
-        if reference != actual_leaves || actual.is_none() {
+        // Without a hash tile nothing says that the entries should be others.
+        if reference != actual_leaves || (actual.is_none() && signed.is_some()) {
             let same = reference.iter().zip(actual_leaves).take_while(|(a, b)| a == b);
             self.first_difference.get_or_insert(first + same.count() as u64);
             self.tiles.get_or_insert_with(|| self.entries.clone());
@@ -177,13 +186,20 @@ impl Pass {
             return Ok(());
         }
         match read_tile(reader, tile)? {
-            TileFile::Absent => self.tiles_absent += 1,
+            TileFile::Absent => self.absent(tile),
             TileFile::Read(read) if read == hashes => {}
             TileFile::Read(_) | TileFile::Broken => {
                 findings.add(Finding::TileMismatch { path: tile.path() });
             }
         }
         Ok(())
+    }
+
+    fn absent(&mut self, tile: Tile) {
+        if self.tiles_absent == 0 {
+            self.first_absent = tile.path();
+        }
+        self.tiles_absent += 1;
     }
 
     /// The root over the first `size` entries as they are, if it was wanted and nothing is missing before.
@@ -216,7 +232,8 @@ impl Pass {
             });
         }
         if self.tiles_absent > 0 {
-            findings.not_checked(NotChecked::TilesAbsent { count: self.tiles_absent });
+            findings
+                .not_checked(NotChecked::TilesAbsent { count: self.tiles_absent, first: self.first_absent.clone() });
         }
         if remembered.is_empty() {
             findings.not_checked(NotChecked::NoRememberedCheckpoint);

@@ -5,7 +5,7 @@ use std::sync::mpsc::SyncSender;
 use super::report::Finding;
 use crate::export::DetailsLines;
 use crate::export::bundle;
-use crate::export::reader::level_0_tiles;
+use crate::export::reader::{entries_beyond, level_0_tiles};
 use crate::export::{Details, DetailsLine, ReadError, Reader};
 use crate::hash::{Hash, leaf_hash};
 use crate::tile::{TILE_WIDTH, Tile};
@@ -30,6 +30,8 @@ pub(super) struct Batch {
     pub(super) tile: Tile,
     /// `None` if the bundle's file is missing.
     pub(super) entries: Option<Vec<Entry>>,
+    /// Whether the bundle that is there in place of the tile's is of fewer entries.
+    pub(super) is_shorter: bool,
     pub(super) hashes: TileFile,
     pub(super) findings: Vec<Finding>,
 }
@@ -37,7 +39,7 @@ pub(super) struct Batch {
 impl Batch {
     /// No entries, only something to tell.
     const fn of_findings(tile: Tile, findings: Vec<Finding>) -> Self {
-        Self { tile, entries: Some(Vec::new()), hashes: TileFile::Read(Vec::new()), findings }
+        Self { tile, entries: Some(Vec::new()), is_shorter: false, hashes: TileFile::Read(Vec::new()), findings }
     }
 
     const fn is_absent(&self) -> bool {
@@ -62,8 +64,14 @@ pub(super) fn send_batches(reader: &Reader, size: u64, sender: &SyncSender<Resul
         }
     };
     let mut gap = 0;
+    let mut held = size;
     for tile in level_0_tiles(size) {
-        let batch = read_batch(reader, tile, &mut lines);
+        let batch = read_batch(reader, tile, size, &mut lines);
+        for finding in batch.iter().flat_map(|batch| &batch.findings) {
+            if let Finding::CheckpointOfOtherSize { found, .. } = finding {
+                held = held.max(*found);
+            }
+        }
         let broken = batch.is_err();
         let absent = batch.as_ref().is_ok_and(Batch::is_absent);
         gap = if absent { gap + 1 } else { 0 };
@@ -77,7 +85,9 @@ pub(super) fn send_batches(reader: &Reader, size: u64, sender: &SyncSender<Resul
             break;
         }
     }
-    let rest = lines.rest(size);
+    // What lies beside entries beyond the checkpoint is no more wrong than they are.
+    let rest =
+        entries_beyond(reader, size).and_then(|beyond| lines.rest(if beyond.is_some() { u64::MAX } else { held }));
     if !matches!(&rest, Ok(findings) if findings.is_empty()) {
         let end = Tile::full(0, size / u64::from(TILE_WIDTH));
         let _ = sender.send(rest.map(|findings| Batch::of_findings(end, findings)));
@@ -92,13 +102,18 @@ pub(super) fn read_tile(reader: &Reader, tile: Tile) -> Result<TileFile, ReadErr
     })
 }
 
-fn read_batch(reader: &Reader, tile: Tile, lines: &mut DetailsInOrder) -> Result<Batch, ReadError> {
+fn read_batch(reader: &Reader, tile: Tile, size: u64, lines: &mut DetailsInOrder) -> Result<Batch, ReadError> {
     let mut findings = Vec::new();
     let first = tile.index() * u64::from(TILE_WIDTH);
     let after = first + u64::from(tile.width());
+    let mut is_shorter = false;
     let entries = match read_bundle(reader, tile)? {
         None => None,
-        Some(bundle) => {
+        Some(Bundle { bytes: bundle, width }) => {
+            if let Some(width) = width {
+                findings.push(Finding::CheckpointOfOtherSize { size, found: first + u64::from(width) });
+                is_shorter = width < tile.width();
+            }
             let mut entries = Vec::with_capacity(usize::from(TILE_WIDTH));
             for (index, bytes) in (first..).zip(bundle::entries(&bundle)) {
                 let Some(bytes) = bytes else {
@@ -111,23 +126,37 @@ fn read_batch(reader: &Reader, tile: Tile, lines: &mut DetailsInOrder) -> Result
             Some(entries)
         }
     };
-    Ok(Batch { tile, entries, hashes: read_tile(reader, tile)?, findings })
+    Ok(Batch { tile, entries, is_shorter, hashes: read_tile(reader, tile)?, findings })
+}
+
+struct Bundle {
+    bytes: Vec<u8>,
+    /// The width of the partial tile whose bundle this is, if it is another than the one sought.
+    width: Option<u16>,
 }
 
 /// A log that grew may have the full bundle in place of the partial one (C2SP tlog-tiles,
-/// "Partial Tiles"); what is beyond the tile is left out here.
-fn read_bundle(reader: &Reader, tile: Tile) -> Result<Option<Vec<u8>>, ReadError> {
-    if let Some(bundle) = reader.bundle(tile)? {
-        return Ok(Some(bundle));
+/// "Partial Tiles"); what is beyond the tile is left out here. A partial one of another width says
+/// that the export was made for another checkpoint.
+fn read_bundle(reader: &Reader, tile: Tile) -> Result<Option<Bundle>, ReadError> {
+    if let Some(bytes) = reader.bundle(tile)? {
+        return Ok(Some(Bundle { bytes, width: None }));
     }
-    if tile.is_full() {
-        return Ok(None);
+    let cut = |bytes: &[u8]| {
+        let length =
+            bundle::entries(bytes).take(usize::from(tile.width())).flatten().map(|entry| entry.len() + 2).sum();
+        bytes.get(..length).map(<[u8]>::to_vec)
+    };
+    if !tile.is_full()
+        && let Some(full) = reader.bundle(Tile::full(0, tile.index()))?
+    {
+        return Ok(cut(&full).map(|bytes| Bundle { bytes, width: None }));
     }
-    let Some(full) = reader.bundle(Tile::full(0, tile.index()))? else {
+    let Some(other) = reader.widest_partial_bundle(tile.index())? else {
         return Ok(None);
     };
-    let length = bundle::entries(&full).take(usize::from(tile.width())).flatten().map(|entry| entry.len() + 2).sum();
-    Ok(full.get(..length).map(<[u8]>::to_vec))
+    let bytes = reader.bundle(other)?.and_then(|bytes| cut(&bytes));
+    Ok(bytes.map(|bytes| Bundle { bytes, width: Some(other.width()) }))
 }
 
 /// Gives each entry its line of details, in one pass over the file.

@@ -50,6 +50,17 @@ pub enum Finding {
         /// The key.
         key: String,
     },
+    /// The checkpoint counts another number of entries than the files of the export are made for.
+    #[error(
+        "the checkpoint counts {size} entries, the files of the export are of {found}: this checkpoint is of another \
+         export, or it was changed"
+    )]
+    CheckpointOfOtherSize {
+        /// Entries according to the checkpoint.
+        size: u64,
+        /// Entries according to the names of the files.
+        found: u64,
+    },
     /// The entries do not hash to the root in the checkpoint.
     #[error("the {found_size} entries hash to {found}, the checkpoint says {size} entries and {expected}")]
     RootMismatch {
@@ -191,10 +202,16 @@ pub enum NotChecked {
     #[error("whether the log was cut or rewritten: no remembered checkpoint was given")]
     NoRememberedCheckpoint,
     /// Hash tiles are absent; what they would have told is not lost, only where it went wrong.
-    #[error("{count} hash tiles: they are not in the export")]
+    #[error(
+        "{count} hash tile{} missing, {first} first: the entries were held against the checkpoint without; but had \
+         one been changed there, it could not be told which, and what proves a single entry cannot be made",
+        if *count == 1 { " is" } else { "s are" }
+    )]
     TilesAbsent {
         /// How many.
         count: u64,
+        /// The file of the first.
+        first: String,
     },
     /// Too much is missing to compute the root of a remembered head.
     #[error("the remembered checkpoint of {size} entries: too much is missing")]

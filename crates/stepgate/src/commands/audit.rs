@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use stepgate_core::flows::Flows;
 use stepgate_core::ports::{EntryQuery, Store as _};
-use stepgate_evidence::{Entry, verify};
-use stepgate_ledger::ProofFile;
-use stepgate_ledger::export::{ReadError, Reader, Record, Writer};
+use stepgate_evidence::{Entry, Event, Titles, verify};
+use stepgate_ledger::export::{Reader, Record, Writer};
+use stepgate_ledger::proof_file::ProofFileError;
+use stepgate_ledger::verify::{BelievedKey, Trust};
+use stepgate_ledger::{CheckpointVerifier, ProofFile};
 use stepgate_store::CheckpointKey;
 
 use super::user::by;
 use super::verify::{verifier, verify_export};
-use super::{Done, FOUND, Failure, because, failed, open, print, unreadable};
+use super::{Done, FOUND, Failure, because, failed, open, print, unreadable, wrong_input};
 use crate::cli::{AuditCommand, Format};
 use crate::gate::House;
 
@@ -21,6 +23,9 @@ use crate::gate::House;
 const PAGE: u32 = 1000;
 /// Entries between two lines of progress.
 const PROGRESS_EVERY: u64 = 100_000;
+/// Digits of an id: as sentences show it, and all of it.
+const SHORT_ID: usize = 8;
+const LONG_ID: usize = 32;
 
 pub(super) async fn run(command: AuditCommand) -> Done {
     match command {
@@ -156,30 +161,37 @@ fn one(reader: &Reader, index: u64) -> Result<Record, Failure> {
 }
 
 fn show(dir: &Path, index: Option<u64>, challenge: Option<&str>, format: Format) -> Done {
+    let challenge = challenge.map(beginning_of_id).transpose()?;
     let reader = Reader::open(dir).map_err(because)?;
     let mut rows = Vec::new();
-    let records: Box<dyn Iterator<Item = Result<Record, ReadError>>> = match index {
-        Some(index) => Box::new(std::iter::once(one(&reader, index)?).map(Ok)),
-        None => Box::new(reader.records().map_err(because)?),
-    };
-    for record in records {
-        let record = record.map_err(because)?;
-        let text = String::from_utf8_lossy(&record.entry);
-        if challenge.is_some_and(|wanted| !text.contains(wanted)) {
-            continue;
-        }
-        let (mut entry, _) = Entry::from_leaf(&record.entry).map_err(because)?;
-        if let Some(details) = record.details {
-            entry.details = verify::imported(details).map_err(because)?;
-        }
-        match format {
-            Format::Json => rows.push(print::entry_json(record.index, &entry)),
-            Format::Text => {
-                println!("{}", print::entry_line(record.index, &entry));
-                if index.is_some() {
-                    print::json(&print::entry_json(record.index, &entry));
-                }
+    let mut titles = Titles::default();
+    if let Some(index) = index {
+        let entry = entry_of(one(&reader, index)?)?;
+        // What its challenge is about was said when it was opened, before.
+        if entry.event.challenge().is_some() {
+            let until = usize::try_from(index).unwrap_or(usize::MAX).saturating_add(1);
+            for record in reader.records().map_err(because)?.take(until) {
+                titles.note(&entry_of(record.map_err(because)?)?);
             }
+        }
+        show_one(index, &entry, &titles, &mut rows, format);
+        if format == Format::Text {
+            print::json(&print::entry_json(index, &entry, &titles));
+        }
+    } else {
+        let mut found = false;
+        for record in reader.records().map_err(because)? {
+            let record = record.map_err(because)?;
+            let index = record.index;
+            let entry = entry_of(record)?;
+            titles.note(&entry);
+            if challenge.as_deref().is_none_or(|wanted| is_of(&entry.event, wanted)) {
+                show_one(index, &entry, &titles, &mut rows, format);
+                found = true;
+            }
+        }
+        if let (false, Some(challenge)) = (found, challenge) {
+            return Err(failed(format!("no entry of the export belongs to the challenge {challenge}")));
         }
     }
     if format == Format::Json {
@@ -188,11 +200,54 @@ fn show(dir: &Path, index: Option<u64>, challenge: Option<&str>, format: Format)
     Ok(ExitCode::SUCCESS)
 }
 
+fn show_one(index: u64, entry: &Entry, titles: &Titles, rows: &mut Vec<serde_json::Value>, format: Format) {
+    match format {
+        Format::Json => rows.push(print::entry_json(index, entry, titles)),
+        Format::Text => println!("{}", print::entry_line(index, entry, titles)),
+    }
+}
+
+/// An entry of an export with what lies beside it. Nothing is verified.
+pub(super) fn entry_of(record: Record) -> Result<Entry, Failure> {
+    let (mut entry, _) = Entry::from_leaf(&record.entry).map_err(because)?;
+    if let Some(details) = record.details {
+        entry.details = verify::imported(details).map_err(because)?;
+    }
+    Ok(entry)
+}
+
+/// An id or its first digits, as sentences show them.
+fn beginning_of_id(text: &str) -> Result<String, Failure> {
+    let text = text.trim().to_ascii_lowercase();
+    if (SHORT_ID..=LONG_ID).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(text);
+    }
+    Err(wrong_input(format!(
+        "--challenge: an id is 32 digits and letters a to f, or its first 8 at least, not {text:?}"
+    )))
+}
+
+/// Whether an event belongs to a challenge whose id begins so: by being of it, or by having
+/// been allowed by it.
+fn is_of(event: &Event, id: &str) -> bool {
+    let allowed_by = match event {
+        Event::FactorEnrolled { authority, .. }
+        | Event::FactorRemoved { authority, .. }
+        | Event::EvidenceExported { authority, .. } => authority.strip_prefix("challenge:"),
+        _ => None,
+    };
+    event.challenge().or(allowed_by).is_some_and(|challenge| challenge.starts_with(id))
+}
+
 fn write_proof(dir: &Path, index: u64, out: Option<&Path>) -> Done {
     let proof = Reader::open(dir).and_then(|reader| reader.proof_file(index)).map_err(because)?;
     match out {
         None => print!("{}", proof.to_text()),
-        Some(path) => std::fs::write(path, proof.to_text()).map_err(because)?,
+        Some(path) => {
+            std::fs::write(path, proof.to_text())
+                .map_err(|error| failed(format!("--out: {} cannot be written: {error}", path.display())))?;
+            println!("Wrote the proof of entry {index} to {}.", path.display());
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -201,7 +256,8 @@ fn check_proof(dir: &Path, index: u64, file: &Path, keys: &[String]) -> Done {
     let keys = keys.iter().map(|key| verifier(key)).collect::<Result<Vec<_>, _>>()?;
     let text = std::fs::read_to_string(file).map_err(|error| unreadable("--check", file, &error))?;
     let proof = ProofFile::parse(&text).map_err(because)?;
-    let record = one(&Reader::open(dir).map_err(because)?, index)?;
+    let reader = Reader::open(dir).map_err(because)?;
+    let record = one(&reader, index)?;
     let mut refused = Vec::new();
     for key in &keys {
         match proof.verify(&record.entry, key) {
@@ -210,14 +266,44 @@ fn check_proof(dir: &Path, index: u64, file: &Path, keys: &[String]) -> Done {
                 println!("Relied on  {}, which signed that head", key.key());
                 return Ok(ExitCode::SUCCESS);
             }
-            Err(error) => refused.push(error.to_string()),
+            Err(error) => refused.push(error),
         }
     }
+    if !refused.iter().any(|error| matches!(error, ProofFileError::Checkpoint(_))) {
+        // The head is believed; the entry is not under it.
+        return Ok(not_proved(&refused));
+    }
+    // The head is signed by none of the given keys; the whole export tells which follow them.
+    eprintln!("No key that you gave signed the proof's head. The export is read for the keys that follow them.");
+    let trust = Trust { keys: &keys, remembered: &[] };
+    let report = verify::verify(&reader, trust, &mut |done| progress(done, None)).map_err(because)?;
+    if let Some(finding) = report.ledger.findings.first() {
+        eprintln!("No key is followed in an export that is not sound: {finding}.");
+        return Ok(not_proved(&refused));
+    }
+    for BelievedKey { key, announced_by, signs_until } in &report.ledger.believed {
+        let Some(announced_by) = announced_by else { continue };
+        let Ok(head) = proof.verify(&record.entry, &verifier(key)?) else { continue };
+        if signs_until.is_some_and(|until| head.size > until) {
+            continue;
+        }
+        println!("Entry {index} is in the log {} of {} entries.", head.origin, head.size);
+        println!("Relied on  {key}, which signed that head:");
+        let handover = announced_by.saturating_add(1);
+        println!("           entry {announced_by} announces it, and the key before signed handover/{handover}");
+        println!(
+            "           {}: you gave it",
+            trust.keys.iter().map(CheckpointVerifier::key).collect::<Vec<_>>().join(", ")
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(not_proved(&refused))
+}
+
+fn not_proved(refused: &[ProofFileError]) -> ExitCode {
+    let refused: Vec<String> = refused.iter().map(ToString::to_string).collect();
     eprintln!("NOT PROVED: {}", refused.join("; "));
-    eprintln!(
-        "If the log's key was changed since, `stepgate audit verify` with the key that you have names the next one."
-    );
-    Ok(ExitCode::from(FOUND))
+    ExitCode::from(FOUND)
 }
 
 async fn tail(house: &House, lines: u32, follow: bool, format: Format) -> Done {
@@ -228,11 +314,12 @@ async fn tail(house: &House, lines: u32, follow: bool, format: Format) -> Done {
     loop {
         let query = EntryQuery { from: Some(next), limit: PAGE, ..EntryQuery::default() };
         let found = database.entries(query).await.map_err(because)?;
+        let titles = house.flows.titles(&found).await.map_err(because)?;
         for recorded in &found {
             next = recorded.index.saturating_add(1);
             match format {
-                Format::Text => println!("{}", print::entry_line(recorded.index, &recorded.entry)),
-                Format::Json => println!("{}", print::entry_json(recorded.index, &recorded.entry)),
+                Format::Text => println!("{}", print::entry_line(recorded.index, &recorded.entry, &titles)),
+                Format::Json => println!("{}", print::entry_json(recorded.index, &recorded.entry, &titles)),
             }
         }
         if found.is_empty() {

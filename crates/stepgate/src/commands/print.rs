@@ -1,8 +1,12 @@
 //! Printing for people and for programs.
 
 use serde_json::Value;
+use stepgate_core::surroundings::shown;
 use stepgate_core::time::Timestamp;
-use stepgate_evidence::Entry;
+use stepgate_evidence::{Entry, Titles};
+
+/// Longest title in a line, in characters.
+const TITLE_MAX: usize = 200;
 
 /// Prints one JSON document.
 pub(crate) fn json(value: &Value) {
@@ -12,13 +16,15 @@ pub(crate) fn json(value: &Value) {
     }
 }
 
-/// A line for an entry: index, time, sentence.
-pub(crate) fn entry_line(index: u64, entry: &Entry) -> String {
-    format!("{index:>8}  {}  {}", Timestamp::from_ms(entry.at_ms), entry.sentence())
+/// A line for an entry: index, time, sentence; and what its challenge is about, last and
+/// quoted, since a request chose it.
+pub(crate) fn entry_line(index: u64, entry: &Entry, titles: &Titles) -> String {
+    let title = titles.of(entry).map(|title| format!(": “{}”", shown(title, TITLE_MAX))).unwrap_or_default();
+    format!("{index:>8}  {}  {}{title}", Timestamp::from_ms(entry.at_ms), entry.sentence())
 }
 
 /// An entry for programs.
-pub(crate) fn entry_json(index: u64, entry: &Entry) -> Value {
+pub(crate) fn entry_json(index: u64, entry: &Entry, titles: &Titles) -> Value {
     serde_json::json!({
         "index": index,
         "id": entry.id,
@@ -26,5 +32,6 @@ pub(crate) fn entry_json(index: u64, entry: &Entry) -> Value {
         "event": serde_json::to_value(&entry.event).unwrap_or_default(),
         "details": entry.details.as_ref().map(|details| details.body.clone()),
         "sentence": entry.sentence(),
+        "title": titles.of(entry),
     })
 }

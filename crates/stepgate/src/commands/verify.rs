@@ -1,14 +1,16 @@
 //! `stepgate audit verify`: an export and a public key, nothing else.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::ExitCode;
 
+use stepgate_evidence::Titles;
 use stepgate_evidence::verify::{self, Report};
 use stepgate_ledger::export::Reader;
 use stepgate_ledger::verify::{BelievedKey, Trust};
 use stepgate_ledger::{CheckpointVerifier, SignedCheckpoint};
 
-use super::audit::progress;
+use super::audit::{entry_of, progress};
 use super::{Done, FOUND, Failure, because, print, unreadable, wrong_input};
 use crate::cli::Format;
 
@@ -55,9 +57,27 @@ pub(crate) fn verify_export(dir: &Path, keys: &[String], remembered: Option<&Pat
             }
             print::json(&value);
         }
-        Format::Text => print!("{}", words(&report, remembered.as_ref())),
+        Format::Text => print!("{}", words(&report, remembered.as_ref(), &sentences(&reader, &report))),
     }
     Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+}
+
+/// What the entries say that something is wrong with, so that a finding tells of which payment it is.
+/// An entry that cannot be read says nothing; that is a finding already.
+fn sentences(reader: &Reader, report: &Report) -> BTreeMap<u64, String> {
+    let wanted: BTreeSet<u64> = report.findings.iter().map(|finding| finding.index).collect();
+    let mut said = BTreeMap::new();
+    let (Some(last), Ok(records)) = (wanted.last(), reader.records()) else { return said };
+    let mut titles = Titles::default();
+    for record in records.map_while(Result::ok).take_while(|record| record.index <= *last) {
+        let index = record.index;
+        let Ok(entry) = entry_of(record) else { continue };
+        titles.note(&entry);
+        if wanted.contains(&index) {
+            said.insert(index, print::entry_line(index, &entry, &titles).trim_start().to_owned());
+        }
+    }
+    said
 }
 
 fn remembered_at(path: &Path) -> Result<SignedCheckpoint, Failure> {
@@ -89,7 +109,7 @@ fn who_signed(signed: &SignedCheckpoint, believed: &[BelievedKey]) -> Result<Rem
     }
 }
 
-fn words(report: &Report, remembered: Option<&Remembered>) -> String {
+fn words(report: &Report, remembered: Option<&Remembered>, said: &BTreeMap<u64, String>) -> String {
     use std::fmt::Write as _;
     let mut out = String::new();
     let ledger = &report.ledger;
@@ -110,13 +130,21 @@ fn words(report: &Report, remembered: Option<&Remembered>) -> String {
         "Checked      {} entries, {} details, {} statements, {} passkey signatures",
         checked.entries, checked.details, checked.statements, checked.signatures
     );
-    let _ =
-        writeln!(out, "             {} challenges passed, {} requests sent after one", checked.passed, checked.sent);
+    let passed = if checked.passed == 1 {
+        "1 challenge passed".to_owned()
+    } else {
+        format!("{} challenges passed", checked.passed)
+    };
+    let sent = if checked.sent == 1 { "1 request sent".to_owned() } else { format!("{} requests sent", checked.sent) };
+    let _ = writeln!(out, "             {passed}, {sent} after one");
     for finding in &ledger.findings {
         let _ = writeln!(out, "WRONG        {finding}");
     }
     for finding in &report.findings {
         let _ = writeln!(out, "WRONG        entry {}: {}", finding.index, finding.problem);
+        if let Some(line) = said.get(&finding.index) {
+            let _ = writeln!(out, "             {line}");
+        }
     }
     let more = ledger.more_findings.saturating_add(report.more_findings);
     if more > 0 {
@@ -126,7 +154,7 @@ fn words(report: &Report, remembered: Option<&Remembered>) -> String {
         let _ = writeln!(out, "Not checked  {what}");
     }
     for (what, count) in &report.not_checked {
-        let _ = writeln!(out, "Not checked  {what} ({count} times)");
+        let _ = writeln!(out, "Not checked  {what} ({count})");
     }
     let verdict = if report.is_sound() {
         "SOUND: nothing that was checked is wrong."

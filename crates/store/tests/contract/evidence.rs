@@ -4,7 +4,7 @@ use secrecy::SecretString;
 use stepgate_core::catalogue::{ActionName, ServiceName};
 use stepgate_core::challenge::GrantKind;
 use stepgate_core::factor::{FactorKind, FactorSecret};
-use stepgate_core::id::RequestId;
+use stepgate_core::id::{ChallengeId, RequestId};
 use stepgate_core::ports::{EntryQuery, LeafDetails, RecordedEntry, Store as _};
 use stepgate_core::secret::{Purpose, Token};
 use stepgate_core::time::Timestamp;
@@ -60,15 +60,66 @@ pub(crate) async fn entries_are_found_by_person_challenge_and_kind(house: House)
     let attempts = vec!["attempt.failed".to_owned()];
     let both = vec!["attempt.failed".to_owned(), "operation.finished".to_owned()];
     let of = EntryQuery::default;
-    assert_eq!(find(EntryQuery { challenge: Some(challenge), ..of() }).await, ids(&[0, 1]));
-    assert_eq!(find(EntryQuery { challenge: Some(other), ..of() }).await, ids(&[2, 3]));
+    assert_eq!(find(EntryQuery { challenges: vec![challenge], ..of() }).await, ids(&[0, 1]));
+    assert_eq!(find(EntryQuery { challenges: vec![other], ..of() }).await, ids(&[2, 3]));
     assert_eq!(find(EntryQuery { person: Some(alice.id), kinds: attempts.clone(), ..of() }).await, ids(&[0]));
     assert_eq!(find(EntryQuery { kinds: attempts.clone(), ..of() }).await, ids(&[0, 1, 2]));
-    assert_eq!(find(EntryQuery { challenge: Some(other), kinds: both, ..of() }).await, ids(&[2, 3]));
-    assert_eq!(find(EntryQuery { person: Some(bob.id), challenge: Some(challenge), ..of() }).await, ids(&[1]));
-    assert_eq!(find(EntryQuery { person: Some(bob.id), challenge: Some(other), ..of() }).await, ids(&[]));
+    assert_eq!(find(EntryQuery { challenges: vec![other], kinds: both, ..of() }).await, ids(&[2, 3]));
+    assert_eq!(find(EntryQuery { person: Some(bob.id), challenges: vec![challenge], ..of() }).await, ids(&[1]));
+    assert_eq!(find(EntryQuery { person: Some(bob.id), challenges: vec![other], ..of() }).await, ids(&[]));
     assert_eq!(find(EntryQuery { kinds: vec!["' OR 1 = 1 --".to_owned()], ..of() }).await, ids(&[]));
     assert_eq!(house.store.entries(EntryQuery { person: Some(alice.id), limit: 10, ..of() }).await.unwrap().len(), 2);
+}
+
+pub(crate) async fn what_belongs_to_a_challenge_is_found_by_whom_and_for_what_it_was_opened(house: House) {
+    let (alice, bob) = (house.person("alice").await, house.person("bob").await);
+    let challenge = house.id();
+    let opened = Event::ChallengeOpened {
+        challenge: challenge.to_string(),
+        session: house.id::<()>().to_string(),
+        person: alice.id.to_string(),
+        asked: Asked {
+            service: "wiki".to_owned(),
+            action: "pages.publish".to_owned(),
+            resource: "wiki POST /publish".to_owned(),
+            resource_kind: String::new(),
+            sensitivity: "high".to_owned(),
+        },
+        policies: vec!["p".to_owned()],
+        policy: "v".to_owned(),
+        offered: "confirm: passkey".to_owned(),
+        statement: "d".to_owned(),
+        held: true,
+        succeeds: String::new(),
+    };
+    let finished = |challenge: ChallengeId| Event::OperationFinished {
+        challenge: challenge.to_string(),
+        request: house.id::<()>().to_string(),
+        outcome: Outcome::Answered { status: 200 },
+    };
+    let tried = Event::AttemptFailed {
+        person: bob.id.to_string(),
+        factor: "totp".to_owned(),
+        purpose: "challenge".to_owned(),
+        challenge: challenge.to_string(),
+        reason: "wrong".to_owned(),
+    };
+    let entries = [opened, tried, finished(challenge), finished(house.id())].map(|event| house.entry(event));
+    house.store.record(entries.to_vec()).await.unwrap();
+    let found = async |query: EntryQuery| {
+        let kinds = ["challenge.opened", "attempt.failed", "operation.finished"].map(str::to_owned).to_vec();
+        let found = house.store.entries(EntryQuery { limit: 10, from: Some(0), kinds, ..query }).await.unwrap();
+        found.into_iter().map(|entry| entry.entry.id).collect::<Vec<_>>()
+    };
+    let ids = |wanted: &[usize]| wanted.iter().map(|at| entries[*at].id.clone()).collect::<Vec<_>>();
+    let of = EntryQuery::default;
+    assert_eq!(found(EntryQuery { person: Some(alice.id), ..of() }).await, ids(&[0, 2]), "the outcome too");
+    assert_eq!(found(EntryQuery { person: Some(bob.id), ..of() }).await, ids(&[1]), "their own try alone");
+    let service = Some(ServiceName::parse("wiki").unwrap());
+    assert_eq!(found(EntryQuery { service, ..of() }).await, ids(&[0, 1, 2]));
+    let action = Some(ActionName::parse("pages.publish").unwrap());
+    assert_eq!(found(EntryQuery { action, ..of() }).await, ids(&[0, 1, 2]));
+    assert_eq!(found(EntryQuery { challenges: vec![challenge, house.id()], ..of() }).await, ids(&[0, 1, 2]));
 }
 
 pub(crate) async fn entries_are_found_by_request_service_action_and_time(house: House) {

@@ -161,6 +161,7 @@ contract! {
     evidence:
         the_first_entry_opens_the_log
         entries_are_found_by_person_challenge_and_kind
+        what_belongs_to_a_challenge_is_found_by_whom_and_for_what_it_was_opened
         entries_are_found_by_request_service_action_and_time
         entries_are_found_by_who_did_something_with_the_evidence
         entries_come_in_pages_from_either_end

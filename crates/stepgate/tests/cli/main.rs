@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
 
+mod evidence;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
