@@ -6,9 +6,9 @@ const FAR: usize = 3;
 /// The known word that is nearest, if it is near: for "did you mean".
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let near = known.into_iter().map(|known| (distance(known, word), known)).min()?;
-    // Of a short word, three letters are all of it.
+    // Of a short word, three letters are all of it: at least half has to be the same.
     let letters = word.chars().count().max(near.1.chars().count());
-    (near.0 <= FAR && near.0 < letters).then_some(near.1)
+    (near.0 <= FAR && near.0.saturating_mul(2) <= letters).then_some(near.1)
 }
 
 /// Edit distance: letters to put in, take out or exchange.
@@ -48,6 +48,7 @@ mod tests {
         assert_eq!(nearest("topt", known), Some("totp"));
         assert_eq!(nearest("fingerprint", known), None);
         assert_eq!(nearest("hi", ["low"]), None, "nothing of it is the same");
+        assert_eq!(nearest("foo", ["on", "title"]), None, "one letter of three");
         assert_eq!(nearest("x", []), None);
     }
 }

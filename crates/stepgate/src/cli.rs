@@ -140,11 +140,11 @@ pub enum UserCommand {
     Add {
         /// The name to sign in with.
         login: String,
-        /// The name on pages.
-        #[arg(long, default_value = "")]
+        /// The name on pages; the name to sign in with if not given.
+        #[arg(long, default_value = "", hide_default_value = true)]
         name: String,
         /// The address for `Stepgate-Email`.
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", hide_default_value = true)]
         email: String,
         /// A group; may be given several times.
         #[arg(long = "group")]
@@ -169,6 +169,9 @@ pub enum UserCommand {
         /// The groups, all of them; may be given several times.
         #[arg(long = "group")]
         groups: Option<Vec<String>>,
+        /// Take them out of all groups.
+        #[arg(long, conflicts_with = "groups")]
+        no_groups: bool,
         /// Where the configuration is.
         #[command(flatten)]
         config: ConfigArgs,
@@ -194,8 +197,8 @@ pub enum UserCommand {
     Link {
         /// The name to sign in with.
         login: String,
-        /// How many hours it can be used.
-        #[arg(long, default_value_t = 24)]
+        /// How many hours it can be used: 1 to 720.
+        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=720))]
         hours: u64,
         /// Where the configuration is.
         #[command(flatten)]

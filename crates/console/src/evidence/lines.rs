@@ -209,6 +209,7 @@ mod tests {
             name: String::new(),
             email: String::new(),
             groups: Vec::new(),
+            active: true,
         };
         let refused = recorded(Event::OperationRefused {
             person: person.to_string(),

@@ -81,6 +81,15 @@ pub fn operation(
     Found::of(service, request)?.operation(service, request, body)
 }
 
+/// The endpoint of a canonical request at a service: what can be said before there is a body.
+///
+/// # Errors
+///
+/// The path is another spelling of a declared operation's: the gate refuses it.
+pub fn endpoint(service: &Service, request: &CanonicalRequest) -> Result<Arc<Endpoint>, Ambiguous> {
+    Found::of(service, request).map(|found| found.endpoint)
+}
+
 /// The endpoint of a request, with the values of its path placeholders.
 struct Found {
     endpoint: Arc<Endpoint>,

@@ -34,7 +34,8 @@ pub(super) async fn run(command: AuditCommand) -> Done {
             let size = export(&house.flows, &out, &by()).await?;
             println!("Exported {size} entries to {}.", out.display());
             println!(
-                "Verify them anywhere:\n  stepgate audit verify {} --key '{}'",
+                "Verify them anywhere:\n  {} audit verify {} --key '{}'",
+                print::program(),
                 out.display(),
                 house.keys.checkpoint_verifier
             );

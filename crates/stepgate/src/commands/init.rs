@@ -8,7 +8,7 @@ use stepgate_core::factor::FactorKind;
 use stepgate_core::person::Login;
 use stepgate_store::Keyring;
 
-use super::{Done, Failure, because, failed, open, wrong_input};
+use super::{Done, Failure, because, failed, open, print, wrong_input};
 use crate::cli::InitArgs;
 use crate::config::parse_origin;
 use crate::system::SystemRandomness;
@@ -160,8 +160,8 @@ pub(super) async fn run(args: &InitArgs) -> Done {
         made.keep();
         wrote(&file);
         println!("Put a certificate and its key in tls/, then:");
-        println!("  stepgate check --config {}", file.display());
-        println!("  stepgate user add {login} --group admins --group staff --config {}", file.display());
+        println!("  {} check --config {}", print::program(), file.display());
+        println!("  {} user add {login} --group admins --group staff --config {}", print::program(), file.display());
         return Ok(ExitCode::SUCCESS);
     }
     made.paths.extend(["", "-wal", "-shm"].map(|part| args.dir.join(format!("stepgate.db{part}"))));
@@ -181,8 +181,9 @@ pub(super) async fn run(args: &InitArgs) -> Done {
     println!("  {}\n", house.keys.checkpoint_verifier);
     println!("Now change the [[service]] in {} to yours, and:", file.display());
     println!(
-        "  stepgate check --config {0}\n  stepgate policy test --config {0}\n  stepgate run --config {0}",
-        file.display()
+        "  {1} check --config {0}\n  {1} policy test --config {0}\n  {1} run --config {0}",
+        file.display(),
+        print::program()
     );
     Ok(ExitCode::SUCCESS)
 }

@@ -5,7 +5,7 @@ mod check;
 mod init;
 mod keys;
 mod policy;
-mod print;
+pub(crate) mod print;
 mod tell;
 mod user;
 mod verify;

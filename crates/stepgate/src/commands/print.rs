@@ -8,6 +8,20 @@ use stepgate_evidence::{Entry, Titles};
 /// Longest title in a line, in characters.
 const TITLE_MAX: usize = 200;
 
+/// This program as it was called, for commands that can be typed again: `stepgate`, or
+/// `target/debug/stepgate` where it is not in the path.
+pub(crate) fn program() -> String {
+    let called = std::env::args_os().next().and_then(|called| called.into_string().ok()).unwrap_or_default();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._+-~".contains(c);
+    if called.is_empty() || shown(&called, usize::MAX) != called {
+        "stepgate".to_owned()
+    } else if called.chars().all(plain) {
+        called
+    } else {
+        format!("'{}'", called.replace('\'', "'\\''"))
+    }
+}
+
 /// Prints one JSON document.
 pub(crate) fn json(value: &Value) {
     match serde_json::to_string_pretty(value) {

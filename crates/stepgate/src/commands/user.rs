@@ -7,6 +7,7 @@ use stepgate_core::factor::FactorKind;
 use stepgate_core::flows::Flows;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::similar::nearest;
+use stepgate_core::surroundings::shown;
 use stepgate_evidence::Event;
 
 use super::{Done, Failure, because, failed, open, print, wrong_input};
@@ -21,7 +22,7 @@ pub(super) fn by() -> String {
         use std::os::unix::fs::MetadataExt as _;
         std::fs::metadata("/proc/self").map(|own| format!("uid {}", own.uid())).unwrap_or_default()
     };
-    format!("cli:{}", stepgate_core::surroundings::shown(&named.unwrap_or_else(owner), 60))
+    format!("cli:{}", shown(&named.unwrap_or_else(owner), 60))
 }
 
 async fn find(flows: &Flows, login: &str) -> Result<Person, Failure> {
@@ -36,6 +37,7 @@ pub(super) async fn run(command: UserCommand) -> Done {
             let house = open(&config.config).await?;
             let login = Login::parse(&login).map_err(wrong_input)?;
             let name = if name.is_empty() { login.to_string() } else { name };
+            fit(&name, &email, &groups)?;
             warn_of_unknown(&house, &groups);
             let person = house.flows.add_person(login, &name, &email, groups, &by()).await.map_err(because)?;
             link(&house.flows, &person, Duration::from_secs(24 * 3600), output.format()).await
@@ -43,10 +45,14 @@ pub(super) async fn run(command: UserCommand) -> Done {
         UserCommand::Link { login, hours, config, output } => {
             let house = open(&config.config).await?;
             let person = find(&house.flows, &login).await?;
-            let lifetime = Duration::from_secs(hours.clamp(1, 24 * 30).saturating_mul(3600));
+            let lifetime = Duration::from_secs(hours.saturating_mul(3600));
             link(&house.flows, &person, lifetime, output.format()).await
         }
-        UserCommand::Change { login, name, email, groups, config } => {
+        UserCommand::Change { login, name, email, groups, no_groups, config } => {
+            let groups = if no_groups { Some(Vec::new()) } else { groups };
+            if name.is_none() && email.is_none() && groups.is_none() {
+                return Err(wrong_input("nothing to change was given: --name, --email, --group or --no-groups"));
+            }
             let house = open(&config.config).await?;
             let person = find(&house.flows, &login).await?;
             let name = name.unwrap_or_else(|| person.name.clone());
@@ -55,6 +61,7 @@ pub(super) async fn run(command: UserCommand) -> Done {
                 warn_of_unknown(&house, groups);
             }
             let groups = groups.unwrap_or_else(|| person.groups.clone());
+            fit(&name, &email, &groups)?;
             house.flows.change_person(&person, &name, &email, groups, &by()).await.map_err(because)?;
             println!("Changed {}.", person.login);
             Ok(ExitCode::SUCCESS)
@@ -81,6 +88,33 @@ pub(super) async fn run(command: UserCommand) -> Done {
             println!("{} of {} can be tried again.", kind.title(), person.login);
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+/// Longest name, address and name of a group, in bytes.
+const TEXT_MAX: usize = 254;
+
+/// Refuses what no header and no page could say as it is: a name with control characters, an
+/// address that is none, a group without a name.
+fn fit(name: &str, email: &str, groups: &[String]) -> Result<(), Failure> {
+    let text = |text: &str| text.len() <= TEXT_MAX && shown(text, TEXT_MAX) == text;
+    if !text(name) {
+        return Err(wrong_input(format!("--name: at most {TEXT_MAX} bytes, without control or invisible characters")));
+    }
+    let is_address = || {
+        email.split_once('@').is_some_and(|(local, host)| !local.is_empty() && !host.is_empty() && !host.contains('@'))
+            && email.bytes().all(|byte| byte.is_ascii_graphic())
+            && text(email)
+    };
+    let is_none_or_address = email.is_empty() || is_address();
+    if !is_none_or_address {
+        return Err(wrong_input(format!("--email: an address like alice@example.com is expected, not {email:?}")));
+    }
+    match groups.iter().find(|group| group.trim().is_empty() || !text(group) || group.contains(',')) {
+        Some(group) => Err(wrong_input(format!(
+            "--group: a name of at most {TEXT_MAX} bytes without commas is expected, not {group:?}; for none, --no-groups"
+        ))),
+        None => Ok(()),
     }
 }
 

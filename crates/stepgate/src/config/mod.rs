@@ -183,7 +183,8 @@ fn read_with(text: &str, name: &str, base: PathBuf, mistakes: &Mistakes) -> Resu
     for error in errors {
         mistakes.add(error.span().unwrap_or(0..0), error.message().to_owned());
     }
-    let settings = settings(&document, text, base, mistakes);
+    // What is no TOML cannot be read rightly: what would be said of the rest might not be so.
+    let settings = if mistakes.sorted().is_empty() { settings(&document, text, base, mistakes) } else { None };
     let mistakes = mistakes.sorted();
     match settings {
         Some(settings) if mistakes.is_empty() => Ok(settings),

@@ -90,7 +90,8 @@ pub(super) fn endpoint(table: Table<'_>, service: &str, actions: &mut Actions) -
     let by_method = if safe { Effect::Read } else { Effect::Write };
     let resource = format!("{service} {} {}", methods.join("|"), path.as_str());
     let effect = declared.map_or(by_method, |at| at.value);
-    if let Some(action) = &action {
+    // Where an input could not be read, that is told; whether the action agrees is not known.
+    if let Some(action) = action.as_ref().filter(|_| inputs.len() == named.len()) {
         let inputs = inputs.iter().map(|input| (input.name.clone(), input.kind)).collect();
         agrees(&table, action, DeclaredAction { inputs, effect, resource: resource.clone() }, actions);
     }

@@ -143,14 +143,19 @@ impl<'a> Table<'a> {
 
     /// A duration like `10m`, within bounds.
     pub(super) fn duration(&self, key: &'static str, bounds: std::ops::RangeInclusive<Duration>) -> Option<Duration> {
-        let expected = format!("a duration like \"10m\", from {:?} to {:?}", bounds.start(), bounds.end());
+        let expected =
+            format!("a duration like \"10m\", from {} to {}", in_words(*bounds.start()), in_words(*bounds.end()));
         self.parsed(key, &expected, |text| parse_duration(text).filter(|d| bounds.contains(d)).ok_or(""))
             .map(|at| at.value)
     }
 
     /// A size like `10MiB`, in bytes, within bounds.
     pub(super) fn size(&self, key: &'static str, bounds: std::ops::RangeInclusive<u64>) -> Option<usize> {
-        let expected = format!("a size like \"10MiB\", from {} to {} bytes", bounds.start(), bounds.end());
+        let expected = format!(
+            "a size like \"10MiB\", from {} to {}",
+            size_in_words(*bounds.start()),
+            size_in_words(*bounds.end())
+        );
         self.parsed(key, &expected, |text| parse_size(text).filter(|size| bounds.contains(size)).ok_or(""))
             .and_then(|at| usize::try_from(at.value).ok())
     }
@@ -244,6 +249,23 @@ impl<'a> Table<'a> {
             self.mistakes.add(key.span(), format!("{} has no key `{name}`{hint}", self.name));
         }
     }
+}
+
+/// A duration as the configuration would say it: in the largest unit that divides it.
+fn in_words(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [(86_400, "d"), (3600, "h"), (60, "m")];
+    let unit = units.into_iter().find(|(unit, _)| seconds > 0 && seconds.is_multiple_of(*unit));
+    let (unit, name) = unit.unwrap_or((1, "s"));
+    format!("{}{name}", seconds / unit)
+}
+
+/// A size as the configuration would say it.
+fn size_in_words(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let unit = units.into_iter().find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit));
+    let (unit, name) = unit.unwrap_or((1, "B"));
+    format!("{}{name}", bytes / unit)
 }
 
 /// `90s`, `10m`, `24h`, `7d`: whole numbers only.

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::DemoArgs;
-use crate::commands::{Done, Failure, NewDeployment, because, write_deployment};
+use crate::commands::{Done, Failure, NewDeployment, because, print, write_deployment};
 use crate::config;
 use crate::gate::{Gate, House, OnlyGate};
 use crate::system::{SystemClock, SystemRandomness};
@@ -178,15 +178,16 @@ fn tell(demo: &Demo, kept: bool) {
     println!("For programs, where *.localhost does not resolve:");
     println!("  curl --resolve ledger.localhost:{port}:127.0.0.1 {ledger_origin}/api/payments");
     println!("  curl -H 'Host: ledger.localhost:{port}' http://127.0.0.1:{port}/api/payments");
+    let program = print::program();
     if kept {
         let directory = demo.directory.display();
         println!("\nThe evidence, while the demo runs or later:");
-        println!("  stepgate audit tail --config {directory}/stepgate.toml");
-        println!("  stepgate audit export --config {directory}/stepgate.toml --out {directory}/evidence");
-        println!("  stepgate audit verify {directory}/evidence --key '{}'", demo.verifier);
+        println!("  {program} audit tail --config {directory}/stepgate.toml");
+        println!("  {program} audit export --config {directory}/stepgate.toml --out {directory}/evidence");
+        println!("  {program} audit verify {directory}/evidence --key '{}'", demo.verifier);
     } else {
         println!("\nWith --dir DIR the evidence is kept, and these commands show and verify it:");
-        println!("  stepgate audit tail | export | verify");
+        println!("  {program} audit tail | export | verify");
     }
     println!("\nA new code comes every 30 seconds; the line below is kept up to date. Ctrl-C ends the demo.");
 }

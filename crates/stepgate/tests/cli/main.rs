@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
 
 mod evidence;
+mod mistakes;
 
 use std::path::Path;
 use std::process::{Command, Output};

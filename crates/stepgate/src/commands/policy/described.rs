@@ -45,9 +45,8 @@ pub(in crate::commands) fn operation_without_inputs(
     described: &Described<'_>,
 ) -> Result<Operation, Failure> {
     let (service, canonical) = canonical_of(catalogue, described)?;
-    let segments: Vec<_> = canonical.path().segments().collect();
-    let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
-    let endpoint = Arc::clone(service.endpoint(described.method, &segments).0);
+    let endpoint = stepgate_gateway::http::endpoint_of(&service, &canonical)
+        .map_err(|error| wrong_input(format!("the gate refuses this request: {error}")))?;
     Ok(Operation {
         endpoint,
         inputs: Default::default(),

@@ -131,7 +131,8 @@ pub(super) fn test(config: &Path, files: Vec<PathBuf>, format: Format) -> Done {
                 Format::Text if right => println!("ok    {}", case.name),
                 Format::Text => {
                     println!("WRONG {}", case.name);
-                    println!("      {} as {:?}", case.request, case.groups);
+                    let groups = if case.groups.is_empty() { "no group".to_owned() } else { case.groups.join(", ") };
+                    println!("      {}, by somebody in {groups}, in {}", case.request, file.display());
                     println!("      expected {}{}", case.expect, because_of(&case.because));
                     let found: Vec<String> = decided.iter().map(|id| (*id).to_owned()).collect();
                     println!("      found    {}{}", explanation.verdict, because_of(&found));
