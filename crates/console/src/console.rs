@@ -8,7 +8,7 @@ use stepgate_core::flows::Flows;
 use stepgate_core::web::Transport;
 use tokio::sync::Semaphore;
 
-use crate::handlers::{account, asset, challenge, enrolment, evidence, hand_off, link, not_found, sign_in};
+use crate::handlers::{account, asset, challenge, enrolment, evidence, hand_off, link, logins, not_found, sign_in};
 
 /// Exports of the evidence that are sent at once. Each reads the whole ledger.
 const EXPORTS: usize = 2;
@@ -35,10 +35,14 @@ impl Console {
         Router::new()
             .route("/sign-in", get(sign_in::show).post(sign_in::with_password))
             .route("/sign-in/passkey", get(sign_in::to_page).post(sign_in::with_passkey))
+            .route("/sign-in/with/{provider}", get(sign_in::to_page).post(logins::leave))
+            .route("/sign-in/back/{provider}", get(logins::back))
+            .route("/sign-in/logout/{provider}", post(logins::logout))
             .route("/sign-out", get(sign_in::ask_to_sign_out).post(sign_in::sign_out))
             .route("/hand-off", get(hand_off::go))
             .route("/challenges/{id}", get(challenge::show).delete(challenge::delete))
             .route("/challenges/{id}/answers", get(challenge::to_page).post(challenge::answer))
+            .route("/challenges/{id}/login", get(challenge::to_page).post(logins::prove))
             .route("/challenges/{id}/cancel", get(challenge::to_page).post(challenge::cancel))
             .route("/enrol/{token}", get(link::look).post(link::open))
             .route("/enrol/with/{ticket}", get(enrolment::choose))

@@ -27,8 +27,10 @@ pub enum Outcome {
     },
     /// The challenge belongs to another session or person.
     ForeignChallenge,
-    /// The challenge was failed: too many wrong answers.
+    /// The challenge was failed: too many wrong answers, or a login that does not do.
     Failed {
+        /// Why, in words.
+        why: String,
         /// Where asking again begins.
         again: Option<String>,
     },
@@ -127,7 +129,10 @@ pub enum Outcome {
     /// There is no such page.
     NotFound,
     /// Signed out.
-    SignedOut,
+    SignedOut {
+        /// Where to sign out at the identity provider, too.
+        there: Option<String>,
+    },
     /// Enrolled by a link; the way on is to sign in.
     Enrolled,
 }
@@ -156,7 +161,7 @@ impl Outcome {
             | Self::WentOn { .. }
             | Self::Cancelled { .. }
             | Self::PassedElsewhere { .. }
-            | Self::SignedOut
+            | Self::SignedOut { .. }
             | Self::Enrolled => StatusCode::OK,
             Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unknown { .. } | Self::NotSent { .. } => StatusCode::BAD_GATEWAY,
@@ -221,7 +226,7 @@ impl Outcome {
             | Self::WentOn { .. }
             | Self::Cancelled { .. }
             | Self::PassedElsewhere { .. }
-            | Self::SignedOut
+            | Self::SignedOut { .. }
             | Self::Enrolled => return None,
         };
         Some(code.to_owned())
@@ -256,8 +261,8 @@ impl Outcome {
             Self::Unspent { again } => Words::warn("This confirmation was not used in time")
                 .say("You confirmed it, but the request did not go on soon enough. Nothing was sent to the service.")
                 .way("Start again", again),
-            Self::Failed { again } => Words::bad("Not confirmed")
-                .say("There were too many wrong answers, so this question is closed and the request was dropped. Nothing was sent to the service.")
+            Self::Failed { why, again } => Words::bad("Not confirmed")
+                .say(format!("{why}, so this question is closed and the request was dropped. Nothing was sent to the service."))
                 .way("Start again", again),
             Self::Cancelled { back, reported } => match reported {
                 Reported::No => Words::neutral("Nothing was done")
@@ -307,8 +312,9 @@ impl Outcome {
             Self::NotFound => Words::neutral("There is no such page")
                 .say("Look at the address, or go on from your account.")
                 .then(account()),
-            Self::SignedOut => Words::good("You are signed out")
+            Self::SignedOut { there } => Words::good("You are signed out")
                 .say("This browser’s session has ended, at every service behind this gate.")
+                .way("Sign out at your company’s login, too", there)
                 .then(Way::new("Sign in again", format!("{home}sign-in"))),
             Self::Enrolled => Words::good("You are set up")
                 .say("The link is used up. From now on you sign in with what you just added.")

@@ -15,7 +15,7 @@ use stepgate_evidence::{Grant as Granted, Statement};
 use crate::device;
 use crate::views::{
     Asker, ChallengePage, CodeOffer, Frame, Grant, Input, LockedFactor, MissingFactor, NumberMatch, Offers,
-    PasskeyCall, Reason, Said, ServiceView, Step, StepState, Technical,
+    PasskeyCall, ProviderButton, Reason, Said, ServiceView, Step, StepState, Technical,
 };
 use crate::words::{self, Moment};
 
@@ -58,6 +58,7 @@ pub(crate) fn challenge_page(
     ChallengePage {
         id: challenge.id.to_string(),
         action: format!("{path}/answers"),
+        login_action: format!("{path}/login"),
         cancel_action: format!("{path}/cancel"),
         watch: Some(path),
         service: service(challenge, catalogue),
@@ -199,7 +200,8 @@ fn step(name: &str, state: StepState) -> Step {
 }
 
 fn offers(view: &ChallengeView, username: &str, last: &LastAnswer) -> Offers {
-    let mut offers = Offers { username: username.to_owned(), ..Offers::default() };
+    let logins = view.logins.iter().map(|(name, title)| ProviderButton::new(name, title)).collect();
+    let mut offers = Offers { username: username.to_owned(), logins, ..Offers::default() };
     for (kind, prompt) in &view.prompts {
         if last.locked.is_some_and(|(locked, _)| locked == *kind) {
             continue;

@@ -142,6 +142,18 @@ pub fn tries_left(count: u32) -> String {
     }
 }
 
+/// Why a challenge failed, as the beginning of a sentence, from the reason in the evidence.
+pub(crate) fn why_failed(reason: &str) -> &'static str {
+    match reason {
+        "too_many_tries" => "There were too many wrong answers",
+        "other_person" => "Somebody else logged in at your company’s login",
+        "lesser_class" => "Your company’s login did not prove as much as was asked",
+        "old_login" => "Your company’s login let an old sign-in count, where a new one was asked for",
+        "decision_changed" | "denied" => "The rules have changed",
+        _ => "What came back from your company’s login could not be believed",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -193,8 +193,14 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         again_at: Timestamp,
         limit: u32,
     ) -> Result<Vec<DueRenewal>, StoreError>;
-    /// Keeps the refresh token that replaced another.
-    async fn renewed(&self, session: SessionId, refresh_token: SecretString) -> Result<(), ChangeError>;
+    /// Keeps the refresh token of a login that stands, and when to ask again. `Conflict` if
+    /// the session rests on no login.
+    async fn renewed(
+        &self,
+        session: SessionId,
+        refresh_token: SecretString,
+        renew_at: Option<Timestamp>,
+    ) -> Result<(), ChangeError>;
 
     // --- codes ----------------------------------------------------------------
 

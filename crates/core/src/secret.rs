@@ -38,8 +38,6 @@ pub enum Purpose {
     Machine,
     /// Comes back from an identity provider: OAuth's `state`.
     ProviderState,
-    /// A provider's logout token, which is taken once.
-    LogoutToken,
 }
 
 impl Purpose {
@@ -58,7 +56,6 @@ impl Purpose {
             Self::SignInPrompt => "sign-in-prompt",
             Self::Machine => "machine",
             Self::ProviderState => "provider-state",
-            Self::LogoutToken => "logout-token",
         }
     }
 }
@@ -128,6 +125,14 @@ impl TokenDigest {
         hex::decode_to_slice(text, &mut bytes).ok()?;
         Some(Self(bytes))
     }
+}
+
+/// The digest of something of others that is taken once, by what names it.
+pub(crate) fn once(what: &str, names: &[&str]) -> TokenDigest {
+    let names: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
+    let mut hash = Sha256::new_with_prefix(b"stepgate/once/v1\0");
+    hash.update(framed(what, &names));
+    TokenDigest(hash.finalize().into())
 }
 
 impl fmt::Debug for TokenDigest {

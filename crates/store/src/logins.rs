@@ -233,6 +233,7 @@ impl Intent for TakeDueRenewals {
 pub(crate) struct RenewLogin {
     pub(crate) session: SessionId,
     pub(crate) refresh_token: SecretString,
+    pub(crate) renew_at: Option<Timestamp>,
 }
 
 #[async_trait]
@@ -248,9 +249,10 @@ impl Intent for RenewLogin {
         sealed.refresh_token.zeroize();
         sealed.refresh_token = Some(self.refresh_token.expose_secret().to_owned());
         let sealed = seal(work, &session, &sealed)?;
-        sqlx::query("UPDATE provider_logins SET sealed = $1 WHERE session = $2")
+        sqlx::query("UPDATE provider_logins SET sealed = $1, renew_at = $3 WHERE session = $2")
             .bind(sealed)
             .bind(&session)
+            .bind(self.renew_at.map(Timestamp::as_ms))
             .execute(&mut *work.connection)
             .await
             .stored()?

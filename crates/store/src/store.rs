@@ -235,8 +235,13 @@ impl Store for Database {
         self.write(TakeDueRenewals { now, again_at, limit }, Vec::new()).await.map_err(store_error)
     }
 
-    async fn renewed(&self, session: SessionId, refresh_token: SecretString) -> Result<(), ChangeError> {
-        self.write(RenewLogin { session, refresh_token }, Vec::new()).await
+    async fn renewed(
+        &self,
+        session: SessionId,
+        refresh_token: SecretString,
+        renew_at: Option<Timestamp>,
+    ) -> Result<(), ChangeError> {
+        self.write(RenewLogin { session, refresh_token, renew_at }, Vec::new()).await
     }
 
     async fn put_code(&self, code: NewCode) -> Result<(), StoreError> {

@@ -53,7 +53,10 @@ pub(crate) async fn to_page(visit: Visit, Path(id): Path<String>) -> Response {
 }
 
 /// The challenge's id and who is signed in. An id that is none is nobody's.
-fn addressed<'v>(visit: &'v Visit, id: &str) -> Result<(ChallengeId, &'v Arc<SessionView>, TokenDigest), Failure> {
+pub(crate) fn addressed<'v>(
+    visit: &'v Visit,
+    id: &str,
+) -> Result<(ChallengeId, &'v Arc<SessionView>, TokenDigest), Failure> {
     let id: ChallengeId = id.parse().map_err(|_| Outcome::ForeignChallenge)?;
     match &visit.session {
         Some((session, token)) => Ok((id, session, *token)),
@@ -61,7 +64,7 @@ fn addressed<'v>(visit: &'v Visit, id: &str) -> Result<(ChallengeId, &'v Arc<Ses
     }
 }
 
-async fn look(
+pub(crate) async fn look(
     visit: &Visit,
     id: ChallengeId,
     session: &SessionView,
@@ -122,7 +125,9 @@ fn what_became(visit: &Visit, challenge: &Challenge) -> Outcome {
     let back = || way_back(visit, challenge);
     match &challenge.state {
         ChallengeState::Pending { .. } | ChallengeState::Expired => Outcome::Expired { again: back() },
-        ChallengeState::Failed { .. } => Outcome::Failed { again: back() },
+        ChallengeState::Failed { reason } => {
+            Outcome::Failed { why: words::why_failed(reason).to_owned(), again: back() }
+        }
         ChallengeState::Cancelled { reason } => {
             let reported = if reason == "not_me" { Reported::NotMe } else { Reported::No };
             Outcome::Cancelled { back: back(), reported }
@@ -223,7 +228,12 @@ fn read_answer(kind: FactorKind, fields: &mut Fields) -> Option<Answer> {
     (!text.expose_secret().is_empty()).then_some(Answer::Text { kind, text })
 }
 
-async fn passed(visit: &Visit, id: ChallengeId, gate_token: &Token, go_on: &GoOn) -> Result<Response, Failure> {
+pub(crate) async fn passed(
+    visit: &Visit,
+    id: ChallengeId,
+    gate_token: &Token,
+    go_on: &GoOn,
+) -> Result<Response, Failure> {
     let url = match go_on {
         GoOn::Browser { origin, code } => Some(resume_url(origin, id, code)),
         GoOn::Elsewhere => None,
@@ -241,7 +251,7 @@ async fn passed(visit: &Visit, id: ChallengeId, gate_token: &Token, go_on: &GoOn
     Ok(response)
 }
 
-async fn not_passed(
+pub(crate) async fn not_passed(
     visit: &Visit,
     id: ChallengeId,
     session: &SessionView,
@@ -323,7 +333,7 @@ async fn again(
     Ok(problem_with(status, code, &title, &detail, Map::from_iter(until)))
 }
 
-fn not_done(headline: &str, detail: &str) -> LastAnswer {
+pub(crate) fn not_done(headline: &str, detail: &str) -> LastAnswer {
     LastAnswer { said: Some(Said::bad(headline, detail)), ..LastAnswer::default() }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod enrolment;
 pub(crate) mod evidence;
 pub(crate) mod hand_off;
 pub(crate) mod link;
+pub(crate) mod logins;
 pub(crate) mod sign_in;
 
 use axum::extract::Path;

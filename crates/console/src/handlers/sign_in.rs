@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde_json::json;
 use stepgate_core::challenge::ChallengeState;
 use stepgate_core::factor::{FactorKind, Prompt};
-use stepgate_core::flows::{GoOn, SignInAs, SignInAttempt, SignInError, is_sign_in_again};
+use stepgate_core::flows::{GoOn, SignInAs, SignInAttempt, SignInError, SignedIn, is_sign_in_again};
 use stepgate_core::id::ChallengeId;
 use stepgate_core::ports::ChangeError;
 use stepgate_core::web::{OurCookie, gate_path};
@@ -17,7 +17,7 @@ use crate::handlers::challenge::resume_url;
 use crate::http::{Fields, Wants};
 use crate::next::Next;
 use crate::outcomes::Outcome;
-use crate::views::{Destination, PasskeyCall, Said, SignInPage, SignOutPage};
+use crate::views::{Destination, PasskeyCall, ProviderButton, Said, SignInPage, SignOutPage};
 use crate::visit::Visit;
 use crate::wire::{self, json};
 
@@ -26,13 +26,13 @@ const DEVICE_MAX_AGE_S: u64 = 365 * 24 * 3600;
 
 /// Where the person goes on, as the query or the form says.
 #[derive(Debug, Default)]
-struct Onward {
-    next: Option<Next>,
-    continues: Option<ChallengeId>,
+pub(crate) struct Onward {
+    pub(crate) next: Option<Next>,
+    pub(crate) continues: Option<ChallengeId>,
 }
 
 impl Onward {
-    fn read(next: &str, continues: &str) -> Self {
+    pub(crate) fn read(next: &str, continues: &str) -> Self {
         let next = Next::parse(next);
         let continues = continues.parse().ok().or(match &next {
             Some(Next::Challenge(id)) => Some(*id),
@@ -49,7 +49,7 @@ impl Onward {
         Self::read(&value("next"), &value("continue"))
     }
 
-    fn from_fields(fields: &Fields) -> Self {
+    pub(crate) fn from_fields(fields: &Fields) -> Self {
         Self::read(fields.text("next"), fields.text("continue"))
     }
 }
@@ -126,6 +126,11 @@ async fn sign_in(visit: &Visit, onward: Onward, how: SignInAs, name: String) -> 
         }
         Err(error) => return Err(of_sign_in(error)),
     };
+    Ok(go_on_signed_in(visit, &signed_in, onward))
+}
+
+/// The answer to whoever has just signed in: on to where they wanted to go.
+pub(crate) fn go_on_signed_in(visit: &Visit, signed_in: &SignedIn, onward: Onward) -> Response {
     let go_on = match (&signed_in.go_on, onward.continues) {
         (Some(GoOn::Browser { origin, code }), Some(id)) => Some(resume_url(origin, id, code)),
         _ => None,
@@ -142,11 +147,11 @@ async fn sign_in(visit: &Visit, onward: Onward, how: SignInAs, name: String) -> 
     };
     visit.set_cookie(&mut response, OurCookie::Session, signed_in.gate_token.expose(), None);
     visit.set_cookie(&mut response, OurCookie::Device, signed_in.device.expose(), Some(DEVICE_MAX_AGE_S));
-    Ok(response)
+    response
 }
 
 /// One answer for every reason, so that nobody learns who has an account.
-async fn refused(visit: &Visit, onward: &Onward, name: String, said: Said) -> Result<Response, Failure> {
+pub(crate) async fn refused(visit: &Visit, onward: &Onward, name: String, said: Said) -> Result<Response, Failure> {
     match visit.wants {
         Wants::Json => Ok(wire::problem(StatusCode::UNAUTHORIZED, "not_signed_in", &said.headline, &said.detail)),
         Wants::Page => page(visit, onward, StatusCode::UNAUTHORIZED, name, Some(said)).await,
@@ -194,6 +199,12 @@ async fn page(
         name,
         signed_in_as: visit.session.as_ref().map(|(session, _)| session.person.name.clone()),
         passkey,
+        logins: live
+            .providers
+            .all()
+            .iter()
+            .map(|provider| ProviderButton::new(&provider.name, &provider.title))
+            .collect(),
         said,
     };
     Ok(visit.page_to(status, &view, &origin))
@@ -219,7 +230,7 @@ async fn continued(visit: &Visit, onward: &Onward) -> Result<(Option<Destination
 /// `GET /sign-out`: asks. A link must not sign anybody out.
 pub(crate) async fn ask_to_sign_out(visit: Visit) -> Response {
     if visit.session.is_none() {
-        return visit.finish(Ok(say(&visit, Outcome::SignedOut)));
+        return visit.finish(Ok(say(&visit, Outcome::SignedOut { there: None })));
     }
     let view = SignOutPage { frame: visit.stranger_frame(), action: gate_path::SIGN_OUT.to_owned() };
     visit.finish(Ok(visit.page(StatusCode::OK, &view)))
@@ -231,20 +242,22 @@ pub(crate) async fn sign_out(mut visit: Visit, body: Bytes) -> Response {
     if result.is_ok() {
         visit.session = None;
     }
-    let response = result.map(|()| {
-        let mut response = say(&visit, Outcome::SignedOut);
+    let response = result.map(|there| {
+        let mut response = say(&visit, Outcome::SignedOut { there });
         visit.set_cookie(&mut response, OurCookie::Session, "", Some(0));
         response
     });
     visit.finish(response)
 }
 
-async fn end(visit: &Visit, body: &[u8]) -> Result<(), Failure> {
+/// Ends the session. Gives where to sign out at the provider that it came from.
+async fn end(visit: &Visit, body: &[u8]) -> Result<Option<String>, Failure> {
     visit.fields(body)?;
-    let Some((session, _)) = &visit.session else { return Ok(()) };
+    let Some((session, _)) = &visit.session else { return Ok(None) };
+    let there = visit.console.flows.logout_url(session.id).await;
     match visit.console.flows.end_session(session.id, session, "sign_out").await {
         // It had ended already.
-        Ok(()) | Err(ChangeError::Conflict) => Ok(()),
+        Ok(()) | Err(ChangeError::Conflict) => Ok(there),
         Err(error) => Err(error.into()),
     }
 }

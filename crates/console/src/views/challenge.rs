@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use askama::Template;
 
-use super::{Frame, PasskeyCall, Said};
+use super::{Frame, PasskeyCall, ProviderButton, Said};
 use crate::words::{self, Moment};
 
 /// The question itself: who asks, what for, why, what will be granted, and the
@@ -16,6 +16,8 @@ pub struct ChallengePage {
     pub id: String,
     /// Where answers go.
     pub action: String,
+    /// Where leaving for an identity provider begins.
+    pub login_action: String,
     /// Where a refusal goes.
     pub cancel_action: String,
     /// What to look at for an answer given elsewhere, if one can be.
@@ -253,6 +255,8 @@ impl StepState {
 pub struct Offers {
     /// The passkey call.
     pub passkey: Option<PasskeyCall>,
+    /// Identity providers.
+    pub logins: Vec<ProviderButton>,
     /// A code from an authenticator app.
     pub totp: Option<CodeOffer>,
     /// The password.
@@ -265,11 +269,15 @@ pub struct Offers {
 
 impl Offers {
     fn has_other_than_passkey(&self) -> bool {
-        self.totp.is_some() || self.password.is_some() || self.recovery.is_some()
+        !self.logins.is_empty() || self.has_typed() || self.recovery.is_some()
+    }
+
+    fn has_typed(&self) -> bool {
+        self.totp.is_some() || self.password.is_some()
     }
 
     fn only_recovery(&self) -> bool {
-        self.recovery.is_some() && self.passkey.is_none() && self.totp.is_none() && self.password.is_none()
+        self.recovery.is_some() && self.passkey.is_none() && self.logins.is_empty() && !self.has_typed()
     }
 
     fn is_empty(&self) -> bool {

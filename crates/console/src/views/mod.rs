@@ -19,7 +19,7 @@ pub use enrol::{
 };
 pub use evidence::{Choice, EvidenceEntry, EvidenceForm, EvidencePage};
 pub use outcome::OutcomePage;
-pub use sign_in::{Destination, SignInPage, SignOutPage};
+pub use sign_in::{AwayPage, Destination, ProviderButton, SignInPage, SignOutPage};
 
 use crate::assets::AssetBase;
 

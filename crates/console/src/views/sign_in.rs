@@ -22,8 +22,40 @@ pub struct SignInPage {
     pub signed_in_as: Option<String>,
     /// The discoverable passkey call, where passkeys are in use.
     pub passkey: Option<PasskeyCall>,
+    /// The identity providers where people sign in.
+    pub logins: Vec<ProviderButton>,
     /// What the last try led to.
     pub said: Option<Said>,
+}
+
+/// An identity provider to sign in at, or to answer a challenge at.
+#[derive(Debug, Clone)]
+pub struct ProviderButton {
+    /// Its name, as forms send it.
+    pub name: String,
+    /// What people call it.
+    pub title: String,
+}
+
+impl ProviderButton {
+    pub(crate) fn new(name: &impl ToString, title: &str) -> Self {
+        Self { name: name.to_string(), title: title.to_owned() }
+    }
+}
+
+/// Leads to an identity provider, without a form: browsers would apply the form's rules to
+/// wherever the provider leads on to.
+#[derive(Debug, Template)]
+#[template(path = "away.html")]
+pub struct AwayPage {
+    /// What stands around the page.
+    pub frame: Frame,
+    /// What people call the provider.
+    pub provider: String,
+    /// Where it is.
+    pub url: String,
+    /// Whether it is asked to confirm something, rather than who somebody is.
+    pub confirms: bool,
 }
 
 /// The service that the person goes on to.

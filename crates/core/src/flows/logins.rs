@@ -4,8 +4,11 @@
 //! is the digest of what the login is for: the provider signs what was asked, as a
 //! passkey does.
 
+mod ends;
 mod known;
 mod prove;
+
+pub use ends::LogoutError;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -324,7 +327,7 @@ impl Flows {
 
 /// The classes of a provider that would answer one of these, in its order of preference,
 /// and the least that is asked for.
-fn classes(provider: &Provider, next: &[FactorKind]) -> (Vec<String>, FactorKind) {
+pub(super) fn classes(provider: &Provider, next: &[FactorKind]) -> (Vec<String>, FactorKind) {
     let wanted: Vec<_> = next
         .iter()
         .filter_map(|kind| match kind {

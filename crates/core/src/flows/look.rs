@@ -3,10 +3,12 @@
 use super::Flows;
 use super::answer::of_kind;
 use super::ask::kinds;
+use super::logins::classes;
 use crate::challenge::{Challenge, ChallengeState};
-use crate::factor::{Binding, FactorKind, Prompt};
+use crate::factor::{Binding, EnrolledFactor, FactorKind, FactorSecret, Prompt};
 use crate::id::ChallengeId;
 use crate::ports::StoreError;
+use crate::provider::ProviderName;
 use crate::session::SessionView;
 
 /// Whose challenge it is, seen from a session.
@@ -27,6 +29,8 @@ pub struct ChallengeView {
     pub standing: Standing,
     /// What may be answered next, with what the page needs to ask.
     pub prompts: Vec<(FactorKind, Prompt)>,
+    /// The identity providers where it can be answered next, by name, with their titles.
+    pub logins: Vec<(ProviderName, String)>,
     /// Wrong answers that are left.
     pub tries_left: u32,
 }
@@ -57,14 +61,25 @@ impl Flows {
         };
         let binding = binding(&challenge)?;
         let enrolled = self.store.factors(challenge.person).await?;
-        let prompts = challenge
-            .ask
-            .next(&kinds(answered))
+        let next = challenge.ask.next(&kinds(answered));
+        let live = self.live.load_full();
+        let is_known_at = |name: &ProviderName| {
+            let at = |one: &EnrolledFactor| matches!(&one.secret, FactorSecret::Idp(who) if who.provider == *name);
+            enrolled.iter().any(at)
+        };
+        let logins = live
+            .providers
+            .all()
+            .iter()
+            .filter(|provider| is_known_at(&provider.name) && !classes(provider, &next).0.is_empty())
+            .map(|provider| (provider.name.clone(), provider.title.clone()))
+            .collect();
+        let prompts = next
             .into_iter()
             .filter_map(|kind| Some((kind, self.factor(kind)?.prompt(&of_kind(&enrolled, kind), binding))))
             .collect();
-        let tries_left = self.live.load().challenges.wrong_answers.saturating_sub(*wrong);
-        Ok(ChallengeView { standing, prompts, tries_left, challenge })
+        let tries_left = live.challenges.wrong_answers.saturating_sub(*wrong);
+        Ok(ChallengeView { standing, prompts, logins, tries_left, challenge })
     }
 
     /// The challenge, if this person may answer it. One whose time is over is closed on the way.

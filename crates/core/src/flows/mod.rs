@@ -31,7 +31,7 @@ pub use codes::{HeldForResume, Redeemed, ResumeError};
 pub use enrol::{EnrolError, LinkView, TicketView};
 pub use evidence::{Export, ExportError, ExportedEntry, Sought};
 pub use housekeeping::Swept;
-pub use logins::{LeaveToProve, LeaveToSignIn, LoginError, Return, Returned};
+pub use logins::{LeaveToProve, LeaveToSignIn, LoginError, LogoutError, Return, Returned};
 pub use look::{ChallengeView, NotAnswerable, Standing};
 pub use people::{MadeLink, PeopleError};
 pub use refusals::Refusals;

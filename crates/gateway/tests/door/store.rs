@@ -304,7 +304,7 @@ impl Store for Memory {
     async fn take_due_renewals(&self, _: Timestamp, _: Timestamp, _: u32) -> Result<Vec<DueRenewal>, StoreError> {
         Err(gone())
     }
-    async fn renewed(&self, _: SessionId, _: SecretString) -> Result<(), ChangeError> {
+    async fn renewed(&self, _: SessionId, _: SecretString, _: Option<Timestamp>) -> Result<(), ChangeError> {
         Err(gone().into())
     }
     async fn add_person(&self, _: &Person, _: Timestamp, _: Entry) -> Result<(), ChangeError> {

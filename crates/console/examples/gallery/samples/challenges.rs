@@ -9,13 +9,14 @@ use stepgate_console::views::{
 };
 use stepgate_console::words;
 
-use super::{frame, later, passkey_call};
+use super::{company, frame, later, passkey_call};
 
 fn challenge() -> ChallengePage {
     ChallengePage {
         frame: frame(),
         id: "9f1c2a77e04b4f0f".to_owned(),
         action: "/challenges/9f1c2a77e04b4f0f/answers".to_owned(),
+        login_action: "/challenges/9f1c2a77e04b4f0f/login".to_owned(),
         cancel_action: "/challenges/9f1c2a77e04b4f0f/cancel".to_owned(),
         watch: None,
         service: ServiceView { name: "Ledger".to_owned(), host: "ledger.example.com".to_owned() },
@@ -32,6 +33,7 @@ fn challenge() -> ChallengePage {
         steps: Vec::new(),
         offers: Offers {
             passkey: Some(passkey_call()),
+            logins: Vec::new(),
             totp: Some(CodeOffer::default()),
             password: None,
             recovery: Some(CodeOffer::default()),
@@ -136,6 +138,7 @@ pub(super) fn challenge_of(name: &str) -> Option<ChallengePage> {
             grant: Grant::Freshness { counts_for: Some(Duration::from_secs(300)) },
             offers: Offers {
                 passkey: None,
+                logins: Vec::new(),
                 totp: Some(CodeOffer::default()),
                 password: Some(CodeOffer::default()),
                 recovery: Some(CodeOffer::default()),
@@ -149,6 +152,19 @@ pub(super) fn challenge_of(name: &str) -> Option<ChallengePage> {
                 headers: Vec::new(),
                 statement_digest: None,
             },
+            ..plain
+        },
+        "challenge-company" => ChallengePage {
+            offers: Offers {
+                logins: vec![company()],
+                totp: Some(CodeOffer::default()),
+                username: "alice".to_owned(),
+                ..Offers::default()
+            },
+            ..plain
+        },
+        "challenge-company-beside" => ChallengePage {
+            offers: Offers { logins: vec![company()], passkey: Some(passkey_call()), ..Offers::default() },
             ..plain
         },
         "challenge-recovery-only" => ChallengePage {

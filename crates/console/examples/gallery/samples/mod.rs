@@ -7,9 +7,9 @@ use stepgate_console::assets::AssetBase;
 use stepgate_console::outcomes::{Outcome, Reported};
 use stepgate_console::page::{ContentPolicy, respond};
 use stepgate_console::views::{
-    AccountPage, Activity, ActivityPage, AddFactor, Destination, EnrolLinkPage, EnrolPage, EnrolPasskeyPage,
-    EnrolPasswordPage, EnrolTotpPage, Factor, FactorChoice, Frame, PasskeyCall, PersonView, QrCode, RecoveryCodesPage,
-    Said, Session, SignInPage, SignOutPage, Tone, Visitor,
+    AccountPage, Activity, ActivityPage, AddFactor, AwayPage, Destination, EnrolLinkPage, EnrolPage, EnrolPasskeyPage,
+    EnrolPasswordPage, EnrolTotpPage, Factor, FactorChoice, Frame, PasskeyCall, PersonView, ProviderButton, QrCode,
+    RecoveryCodesPage, Said, Session, SignInPage, SignOutPage, Tone, Visitor,
 };
 use stepgate_console::words::{self, Moment};
 
@@ -19,10 +19,16 @@ pub(crate) mod evidence;
 use challenges::challenge_of;
 
 /// Every page by name.
-pub(crate) const NAMES: [&str; 45] = [
+pub(crate) const NAMES: [&str; 51] = [
     "sign-in",
     "sign-in-again",
     "sign-in-password-only",
+    "sign-in-company",
+    "sign-in-company-only",
+    "away",
+    "challenge-company",
+    "challenge-company-beside",
+    "signed-out-there",
     "challenge",
     "challenge-wrong-code",
     "challenge-two-steps",
@@ -75,6 +81,16 @@ pub(crate) fn render(name: &str, policy: &ContentPolicy) -> Option<Response> {
         "sign-in" => respond(ok, policy, &sign_in()),
         "sign-in-again" => respond(ok, policy, &sign_in_again()),
         "sign-in-password-only" => respond(ok, policy, &SignInPage { passkey: None, destination: None, ..sign_in() }),
+        "sign-in-company" => respond(ok, policy, &SignInPage { logins: vec![company()], ..sign_in() }),
+        "sign-in-company-only" => {
+            let said = Some(Said::bad("Your company’s login cannot be reached.", "Try again in a while."));
+            respond(ok, policy, &SignInPage { logins: vec![company()], passkey: None, said, ..sign_in() })
+        }
+        "away" => {
+            let url = "https://id.example/authorize?client_id=stepgate&state=x".to_owned();
+            let provider = company().title;
+            respond(ok, policy, &AwayPage { frame: stranger(), provider, url, confirms: true })
+        }
         "account" => respond(ok, policy, &account()),
         "account-auditor" => respond(ok, policy, &AccountPage { evidence: Some("/evidence".to_owned()), ..account() }),
         "evidence" => respond(ok, policy, &evidence::newest()),
@@ -150,8 +166,13 @@ fn sign_in() -> SignInPage {
         name: String::new(),
         signed_in_as: None,
         passkey: Some(passkey_call()),
+        logins: Vec::new(),
         said: None,
     }
+}
+
+pub(crate) fn company() -> ProviderButton {
+    ProviderButton { name: "corp".to_owned(), title: "Example Corp".to_owned() }
 }
 
 fn sign_in_again() -> SignInPage {
@@ -366,7 +387,8 @@ fn outcome(name: &str) -> Option<Outcome> {
     let back = || Some("https://ledger.example.com/payments/42".to_owned());
     Some(match name {
         "enrolled" => Outcome::Enrolled,
-        "signed-out" => Outcome::SignedOut,
+        "signed-out" => Outcome::SignedOut { there: None },
+        "signed-out-there" => Outcome::SignedOut { there: Some("https://id.example/logout".to_owned()) },
         "denied" => Outcome::Denied {
             operation: Some("Export all customer records".to_owned()),
             reasons: vec!["Only the finance group may export.".to_owned()],
@@ -376,7 +398,7 @@ fn outcome(name: &str) -> Option<Outcome> {
         "went-on" => {
             Outcome::WentOn { operation: "Approve payment 42 of 12,000.00".to_owned(), answered: 200, back: back() }
         }
-        "failed" => Outcome::Failed { again: back() },
+        "failed" => Outcome::Failed { why: "There were too many wrong answers".to_owned(), again: back() },
         "cancelled" => Outcome::Cancelled { back: back(), reported: Reported::No },
         "not-me-here" => Outcome::Cancelled { back: back(), reported: Reported::NotMeHere },
         "not-me" => Outcome::Cancelled { back: back(), reported: Reported::NotMe },
