@@ -9,4 +9,6 @@ pub mod http;
 mod json;
 pub mod jws;
 pub mod keys;
+pub mod provider;
+mod refreshed;
 pub mod tokens;

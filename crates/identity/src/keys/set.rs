@@ -72,7 +72,7 @@ impl KeySet {
                 return Err(KeyError::NotForThis { algorithm });
             }
         }
-        Err(KeyError::Unknown { id: id.map(|id| id.chars().take(64).collect()) })
+        Err(unknown(id))
     }
 
     /// Whether the other set has the same keys, in the same order.
@@ -89,4 +89,9 @@ impl KeySet {
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
+}
+
+/// The name is a stranger's: it is shortened before it is told.
+pub(super) fn unknown(id: Option<&str>) -> KeyError {
+    KeyError::Unknown { id: id.map(|id| id.chars().take(64).collect()) }
 }

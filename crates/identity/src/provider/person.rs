@@ -1,0 +1,195 @@
+//! What a provider says about a person, bounded, and in our words.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use stepgate_core::person::Login;
+use stepgate_core::provider::{Claims, GROUPS_MAX, NotAsserted};
+
+use crate::jws::TokenClaims;
+
+/// The longest name of a group at a provider, in bytes.
+pub const GROUP_LEN_MAX: usize = 200;
+/// The longest name of a person, in characters.
+pub const NAME_LEN_MAX: usize = 200;
+/// The longest address (RFC 5321, section 4.5.3.1.3, less the brackets).
+pub const EMAIL_LEN_MAX: usize = 254;
+
+/// Where things are said, and what they are called here.
+#[derive(Clone, Debug)]
+pub(super) struct Mapping {
+    pub(super) login_claim: String,
+    pub(super) groups_claim: Option<String>,
+    pub(super) groups: BTreeMap<String, String>,
+    pub(super) groups_prefix: Option<String>,
+}
+
+impl Mapping {
+    /// Reads what is said. What is not needed and cannot be used is dropped; groups that
+    /// cannot be read are an error, because policies rest on them.
+    pub(super) fn read(&self, said: &TokenClaims) -> Result<Claims, NotAsserted> {
+        let text = |name: &str| said.value(name).and_then(Value::as_str);
+        let is_unverified = said.value("email_verified").is_some_and(|value| *value == false || *value == "false");
+        Ok(Claims {
+            login: text(&self.login_claim)
+                .and_then(|text| Login::parse(text).ok())
+                .map(|login| login.as_str().to_owned()),
+            name: text("name").map(str::trim).filter(|name| is_name(name)).map(String::from),
+            email: text("email").filter(|email| is_email(email) && !is_unverified).map(String::from),
+            groups: self.groups(said)?,
+        })
+    }
+
+    fn groups(&self, said: &TokenClaims) -> Result<Option<Vec<String>>, NotAsserted> {
+        let Some(claim) = &self.groups_claim else { return Ok(None) };
+        let (first, value) = match claim.strip_prefix('/') {
+            Some(path) => (path.split('/').next().unwrap_or(path), at(said, path)),
+            None => (claim.as_str(), said.value(claim)),
+        };
+        // Some providers say no groups where there are many, and where else to ask
+        // (OpenID Connect Core, section 5.6.2). Not to know is not to have none.
+        if said.value("_claim_names").is_some_and(|names| names.get(first).is_some()) {
+            return Err(NotAsserted::Token { what: "groups_too_many" });
+        }
+        let malformed = NotAsserted::Token { what: "groups_malformed" };
+        let theirs: Vec<&str> = match value {
+            None => return Ok(None),
+            Some(Value::String(one)) => vec![one],
+            Some(Value::Array(all)) => {
+                // Before anything is made of them.
+                if all.len() > GROUPS_MAX {
+                    return Err(NotAsserted::Token { what: "groups_too_many" });
+                }
+                all.iter().map(Value::as_str).collect::<Option<_>>().ok_or(malformed.clone())?
+            }
+            // Roles as names of an object, with where they were given as values (ZITADEL).
+            Some(Value::Object(all)) => all.keys().map(String::as_str).collect(),
+            Some(_) => return Err(malformed),
+        };
+        if theirs.len() > GROUPS_MAX {
+            return Err(NotAsserted::Token { what: "groups_too_many" });
+        }
+        if theirs
+            .iter()
+            .any(|group| group.is_empty() || group.len() > GROUP_LEN_MAX || group.chars().any(char::is_control))
+        {
+            return Err(malformed);
+        }
+        let ours = theirs.into_iter().filter_map(|group| self.ours(group));
+        Ok(Some(ours.collect::<BTreeSet<_>>().into_iter().collect()))
+    }
+
+    fn ours(&self, group: &str) -> Option<String> {
+        match (self.groups.get(group), &self.groups_prefix) {
+            (Some(ours), _) => Some(ours.clone()),
+            (None, Some(prefix)) => Some(format!("{prefix}{group}")),
+            (None, None) => None,
+        }
+    }
+}
+
+/// The value at a JSON pointer (RFC 6901) without its first slash.
+fn at<'c>(said: &'c TokenClaims, path: &str) -> Option<&'c Value> {
+    let unescaped = |name: &str| name.replace("~1", "/").replace("~0", "~");
+    let mut names = path.split('/').map(unescaped);
+    let first = said.value(&names.next()?)?;
+    names.try_fold(first, |value, name| value.get(name))
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().count() <= NAME_LEN_MAX && !name.chars().any(is_unseen)
+}
+
+/// Control characters, and those that turn the direction of what follows.
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
+}
+
+fn is_email(email: &str) -> bool {
+    let mut parts = email.split('@');
+    let (local, domain, more) = (parts.next(), parts.next(), parts.next());
+    let is_part = |part: Option<&str>| part.is_some_and(|part| !part.is_empty());
+    is_part(local)
+        && is_part(domain)
+        && more.is_none()
+        && email.len() <= EMAIL_LEN_MAX
+        && !email.chars().any(|c| is_unseen(c) || c.is_whitespace() || matches!(c, '<' | '>' | ',' | ';' | '"'))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn mapping(claim: &str, prefix: Option<&str>) -> Mapping {
+        Mapping {
+            login_claim: "preferred_username".into(),
+            groups_claim: Some(claim.into()),
+            groups: BTreeMap::from([("their-ops".into(), "ops".into()), ("also-ops".into(), "ops".into())]),
+            groups_prefix: prefix.map(String::from),
+        }
+    }
+
+    fn read(mapping: &Mapping, said: &Value) -> Result<Claims, &'static str> {
+        let said = TokenClaims::new(said.as_object().unwrap().clone());
+        mapping.read(&said).map_err(|error| error.code())
+    }
+
+    #[track_caller]
+    fn groups(claim: &str, prefix: Option<&str>, said: &Value, expected: Result<Option<&[&str]>, &'static str>) {
+        let found = read(&mapping(claim, prefix), said).map(|claims| claims.groups);
+        let expected = expected.map(|groups| groups.map(|all| all.iter().map(|one| (*one).to_owned()).collect()));
+        assert_eq!(found, expected, "{claim} of {said}");
+    }
+
+    #[test]
+    fn groups_are_ours_wherever_they_are_said() {
+        groups("g", None, &json!({ "g": ["their-ops", "unknown", "also-ops"] }), Ok(Some(&["ops"])));
+        groups("g", Some("co:"), &json!({ "g": ["z", "their-ops", "a"] }), Ok(Some(&["co:a", "co:z", "ops"])));
+        groups("g", Some(""), &json!({ "g": "one" }), Ok(Some(&["one"])));
+        groups("g", None, &json!({ "g": [] }), Ok(Some(&[])));
+        groups("g", None, &json!({}), Ok(None));
+        groups("/realm/roles", Some(""), &json!({ "realm": { "roles": ["a"] } }), Ok(Some(&["a"])));
+        groups("/a~1b/0", Some(""), &json!({ "a/b": { "0": ["a"] } }), Ok(Some(&["a"])));
+        groups("https://x.example/g", Some(""), &json!({ "https://x.example/g": ["a"] }), Ok(Some(&["a"])));
+        groups(
+            "roles",
+            Some(""),
+            &json!({ "roles": { "admin": { "1": "org" }, "user": {} } }),
+            Ok(Some(&["admin", "user"])),
+        );
+    }
+
+    #[test]
+    fn groups_that_cannot_be_read_are_not_none() {
+        let many: Vec<String> = (0..10_000).map(|index| format!("g{index}")).collect();
+        groups("g", None, &json!({ "g": many }), Err("groups_too_many"));
+        let just: Vec<String> = (0..GROUPS_MAX).map(|index| format!("g{index}")).collect();
+        groups("g", None, &json!({ "g": just }), Ok(Some(&[])));
+        groups("g", None, &json!({ "_claim_names": { "g": "src1" } }), Err("groups_too_many"));
+        for bad in [json!([1]), json!(["a", null]), json!(1), json!([""]), json!(["a\nb"]), json!(["x".repeat(201)])] {
+            groups("g", Some(""), &json!({ "g": bad }), Err("groups_malformed"));
+        }
+    }
+
+    #[test]
+    fn what_people_are_called_is_bounded() {
+        let none = mapping("g", None);
+        let said = |name: &str, value: Value| read(&none, &json!({ name: value })).unwrap();
+        assert_eq!(said("email", json!("a@b.example")).email.as_deref(), Some("a@b.example"));
+        let long = format!("{}@b.example", "a".repeat(250));
+        for bad in ["a@b@c", "@b", "a@", "ab", "a b@c", "a@b\n", "<a@b>", long.as_str()] {
+            assert_eq!(said("email", json!(bad)).email, None, "{bad}");
+        }
+        let unverified = read(&none, &json!({ "email": "a@b.example", "email_verified": false })).unwrap();
+        assert_eq!(unverified.email, None);
+        assert_eq!(said("name", json!(" Ada Lovelace ")).name.as_deref(), Some("Ada Lovelace"));
+        for bad in [json!("a\u{7}b"), json!("\u{202E}eve"), json!(""), json!("x".repeat(201)), json!(1)] {
+            assert_eq!(said("name", bad.clone()).name, None, "{bad}");
+        }
+        assert_eq!(said("preferred_username", json!("Ada")).login.as_deref(), Some("ada"));
+        assert_eq!(said("preferred_username", json!("a b")).login, None);
+    }
+}
