@@ -14,5 +14,6 @@ mod enrolment;
 mod evidence;
 mod forms;
 mod house;
+mod logins;
 mod sign_in;
 mod tries;

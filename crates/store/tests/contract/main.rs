@@ -16,6 +16,7 @@ mod enrolment;
 mod evidence;
 mod house;
 mod keys;
+mod logins;
 mod nodes;
 mod people;
 mod races;
@@ -61,6 +62,18 @@ contract! {
         a_removal_is_judged_by_what_is_left_then
         a_short_password_is_not_enrolled_alone
         removing_somebody_elses_factor_is_a_conflict;
+    logins:
+        a_person_is_found_by_issuer_and_subject_and_nothing_else
+        an_identity_belongs_to_one_person
+        an_identity_goes_with_its_person
+        a_login_on_its_way_is_taken_once_by_its_browser
+        a_login_that_took_too_long_is_gone
+        of_two_nodes_that_take_one_login_one_has_it
+        the_login_that_a_session_rests_on_reads_back_sealed
+        a_session_tells_what_its_login_counts_as
+        a_logout_there_finds_its_sessions_here
+        what_is_used_once_is_used_once
+        a_renewal_is_due_once_and_keeps_what_it_brought;
     accounts:
         an_account_reads_back_as_it_was_added
         a_login_is_taken_whoever_governs_it

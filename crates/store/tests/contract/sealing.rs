@@ -14,6 +14,13 @@ pub(crate) async fn tamper(house: &House, statement: &'static str) -> u64 {
     sqlx::query(statement).execute(&mut connection).await.unwrap().rows_affected()
 }
 
+/// The first row's one column, as it lies in the database.
+pub(crate) async fn column(house: &House, query: &'static str) -> Vec<u8> {
+    sqlx::any::install_default_drivers();
+    let mut connection = <sqlx::AnyConnection as sqlx::Connection>::connect(&direct(house)).await.unwrap();
+    sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
+}
+
 fn direct(house: &House) -> String {
     match house.url.strip_prefix("sqlite:") {
         Some(path) => format!("sqlite://{}", path.replace('%', "%25").replace(' ', "%20")),

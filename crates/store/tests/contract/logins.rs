@@ -1,0 +1,218 @@
+use secrecy::{ExposeSecret as _, SecretString};
+use stepgate_core::factor::{EnrolledFactor, FactorKind, FactorSecret, FactorUse, Identity, Strength, identity_digest};
+use stepgate_core::ports::{LoggedOut, NewSession, PendingLogin, ProviderLogin, Store as _};
+use stepgate_core::provider::ProviderName;
+
+use crate::house::{House, MINUTE, is_conflict, is_used_before};
+
+const ISSUER: &str = "https://id.example";
+
+fn corp() -> ProviderName {
+    ProviderName::parse("corp").unwrap()
+}
+
+fn known_as(house: &House, subject: &str) -> EnrolledFactor {
+    let identity = Identity { provider: corp(), issuer: ISSUER.to_owned(), subject: subject.to_owned() };
+    house.factor(FactorSecret::Idp(identity))
+}
+
+fn pending(house: &House) -> PendingLogin {
+    PendingLogin {
+        state: house.digest(),
+        browser: house.digest(),
+        provider: corp(),
+        kept: SecretString::from("what is kept and not in the clear"),
+        expires_at: house.now().plus(MINUTE),
+    }
+}
+
+fn login(subject: &str, sid: Option<&str>) -> ProviderLogin {
+    ProviderLogin {
+        provider: corp(),
+        identity: identity_digest(ISSUER, subject),
+        subject: subject.to_owned(),
+        sid: sid.map(str::to_owned),
+        id_token: SecretString::from("id-token-not-in-the-clear"),
+        refresh_token: Some(SecretString::from("refresh-token-not-in-the-clear")),
+        renew_at: None,
+    }
+}
+
+/// Somebody who came from the provider: their session rests on a login there.
+async fn arrived(house: &House, name: &str, login: ProviderLogin) -> NewSession {
+    let person = house.somebody(name);
+    let identity = known_as(house, &login.subject);
+    let at = house.now();
+    house.store.add_person_known_by(&person, &identity, at, vec![house.said("added")]).await.unwrap();
+    let strength = Strength::SECOND_FACTOR.and(Strength::POSSESSION);
+    let session = NewSession {
+        login: Some(login),
+        ..house.new_session(person.id, FactorKind::Idp(strength), (identity.id, FactorUse::Nothing))
+    };
+    let copy = NewSession { login: None, ..house.new_session(person.id, FactorKind::Password, session.used.clone()) };
+    let copy = NewSession { id: session.id, gate_token: session.gate_token, ..copy };
+    house.store.start_session(session, vec![house.said("started")]).await.unwrap();
+    copy
+}
+
+pub(crate) async fn a_person_is_found_by_issuer_and_subject_and_nothing_else(house: House) {
+    let alice = house.somebody("alice");
+    let identity = known_as(&house, "00u1");
+    let at = house.now();
+    house
+        .store
+        .add_person_known_by(&alice, &identity, at, vec![house.said("added"), house.said("known")])
+        .await
+        .unwrap();
+    let found = |issuer: &str, subject: &str| house.store.person_by_identity(identity_digest(issuer, subject));
+    assert_eq!(found(ISSUER, "00u1").await.unwrap(), Some((alice.id, identity.id)));
+    assert_eq!(found(ISSUER, "00u2").await.unwrap(), None);
+    assert_eq!(found("https://id.example/", "00u1").await.unwrap(), None);
+    // No other split of the same characters is the same identity.
+    assert_eq!(found("https://id.example0", "0u1").await.unwrap(), None);
+    assert_eq!(house.count_said("added").await + house.count_said("known").await, 2);
+    let factors = house.store.factors(alice.id).await.unwrap();
+    let FactorSecret::Idp(kept) = &factors[0].secret else { panic!("{factors:?}") };
+    assert_eq!((kept.issuer.as_str(), kept.subject.as_str(), &kept.provider), (ISSUER, "00u1", &corp()));
+}
+
+pub(crate) async fn an_identity_belongs_to_one_person(house: House) {
+    let alice = house.somebody("alice");
+    let at = house.now();
+    house.store.add_person_known_by(&alice, &known_as(&house, "00u1"), at, vec![house.said("alice")]).await.unwrap();
+    let mallory = house.somebody("mallory");
+    let theirs = known_as(&house, "00u1");
+    is_used_before(house.store.add_person_known_by(&mallory, &theirs, at, vec![house.said("mallory")]).await);
+    assert_eq!(house.store.person(mallory.id).await.unwrap(), None);
+    let twin = house.somebody("alice");
+    let other = known_as(&house, "00u9");
+    is_conflict(house.store.add_person_known_by(&twin, &other, at, vec![house.said("twin")]).await);
+    assert_eq!(house.store.person_by_identity(identity_digest(ISSUER, "00u9")).await.unwrap(), None);
+    let bob = house.person("bob").await;
+    is_used_before(house.store.add_identity(bob.id, &theirs, house.said("bob")).await);
+    is_conflict(house.store.add_identity(house.id(), &other, house.said("nobody")).await);
+    house.store.add_identity(bob.id, &other, house.said("linked")).await.unwrap();
+    let linked = house.store.person_by_identity(identity_digest(ISSUER, "00u9")).await.unwrap();
+    assert_eq!(linked, Some((bob.id, other.id)));
+    for said in ["mallory", "twin", "bob", "nobody"] {
+        assert_eq!(house.count_said(said).await, 0, "{said}");
+    }
+}
+
+pub(crate) async fn an_identity_goes_with_its_person(house: House) {
+    let session = arrived(&house, "alice", login("00u1", None)).await;
+    assert_eq!(house.look(session.gate_token).await.unwrap().providers.as_ref(), [corp()]);
+    house.store.remove_person(session.person, vec![house.said("removed")]).await.unwrap();
+    assert_eq!(house.store.person_by_identity(identity_digest(ISSUER, "00u1")).await.unwrap(), None);
+    assert!(house.store.provider_login(session.id).await.unwrap().is_none());
+}
+
+pub(crate) async fn a_login_on_its_way_is_taken_once_by_its_browser(house: House) {
+    let login = pending(&house);
+    house.store.put_pending_login(login.clone()).await.unwrap();
+    let take = |state, browser, provider: ProviderName| {
+        let (store, now) = (house.store.clone(), house.now());
+        async move { store.take_pending_login(state, browser, &provider, now).await.unwrap() }
+    };
+    let other = ProviderName::parse("other").unwrap();
+    assert!(take(login.state, house.digest(), corp()).await.is_none(), "another browser");
+    assert!(take(login.state, login.browser, other).await.is_none(), "another provider");
+    assert!(take(house.digest(), login.browser, corp()).await.is_none(), "another state");
+    let kept = crate::sealing::column(&house, "SELECT sealed FROM pending_logins").await;
+    assert!(!kept.windows(16).any(|window| window == b"not in the clear"));
+    let taken = take(login.state, login.browser, corp()).await.unwrap();
+    assert_eq!(taken.expose_secret(), login.kept.expose_secret());
+    assert!(take(login.state, login.browser, corp()).await.is_none(), "a second time");
+}
+
+pub(crate) async fn a_login_that_took_too_long_is_gone(house: House) {
+    let login = pending(&house);
+    house.store.put_pending_login(login.clone()).await.unwrap();
+    house.clock.advance(MINUTE);
+    let taken = house.store.take_pending_login(login.state, login.browser, &corp(), house.now()).await.unwrap();
+    assert!(taken.is_none());
+    assert!(house.store.purge(house.now()).await.unwrap() >= 1);
+}
+
+pub(crate) async fn of_two_nodes_that_take_one_login_one_has_it(house: House) {
+    let other = house.another_node(9).await;
+    for _ in 0..5 {
+        let login = pending(&house);
+        house.store.put_pending_login(login.clone()).await.unwrap();
+        let provider = corp();
+        let (here, there) = tokio::join!(
+            house.store.take_pending_login(login.state, login.browser, &provider, house.now()),
+            other.take_pending_login(login.state, login.browser, &provider, house.now()),
+        );
+        let taken = [here.unwrap(), there.unwrap()].iter().flatten().count();
+        assert_eq!(taken, 1);
+    }
+}
+
+pub(crate) async fn the_login_that_a_session_rests_on_reads_back_sealed(house: House) {
+    let session = arrived(&house, "alice", login("00u1", Some("sid-1"))).await;
+    let read = house.store.provider_login(session.id).await.unwrap().unwrap();
+    assert_eq!((read.subject.as_str(), read.sid.as_deref(), read.renew_at), ("00u1", Some("sid-1"), None));
+    assert_eq!(read.id_token.expose_secret(), "id-token-not-in-the-clear");
+    assert_eq!(read.refresh_token.unwrap().expose_secret(), "refresh-token-not-in-the-clear");
+    assert!(house.store.provider_login(house.id()).await.unwrap().is_none());
+    let kept = crate::sealing::column(&house, "SELECT sealed FROM provider_logins").await;
+    assert!(!kept.windows(16).any(|window| window == b"not-in-the-clear"), "a token lies in the clear");
+    house.store.end_session(session.id, session.person, house.said("ended")).await.unwrap();
+    assert!(house.store.provider_login(session.id).await.unwrap().is_none());
+}
+
+pub(crate) async fn a_session_tells_what_its_login_counts_as(house: House) {
+    let session = arrived(&house, "alice", login("00u1", None)).await;
+    let view = house.look(session.gate_token).await.unwrap();
+    let strength = Strength::SECOND_FACTOR.and(Strength::POSSESSION);
+    assert_eq!(view.assurance.proofs()[0].kind, FactorKind::Idp(strength));
+    assert!(view.enrolled.is_empty(), "what it could prove is not for the store to say");
+}
+
+pub(crate) async fn a_logout_there_finds_its_sessions_here(house: House) {
+    let first = arrived(&house, "alice", login("00u1", Some("sid-1"))).await;
+    let bob = arrived(&house, "bob", login("00u2", Some("sid-2"))).await;
+    let found = |of: LoggedOut| {
+        let (store, now) = (house.store.clone(), house.now());
+        async move { store.sessions_logged_out(&corp(), &of, now).await.unwrap() }
+    };
+    assert_eq!(found(LoggedOut::Sid("sid-1".to_owned())).await, [(first.id, first.person)]);
+    let of_bob = LoggedOut::Identity(identity_digest(ISSUER, "00u2"));
+    assert_eq!(found(of_bob.clone()).await, [(bob.id, bob.person)]);
+    assert_eq!(found(LoggedOut::Sid("sid-3".to_owned())).await, []);
+    let other = ProviderName::parse("other").unwrap();
+    let elsewhere = house.store.sessions_logged_out(&other, &of_bob, house.now()).await.unwrap();
+    assert_eq!(elsewhere, [], "another provider's logout is none of its");
+    house.store.end_session(bob.id, bob.person, house.said("ended")).await.unwrap();
+    assert_eq!(found(of_bob).await, [], "it has ended");
+}
+
+pub(crate) async fn what_is_used_once_is_used_once(house: House) {
+    let digest = house.digest();
+    house.store.use_once(digest, house.now()).await.unwrap();
+    is_used_before(house.store.use_once(digest, house.now()).await);
+    house.store.use_once(house.digest(), house.now()).await.unwrap();
+}
+
+pub(crate) async fn a_renewal_is_due_once_and_keeps_what_it_brought(house: House) {
+    let due_at = house.now().plus(MINUTE);
+    let due = ProviderLogin { renew_at: Some(due_at), ..login("00u1", None) };
+    let session = arrived(&house, "alice", due).await;
+    arrived(&house, "bob", login("00u2", None)).await;
+    let again_at = due_at.plus(MINUTE);
+    let take = |now, limit| house.store.take_due_renewals(now, again_at, limit);
+    assert!(take(house.now(), 10).await.unwrap().is_empty(), "not due yet");
+    house.clock.advance(MINUTE);
+    let taken = take(house.now(), 10).await.unwrap();
+    assert_eq!(taken.len(), 1);
+    assert_eq!((taken[0].session, taken[0].subject.as_str()), (session.id, "00u1"));
+    assert_eq!(taken[0].refresh_token.expose_secret(), "refresh-token-not-in-the-clear");
+    assert!(take(house.now(), 10).await.unwrap().is_empty(), "another node would not ask too");
+    let next = SecretString::from("the next refresh token");
+    house.store.renewed(session.id, next, Some(again_at.plus(MINUTE))).await.unwrap();
+    let read = house.store.provider_login(session.id).await.unwrap().unwrap();
+    assert_eq!(read.refresh_token.unwrap().expose_secret(), "the next refresh token");
+    assert_eq!(read.renew_at, Some(again_at.plus(MINUTE)));
+    is_conflict(house.store.renewed(house.id(), SecretString::from("x"), None).await);
+}
