@@ -3,3 +3,54 @@
 //!
 //! *Architecture invariant:* nothing here decides, and nothing is believed that the
 //! caller's own credentials do not allow it to say.
+
+mod answer;
+mod caller;
+mod scim;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use stepgate_core::flows::Provisioning;
+use stepgate_core::web::{LocalBody, LocalService};
+
+pub use scim::{SCIM_BODY_MAX, fuzz_filter};
+
+/// What the machines' listener serves.
+#[derive(Clone, Debug)]
+pub struct Machines {
+    scim: Option<Arc<scim::Scim>>,
+}
+
+/// What is served, and under which address others know it.
+#[derive(Clone, Debug)]
+pub struct MachinesParts {
+    /// People, groups, and who may call.
+    pub provisioning: Provisioning,
+    /// The listener's origin as others call it, without a slash at the end.
+    pub origin: String,
+    /// Whether provisioning is served.
+    pub scim: bool,
+}
+
+impl Machines {
+    /// What the listener serves.
+    #[must_use]
+    pub fn new(parts: MachinesParts) -> Self {
+        let MachinesParts { provisioning, origin, scim } = parts;
+        Self { scim: scim.then(|| Arc::new(scim::Scim::new(provisioning, format!("{origin}/scim/v2")))) }
+    }
+}
+
+#[async_trait]
+impl LocalService for Machines {
+    async fn call(&self, request: Request<Bytes>) -> Response<LocalBody> {
+        let path = request.uri().path();
+        match &self.scim {
+            Some(scim) if path == "/scim/v2" || path.starts_with("/scim/v2/") => scim.call(&request).await,
+            _ => answer::empty(StatusCode::NOT_FOUND),
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 mod audit;
 mod keys;
+mod machines;
 
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use audit::AuditCommand;
 pub use keys::{KeysCommand, RotateCommand};
+pub use machines::MachinesCommand;
 
 /// Step-up authentication in front of web applications and HTTP APIs.
 ///
@@ -40,6 +42,9 @@ pub enum Command {
     /// Add, change, remove and list people; make enrolment links.
     #[command(subcommand)]
     User(UserCommand),
+    /// Give other systems tokens for the machines' listener, and revoke them.
+    #[command(subcommand)]
+    Machines(MachinesCommand),
     /// Test and explain policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -64,6 +69,15 @@ pub struct ConfigArgs {
     /// The configuration file.
     #[arg(long, short, default_value = "stepgate.toml", env = "STEPGATE_CONFIG")]
     pub config: PathBuf,
+}
+
+/// Who governs a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Governor {
+    /// A provisioning system (SCIM) sees them, changes them and may put them out of service.
+    Provisioning,
+    /// No other system sees them; only `stepgate user` does.
+    Hand,
 }
 
 /// How results are printed.
@@ -180,6 +194,33 @@ pub enum UserCommand {
     Remove {
         /// The name to sign in with.
         login: String,
+        /// Where the configuration is.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Let a person sign in no more: sessions, factors and links end at once, what they are called stays.
+    Deactivate {
+        /// The name to sign in with.
+        login: String,
+        /// Where the configuration is.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Let a person sign in again, with factors that they enrol anew.
+    Activate {
+        /// The name to sign in with.
+        login: String,
+        /// Where the configuration is.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Say who governs a person: provisioning, or these commands alone.
+    Govern {
+        /// The name to sign in with.
+        login: String,
+        /// Who.
+        #[arg(long, value_enum)]
+        by: Governor,
         /// Where the configuration is.
         #[command(flatten)]
         config: ConfigArgs,

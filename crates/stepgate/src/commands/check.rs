@@ -11,7 +11,7 @@ use super::policy::{Described, operation_without_inputs};
 use super::{Done, print};
 use crate::cli::{CheckArgs, Format};
 use crate::config::{self, Settings};
-use crate::gate::{StartError, attestation_roots, certificates, keyring, load_policies, way_to};
+use crate::gate::{StartError, attestation_roots, certificates, certificates_of, keyring, load_policies, way_to};
 
 pub(super) fn run(args: &CheckArgs) -> Done {
     let settings = config::load(&args.config.config)?;
@@ -47,6 +47,9 @@ fn files(settings: &Settings) -> Vec<StartError> {
     let mut wrong = Vec::new();
     wrong.extend(keyring(&settings.master_key).err());
     wrong.extend(certificates(settings).err().map(StartError::Certificates));
+    if let Some(machines) = &settings.machines {
+        wrong.extend(certificates_of(&machines.tls).err().map(StartError::Certificates));
+    }
     wrong.extend(attestation_roots(settings).err());
     for (service, upstream) in &settings.upstreams {
         wrong.extend(way_to(service, upstream).err());
@@ -118,6 +121,12 @@ fn whole(settings: &Settings, policies: &Policies, format: Format) {
         }
         Format::Text => {
             println!("The configuration is right.\n\ngate  {}", settings.catalogue.gate_origin);
+            if let Some(machines) = &settings.machines {
+                println!("\nmachines  {} on {}", machines.origin, machines.listen);
+                if machines.scim.is_some() {
+                    println!("  /scim/v2  provisioning: `stepgate machines add NAME --scope scim` gives a token");
+                }
+            }
             for service in services {
                 println!("\n{}  {}", service.name, service.origin);
                 for endpoint in &service.endpoints {

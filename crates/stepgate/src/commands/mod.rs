@@ -4,6 +4,7 @@ mod audit;
 mod check;
 mod init;
 mod keys;
+mod machines;
 mod policy;
 pub(crate) mod print;
 mod tell;
@@ -120,6 +121,7 @@ pub async fn run(command: Command) -> Done {
         Command::Run(args) => serve(&args.config).await,
         Command::Check(args) => check::run(&args),
         Command::User(command) => user::run(command).await,
+        Command::Machines(command) => machines::run(command).await,
         Command::Policy(command) => policy::run(command),
         Command::Audit(command) => audit::run(command).await,
         Command::Keys(command) => keys::run(command).await,

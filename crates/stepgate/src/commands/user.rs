@@ -1,17 +1,18 @@
 //! `stepgate user …`.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use stepgate_core::factor::FactorKind;
-use stepgate_core::flows::Flows;
+use stepgate_core::flows::{Flows, ProvisionError, Provisioning};
 use stepgate_core::person::{Login, Person};
 use stepgate_core::similar::nearest;
 use stepgate_core::surroundings::shown;
 use stepgate_evidence::Event;
 
 use super::{Done, Failure, because, failed, open, print, wrong_input};
-use crate::cli::{Format, UserCommand};
+use crate::cli::{ConfigArgs, Format, Governor, UserCommand};
 use crate::gate::House;
 
 /// Who did it, as it stands in entries: the operating system's user at this command line.
@@ -66,6 +67,20 @@ pub(super) async fn run(command: UserCommand) -> Done {
             println!("Changed {}.", person.login);
             Ok(ExitCode::SUCCESS)
         }
+        UserCommand::Deactivate { login, config } => set_active(&config, &login, false).await,
+        UserCommand::Activate { login, config } => set_active(&config, &login, true).await,
+        UserCommand::Govern { login, by: governor, config } => {
+            let house = open(&config.config).await?;
+            let person = find(&house.flows, &login).await?;
+            let provisioned = governor == Governor::Provisioning;
+            match provisioning(&house).govern(person.id, provisioned, &by()).await {
+                Ok(()) if provisioned => println!("{} is governed by provisioning from now on.", person.login),
+                Ok(()) => println!("{} is governed by hand from now on, and in no provisioned group.", person.login),
+                Err(ProvisionError::Changed) => return Err(failed(format!("{} is so already", person.login))),
+                Err(error) => return Err(because(error)),
+            }
+            Ok(ExitCode::SUCCESS)
+        }
         UserCommand::Remove { login, config } => {
             let house = open(&config.config).await?;
             let person = find(&house.flows, &login).await?;
@@ -118,6 +133,24 @@ fn fit(name: &str, email: &str, groups: &[String]) -> Result<(), Failure> {
     }
 }
 
+/// Provisioning, as commands use it.
+pub(super) fn provisioning(house: &House) -> Provisioning {
+    Provisioning { flows: Arc::clone(&house.flows), accounts: Arc::clone(&house.database) as _ }
+}
+
+async fn set_active(config: &ConfigArgs, login: &str, active: bool) -> Done {
+    let house = open(&config.config).await?;
+    let person = find(&house.flows, login).await?;
+    let word = if active { "active" } else { "inactive" };
+    match provisioning(&house).set_active(person.id, active, &by()).await {
+        Ok(()) if active => println!("{login} may sign in again, once they have enrolled factors."),
+        Ok(()) => println!("{login} may not sign in any more: sessions, factors and links have ended."),
+        Err(ProvisionError::Changed) => return Err(failed(format!("{login} is {word} already"))),
+        Err(error) => return Err(because(error)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Says which of the groups no policy names: whoever is in such a group alone may do nothing. It is done
 /// all the same, because the policy may come later.
 fn warn_of_unknown(house: &House, groups: &[String]) {
@@ -167,11 +200,18 @@ async fn list(flows: &Flows, format: Format) -> Done {
                     person.login.as_str(),
                     person.name,
                     person.groups.join(", "),
-                    if kinds.is_empty() { "nothing enrolled".to_owned() } else { kinds.join(", ") }
+                    if !person.active {
+                        "inactive".to_owned()
+                    } else if kinds.is_empty() {
+                        "nothing enrolled".to_owned()
+                    } else {
+                        kinds.join(", ")
+                    }
                 ),
                 Format::Json => rows.push(serde_json::json!({
                     "person": person.id.to_string(), "login": person.login.as_str(), "name": person.name,
-                    "email": person.email, "groups": person.groups, "factors": kinds,
+                    "email": person.email, "groups": person.groups, "active": person.active,
+                    "factors": kinds,
                 })),
             }
         }

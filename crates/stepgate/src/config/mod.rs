@@ -4,6 +4,7 @@
 mod gate;
 mod gate_service;
 mod limits;
+mod machines;
 mod operation;
 mod read;
 mod reference;
@@ -29,6 +30,7 @@ use url::Url;
 
 pub(crate) use gate::parse_origin;
 pub use gate_service::GATE_POLICIES;
+pub use machines::{MachinesSettings, ScimSettings};
 pub use read::parse_duration;
 pub use reference::{Key, REFERENCE, reference};
 pub use service::{Assertion, Upstream};
@@ -81,6 +83,8 @@ pub struct Settings {
     pub time_zone: TimeZone,
     /// Limits of the listener.
     pub limits: Limits,
+    /// The machines' listener, if there is one.
+    pub machines: Option<MachinesSettings>,
 }
 
 impl fmt::Debug for Settings {
@@ -248,6 +252,7 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
     let (allowed_aaguids, attestation_roots) =
         top.table("passkeys").map(|table| limits::passkeys(table, &base)).unwrap_or_default();
     let limits = top.table("limits").map(limits::listener_limits).unwrap_or_default();
+    let machines = top.table("machines").and_then(|table| machines::machines(table, &base));
     let networks = gate::named_networks(top.tables("network", "[[network]]"));
     let at = service::GateAt { origin: origin.as_ref(), listen: &listen, danger_plaintext };
     let services = service::services(&top, &at, &base, mistakes);
@@ -294,6 +299,7 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
         attestation_roots,
         time_zone,
         limits,
+        machines,
         base,
     })
 }

@@ -142,6 +142,12 @@ attestation_roots = ["maker.pem"]
 connections = 100
 body = "64KiB"
 drain = "5s"
+[machines]
+listen = "127.0.0.1:4182"
+origin = "https://machines.example"
+tls = { certificate = "cert.pem", key = "key.pem" }
+danger_plaintext = false
+[machines.scim]
 [[network]]
 name = "office"
 ranges = ["10.0.0.0/8", "2001:db8::/32"]

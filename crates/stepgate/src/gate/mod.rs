@@ -2,6 +2,7 @@
 
 mod advice;
 mod error;
+mod machines;
 mod only;
 mod operators;
 mod parts;
@@ -37,7 +38,7 @@ pub use policies::{PolicyErrors, load_policies, policy_files};
 pub use running::Gate;
 
 pub(crate) use advice::advice;
-pub(crate) use parts::{attestation_roots, certificates, way_to};
+pub(crate) use parts::{attestation_roots, certificates, certificates_of, way_to};
 
 use crate::config::Settings;
 use parts::{door_limits, factor_options, live, plaintext, signer, upstreams};
@@ -152,9 +153,22 @@ impl House {
             let listener = bind(address).await?;
             tasks.spawn(operators::serve(listener, Arc::clone(&flows), stop.clone()));
         }
+        let mut machines = None;
+        if let Some(configured) = &settings.machines {
+            let listener = bind(configured.listen).await?;
+            let (server, certificates) = machines::server(listener, configured, &flows, &database)?;
+            machines = server.local_address().ok();
+            if let Some(certificates) = certificates {
+                tasks.spawn(certificates.watch(CERTIFICATES_EVERY, stop.clone()));
+            }
+            let stop = stop.clone();
+            tasks.spawn(async move {
+                server.serve(stop).await;
+            });
+        }
         tasks.spawn(upkeep::run(Arc::clone(&flows), Arc::clone(&database), door.clone(), stop.clone()));
         let settled = Settled::of(&settings);
-        Ok(Gate { flows, database, addresses, door, file, settled, stop, tasks })
+        Ok(Gate { flows, database, addresses, machines, door, file, settled, stop, tasks })
     }
 }
 

@@ -138,9 +138,14 @@ pub(super) fn door_limits(settings: &Settings) -> DoorLimits {
 }
 
 pub(crate) fn certificates(settings: &Settings) -> Result<Option<Arc<Certificates>>, CertificateError> {
-    if settings.tls.is_empty() {
+    certificates_of(&settings.tls)
+}
+
+/// Certificates and keys in these files, if there are any.
+pub(crate) fn certificates_of(files: &[(PathBuf, PathBuf)]) -> Result<Option<Arc<Certificates>>, CertificateError> {
+    if files.is_empty() {
         return Ok(None);
     }
-    let files = settings.tls.iter().map(|(chain, key)| CertificateFiles { chain: chain.clone(), key: key.clone() });
+    let files = files.iter().map(|(chain, key)| CertificateFiles { chain: chain.clone(), key: key.clone() });
     Certificates::load(files.collect()).map(Some)
 }

@@ -29,6 +29,8 @@ pub struct Gate {
     pub database: Arc<Database>,
     /// Where it listens.
     pub addresses: Vec<SocketAddr>,
+    /// Where other systems call, if there is such a listener.
+    pub machines: Option<SocketAddr>,
     pub(super) door: HttpDoor,
     pub(super) file: Option<PathBuf>,
     /// What was configured at the start and stays until the next one.

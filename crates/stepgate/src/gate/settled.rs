@@ -25,6 +25,7 @@ impl Settled {
             ("[gate] store", settings.store.clone()),
             ("[gate] trusted_hops", format!("{:?}", settings.trusted_hops)),
             ("[passkeys]", format!("{:?} {:?}", settings.allowed_aaguids, settings.attestation_roots)),
+            ("[machines]", format!("{:?}", settings.machines)),
             ("[limits]", format!("{:?}", settings.limits)),
         ];
         Self { values }

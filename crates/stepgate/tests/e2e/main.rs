@@ -14,6 +14,7 @@ mod evidence;
 mod in_chromium;
 mod intruders;
 mod logs;
+mod machines;
 mod main_job;
 mod node_red;
 mod programs;

@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use crate::world::{Member, PASSWORD, Payments, World};
 
 /// RFC 6455, section 1.3: its sample key, and the answer to it.
-const HANDSHAKE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+pub(crate) const HANDSHAKE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
@@ -15,7 +15,7 @@ const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r
 const FIRST_EVENT: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
     Transfer-Encoding: chunked\r\n\r\nd\r\ndata: first\n\n\r\n";
 
-async fn streaming() -> Payments {
+pub(crate) async fn streaming() -> Payments {
     let upstream = RecordingUpstream::start(|request| match request.target().as_str() {
         "/socket" => Answer::Bytes(SWITCHED.into()),
         "/events" => Answer::Bytes(FIRST_EVENT.into()),
@@ -25,7 +25,7 @@ async fn streaming() -> Payments {
 }
 
 /// A request with the member's session, whose answer goes on; `until` is in its beginning.
-async fn open(world: &World, member: &Member, target: &str, more: &str, until: &str) -> TcpStream {
+pub(crate) async fn open(world: &World, member: &Member, target: &str, more: &str, until: &str) -> TcpStream {
     let cookie = member.person.cookie("ledger.localhost", "stepgate").unwrap();
     let host = format!("ledger.localhost:{}", world.port);
     let mut stream = TcpStream::connect(("127.0.0.1", world.port)).await.unwrap();

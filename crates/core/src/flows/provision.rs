@@ -1,0 +1,319 @@
+//! People and groups, as another system that governs them adds, changes and removes them.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use stepgate_evidence::{Entry, Event};
+
+use super::Flows;
+use crate::id::PersonId;
+use crate::machine::{Machine, MachineName, Scope};
+use crate::person::{Login, Person};
+use crate::ports::{
+    Account, AccountChange, Accounts, ChangeError, Group, GroupChange, MembersChange, Provisioned, StoreError,
+};
+use crate::secret::{Purpose, Token};
+use crate::surroundings::shown;
+use crate::time::Timestamp;
+
+/// Provisioning: the flows, and the people whom other systems govern.
+#[derive(Clone, Debug)]
+pub struct Provisioning {
+    /// The flows.
+    pub flows: Arc<Flows>,
+    /// Where accounts, groups and machines are.
+    pub accounts: Arc<dyn Accounts>,
+}
+
+/// An account as another system wants it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// What they sign in with.
+    pub login: Login,
+    /// What they are called.
+    pub name: String,
+    /// Their address; empty if unknown.
+    pub email: String,
+    /// Whether they may sign in.
+    pub active: bool,
+    /// What is kept for the other system.
+    pub provisioned: Provisioned,
+}
+
+/// A group as another system wants it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedGroup {
+    /// Its name, as policies write it.
+    pub name: String,
+    /// What the other system calls it.
+    pub external_id: Option<String>,
+}
+
+/// Why provisioning did not happen. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvisionError {
+    /// The login or the group's name is somebody else's.
+    #[error("the name is taken")]
+    Taken,
+    /// It was changed or removed in the meantime, or somebody who is meant is not governed by provisioning.
+    #[error("it changed in the meantime, or a member is not known")]
+    Changed,
+    /// A limit is reached.
+    #[error("a limit is reached: {0}")]
+    Limit(&'static str),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<ChangeError> for ProvisionError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::UsedBefore => Self::Taken,
+            ChangeError::Conflict => Self::Changed,
+            ChangeError::Limit(what) => Self::Limit(what),
+            ChangeError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl Provisioning {
+    /// Adds somebody. `by` says who did it, as it stands in the entry.
+    ///
+    /// # Errors
+    ///
+    /// `Taken` if somebody signs in with this name already, whoever governs them.
+    pub async fn add(&self, wanted: Wanted, by: &str) -> Result<Account, ProvisionError> {
+        let at = self.flows.clock.now();
+        let person = described(self.flows.id(), &wanted);
+        let account = Account { person, provisioned: wanted.provisioned, version: 1, added_at: at, changed_at: at };
+        let event = Event::PersonAdded { person: account.person.id.to_string(), by: by.to_owned() };
+        self.accounts.add_account(&account, self.entry(at, event, &account)).await?;
+        Ok(account)
+    }
+
+    /// Changes an account as it was read to what is wanted. What is so already is no change
+    /// and no entry. Who becomes inactive loses all in the same transaction.
+    ///
+    /// # Errors
+    ///
+    /// `Changed` if it is not as it was read, `Taken` if somebody else has the login.
+    pub async fn change(&self, account: &Account, wanted: Wanted, by: &str) -> Result<Account, ProvisionError> {
+        let at = self.flows.clock.now();
+        let described = described(account.person.id, &wanted);
+        let person = Person { groups: account.person.groups.clone(), ..described };
+        if person == account.person && wanted.provisioned == account.provisioned {
+            return Ok(account.clone());
+        }
+        let changed = Account {
+            person,
+            provisioned: wanted.provisioned,
+            version: account.version.saturating_add(1),
+            changed_at: at,
+            added_at: account.added_at,
+        };
+        let event = Event::PersonChanged { person: account.person.id.to_string(), by: by.to_owned() };
+        let entry = self.entry(at, event, &changed);
+        let change = AccountChange {
+            person: changed.person.clone(),
+            provisioned: changed.provisioned.clone(),
+            version: account.version,
+            at,
+            by: by.to_owned(),
+        };
+        self.accounts.change_account(change, vec![entry]).await?;
+        Ok(changed)
+    }
+
+    /// Removes an account as it was read, with all that hangs on it.
+    ///
+    /// # Errors
+    ///
+    /// `Changed` if it is not as it was read.
+    pub async fn remove(&self, account: &Account, by: &str) -> Result<(), ProvisionError> {
+        let at = self.flows.clock.now();
+        let event = Event::PersonRemoved { person: account.person.id.to_string(), by: by.to_owned() };
+        let entry = self.flows.entry(at, event);
+        Ok(self.accounts.remove_account(account.person.id, account.version, by, at, entry).await?)
+    }
+
+    /// Puts a person out of service or back, whoever governs them.
+    ///
+    /// # Errors
+    ///
+    /// `Changed` if they are not there, or are so already.
+    pub async fn set_active(&self, person: PersonId, active: bool, by: &str) -> Result<(), ProvisionError> {
+        let at = self.flows.clock.now();
+        Ok(self.accounts.set_active(person, active, by, at, Vec::new()).await?)
+    }
+
+    /// Lets provisioning govern a person, or no longer.
+    ///
+    /// # Errors
+    ///
+    /// `Changed` if they are not there, or it is so already.
+    pub async fn govern(&self, person: PersonId, provisioned: bool, by: &str) -> Result<(), ProvisionError> {
+        let event = Event::PersonChanged { person: person.to_string(), by: by.to_owned() };
+        let details = json!({ "governed_by": if provisioned { "provisioning" } else { "hand" } });
+        let entry = self.flows.entry_with(self.flows.clock.now(), event, details);
+        Ok(self.accounts.govern(person, provisioned, entry).await?)
+    }
+
+    /// Adds a group with these members.
+    ///
+    /// # Errors
+    ///
+    /// `Taken` if there is a group of that name, `Changed` if a member is no account, `Limit`.
+    pub async fn add_group(
+        &self,
+        wanted: WantedGroup,
+        members: &[PersonId],
+        by: &str,
+    ) -> Result<Group, ProvisionError> {
+        let at = self.flows.clock.now();
+        let WantedGroup { name, external_id } = wanted;
+        let group = Group { id: self.flows.id(), name, external_id, version: 1, added_at: at, changed_at: at };
+        let event = Event::GroupAdded { group: group.id.to_string(), by: by.to_owned() };
+        let details = json!({ "name": group.name, "members": texts(members) });
+        self.accounts.add_group(&group, members, self.flows.entry_with(at, event, details)).await?;
+        Ok(group)
+    }
+
+    /// Changes a group as it was read.
+    ///
+    /// # Errors
+    ///
+    /// As [`Provisioning::add_group`]; `Changed` also if it is not as it was read.
+    pub async fn change_group(
+        &self,
+        group: &Group,
+        wanted: WantedGroup,
+        members: MembersChange,
+        by: &str,
+    ) -> Result<Group, ProvisionError> {
+        let nobody = matches!(&members, MembersChange::Differ { add, remove } if add.is_empty() && remove.is_empty());
+        if nobody && wanted.name == group.name && wanted.external_id == group.external_id {
+            return Ok(group.clone());
+        }
+        let at = self.flows.clock.now();
+        let WantedGroup { name, external_id } = wanted;
+        let changed =
+            Group { name, external_id, version: group.version.saturating_add(1), changed_at: at, ..group.clone() };
+        let event = Event::GroupChanged { group: group.id.to_string(), by: by.to_owned() };
+        let details = match &members {
+            MembersChange::Are(members) => json!({ "name": changed.name, "members": texts(members) }),
+            MembersChange::Differ { add, remove } => {
+                json!({ "name": changed.name, "came": texts(add), "went": texts(remove) })
+            }
+        };
+        let change = GroupChange {
+            id: group.id,
+            version: group.version,
+            name: changed.name.clone(),
+            external_id: changed.external_id.clone(),
+            members,
+            at,
+        };
+        self.accounts.change_group(change, self.flows.entry_with(at, event, details)).await?;
+        Ok(changed)
+    }
+
+    /// Removes a group as it was read.
+    ///
+    /// # Errors
+    ///
+    /// `Changed` if it is not as it was read.
+    pub async fn remove_group(&self, group: &Group, by: &str) -> Result<(), ProvisionError> {
+        let at = self.flows.clock.now();
+        let event = Event::GroupRemoved { group: group.id.to_string(), by: by.to_owned() };
+        let entry = self.flows.entry_with(at, event, json!({ "name": group.name }));
+        Ok(self.accounts.remove_group(group.id, group.version, entry).await?)
+    }
+
+    /// Adds a machine and gives its token, which is shown once and kept nowhere.
+    ///
+    /// # Errors
+    ///
+    /// `Taken` if there is one of that name.
+    pub async fn add_machine(
+        &self,
+        name: MachineName,
+        scopes: Vec<Scope>,
+        transmitter: String,
+        expires_at: Option<Timestamp>,
+        by: &str,
+    ) -> Result<Token, ProvisionError> {
+        let at = self.flows.clock.now();
+        let mut scopes = scopes;
+        scopes.sort_unstable();
+        scopes.dedup();
+        let token = Token::random(self.flows.random.as_ref());
+        let event = Event::MachineAdded {
+            machine: name.to_string(),
+            scopes: scopes.iter().map(|scope| scope.name().to_owned()).collect(),
+            by: by.to_owned(),
+        };
+        let machine = Machine { name, scopes, transmitter, added_at: at, expires_at };
+        let entry = self.flows.entry(at, event);
+        self.accounts.add_machine(&machine, token.digest(Purpose::Machine), entry).await?;
+        Ok(token)
+    }
+
+    /// Revokes a machine's token.
+    ///
+    /// # Errors
+    ///
+    /// `Changed` if there is no such machine.
+    pub async fn remove_machine(&self, name: &MachineName, by: &str) -> Result<(), ProvisionError> {
+        let event = Event::MachineRemoved { machine: name.to_string(), by: by.to_owned() };
+        let entry = self.flows.entry(self.flows.clock.now(), event);
+        Ok(self.accounts.remove_machine(name, entry).await?)
+    }
+
+    /// The machine that this token is of, unless its time is over.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn machine(&self, token: &Token) -> Result<Option<Machine>, StoreError> {
+        let machine = self.accounts.machine(token.digest(Purpose::Machine)).await?;
+        let now = self.flows.clock.now();
+        Ok(machine.filter(|machine| machine.expires_at.is_none_or(|expires_at| now < expires_at)))
+    }
+
+    fn entry(&self, at: Timestamp, event: Event, account: &Account) -> Entry {
+        self.flows.entry_with(
+            at,
+            event,
+            json!({
+                "login": account.person.login.as_str(),
+                "name": account.person.name,
+                "email": account.person.email,
+                "active": account.person.active,
+                "external_id": account.provisioned.external_id,
+                "given_name": account.provisioned.given_name,
+                "family_name": account.provisioned.family_name,
+            }),
+        )
+    }
+}
+
+fn described(id: PersonId, wanted: &Wanted) -> Person {
+    Person {
+        id,
+        login: wanted.login.clone(),
+        name: shown(&wanted.name, 100),
+        email: shown(&wanted.email, 254),
+        groups: Vec::new(),
+        active: wanted.active,
+    }
+}
+
+/// Ids as details have them; of a large group the number is enough.
+fn texts(members: &[PersonId]) -> serde_json::Value {
+    const NAMED_MAX: usize = 500;
+    if members.len() > NAMED_MAX {
+        return json!(members.len());
+    }
+    members.iter().map(PersonId::to_string).collect()
+}

@@ -1,0 +1,182 @@
+//! People as SCIM writes them (RFC 7643, section 4.1).
+
+use serde_json::{Map, Value, json};
+use stepgate_core::flows::Wanted;
+use stepgate_core::person::Login;
+use stepgate_core::ports::{Account, Group, Provisioned};
+use stepgate_core::surroundings::is_unseen;
+use stepgate_core::time::Timestamp;
+
+use super::error::ScimError;
+use super::schema::USER;
+
+/// The longest name, in characters.
+const NAME_MAX: usize = 100;
+/// The longest address, in bytes.
+const EMAIL_MAX: usize = 254;
+/// The longest `externalId`, in bytes.
+const EXTERNAL_ID_MAX: usize = 255;
+
+/// A person, as they are told.
+pub(crate) fn told(account: &Account, groups: &[Group], base: &str) -> Value {
+    let Account { person, provisioned, .. } = account;
+    let mut user = json!({
+        "schemas": [USER.schema],
+        "id": person.id.to_string(),
+        "userName": person.login.as_str(),
+        "displayName": person.name,
+        "active": person.active,
+        "meta": meta("User", &format!("{base}/Users/{}", person.id), account.version, account.added_at, account.changed_at),
+    });
+    let mut name = Map::new();
+    name.insert("formatted".to_owned(), person.name.clone().into());
+    for (part, text) in [("givenName", &provisioned.given_name), ("familyName", &provisioned.family_name)] {
+        if !text.is_empty() {
+            name.insert(part.to_owned(), text.clone().into());
+        }
+    }
+    if let Some(user) = user.as_object_mut() {
+        user.insert("name".to_owned(), name.into());
+        if let Some(external_id) = &provisioned.external_id {
+            user.insert("externalId".to_owned(), external_id.clone().into());
+        }
+        if !person.email.is_empty() {
+            let email = json!([{ "value": person.email, "type": "work", "primary": true }]);
+            user.insert("emails".to_owned(), email);
+        }
+        if !groups.is_empty() {
+            let one = |group: &Group| {
+                json!({ "value": group.id.to_string(), "display": group.name, "type": "direct",
+                        "$ref": format!("{base}/Groups/{}", group.id) })
+            };
+            user.insert("groups".to_owned(), groups.iter().map(one).collect());
+        }
+    }
+    user
+}
+
+pub(crate) fn meta(kind: &str, location: &str, version: u32, added_at: Timestamp, changed_at: Timestamp) -> Value {
+    json!({
+        "resourceType": kind,
+        "location": location,
+        "created": added_at.to_string(),
+        "lastModified": changed_at.to_string(),
+        "version": version_of(version),
+    })
+}
+
+/// As `ETag` has it.
+pub(crate) fn version_of(version: u32) -> String {
+    format!("W/\"{version}\"")
+}
+
+/// Reads a person as another system wants them. What is not said is empty; whether they are active is
+/// what it was, so that nobody comes back because a system left it out.
+pub(crate) fn wanted(body: &Map<String, Value>, active: bool) -> Result<Wanted, ScimError> {
+    let login = text(body, "userName")?.unwrap_or_default();
+    let login = Login::parse(&login).map_err(|error| ScimError::InvalidValue(format!("userName: {error}")))?;
+    let parts = match get(body, "name") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(parts)) => parts.clone(),
+        Some(_) => return Err(ScimError::InvalidValue("name is an object".to_owned())),
+    };
+    let given_name = name(&parts, "givenName")?.unwrap_or_default();
+    let family_name = name(&parts, "familyName")?.unwrap_or_default();
+    let both = format!("{given_name} {family_name}").trim().to_owned();
+    let shown = [name(body, "displayName")?, name(&parts, "formatted")?, Some(both)];
+    let shown = shown.into_iter().flatten().find(|name| !name.is_empty());
+    let external_id = external_id(body)?;
+    Ok(Wanted {
+        name: shown.unwrap_or_else(|| login.as_str().chars().take(NAME_MAX).collect()),
+        email: email(body)?,
+        active: bool(body, "active")?.unwrap_or(active),
+        provisioned: Provisioned { external_id, given_name, family_name },
+        login,
+    })
+}
+
+/// The value under this name, in any case (RFC 7643, section 2.1).
+pub(crate) fn get<'b>(body: &'b Map<String, Value>, name: &str) -> Option<&'b Value> {
+    body.get(name).or_else(|| body.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value))
+}
+
+pub(crate) fn text(body: &Map<String, Value>, name: &str) -> Result<Option<String>, ScimError> {
+    match get(body, name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(ScimError::InvalidValue(format!("{name} is a text"))),
+    }
+}
+
+/// A text that people read: bounded, and without what nobody sees.
+pub(crate) fn name(body: &Map<String, Value>, key: &str) -> Result<Option<String>, ScimError> {
+    let Some(text) = text(body, key)? else { return Ok(None) };
+    let text = text.trim();
+    if text.chars().count() > NAME_MAX || text.chars().any(is_unseen) {
+        return Err(ScimError::InvalidValue(format!(
+            "{key} has at most {NAME_MAX} characters, none of which is invisible"
+        )));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+pub(crate) fn external_id(body: &Map<String, Value>) -> Result<Option<String>, ScimError> {
+    let Some(id) = text(body, "externalId")?.filter(|id| !id.is_empty()) else { return Ok(None) };
+    if id.len() > EXTERNAL_ID_MAX || id.chars().any(is_unseen) {
+        return Err(ScimError::InvalidValue(format!("externalId has at most {EXTERNAL_ID_MAX} visible bytes")));
+    }
+    Ok(Some(id))
+}
+
+/// `true`, or `"True"` as Entra writes it.
+fn bool(body: &Map<String, Value>, name: &str) -> Result<Option<bool>, ScimError> {
+    match get(body, name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => {
+            as_bool(value).map(Some).ok_or_else(|| ScimError::InvalidValue(format!("{name} is true or false")))
+        }
+    }
+}
+
+pub(crate) fn as_bool(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(value) => Some(*value),
+        Value::String(text) if text.eq_ignore_ascii_case("true") => Some(true),
+        Value::String(text) if text.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
+    }
+}
+
+/// The primary address, or the first.
+fn email(body: &Map<String, Value>) -> Result<String, ScimError> {
+    let all = match get(body, "emails") {
+        None | Some(Value::Null) => return Ok(String::new()),
+        Some(Value::Array(all)) => all,
+        Some(_) => return Err(ScimError::InvalidValue("emails is a list".to_owned())),
+    };
+    let mut chosen: Option<String> = None;
+    for one in all {
+        let Value::Object(one) = one else {
+            return Err(ScimError::InvalidValue("each of emails is an object with a value".to_owned()));
+        };
+        let Some(address) = text(one, "value")?.filter(|address| !address.is_empty()) else { continue };
+        is_address(&address)?;
+        let primary = get(one, "primary").and_then(as_bool).unwrap_or(false);
+        if primary || chosen.is_none() {
+            chosen = Some(address);
+        }
+        if primary {
+            break;
+        }
+    }
+    Ok(chosen.unwrap_or_default())
+}
+
+fn is_address(text: &str) -> Result<(), ScimError> {
+    let parts: Vec<&str> = text.split('@').collect();
+    let whole = matches!(parts.as_slice(), [local, domain] if !local.is_empty() && !domain.is_empty());
+    if whole && text.len() <= EMAIL_MAX && !text.chars().any(|c| is_unseen(c) || c.is_whitespace()) {
+        return Ok(());
+    }
+    Err(ScimError::InvalidValue(format!("an address has one @ and at most {EMAIL_MAX} bytes, without white space")))
+}

@@ -1,0 +1,136 @@
+//! Other systems: the directory that adds people and takes them out.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use stepgate_core::factor::FactorKind;
+use stepgate_core::person::Login;
+use stepgate_core::time::Clock as _;
+use stepgate_testkit::{Person, totp};
+use tokio::io::AsyncReadExt as _;
+
+use crate::streams::{HANDSHAKE, open, streaming};
+use crate::world::{Behind, Member, Payments, World, enrol, said};
+
+const MACHINES: &str = "[machines]\nlisten = \"127.0.0.1:0\"\norigin = \"http://localhost:4182\"\n[machines.scim]\n";
+
+const FORM: [(&str, &str); 1] = [("content-type", "application/x-www-form-urlencoded")];
+
+/// A system with a token for the machines' listener.
+pub(crate) struct System {
+    client: reqwest::Client,
+    base: String,
+    token: String,
+}
+
+impl System {
+    /// One that may do this, with a token that the program made.
+    pub(crate) fn new(world: &World, name: &str, scopes: &[&str], more: &[&str]) -> Self {
+        let mut arguments = vec!["machines", "add", name, "--json"];
+        scopes.iter().for_each(|scope| arguments.extend(["--scope", *scope]));
+        arguments.extend(more);
+        let added = world.command(&arguments);
+        assert!(added.status.success(), "{}", said(&added));
+        let told: Value = serde_json::from_slice(&added.stdout).unwrap();
+        let address = world.gate.machines.expect("the machines' listener is open");
+        let token = told["token"].as_str().unwrap().to_owned();
+        Self { client: reqwest::Client::new(), base: format!("http://{address}"), token }
+    }
+
+    pub(crate) async fn call(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let mut call = self.client.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token);
+        if !body.is_null() {
+            call = call.header("content-type", "application/json").body(body.to_string());
+        }
+        let answer = call.send().await.unwrap();
+        let status = answer.status().as_u16();
+        let text = answer.text().await.unwrap();
+        (status, if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() })
+    }
+}
+
+/// Payments behind a gate that machines may call.
+pub(crate) fn with_machines(payments: &Payments, machines: &str) -> Behind {
+    let behind = payments.behind();
+    let operations = format!("{}\n{machines}", behind.operations);
+    // Each test leaks one small text and ends.
+    Behind { operations: Box::leak(operations.into_boxed_str()), ..behind }
+}
+
+/// Somebody whom the directory added to the group `finance`, enrolled and signed in at the service.
+async fn provisioned(world: &World, directory: &System, login: &str) -> (Member, String) {
+    let user = json!({ "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": login });
+    let (status, user) = directory.call("POST", "/scim/v2/Users", &user).await;
+    assert_eq!(status, 201, "{user}");
+    let id = user["id"].as_str().unwrap().to_owned();
+    let group = json!({ "schemas": ["urn:ietf:params:scim:schemas:core:2.0:Group"], "displayName": "finance",
+        "members": [{ "value": id }] });
+    let (status, group) = directory.call("POST", "/scim/v2/Groups", &group).await;
+    assert_eq!(status, 201, "{group}");
+    let flows = &world.gate.flows;
+    let person = flows.store.person(id.parse().unwrap()).await.unwrap().unwrap();
+    let kinds = vec![FactorKind::Password, FactorKind::Passkey, FactorKind::Totp];
+    let link = flows.make_link(&person, kinds, Duration::from_secs(600), "test").await.unwrap().url;
+    let browser = Person::new();
+    let secret = enrol(&browser, &link, |secret| totp::code_at(secret, world.clock.now())).await;
+    let member = Member { person: browser, login: login.to_owned(), secret };
+    let page = member.sign_in_at(&world.at_service("/payments")).await;
+    assert!(page.status.is_success(), "{}", page.told());
+    (member, id)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_in_the_directory_is_out_of_everything() {
+    let payments = streaming().await;
+    let world = World::start(with_machines(&payments, MACHINES)).await;
+    let directory = System::new(&world, "hr", &["scim"], &[]);
+    let (ada, id) = provisioned(&world, &directory, "ada").await;
+    let mut socket = open(&world, &ada, "/socket", HANDSHAKE, "\r\n\r\n").await;
+    // A large payment is held, waiting for her passkey.
+    let list = ada.person.open(&world.at_service("/payments")).await;
+    assert!(list.status.is_success());
+    let url = world.at_service("/payments/42/approve");
+    let held = ada.person.fetch(list.url.as_str(), reqwest::Method::POST, &url, &FORM, "amount=12000").await;
+    assert_eq!(held.status, 401, "{}", held.told());
+
+    let off = json!({ "schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"],
+        "Operations": [{ "op": "Replace", "path": "active", "value": "False" }] });
+    let (status, user) = directory.call("PATCH", &format!("/scim/v2/Users/{id}"), &off).await;
+    assert_eq!((status, &user["active"]), (200, &json!(false)), "{user}");
+
+    let mut rest = Vec::new();
+    // An abortive end is an end too.
+    let _ = socket.read_to_end(&mut rest).await;
+    let again = ada.person.open_once(&world.at_service("/payments")).await;
+    assert!(again.status.is_redirection(), "{}", again.told());
+    let person = id.parse().unwrap();
+    let store = &world.gate.flows.store;
+    assert!(store.factors(person).await.unwrap().is_empty());
+    assert!(store.sessions(person, world.clock.now()).await.unwrap().is_empty());
+    let refused = ada.sign_in_at(&world.at_service("/payments")).await;
+    assert_ne!(refused.url.path(), "/payments", "{}", refused.told());
+    let nobody = world.gate.flows.store.person_by_login(&Login::parse("ada").unwrap()).await.unwrap().unwrap();
+    assert!(!nobody.active);
+    assert!(payments.approvals().is_empty());
+    // The same token says nothing once it is revoked.
+    let revoked = world.command(&["machines", "remove", "hr"]);
+    assert!(revoked.status.success(), "{}", said(&revoked));
+    assert_eq!(directory.call("GET", "/scim/v2/Users", &Value::Null).await.0, 401);
+    world.verified_evidence();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_machines_listener_serves_nothing_else_and_its_tokens_are_good_nowhere_else() {
+    let payments = Payments::start().await;
+    let world = World::start(with_machines(&payments, MACHINES)).await;
+    let directory = System::new(&world, "hr", &["scim"], &[]);
+    for path in ["/", "/sign-in", "/account", "/payments", "/scim/v1/Users", "/scim/v2x"] {
+        assert_eq!(directory.call("GET", path, &Value::Null).await.0, 404, "{path}");
+    }
+    let host = format!("ledger.localhost:{}", world.port);
+    let service = format!("http://127.0.0.1:{}/payments", world.port);
+    let call = reqwest::Client::new().get(&service).header("host", host).bearer_auth(&directory.token);
+    assert_eq!(call.send().await.unwrap().status(), 401);
+    assert!(payments.0.requests().is_empty());
+}
