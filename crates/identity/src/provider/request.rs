@@ -40,7 +40,7 @@ pub(super) async fn leave(of: &Use<'_>, request: &Authorize<'_>, now: Timestamp)
     let verifier = of.random_text();
     let challenge = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, verifier.as_bytes());
     let challenge = URL_SAFE_NO_PAD.encode(challenge.as_ref());
-    let parameters = parameters(of.provider, &of.metadata, request, &challenge);
+    let parameters = parameters(of.provider, &of.metadata, request, &challenge)?;
     let url = match of.pushed_to() {
         Some(endpoint) => pushed(of, endpoint, &parameters, now).await?,
         None => with_query(
@@ -58,7 +58,7 @@ fn parameters(
     metadata: &Metadata,
     request: &Authorize<'_>,
     challenge: &str,
-) -> Vec<(&'static str, String)> {
+) -> Result<Vec<(&'static str, String)>, NotAsserted> {
     let ways = provider.ways;
     let mut all = vec![
         ("response_type", String::from("code")),
@@ -89,12 +89,11 @@ fn parameters(
             }
         }
         Ask::StepUp { acr, max_age_s, .. } => {
-            let named: Vec<&str> = provider
-                .levels
-                .iter()
-                .filter(|level| acr.contains(&level.acr))
-                .map(|level| level.acr.as_str())
-                .collect();
+            let is_known = |acr: &&String| provider.levels.iter().any(|level| level.acr == **acr);
+            let named: Vec<&str> = acr.iter().filter(is_known).map(String::as_str).collect();
+            if named.is_empty() {
+                return Err(NotAsserted::Unusable(String::from("no class that was asked for is configured")));
+            }
             if ways.ask_for == AskFor::Acr {
                 all.push(("acr_values", named.join(" ")));
             }
@@ -111,7 +110,7 @@ fn parameters(
     if let Some(hint) = request.hint.filter(|hint| hint.len() <= HINT_LEN_MAX) {
         all.push(("login_hint", hint.to_owned()));
     }
-    all
+    Ok(all)
 }
 
 /// OpenID Connect Core, section 5.5.1.1: essential, so that a provider that cannot says so.
