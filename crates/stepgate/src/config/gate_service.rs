@@ -12,6 +12,10 @@ use super::service::default_endpoint;
 /// The policies of the gate's own service. Policies beside the configuration may
 /// forbid more; they cannot permit less than nothing here.
 pub const GATE_POLICIES: &str = include_str!("../../../../policies/stepgate.cedar");
+/// What it takes to change one's own factors.
+pub const FACTOR_POLICIES: &str = include_str!("../../../../policies/factors.cedar");
+/// The same, where a company login may add a first one.
+pub const FACTOR_POLICIES_BY_COMPANY_LOGIN: &str = include_str!("../../../../policies/factors-by-company-login.cedar");
 
 struct Declared {
     on: (&'static str, &'static str),

@@ -6,6 +6,7 @@ mod gate_service;
 mod limits;
 mod machines;
 mod operation;
+mod provider;
 mod read;
 mod reference;
 mod service;
@@ -25,11 +26,12 @@ use stepgate_core::ports::TryLimits;
 use stepgate_core::session::SessionLifetimes;
 use stepgate_core::surroundings::NamedNetwork;
 use stepgate_core::web::Transport;
+use stepgate_identity::provider::CheckedProvider;
 use toml::de::DeTable;
 use url::Url;
 
 pub(crate) use gate::parse_origin;
-pub use gate_service::GATE_POLICIES;
+pub use gate_service::{FACTOR_POLICIES, FACTOR_POLICIES_BY_COMPANY_LOGIN, GATE_POLICIES};
 pub use machines::{MachinesSettings, ScimSettings};
 pub use read::parse_duration;
 pub use reference::{Key, REFERENCE, reference};
@@ -67,6 +69,10 @@ pub struct Settings {
     pub catalogue: Catalogue,
     /// How each service is reached, by its name.
     pub upstreams: Vec<(String, Upstream)>,
+    /// Where people sign in with their company's login.
+    pub providers: Vec<CheckedProvider>,
+    /// Whether such a login may add a first factor.
+    pub company_login_enrols: bool,
     /// Named networks.
     pub networks: Vec<NamedNetwork>,
     /// Lifetimes of sessions.
@@ -244,6 +250,7 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
     let master_key = gate::master_key(&gate, &base);
     let trusted_hops = gate::trusted_hops(&gate);
     let time_zone = gate::time_zone(&gate);
+    let company_login_enrols = gate.flag("company_login_enrols");
     gate.finish();
 
     let sessions = top.table("sessions").map(limits::session_lifetimes).unwrap_or_default();
@@ -254,6 +261,7 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
     let limits = top.table("limits").map(limits::listener_limits).unwrap_or_default();
     let machines = top.table("machines").and_then(|table| machines::machines(table, &base));
     let networks = gate::named_networks(top.tables("network", "[[network]]"));
+    let providers = provider::providers(top.tables("provider", "[[provider]]"), origin.as_ref(), &base);
     let at = service::GateAt { origin: origin.as_ref(), listen: &listen, danger_plaintext };
     let services = service::services(&top, &at, &base, mistakes);
     top.finish();
@@ -291,6 +299,8 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
         trusted_hops,
         catalogue,
         upstreams,
+        providers: providers?,
+        company_login_enrols,
         networks,
         sessions,
         challenges,

@@ -122,6 +122,7 @@ master_key_env = "STEPGATE_MASTER_KEY"
 operators = "127.0.0.1:4181"
 trusted_hops = ["10.0.0.1", "10.1.0.0/16"]
 time_zone = "Europe/Zurich"
+company_login_enrols = true
 [sessions]
 absolute = "12h"
 idle = "15m"
@@ -151,6 +152,30 @@ danger_plaintext = false
 [[network]]
 name = "office"
 ranges = ["10.0.0.0/8", "2001:db8::/32"]
+[[provider]]
+name = "corp"
+title = "Example Corp"
+preset = "keycloak"
+issuer = "https://id.example/realms/corp"
+client_id = "stepgate"
+client_auth = "client_secret_basic"
+client_secret_env = "CARGO_MANIFEST_DIR"
+scopes = ["profile"]
+login_claim = "preferred_username"
+groups_claim = "groups"
+groups = { "Finance Team" = "finance" }
+groups_prefix = "corp-"
+adds_people = true
+governs_groups = true
+renews_every = "15m"
+push_requests = false
+algorithms = ["ES256"]
+clock_skew = "10s"
+danger_loopback = false
+[[provider.level]]
+acr = "gold"
+counts_as = ["second_factor", "possession"]
+amr = ["otp"]
 [[service]]
 name = "ledger"
 title = "Ledger"
@@ -210,6 +235,50 @@ fn every_key_is_read_as_it_is_written() {
     assert_eq!(endpoint.effect_headers, ["x-dry-run"]);
     assert_eq!(endpoint.inputs.len(), 3);
     assert_eq!(values["id"], "42");
+}
+
+#[test]
+fn a_provider_is_what_its_table_says() {
+    let settings = parse(WHOLE, "stepgate.toml", PathBuf::from("/etc/stepgate")).unwrap();
+    assert!(settings.company_login_enrols);
+    let provider = settings.providers[0].provider();
+    assert_eq!((provider.name.as_str(), provider.title.as_str()), ("corp", "Example Corp"));
+    assert_eq!(provider.issuer, "https://id.example/realms/corp");
+    assert_eq!(provider.renews_every, Some(Duration::from_secs(900)));
+    assert!(provider.adds_people && provider.governs_groups);
+    assert_eq!(provider.levels[0].acr, "gold");
+    assert_eq!(provider.levels[0].strength.to_string(), "second_factor+possession");
+    assert!(!format!("{:?}", settings.providers).contains(env!("CARGO_MANIFEST_DIR")), "its secret is not printed");
+}
+
+#[test]
+fn what_is_wrong_with_a_provider_is_told_at_its_place() {
+    let provider = |lines: &str| {
+        format!(
+            "[[provider]]\nname = \"corp\"\nissuer = \"https://id.example\"\nclient_id = \"stepgate\"\n{lines}\n{GOOD}"
+        )
+    };
+    assert!(parse(&provider(""), "stepgate.toml", PathBuf::from("/etc/stepgate")).is_ok());
+    for (lines, line, expected) in [
+        ("preset = \"keycloack\"", 5, "generic, keycloak, entra"),
+        ("client_secret_file = \"no-such-file\"", 5, "cannot be read"),
+        ("client_secret_env = \"NO_SUCH_VARIABLE_HERE\"", 5, "is not set"),
+        ("client_auth = \"none\"\nalgorithms = [\"HS256\"]", 6, "\"HS256\" is not accepted"),
+        ("renews_every = \"1s\"", 5, "a duration like"),
+        ("issuers = \"x\"", 5, "did you mean `issuer`?"),
+        ("[[provider.level]]\nacr = \"x\"", 5, "needs `counts_as`"),
+        ("[[provider.level]]\nacr = \"x\"\ncounts_as = [\"mfa\"]", 7, "nothing counts as \"mfa\""),
+        ("preset = \"google\"\n[[provider.level]]\nacr = \"x\"\ncounts_as = [\"second_factor\"]", 6, "proves no class"),
+    ] {
+        let found = mistakes(&provider(lines));
+        assert!(found.contains(expected) && found.starts_with(&format!("{line}:")), "{lines}: {found}");
+    }
+    let twice = format!("{}{}", provider("").replace(GOOD, ""), provider(""));
+    assert!(mistakes(&twice).contains("there is another provider corp"));
+    let plain = provider("").replace("https://id.example", "http://id.example");
+    assert!(mistakes(&plain).contains("issuer"), "{}", mistakes(&plain));
+    let here = provider("").replace("https://id.example", "https://127.0.0.1:8443");
+    assert!(mistakes(&here).contains("issuer"), "{}", mistakes(&here));
 }
 
 #[test]
@@ -279,11 +348,13 @@ fn a_head_beside_a_get_is_its_twin() {
 
 #[test]
 fn the_gates_own_policies_fit_its_own_operations() {
-    use stepgate_core::policy::{Policies, PolicySource};
+    use stepgate_core::policy::Policies;
     let settings = parse(GOOD, "stepgate.toml", PathBuf::from("/etc/stepgate")).unwrap();
-    let built_in = PolicySource { name: "stepgate.cedar".to_owned(), text: GATE_POLICIES.to_owned() };
-    let loaded = Policies::load_in(&settings.catalogue, &[built_in], settings.time_zone);
-    assert!(loaded.is_ok(), "{:?}", loaded.err());
+    for company_login_enrols in [false, true] {
+        let built_in = crate::gate::built_in(company_login_enrols);
+        let loaded = Policies::load_in(&settings.catalogue, &built_in, settings.time_zone.clone());
+        assert!(loaded.is_ok(), "{:?}", loaded.err());
+    }
 }
 
 /// Whatever a session has proved, and however lately, a factor is added or removed only
@@ -293,18 +364,35 @@ fn b49_no_proof_of_a_session_stands_for_the_confirmation_of_a_factors_change() {
     use std::sync::Arc;
 
     use stepgate_core::decide::{Asker, decide, valid_until};
-    use stepgate_core::factor::FactorKind;
+    use stepgate_core::factor::{FactorKind, Strength};
     use stepgate_core::id::{PersonId, SessionId};
     use stepgate_core::operation::{InputValue, Operation};
     use stepgate_core::person::{Login, Person};
-    use stepgate_core::policy::{Policies, PolicySource};
+    use stepgate_core::policy::Policies;
+    use stepgate_core::provider::{Level, Provider, ProviderName};
     use stepgate_core::session::{Assurance, Audience, Proof, SessionView};
     use stepgate_core::surroundings::Surroundings;
     use stepgate_core::time::Timestamp;
 
     let settings = parse(GOOD, "stepgate.toml", PathBuf::from("/etc/stepgate")).unwrap();
-    let built_in = PolicySource { name: "stepgate.cedar".to_owned(), text: GATE_POLICIES.to_owned() };
-    let policies = Policies::load_in(&settings.catalogue, &[built_in], settings.time_zone).unwrap();
+    let corp = ProviderName::parse("corp").unwrap();
+    let mfa = Strength::SECOND_FACTOR.and(Strength::POSSESSION);
+    let level = |acr: &str, strength| Level { acr: acr.to_owned(), strength };
+    let provider = Provider {
+        name: corp.clone(),
+        title: "Corp".to_owned(),
+        issuer: "https://id.example".to_owned(),
+        levels: vec![level("pwd", Strength::KNOWLEDGE), level("mfa", mfa)],
+        adds_people: false,
+        governs_groups: false,
+        renews_every: None,
+    };
+    let load = |company_login_enrols| {
+        let built_in = crate::gate::built_in(company_login_enrols);
+        let loaded = Policies::load_in(&settings.catalogue, &built_in, settings.time_zone.clone()).unwrap();
+        loaded.with_providers(std::slice::from_ref(&provider))
+    };
+    let (policies, by_login) = (load(false), load(true));
     let service = Arc::clone(settings.catalogue.by_name("stepgate").unwrap());
     let at = Timestamp::from_ms(1_735_732_800_000);
     let surroundings = Surroundings::new(std::net::Ipv4Addr::LOCALHOST.into(), "", at, &[]);
@@ -323,7 +411,7 @@ fn b49_no_proof_of_a_session_stands_for_the_confirmation_of_a_factors_change() {
         newest_generation: 1,
         assurance: Assurance::new(proved.iter().map(|kind| Proof { kind: *kind, at, generation: 1 }).collect()),
         enrolled: FactorKind::OWN.into(),
-        providers: Arc::new([]),
+        providers: Arc::new([corp.clone()]),
         started_at: at,
         last_used_at: at,
         ends_at: Timestamp::from_ms(i64::MAX),
@@ -345,10 +433,11 @@ fn b49_no_proof_of_a_session_stands_for_the_confirmation_of_a_factors_change() {
             content_type: String::new(),
             effect_headers: std::collections::BTreeMap::new(),
         };
-        let said = |asker: Asker<'_>, confirmed: &[FactorKind]| {
+        let said_by = |policies: &Policies, asker: Asker<'_>, confirmed: &[FactorKind]| {
             let confirmed: Vec<_> = confirmed.iter().map(|kind| (*kind, at)).collect();
-            decide(&policies, operation.clone(), asker, &surroundings, &confirmed).summary()
+            decide(policies, operation.clone(), asker, &surroundings, &confirmed).summary()
         };
+        let said = |asker: Asker<'_>, confirmed: &[FactorKind]| said_by(&policies, asker, confirmed);
         assert_eq!(said(Asker::Anonymous, &FactorKind::OWN), "sign in");
         let sessions = FactorKind::OWN.map(|kind| session(&[kind])).into_iter().chain([session(&FactorKind::OWN)]);
         for session in sessions {
@@ -357,7 +446,21 @@ fn b49_no_proof_of_a_session_stands_for_the_confirmation_of_a_factors_change() {
             assert_eq!(valid_until(&policies, &operation, who, &surroundings, &[]), None);
             assert_ne!(said(who, &[FactorKind::Password]), "permit", "a password is what a thief knows");
             assert_eq!(said(who, &[FactorKind::Passkey]), "permit");
+            assert_ne!(said(who, &[FactorKind::Idp(mfa)]), "permit", "unless the operator allows it");
         }
+        // Where a company login may add a factor, one that counts as a second factor does, for
+        // this request, and it takes none away.
+        let adds = endpoint.action.as_str() == "factors.enrol";
+        let nobody_yet = SessionView { enrolled: Arc::new([]), ..session(&[FactorKind::Idp(Strength::KNOWLEDGE)]) };
+        let who = Asker::SignedIn(&nobody_yet);
+        let asked = said_by(&by_login, who, &[]);
+        assert_eq!(
+            asked == "confirm: idp:second_factor+possession | passkey (not enrolled) | totp (not enrolled)",
+            adds,
+            "{asked}"
+        );
+        assert_eq!(said_by(&by_login, who, &[FactorKind::Idp(mfa)]) == "permit", adds);
+        assert_ne!(said_by(&by_login, who, &[FactorKind::Idp(Strength::KNOWLEDGE)]), "permit");
     }
 }
 

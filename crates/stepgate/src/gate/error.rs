@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use stepgate_core::ports::StoreError;
+use stepgate_core::provider::ProviderName;
 use stepgate_factors::FactorSetError;
 use stepgate_gateway::http::SignerError;
 use stepgate_gateway::server::{BindingError, CertificateError};
@@ -77,6 +78,17 @@ pub enum StartError {
     /// The host is no name for a log.
     #[error("the gate's host cannot name a log")]
     Origin(#[source] BadOrigin),
+    /// An identity provider.
+    #[error("the identity provider {name} cannot be used: {why}")]
+    #[diagnostic(help(
+        "compare `[[provider]] issuer` with what the provider says of itself at `<issuer>/.well-known/openid-configuration`"
+    ))]
+    Provider {
+        /// What the configuration calls it.
+        name: ProviderName,
+        /// Why.
+        why: String,
+    },
     /// The factors.
     #[error("the factors cannot be set up")]
     Factors(#[from] FactorSetError),

@@ -25,6 +25,7 @@ use stepgate_factors::FactorSet;
 use stepgate_gateway::canonical::{HopTells, TrustedHops};
 use stepgate_gateway::http::{HttpDoor, HttpDoorParts};
 use stepgate_gateway::server::{Binding, Server, ServerLimits};
+use stepgate_identity::provider::Providers;
 use stepgate_ledger::Origin;
 use stepgate_store::{Database, Options, SigningKeys, StoreUrl};
 use tokio::net::TcpListener;
@@ -34,14 +35,14 @@ use tokio_util::task::TaskTracker;
 pub use error::StartError;
 pub use only::OnlyGate;
 pub use parts::{bind, keyring};
-pub use policies::{PolicyErrors, load_policies, policy_files};
+pub use policies::{PolicyErrors, built_in, load_policies, policy_files};
 pub use running::Gate;
 
 pub(crate) use advice::advice;
 pub(crate) use parts::{attestation_roots, certificates, certificates_of, way_to};
 
 use crate::config::Settings;
-use parts::{door_limits, factor_options, live, plaintext, signer, upstreams};
+use parts::{door_limits, factor_options, live, look_at, plaintext, signer, upstreams};
 use running::started;
 use settled::Settled;
 
@@ -61,6 +62,8 @@ pub struct House {
     pub flows: Arc<Flows>,
     /// The deployment's keys.
     pub keys: SigningKeys,
+    /// The identity providers that were configured.
+    pub providers: Arc<Providers>,
 }
 
 impl House {
@@ -84,7 +87,7 @@ impl House {
         let factors = FactorSet::new(host.as_str(), &origin, SITE, options)?.into_map();
         let catalogue =
             std::mem::replace(&mut settings.catalogue, stepgate_core::catalogue::Catalogue::empty(origin, host));
-        let live = live(&settings, catalogue, policies);
+        let (live, providers) = live(&settings, catalogue, policies, &clock, &random)?;
         let flows = Arc::new(Flows {
             live: ArcSwap::from_pointee(live),
             store: Arc::clone(&database) as _,
@@ -95,14 +98,15 @@ impl House {
             random,
             refusals: Refusals::default(),
         });
-        Ok(Self { settings, file, database, flows, keys })
+        Ok(Self { settings, file, database, flows, keys, providers })
     }
 
     /// Opens the doors. `listeners` are already bound, so that a busy port is known before.
     pub async fn serve(self, listeners: Vec<TcpListener>) -> Result<Gate, StartError> {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let Self { settings, file, database, flows, keys } = self;
+        let Self { settings, file, database, flows, keys, providers } = self;
+        look_at(&providers).await?;
         let transport = settings.transport;
         let door = HttpDoor::new(HttpDoorParts {
             flows: Arc::clone(&flows),
@@ -166,6 +170,7 @@ impl House {
                 server.serve(stop).await;
             });
         }
+        tasks.spawn(upkeep::renew_logins(Arc::clone(&flows), stop.clone()));
         tasks.spawn(upkeep::run(Arc::clone(&flows), Arc::clone(&database), door.clone(), stop.clone()));
         let settled = Settled::of(&settings);
         Ok(Gate { flows, database, addresses, machines, door, file, settled, stop, tasks })

@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use stepgate_core::catalogue::ServiceName;
 use stepgate_core::flows::Live;
+use stepgate_core::time::{Clock, Randomness};
 use stepgate_factors::{AuthenticatorPolicy, FactorOptions};
 use stepgate_gateway::http::{
     AssertionKey, AssertionMode, AssertionSigner, DoorLimits, HttpDoor, InjectScript, ServiceUpstream, SignerError,
 };
 use stepgate_gateway::server::{CertificateError, CertificateFiles, Certificates, Plaintext};
 use stepgate_gateway::upstream::{HostHeader, Upstream, UpstreamConfig, UpstreamLimits, UpstreamOrigin};
+use stepgate_identity::provider::{NoMetadata, Providers};
 use stepgate_store::{Database, Keyring, SigningKeys};
 use tokio::net::TcpListener;
 
@@ -58,16 +60,37 @@ pub(super) fn live(
     settings: &Settings,
     catalogue: stepgate_core::catalogue::Catalogue,
     policies: stepgate_core::policy::Policies,
-) -> Live {
-    Live {
+    clock: &Arc<dyn Clock>,
+    random: &Arc<dyn Randomness>,
+) -> Result<(Live, Arc<Providers>), StartError> {
+    let providers = Providers::new(settings.providers.clone(), Arc::clone(clock), Arc::clone(random));
+    let providers =
+        Arc::new(providers.map_err(|error| StartError::Provider { why: error.to_string(), name: error.0 })?);
+    let live = Live {
         catalogue,
         policies,
         networks: settings.networks.clone(),
         challenges: settings.challenges,
         tries: settings.tries,
         sessions: settings.sessions,
-        providers: Arc::new(stepgate_core::provider::NoProviders),
+        providers: Arc::clone(&providers) as _,
+    };
+    Ok((live, providers))
+}
+
+/// Refuses providers that say of themselves what nobody can work with. One that is away
+/// heals by itself; sign-in says so until then.
+pub(super) async fn look_at(providers: &Providers) -> Result<(), StartError> {
+    for (name, said) in providers.look().await {
+        match said {
+            Ok(()) => tracing::info!(provider = %name, "the identity provider answers"),
+            Err(NoMetadata::Away(why)) => {
+                tracing::warn!(provider = %name, why, "the identity provider cannot be reached; sign-in there waits for it");
+            }
+            Err(NoMetadata::Unusable(why)) => return Err(StartError::Provider { name: name.clone(), why }),
+        }
     }
+    Ok(())
 }
 
 pub(super) fn count(live: &Live) -> u32 {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use stepgate_core::policy::{Policies, PolicyMistake, PolicySource};
 
-use crate::config::{GATE_POLICIES, Settings};
+use crate::config::{FACTOR_POLICIES, FACTOR_POLICIES_BY_COMPANY_LOGIN, GATE_POLICIES, Settings};
 
 /// The name under which the built-in policies stand in messages.
 const BUILT_IN: &str = "(built in) stepgate.cedar";
@@ -70,9 +70,20 @@ pub fn policy_files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// The built-in policies. A company login adds a first factor only where that is allowed.
+pub fn built_in(company_login_enrols: bool) -> [PolicySource; 2] {
+    let factors = if company_login_enrols {
+        ("(built in) factors-by-company-login.cedar", FACTOR_POLICIES_BY_COMPANY_LOGIN)
+    } else {
+        ("(built in) factors.cedar", FACTOR_POLICIES)
+    };
+    [(BUILT_IN, GATE_POLICIES), factors]
+        .map(|(name, text)| PolicySource { name: name.to_owned(), text: text.to_owned() })
+}
+
 /// Loads the built-in policies and those beside the configuration.
 pub fn load_policies(settings: &Settings) -> Result<Policies, PolicyErrors> {
-    let mut sources = vec![PolicySource { name: BUILT_IN.to_owned(), text: GATE_POLICIES.to_owned() }];
+    let mut sources = built_in(settings.company_login_enrols).to_vec();
     let files =
         policy_files(&settings.policies).map_err(|error| PolicyErrors::unreadable(&settings.policies, &error))?;
     for path in files {
@@ -80,6 +91,8 @@ pub fn load_policies(settings: &Settings) -> Result<Policies, PolicyErrors> {
         sources.push(PolicySource { name: path.display().to_string(), text });
     }
     let networks: Vec<&str> = settings.networks.iter().map(|network| network.name.as_str()).collect();
+    let providers: Vec<_> = settings.providers.iter().map(|checked| checked.provider().clone()).collect();
     Policies::load_knowing(&settings.catalogue, &sources, settings.time_zone.clone(), Some(&networks))
+        .map(|policies| policies.with_providers(&providers))
         .map_err(|mistakes| PolicyErrors::new(mistakes, &sources))
 }

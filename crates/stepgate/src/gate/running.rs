@@ -10,12 +10,13 @@ use stepgate_core::flows::{Flows, Live};
 use stepgate_core::ports::StoreError;
 use stepgate_evidence::Event;
 use stepgate_gateway::http::{HttpDoor, ServiceUpstream};
+use stepgate_identity::provider::Providers;
 use stepgate_store::{Database, Keyring};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::error::StartError;
-use super::parts::{self, count, keyring, live, upstreams};
+use super::parts::{self, count, keyring, live, look_at, upstreams};
 use super::policies::load_policies;
 use super::settled::Settled;
 use crate::config::{self, Settings};
@@ -45,8 +46,12 @@ impl Gate {
     pub async fn reload(&self) -> Result<(), StartError> {
         let Some(file) = &self.file else { return Ok(()) };
         let kept = self.flows.live.load().policies.version().to_owned();
-        match self.read_again(file) {
-            Ok(Again { live, upstreams, config, keyring, settled }) => {
+        let again = match self.read_again(file) {
+            Ok(again) => look_at(&again.providers).await.map(|()| again),
+            Err(error) => Err(error),
+        };
+        match again {
+            Ok(Again { live, upstreams, config, keyring, settled, providers: _ }) => {
                 let (policy, policies) = (live.policies.version().to_owned(), count(&live));
                 let at = self.flows.clock.now();
                 let entries = vec![
@@ -97,7 +102,8 @@ impl Gate {
         let config = settings.digest.clone();
         let keyring = keyring(&settings.master_key)?;
         let settled = Settled::of(&settings);
-        Ok(Again { live: live(&settings, catalogue, policies), upstreams, config, keyring, settled })
+        let (live, providers) = live(&settings, catalogue, policies, &self.flows.clock, &self.flows.random)?;
+        Ok(Again { live, providers, upstreams, config, keyring, settled })
     }
 
     /// Stops in order: no new connections, running requests finish within the drain time.
@@ -124,6 +130,7 @@ impl Gate {
 /// What a reload reads.
 struct Again {
     live: Live,
+    providers: Arc<Providers>,
     upstreams: BTreeMap<ServiceName, Arc<ServiceUpstream>>,
     config: String,
     keyring: Keyring,

@@ -23,6 +23,23 @@ const PURGE_EVERY: u32 = 60;
 /// The wall clock may drift by so much against the monotonic one between two sweeps.
 const JUMP: Duration = Duration::from_secs(2);
 
+/// How often it is looked whether a login at a provider is to be asked about.
+const LOGINS_EVERY: Duration = Duration::from_secs(5);
+
+/// Asks identity providers whether logins still stand, where that is due; apart from the
+/// rest, because providers may be slow.
+pub(super) async fn renew_logins(flows: Arc<Flows>, stop: CancellationToken) {
+    loop {
+        if let Err(error) = flows.renew_logins().await {
+            tracing::error!(error = &error as &dyn std::error::Error, "logins could not be renewed; it is tried again");
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOGINS_EVERY) => {}
+        }
+    }
+}
+
 pub(super) async fn run(flows: Arc<Flows>, database: Arc<Database>, door: HttpDoor, stop: CancellationToken) {
     let mut count: u32 = 0;
     let mut wall = flows.clock.now();
