@@ -36,22 +36,34 @@
   }
 
   // A question that may be answered on another device: look now and then
-  // whether it was, and show what came of it.
+  // whether it was, and show what came of it. Where it was answered here and the
+  // page is still there, the answer is a file: nothing is left to answer.
   for (const element of document.querySelectorAll("[data-watch]")) {
+    let timer;
     const look = async function () {
+      clearTimeout(timer);
       try {
         const answer = await fetch(element.dataset.watch, { headers: { Accept: "application/json" } });
         const state = answer.ok ? (await answer.json()).state : "pending";
-        if (state !== "pending" && !document.querySelector("[data-sent], [data-busy]")) {
+        if (state !== "pending" && !element.querySelector("[data-sent], [data-busy]")) {
           location.replace(element.dataset.watch);
+          return;
+        }
+        if (state !== "pending" && element.querySelector("[data-sent]") && element.querySelector(".later")) {
+          element.dataset.over = state;
           return;
         }
       } catch (_) {
         // Away for a moment: look again.
       }
-      setTimeout(look, document.hidden ? 15000 : 4000);
+      timer = setTimeout(look, document.hidden ? 15000 : 4000);
     };
-    setTimeout(look, 4000);
+    timer = setTimeout(look, 4000);
+    window.addEventListener("pageshow", function (event) {
+      if (!event.persisted) return;
+      delete element.dataset.over;
+      look();
+    });
   }
 
   // A window that a script opened for one question has done its work.

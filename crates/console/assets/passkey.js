@@ -106,6 +106,7 @@
         if (!credential) throw new DOMException("", "NotAllowedError");
         form.elements.credential.value = writeCredential(credential);
         form.dataset.sent = "yes";
+        if (label) label.data = "One moment…";
         form.submit();
       } catch (error) {
         wait(false);

@@ -1,9 +1,10 @@
 //! A challenge as its page and as its JSON show it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp as Instant;
-use stepgate_core::catalogue::{Catalogue, GATE_SERVICE};
+use stepgate_core::catalogue::{Catalogue, GATE_SERVICE, SHOWN_VALUE_MAX, Title};
 use stepgate_core::challenge::{Challenge, ChallengeState, Held};
 use stepgate_core::decide::MAX_AGE_MAX;
 use stepgate_core::factor::{FactorKind, Prompt};
@@ -65,7 +66,7 @@ pub(crate) fn challenge_page(
         front: front(challenge, catalogue),
         asker: asker(view),
         title: shown(&statement.title, SHOWN_MAX),
-        inputs: inputs(statement),
+        inputs: inputs(statement, catalogue),
         reasons: reasons(statement),
         grant: grant(challenge),
         instruction: instruction.to_owned(),
@@ -134,9 +135,28 @@ fn asker(view: &ChallengeView) -> Asker {
     }
 }
 
-fn inputs(statement: &Statement) -> Vec<Input> {
-    let shown_input = |(name, value): (&String, &String)| Input { label: label(name), value: shown(value, SHOWN_MAX) };
-    statement.inputs.iter().map(shown_input).collect()
+/// The inputs that the title does not say already; all stand under the exact request.
+fn inputs(statement: &Statement, catalogue: &Catalogue) -> Vec<Input> {
+    let endpoint = catalogue
+        .by_name(&statement.service)
+        .and_then(|service| service.endpoints.iter().find(|endpoint| endpoint.resource == statement.resource));
+    let told = endpoint.map(|endpoint| told(&endpoint.title, &statement.title, &statement.inputs)).unwrap_or_default();
+    all_inputs(statement.inputs.iter().filter(|(name, _)| !told.contains(*name)))
+}
+
+fn all_inputs<'a>(inputs: impl Iterator<Item = (&'a String, &'a String)>) -> Vec<Input> {
+    inputs.map(|(name, value)| Input { label: label(name), value: shown(value, SHOWN_MAX) }).collect()
+}
+
+/// The names of the inputs that the title says whole. None, where the title that is confirmed is
+/// not what the configuration makes of these inputs now; and not one that had to be cut or changed
+/// to stand in it.
+fn told(title: &Title, confirmed: &str, inputs: &BTreeMap<String, String>) -> Vec<String> {
+    if title.fill_with(|name| inputs.get(name).cloned()) != confirmed {
+        return Vec::new();
+    }
+    let whole = |name: &&str| inputs.get(*name).is_some_and(|value| shown(value, SHOWN_VALUE_MAX) == *value);
+    title.names().filter(whole).map(str::to_owned).collect()
 }
 
 /// An input's name for people: `new_owner` is `New owner`.
@@ -270,6 +290,7 @@ fn technical(statement: &Statement) -> Technical {
         method: statement.method.clone(),
         url: shown(&statement.url, 2000),
         content_type: (!statement.content_type.is_empty()).then(|| shown(&statement.content_type, SHOWN_MAX)),
+        inputs: all_inputs(statement.inputs.iter()),
         body_digest: words::in_groups(&statement.body_sha256, 8),
         headers: statement.headers.iter().map(header).collect(),
         statement_digest: statement.digest().ok().map(|digest| words::in_groups(&words::hex(&digest), 8)),
@@ -279,6 +300,23 @@ fn technical(statement: &Statement) -> Technical {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_title_says_whole_is_not_said_again() {
+        let long = "x".repeat(81);
+        let inputs = [("amount", "12000"), ("to", "bob"), ("note", &long), ("from", "a\u{202e}b")];
+        let inputs = inputs.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let told = |template: &str, confirmed: Option<&str>| {
+            let title = Title::new(template);
+            let filled = title.fill_with(|name: &str| BTreeMap::get(&inputs, name).cloned());
+            super::told(&title, confirmed.unwrap_or(&filled), &inputs).join(" ")
+        };
+        assert_eq!(told("Send {amount} to {to}", None), "amount to");
+        assert_eq!(told("Send {amount}", None), "amount", "to whom is said beside it");
+        assert_eq!(told("Note {note} from {from}", None), "", "cut, or changed to be seen");
+        assert_eq!(told("Send {amount} to {nobody}", None), "amount");
+        assert_eq!(told("Send {amount} to {to}", Some("Pay 12000 to bob")), "", "the configuration has changed since");
+    }
 
     #[test]
     fn inputs_are_named_for_people() {

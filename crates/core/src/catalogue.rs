@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use names::{ActionName, GATE_SERVICE, Host, NotAName, ServiceName};
-pub use template::{Formats, NotATemplate, PathTemplate, Title};
+pub use template::{Formats, NotATemplate, PathTemplate, SHOWN_VALUE_MAX, Title};
 
 /// A service behind the gate.
 #[derive(Debug)]

@@ -28,7 +28,13 @@ pub enum SchemaError {
         /// The version found; 0 for an empty database.
         found: i64,
     },
-    /// A migration broke, or what was applied is not what this program would apply.
+    /// What was applied to it is not what this program would have applied.
+    #[error("another build of this program made the database: migration {migration} is not the one that is known here")]
+    OtherHistory {
+        /// The migration that differs.
+        migration: i64,
+    },
+    /// A migration broke.
     #[error("the database cannot be migrated")]
     Migration(#[source] MigrateError),
 }
@@ -39,7 +45,12 @@ pub(crate) async fn migrate(connection: &mut AnyConnection, backend: Backend) ->
     if version(connection).await? > SCHEMA_VERSION {
         return check(connection).await;
     }
-    migrator(backend).run_direct(None, connection, false).await.map_err(SchemaError::Migration)
+    migrator(backend).run_direct(None, connection, false).await.map_err(|error| match error {
+        MigrateError::VersionMismatch(migration) | MigrateError::VersionMissing(migration) => {
+            SchemaError::OtherHistory { migration }
+        }
+        error => SchemaError::Migration(error),
+    })
 }
 
 /// Refuses any other version than [`SCHEMA_VERSION`].

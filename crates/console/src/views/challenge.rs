@@ -31,7 +31,7 @@ pub struct ChallengePage {
     pub asker: Asker,
     /// The operation in plain words, such as `Approve payment 42 of 12,000.00`.
     pub title: String,
-    /// What the operation takes, each by name.
+    /// What the operation takes and the title does not say, each by name.
     pub inputs: Vec<Input>,
     /// Why the person is asked, one for each policy that asks.
     pub reasons: Vec<Reason>,
@@ -325,6 +325,8 @@ pub struct Technical {
     pub url: String,
     /// The content type, where there is a body.
     pub content_type: Option<String>,
+    /// What the operation takes, all of it.
+    pub inputs: Vec<Input>,
     /// The digest of the body, in groups.
     pub body_digest: String,
     /// The headers that change what the operation does.

@@ -36,7 +36,6 @@ async fn the_page_says_who_asks_what_for_why_and_what_is_granted() {
         "The ledger</strong> at <span class=\"host\">ledger.test",
         "<h1 id=\"heading\">Approve payment 42 of 12000</h1>",
         "Payments over 10,000 need your passkey, for this payment alone.",
-        "<dt>Amount</dt><dd>12000</dd>",
         "You, in this browser<small>Firefox on Linux, from 192.0.2.7",
         "This one request goes on, once",
         "void if unused for 5 minutes",
@@ -46,6 +45,9 @@ async fn the_page_says_who_asks_what_for_why_and_what_is_granted() {
     ] {
         assert!(text.contains(said), "{said} is missing: {text}");
     }
+    let (slip, exact) = text.split_once("The exact request").unwrap();
+    assert!(!slip.contains("<dt>Amount"), "the heading says it: {slip}");
+    assert!(exact.contains("<dt>Amount</dt><dd>12000</dd>"), "all of it stands with the exact request: {exact}");
     assert!(text.replace(' ', "").contains(&digest), "the digest of what is signed");
     assert!(page.header("content-security-policy").ends_with(&format!("form-action 'self' {LEDGER}")));
     assert_eq!(page.header("cache-control"), "no-store");

@@ -206,7 +206,7 @@ fn template_segment<'t>(segment: &'t str, names: &mut Vec<&'t str>) -> Result<Te
 pub struct Title(String);
 
 /// Longest value that is shown inside a title, in characters.
-const SHOWN_VALUE_MAX: usize = 80;
+pub const SHOWN_VALUE_MAX: usize = 80;
 
 impl Title {
     /// A title.
@@ -226,6 +226,11 @@ impl Title {
 
     /// Fills the placeholders. Values are shown with control characters removed and cut.
     pub fn fill(&self, inputs: &Inputs) -> String {
+        self.fill_with(|name| inputs.get(name).map(ToString::to_string))
+    }
+
+    /// Fills the placeholders with what this says of their names.
+    pub fn fill_with(&self, value: impl Fn(&str) -> Option<String>) -> String {
         let mut out = String::new();
         let mut rest = self.0.as_str();
         while let Some((before, after)) = rest.split_once('{') {
@@ -235,8 +240,8 @@ impl Title {
                 rest = after;
                 continue;
             };
-            match inputs.get(name) {
-                Some(value) => out.push_str(&crate::surroundings::shown(&value.to_string(), SHOWN_VALUE_MAX)),
+            match value(name) {
+                Some(value) => out.push_str(&crate::surroundings::shown(&value, SHOWN_VALUE_MAX)),
                 None => {
                     out.push('{');
                     out.push_str(name);

@@ -183,8 +183,8 @@ pub(super) fn cross_site(reader: Reader) -> Response<Body> {
 /// the gate takes them for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AwayFromDenied<'a> {
-    /// Whether it was the application's start page that was denied.
-    pub(super) is_start: bool,
+    /// Whether there is a start page of an application to go to, other than what was denied.
+    pub(super) has_start: bool,
     /// The account page, if they are signed in.
     pub(super) account: Option<&'a str>,
 }
@@ -194,7 +194,7 @@ pub(super) fn forbidden(reader: Reader, policies: &[PolicyRef], away: AwayFromDe
     let refusing: Vec<Value> = policies.iter().map(|p| json!({"id": p.id, "reason": p.reason})).collect();
     let text = "The rules here do not allow this.";
     let mut message = Message::new(StatusCode::FORBIDDEN, "denied", "Not allowed", text);
-    if !away.is_start {
+    if away.has_start {
         message = message.way("Back to the application", "/");
     }
     if let Some(account) = away.account {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response};
+use stepgate_core::catalogue::GATE_SERVICE;
 use stepgate_core::challenge::{Challenge, ChallengeState, GrantKind, HeldRequest};
 use stepgate_core::decide::{Asker, Challenged, Denied, Verdict};
 use stepgate_core::flows::{AskError, Asking, Cleared, Step, may_hold_cross_site};
@@ -79,8 +80,10 @@ impl Inner {
         self.flows.denied(denied, asker).await;
         let account = signed.map(|_| format!("{}{}", self.flows.live.load().catalogue.gate_origin, gate_path::ACCOUNT));
         let operation = &denied.operation;
+        // At the gate's own origin there is no application to go back to.
         let is_start = operation.url.strip_prefix(operation.service.origin.as_str()).is_some_and(|path| path == "/");
-        let away = answers::AwayFromDenied { is_start, account: account.as_deref() };
+        let has_start = !is_start && operation.service.name.as_str() != GATE_SERVICE;
+        let away = answers::AwayFromDenied { has_start, account: account.as_deref() };
         answers::forbidden(reader, &denied.policies, away)
     }
 

@@ -146,7 +146,7 @@ impl Inner {
         let not_sent = |response| Forwarded { response, outcome: SendOutcome::NotSent };
         let Some(signed) = signed else {
             // A policy that admits anonymous people to their account is a mistake.
-            let away = answers::AwayFromDenied { is_start: false, account: None };
+            let away = answers::AwayFromDenied { has_start: false, account: None };
             return not_sent(answers::forbidden(reader, &[], away));
         };
         let body = match payload.whole(self.limits.page_body).await {

@@ -52,6 +52,11 @@ pub(super) fn open_advice(error: &OpenError) -> String {
                 .to_owned()
         }
         OpenError::Schema(SchemaError::Older { .. }) => "back the store up, then `stepgate migrate`".to_owned(),
+        OpenError::Schema(SchemaError::OtherHistory { .. }) => {
+            "run the build that made this store; before the first release there is no way from one build's to another's. \
+             `stepgate init` in an empty directory makes a new one"
+                .to_owned()
+        }
         OpenError::Ledger(_) => {
             "nothing is written to a log that contradicts itself. Was an old backup restored over a newer file, or one \
              table changed by hand? Restore a whole backup, and compare it with a checkpoint that was remembered \

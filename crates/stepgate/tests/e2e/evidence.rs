@@ -84,6 +84,8 @@ async fn who_is_not_named_sees_and_exports_nothing() {
 
     let refused = ada.person.open(&world.at_gate("/evidence?kind=session.started")).await;
     assert_eq!(refused.status, 403, "{}", refused.told());
+    assert!(refused.text().contains("Your account"), "{}", refused.told());
+    assert!(!refused.text().contains("Back to the application"), "there is none here: {}", refused.told());
     // A form as the evidence's page has it: her own token, her own origin.
     let csrf = form.fields.iter().find(|(name, _)| name == "csrf").unwrap().1.clone();
     let headers = [("content-type", "application/x-www-form-urlencoded")];

@@ -164,10 +164,43 @@ async fn a_download_goes_on_after_a_code() {
     let saved = browser.wait_until("the download is there", async || std::fs::read_to_string(&file).ok()).await;
     assert_eq!(saved, "id,amount\n42,12000\n");
     wait_for_text(&browser, "your browser saves it, and this page stays").await;
+    nothing_is_left_to_answer(&browser).await;
     click(&browser, ".later a").await;
     wait_for_text(&browser, "Payments").await;
     assert_eq!(browser.current_url().await.unwrap().as_str(), world.at_service("/"));
     browser.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_goes_on_after_a_passkey_and_its_page_is_not_half_alive() {
+    let payments = Payments::start().await;
+    let world = World::in_real_time(payments.behind()).await;
+    let link = world.invite("bea", &["finance"], &[FactorKind::Password, FactorKind::Passkey]).await;
+    let browser = Browser::start().await;
+    browser.goto(world.at_gate("/sign-in")).await.unwrap();
+    browser.add_authenticator().await;
+    enrol_and_sign_in(&browser, &link, "bea", &world.at_service("/")).await;
+    wait_for_text(&browser, "Payments").await;
+    click(&browser, "#export").await;
+    wait_for_text(&browser, "from the last five minutes").await;
+    click(&browser, "form[data-passkey] button").await;
+    let file = browser.downloads().join("payments.csv");
+    browser.wait_until("the download is there", async || std::fs::read_to_string(&file).ok()).await;
+    nothing_is_left_to_answer(&browser).await;
+    click(&browser, ".later a").await;
+    wait_for_text(&browser, "Payments").await;
+    browser.quit().await;
+}
+
+/// A page that stays because its answer was a file says that it is over, and offers nothing more.
+async fn nothing_is_left_to_answer(browser: &Browser) {
+    let over = browser.query(By::Css(".challenge[data-over]")).first().await;
+    over.expect("the page found out that its question was answered");
+    let shown = browser.find(By::Css("main")).await.unwrap().text().await.unwrap();
+    assert!(shown.contains("Confirmed"), "{shown}");
+    for gone in ["Open until", "Don’t do this", "This wasn’t me", "Waiting for", "One moment"] {
+        assert!(!shown.contains(gone), "{gone} is still there: {shown}");
+    }
 }
 
 /// Approves what is answered with a file, and goes back to where it was asked.

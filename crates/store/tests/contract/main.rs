@@ -194,6 +194,7 @@ contract! {
         a_sealed_value_that_was_moved_does_not_open
         everything_is_sealed_anew_under_a_new_key
         a_newer_schema_is_refused
+        a_schema_of_another_build_is_refused_as_that
         an_older_schema_is_refused_where_migrating_was_not_asked_for;
     keys:
         signing_keys_outlive_a_restart

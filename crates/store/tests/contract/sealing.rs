@@ -90,6 +90,16 @@ pub(crate) async fn a_newer_schema_is_refused(house: House) {
     assert!(matches!(migrated, Err(OpenError::Schema(SchemaError::Newer { .. }))), "{migrated:?}");
 }
 
+pub(crate) async fn a_schema_of_another_build_is_refused_as_that(house: House) {
+    let other = match house.url.starts_with("sqlite:") {
+        true => "UPDATE _sqlx_migrations SET checksum = x'00'",
+        false => "UPDATE _sqlx_migrations SET checksum = '\\x00'::bytea",
+    };
+    assert!(tamper(&house, other).await > 0);
+    let refused = Database::migrate(&StoreUrl::parse(&house.url).unwrap()).await;
+    assert!(matches!(refused, Err(OpenError::Schema(SchemaError::OtherHistory { migration: 1 }))), "{refused:?}");
+}
+
 pub(crate) async fn an_older_schema_is_refused_where_migrating_was_not_asked_for(house: House) {
     let url = match &house.url {
         url if url.starts_with("sqlite:") => format!("{url}.empty"),

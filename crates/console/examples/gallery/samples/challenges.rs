@@ -23,7 +23,7 @@ fn challenge() -> ChallengePage {
         front: None,
         asker: Asker::ThisSession { device: "Firefox on Linux, signed in since 09:14 UTC".to_owned() },
         title: "Approve payment 42 of 12,000.00".to_owned(),
-        inputs: vec![input("Payment", "42"), input("Amount", "12,000.00"), input("To", "Northwind Traders Ltd")],
+        inputs: vec![input("To", "Northwind Traders Ltd")],
         reasons: vec![Reason {
             text: "Payments over 10,000 need your passkey, for this payment alone.".to_owned(),
             policy: "large-payment".to_owned(),
@@ -50,6 +50,7 @@ fn challenge() -> ChallengePage {
             url: "https://ledger.example.com/payments/42/approve".to_owned(),
             content_type: Some("application/x-www-form-urlencoded".to_owned()),
             body_digest: words::in_groups("6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b", 8),
+            inputs: vec![input("Payment", "42"), input("Amount", "12000.00"), input("To", "Northwind Traders Ltd")],
             headers: vec![input("idempotency-key", "3b1f")],
             statement_digest: Some(words::in_groups(
                 "d4735e3a265e16eee03f59718b9b5d03019c07d8b6c51f90da3a666eec13ab35",
@@ -106,7 +107,7 @@ pub(super) fn challenge_of(name: &str) -> Option<ChallengePage> {
                     policy: "programs-ask-their-owner".to_owned(),
                 },
             ],
-            inputs: vec![input("Month", "2026-11"), input("Format", "csv")],
+            inputs: vec![input("Format", "csv")],
             number: NumberMatch::Asked,
             ..plain
         },
@@ -149,6 +150,7 @@ pub(super) fn challenge_of(name: &str) -> Option<ChallengePage> {
                 url: "https://ledger.example.com/reports/2026-11".to_owned(),
                 content_type: None,
                 body_digest: words::in_groups("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", 8),
+                inputs: Vec::new(),
                 headers: Vec::new(),
                 statement_digest: None,
             },
