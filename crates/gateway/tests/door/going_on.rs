@@ -173,6 +173,12 @@ async fn b58_a_token_that_another_browser_was_handed_does_not_spend_what_hers_as
     let hers = format!("{}{JSON}", ada.cookie());
     door.ask(APPROVE, &hers, LARGE).await;
     let id = door.only_challenge().id;
+    // While it waits for her, whoever names it from another browser is told nothing of it.
+    for thief in [handed(Some(other)), handed(None)] {
+        let (head, body) = door.ask(APPROVE, &format!("{thief}Stepgate-Challenge: {id}\r\n"), LARGE).await;
+        assert_eq!(head.status(), 409, "{body}");
+        assert!(!body.contains(&door.only_challenge().number), "{body}");
+    }
     door.pass(id);
     for thief in [handed(Some(other)), handed(None)] {
         let (head, _) = door.ask(APPROVE, &format!("{thief}Stepgate-Challenge: {id}\r\n"), LARGE).await;
@@ -180,6 +186,27 @@ async fn b58_a_token_that_another_browser_was_handed_does_not_spend_what_hers_as
         let (head, _) = door.ask(APPROVE, &thief, LARGE).await;
         assert_eq!((head.status(), door.recorder.count()), (401, 0));
     }
+    let (head, _) = door.ask(APPROVE, &hers, LARGE).await;
+    assert_eq!((head.status(), door.recorder.count()), (200, 1), "and hers goes on");
+}
+
+#[tokio::test]
+async fn b58_what_a_store_finds_for_another_browser_is_not_spent_either() {
+    let door = Door::open().await;
+    let ada = door.sign_in("ada");
+    let handed = Token::random(door.flows.random.as_ref());
+    let other = Token::random(door.flows.random.as_ref()).digest(Purpose::Browser);
+    door.store.change(|state| {
+        let view = state.sessions.values().next().unwrap().clone();
+        let view = SessionView { browser: Some(other), ..view };
+        state.sessions.insert(handed.digest(Purpose::ServiceSession), view);
+        state.forgets_browser = true;
+    });
+    let hers = format!("{}{JSON}", ada.cookie());
+    door.ask(APPROVE, &hers, LARGE).await;
+    door.pass(door.only_challenge().id);
+    let (head, _) = door.ask(APPROVE, &format!("Cookie: stepgate={}\r\n{JSON}", handed.expose()), LARGE).await;
+    assert_eq!((head.status(), door.recorder.count()), (409, 0));
     let (head, _) = door.ask(APPROVE, &hers, LARGE).await;
     assert_eq!((head.status(), door.recorder.count()), (200, 1), "and hers goes on");
 }

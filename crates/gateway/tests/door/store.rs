@@ -30,6 +30,8 @@ pub struct State {
     pub entries: Vec<Entry>,
     pub ended: Vec<SessionId>,
     pub away: bool,
+    /// Whether it forgets to look at the browser that asked: what the flows must not rest on.
+    pub forgets_browser: bool,
 }
 
 #[derive(Debug)]
@@ -202,7 +204,7 @@ impl Store for Memory {
                 c.session == session
                     && c.operation == operation
                     && c.generation <= generation
-                    && c.browser == browser
+                    && (c.browser == browser || state.forgets_browser)
                     && c.held != Held::Request
                     && now < c.expires_at
                     && matches!(c.state, ChallengeState::Pending { .. } | ChallengeState::Passed { .. })
