@@ -10,6 +10,7 @@
 )]
 
 mod account;
+mod company_login;
 mod evidence;
 mod in_chromium;
 mod intruders;

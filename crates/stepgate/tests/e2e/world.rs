@@ -13,7 +13,7 @@ use stepgate_core::factor::FactorKind;
 use stepgate_core::id::ChallengeId;
 use stepgate_core::person::Login;
 use stepgate_core::ports::Store as _;
-use stepgate_core::time::Clock;
+use stepgate_core::time::{Clock, Timestamp};
 use stepgate_evidence::Statement;
 use stepgate_store::Keyring;
 use stepgate_testkit::clock::BEGINNING;
@@ -79,6 +79,21 @@ impl World {
     /// A gate with the clock of the machine, which browsers share.
     pub(crate) async fn in_real_time(behind: Behind) -> Self {
         Self::open(behind, Arc::new(SystemClock), Arc::default(), "sqlite:stepgate.db", None).await
+    }
+
+    /// A clock that is set by hand, for worlds and what is around them.
+    pub(crate) fn clock() -> Arc<FakeClock> {
+        Arc::new(FakeClock::at(BEGINNING))
+    }
+
+    /// A gate that tells the time by `time`; `clock` is set by hand, where it is the same.
+    pub(crate) async fn at(behind: Behind, time: Arc<dyn Clock>, clock: Arc<FakeClock>) -> Self {
+        Self::open(behind, time, clock, "sqlite:stepgate.db", None).await
+    }
+
+    /// Now, as the gate tells it.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.time.now()
     }
 
     async fn open(

@@ -1,0 +1,249 @@
+//! People who come from their company's identity provider: sign-in, confirmation there for
+//! exactly one payment, and what ends it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use stepgate_core::time::Clock;
+use stepgate_testkit::provider::{Client, Somebody, TestProvider};
+use stepgate_testkit::{Answer, Browser, Page, Person};
+use tokio::io::AsyncReadExt as _;
+
+use crate::in_chromium::{click, wait_for_text};
+use crate::main_job::challenge_of;
+use crate::streams::{HANDSHAKE, open, streaming};
+use crate::world::{Behind, Member, Payments, World};
+
+/// The tests' environment has this variable, so no secret needs a file.
+const SECRET: &str = env!("CARGO_PKG_NAME");
+
+const POLICIES: &str = r#"
+@id("finance-uses-the-ledger")
+permit (principal in Group::"finance", action, resource in Service::"ledger");
+
+@id("large-payment")
+@reason("Payments over 10,000 need a passkey, here or at your company's login, for this payment alone.")
+forbid (principal, action == Action::"payments.approve", resource in Service::"ledger")
+when   { context.input.amount > 10000 }
+unless { !context.confirmed.isEmpty() && context.age.phishing_resistant <= duration("1m") };
+
+@id("exports-need-a-fresh-second-factor")
+@reason("Exports need a second factor from the last five minutes.")
+forbid (principal, action == Action::"payments.export", resource in Service::"ledger")
+unless { context.age.second_factor <= duration("5m") };
+"#;
+
+/// What a provider says of itself.
+const METADATA: &str = "/.well-known/openid-configuration";
+
+/// A gate before payments, where people come from a provider.
+struct Company {
+    world: World,
+    provider: TestProvider,
+    payments: Payments,
+}
+
+impl Company {
+    async fn start() -> Self {
+        Self::before(Payments::start().await, false).await
+    }
+
+    async fn before(payments: Payments, in_real_time: bool) -> Self {
+        let clock = World::clock();
+        let time: Arc<dyn Clock> =
+            if in_real_time { Arc::new(stepgate::system::SystemClock) } else { Arc::clone(&clock) as _ };
+        let provider = TestProvider::start(Arc::clone(&time)).await;
+        let behind = payments.behind();
+        let table = format!(
+            r#"
+[[provider]]
+name = "corp"
+title = "Example Corp"
+issuer = "{}"
+client_id = "gate"
+client_secret_env = "CARGO_PKG_NAME"
+groups_claim = "groups"
+groups = {{ "Finance Team" = "finance" }}
+adds_people = true
+governs_groups = true
+renews_every = "10m"
+danger_loopback = true
+[[provider.level]]
+acr = "mfa"
+counts_as = ["second_factor", "possession"]
+[[provider.level]]
+acr = "phr"
+counts_as = ["second_factor", "possession", "phishing_resistant"]
+"#,
+            provider.issuer()
+        );
+        let operations = format!("{}\n{table}", behind.operations);
+        // Each test leaks one small text and ends.
+        let behind = Behind { operations: Box::leak(operations.into_boxed_str()), policies: POLICIES, ..behind };
+        let world = World::at(behind, time, clock).await;
+        provider.register(Client::with_secret("gate", SECRET, &world.at_gate("/sign-in/back/corp")));
+        let company = Self { world, provider, payments };
+        company.is_signed_in("00u1", &["mfa", "phr"]);
+        company
+    }
+
+    /// Who is signed in at the provider, with a password until more is asked.
+    fn is_signed_in(&self, subject: &str, can: &[&str]) {
+        let now = self.world.now();
+        let somebody = Somebody::new(subject, now).who_can(can).with("groups", json!(["Finance Team", "Staff"]));
+        self.provider.signed_in(somebody);
+    }
+
+    /// Opens a page of the service as somebody who comes from the provider.
+    async fn arrive(&self, person: &Person, path: &str) -> Page {
+        let asked = person.open(&self.world.at_service(path)).await;
+        let away = person.submit(&asked, &asked.form_to("/sign-in/with/corp")).await;
+        follow(person, &away).await
+    }
+
+    async fn confirm(&self, person: &Person, asked: &Page) -> Page {
+        let action = format!("{}/login", asked.url.path());
+        let away = person.submit(asked, &asked.form_to(&action)).await;
+        follow(person, &away).await
+    }
+}
+
+/// Goes where a page leads that has but one way on.
+async fn follow(person: &Person, away: &Page) -> Page {
+    let on = away.links().into_iter().find(|link| link.path().ends_with("/authorize"));
+    let on = on.unwrap_or_else(|| panic!("it leads nowhere: {}", away.told()));
+    person.open(on.as_str()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_is_confirmed_at_the_provider_for_exactly_this_payment() {
+    let company = Company::start().await;
+    let (world, ada) = (&company.world, Person::new());
+    let list = company.arrive(&ada, "/payments").await;
+    assert_eq!(list.url.as_str(), world.at_service("/payments"), "{}", list.told());
+    let approved = ada.submit(&list, &list.form_with("small")).await;
+    assert!(approved.text().contains("Approved"), "{}", approved.told());
+
+    let asked = ada.submit(&list, &list.form_with("large")).await;
+    assert!(asked.text().contains("Confirm at Example Corp"), "{}", asked.told());
+    let approved = company.confirm(&ada, &asked).await;
+    assert!(approved.text().contains("Approved"), "{}", approved.told());
+    assert_eq!(approved.url.as_str(), world.at_service("/payments/42/approve"), "where the person was");
+    assert_eq!(company.payments.bodies(), ["small=1&amount=900", "large=1&amount=12000"]);
+
+    let statement = world.statement(challenge_of(&asked)).await;
+    let request = company.provider.asked().pop().unwrap();
+    assert_eq!(request["nonce"], hex::encode(statement.digest().unwrap()), "the provider signed this payment");
+    assert_eq!((request["acr_values"].as_str(), request["max_age"].as_str()), ("phr", "0"));
+    assert_eq!(request["code_challenge_method"], "S256");
+
+    // Another one is asked for anew.
+    let list = ada.open(&world.at_service("/payments")).await;
+    let asked = ada.submit(&list, &list.form_with("other")).await;
+    assert!(asked.text().contains("Confirm at Example Corp"), "{}", asked.told());
+    world.verified_evidence();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_takes_a_login_of_the_last_five_minutes() {
+    let company = Company::start().await;
+    let (world, ada) = (&company.world, Person::new());
+    company.arrive(&ada, "/payments").await;
+    let asked = ada.open(&world.at_service("/payments.csv")).await;
+    let file = company.confirm(&ada, &asked).await;
+    assert_eq!(file.text(), "id,amount\n42,12000\n", "{}", file.told());
+    let request = company.provider.asked().pop().unwrap();
+    assert_eq!((request["acr_values"].as_str(), request["max_age"].as_str()), ("mfa phr", "300"));
+    world.clock.advance(Duration::from_secs(301));
+    let asked = ada.open(&world.at_service("/payments.csv")).await;
+    assert!(asked.text().contains("from the last five minutes"), "{}", asked.told());
+    world.verified_evidence();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b76_b79_nobody_elses_login_and_no_lesser_one_sends_the_payment() {
+    for (subject, can, says) in [("00u2", &["phr"][..], "Somebody else"), ("00u1", &["mfa"][..], "refused")] {
+        let company = Company::start().await;
+        let ada = Person::new();
+        let list = company.arrive(&ada, "/payments").await;
+        let asked = ada.submit(&list, &list.form_with("large")).await;
+        company.is_signed_in(subject, can);
+        let refused = company.confirm(&ada, &asked).await;
+        assert!(refused.text().contains(says), "{subject}: {}", refused.told());
+        assert!(company.payments.bodies().is_empty());
+        company.world.verified_evidence();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logout_there_closes_what_is_open_here() {
+    let company = Company::before(streaming().await, false).await;
+    let (world, person) = (&company.world, Person::new());
+    company.arrive(&person, "/payments").await;
+    let ada = Member { person, login: "ada".to_owned(), secret: String::new() };
+    let mut socket = open(world, &ada, "/socket", HANDSHAKE, "\r\n\r\n").await;
+
+    let forged = company.provider.logout_token("somebody-else", Some("00u1"), None);
+    let to = world.at_gate("/sign-in/logout/corp");
+    assert_eq!(company.provider.post_logout_token(&to, &forged).await, 400);
+    assert!(ada.person.open_once(&world.at_service("/payments")).await.status.is_success());
+
+    let token = company.provider.logout_token("gate", Some("00u1"), None);
+    assert_eq!(company.provider.post_logout_token(&to, &token).await, 200);
+    let mut rest = Vec::new();
+    // An abortive end is an end too.
+    let _ = socket.read_to_end(&mut rest).await;
+    let again = ada.person.open_once(&world.at_service("/payments")).await;
+    assert!(again.status.is_redirection(), "{}", again.told());
+    world.verified_evidence();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_was_away_is_used_when_it_is_back() {
+    let company = Company::start().await;
+    let ada = Person::new();
+    company.provider.answer_instead(METADATA, |_| Answer::new(503, &[], "later"));
+    let Company { world, provider, payments } = company;
+    let company = Company { world: world.restart().await, provider, payments };
+    let world = &company.world;
+    let asked = ada.open(&world.at_service("/payments")).await;
+    let away = ada.submit(&asked, &asked.form_to("/sign-in/with/corp")).await;
+    assert!(away.text().contains("Your company’s login cannot be reached."), "{}", away.told());
+    company.provider.be_honest();
+    world.clock.advance(Duration::from_secs(120));
+    let list = company.arrive(&ada, "/payments").await;
+    assert_eq!(list.url.as_str(), world.at_service("/payments"), "{}", list.told());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_says_it_is_another_is_refused_at_load() {
+    let company = Company::start().await;
+    company.provider.change_metadata(|metadata| metadata["issuer"] = json!("https://evil.example"));
+    let refused = company.world.gate.reload().await.unwrap_err().to_string();
+    assert!(refused.contains("corp cannot be used") && refused.contains("https://evil.example"), "{refused}");
+    company.provider.be_honest();
+    company.world.gate.reload().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_chromium_the_payment_goes_on_after_the_provider() {
+    let company = Company::before(Payments::start().await, true).await;
+    let world = &company.world;
+    let browser = Browser::start().await;
+    browser.goto(world.at_service("/payments")).await.unwrap();
+    click(&browser, "form.company button").await;
+    wait_for_text(&browser, "Payments").await;
+    click(&browser, "#large button").await;
+    wait_for_text(&browser, "Payments over 10,000 need a passkey, here or at your company's login").await;
+    click(&browser, "form.company button").await;
+    wait_for_text(&browser, "Approved").await;
+    assert_eq!(browser.current_url().await.unwrap().as_str(), world.at_service("/payments/42/approve"));
+    assert_eq!(company.payments.bodies(), ["large=1&amount=12000"]);
+    // Signing out here leads to signing out there.
+    browser.goto(world.at_gate("/sign-out")).await.unwrap();
+    click(&browser, "form button.primary").await;
+    wait_for_text(&browser, "Sign out at your company’s login, too").await;
+    browser.quit().await;
+    world.verified_evidence();
+}
