@@ -190,6 +190,21 @@ pub enum UserCommand {
         #[command(flatten)]
         config: ConfigArgs,
     },
+    /// Say who a person is at an identity provider, so that they can sign in there. People are never
+    /// matched by name or address.
+    Identify {
+        /// The name to sign in with.
+        login: String,
+        /// The provider, as the configuration calls it.
+        #[arg(long)]
+        provider: String,
+        /// The subject: what the provider says in `sub`.
+        #[arg(long)]
+        subject: String,
+        /// Where the configuration is.
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
     /// Remove a person: sessions, factors and links end at once.
     Remove {
         /// The name to sign in with.

@@ -104,7 +104,7 @@ fn factor(one: &EnrolledFactor, all: &[EnrolledFactor]) -> Factor {
 }
 
 fn signs_in(factor: &EnrolledFactor) -> bool {
-    matches!(factor.kind(), FactorKind::Passkey | FactorKind::Password)
+    matches!(factor.kind(), FactorKind::Passkey | FactorKind::Password | FactorKind::Idp(_))
 }
 
 fn addable(served: &BTreeSet<FactorKind>, enrolled: &[EnrolledFactor]) -> Vec<AddFactor> {

@@ -37,7 +37,10 @@ struct Enrolment {
 impl Enrolment {
     /// Whether the person has something to sign in with: a code or a recovery code is not enough.
     fn can_sign_in(&self) -> bool {
-        self.view.enrolled.iter().any(|one| matches!(one.kind(), FactorKind::Passkey | FactorKind::Password))
+        self.view
+            .enrolled
+            .iter()
+            .any(|one| matches!(one.kind(), FactorKind::Passkey | FactorKind::Password | FactorKind::Idp(_)))
     }
 
     async fn read(visit: &Visit, ticket: &str) -> Result<Self, Failure> {

@@ -224,7 +224,9 @@ impl Flows {
         let person = session.person.id;
         let enrolled = self.store.factors(person).await?;
         let found = enrolled.iter().find(|one| one.id == factor).ok_or(EnrolError::Gone)?;
-        let signs_in = |one: &&EnrolledFactor| matches!(one.kind(), FactorKind::Password | FactorKind::Passkey);
+        let signs_in = |one: &&EnrolledFactor| {
+            matches!(one.kind(), FactorKind::Password | FactorKind::Passkey | FactorKind::Idp(_))
+        };
         if signs_in(&found) && enrolled.iter().filter(signs_in).count() == 1 {
             return Err(EnrolError::LastWay);
         }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use stepgate_core::factor::FactorKind;
 use stepgate_core::flows::{Flows, ProvisionError, Provisioning};
 use stepgate_core::person::{Login, Person};
+use stepgate_core::ports::ChangeError;
+use stepgate_core::provider::SUBJECT_LEN_MAX;
 use stepgate_core::similar::nearest;
 use stepgate_core::surroundings::shown;
 use stepgate_evidence::Event;
@@ -81,6 +83,10 @@ pub(super) async fn run(command: UserCommand) -> Done {
             }
             Ok(ExitCode::SUCCESS)
         }
+        UserCommand::Identify { login, provider, subject, config } => {
+            let house = open(&config.config).await?;
+            identify(&house, &login, &provider, &subject).await
+        }
         UserCommand::Remove { login, config } => {
             let house = open(&config.config).await?;
             let person = find(&house.flows, &login).await?;
@@ -103,6 +109,29 @@ pub(super) async fn run(command: UserCommand) -> Done {
             println!("{} of {} can be tried again.", kind.title(), person.login);
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+async fn identify(house: &House, login: &str, provider: &str, subject: &str) -> Done {
+    let person = find(&house.flows, login).await?;
+    let all = house.flows.live.load().providers.all().to_vec();
+    let Some(known) = all.iter().find(|one| one.name.as_str() == provider) else {
+        let names: Vec<_> = all.iter().map(|one| one.name.as_str()).collect();
+        let there_are = if names.is_empty() { "there is none".to_owned() } else { names.join(", ") };
+        return Err(wrong_input(format!("--provider: the configuration has no provider {provider:?}; {there_are}")));
+    };
+    if subject.is_empty() || subject.len() > SUBJECT_LEN_MAX || shown(subject, SUBJECT_LEN_MAX) != *subject {
+        return Err(wrong_input(format!(
+            "--subject: what the provider says in `sub` is expected, at most {SUBJECT_LEN_MAX} bytes"
+        )));
+    }
+    match house.flows.add_identity(&person, known, subject, &by()).await {
+        Ok(_) => {
+            println!("{} can sign in with {} from now on.", person.login, known.title);
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(ChangeError::UsedBefore) => Err(failed(format!("somebody is {subject:?} at {provider} already"))),
+        Err(error) => Err(because(error)),
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt as _;
 use crate::in_chromium::{click, wait_for_text};
 use crate::main_job::challenge_of;
 use crate::streams::{HANDSHAKE, open, streaming};
-use crate::world::{Behind, Member, Payments, World};
+use crate::world::{Behind, Member, Payments, World, said};
 
 /// The tests' environment has this variable, so no secret needs a file.
 const SECRET: &str = env!("CARGO_PKG_NAME");
@@ -224,6 +224,58 @@ async fn a_provider_that_says_it_is_another_is_refused_at_load() {
     assert!(refused.contains("corp cannot be used") && refused.contains("https://evil.example"), "{refused}");
     company.provider.be_honest();
     company.world.gate.reload().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_passkey_needs_no_administrator_where_that_is_allowed() {
+    let company = Company::start().await;
+    let (world, ada) = (&company.world, Person::new());
+    company.arrive(&ada, "/payments").await;
+    let add = |account: &Page| {
+        let mut form = account.form_to("/account/factors");
+        form.fields.push(("kind".to_owned(), "passkey".to_owned()));
+        form
+    };
+    let account = ada.open(&world.at_gate("/account")).await;
+    let refused = ada.submit(&account, &add(&account)).await;
+    assert!(!refused.text().contains("Confirm at Example Corp"), "{}", refused.told());
+
+    let file = world.dir.path().join("stepgate.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("[gate]\n", "[gate]\ncompany_login_enrols = true\n")).unwrap();
+    world.gate.reload().await.unwrap();
+    let account = ada.open(&world.at_gate("/account")).await;
+    let asked = ada.submit(&account, &add(&account)).await;
+    assert!(asked.text().contains("Confirm at Example Corp"), "{}", asked.told());
+    let enrolment = company.confirm(&ada, &asked).await;
+    let account = ada.touch(&enrolment).await;
+    assert!(account.text().contains("<span class=\"tag\">passkey</span>"), "{}", account.told());
+
+    // From now on she confirms with it.
+    let list = ada.open(&world.at_service("/payments")).await;
+    let asked = ada.submit(&list, &list.form_with("large")).await;
+    let approved = ada.touch(&asked).await;
+    assert!(approved.text().contains("Approved"), "{}", approved.told());
+    world.verified_evidence();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_says_who_somebody_is_there() {
+    let company = Company::start().await;
+    let (world, person) = (&company.world, Person::new());
+    let ada = world.ada().await;
+    let refused = company.arrive(&person, "/payments").await;
+    assert!(refused.text().contains("Somebody else here has your name already."), "{}", refused.told());
+    let identify = |provider, subject| {
+        world.command(&["user", "identify", &ada.login, "--provider", provider, "--subject", subject])
+    };
+    let wrong = identify("crop", "00u1");
+    assert!(said(&wrong).contains("no provider \"crop\"; corp"), "{}", said(&wrong));
+    assert!(identify("corp", "00u1").status.success());
+    assert!(said(&identify("corp", "00u1")).contains("already"));
+    let list = company.arrive(&person, "/payments").await;
+    assert_eq!(list.url.as_str(), world.at_service("/payments"), "{}", list.told());
+    world.verified_evidence();
 }
 
 #[tokio::test(flavor = "multi_thread")]
