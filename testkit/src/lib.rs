@@ -17,6 +17,7 @@
 
 pub mod authenticator;
 pub mod browser;
+pub mod certified_provider;
 pub mod clock;
 pub mod leash;
 pub mod node_red;
@@ -34,6 +35,7 @@ pub mod upstream;
 
 pub use authenticator::{Ceremony, Flags, SoftwareAuthenticator};
 pub use browser::{Browser, VirtualAuthenticator};
+pub use certified_provider::CertifiedProvider;
 pub use clock::FakeClock;
 pub use node_red::NodeRed;
 pub use page::{Form, Page};

@@ -17,6 +17,8 @@ pub enum Program {
     Node,
     /// Node-RED's main script, installed by `cargo xtask test` into the target folder.
     NodeRed,
+    /// The main file of the library `oidc-provider`, installed by `cargo xtask test` into the target folder.
+    OidcProvider,
 }
 
 impl Program {
@@ -27,6 +29,7 @@ impl Program {
             Self::Initdb => "STEPGATE_TEST_INITDB",
             Self::Node => "STEPGATE_TEST_NODE",
             Self::NodeRed => "STEPGATE_TEST_NODE_RED",
+            Self::OidcProvider => "STEPGATE_TEST_OIDC_PROVIDER",
         }
     }
 
@@ -37,6 +40,9 @@ impl Program {
             Self::Initdb => on_path("initdb").into_iter().chain(debian_initdb()).collect(),
             Self::Node => on_path("node"),
             Self::NodeRed => vec![target_folder().join("npm/node_modules/node-red/red.js")],
+            Self::OidcProvider => {
+                vec![target_folder().join("npm-oidc-provider/node_modules/oidc-provider/lib/index.js")]
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use std::process::Command;
 use crate::project;
 use crate::step::{Failure, output_of, run};
 
-/// The oldest major version of Node.js that the Node-RED we test with runs on.
+/// The oldest major version of Node.js that what we test with runs on.
 const OLDEST_NODE: u32 = 18;
 
 /// A program, the environment variable that tells tests where it is, and Debian's package of it.
@@ -28,6 +28,34 @@ const WANTED: [Wanted; 5] = [
     Wanted { program: "initdb", variable: "STEPGATE_TEST_INITDB", package: "postgresql" },
     Wanted { program: "node", variable: "STEPGATE_TEST_NODE", package: "nodejs" },
     Wanted { program: "npm", variable: "STEPGATE_TEST_NPM", package: "npm" },
+];
+
+/// A program in JavaScript, fetched with all that it rests on by the lock file that is committed in the testkit.
+struct Package {
+    /// The folder of the testkit with the lock file.
+    from: &'static str,
+    /// The folder below the target folder that it is installed into.
+    to: &'static str,
+    /// The file by which it is started.
+    script: &'static str,
+    /// The environment variable that tells tests where that is.
+    variable: &'static str,
+}
+
+/// `oidc-provider` is of its line 8: Debian 12's own Node.js is too old for the next.
+const PACKAGES: [Package; 2] = [
+    Package {
+        from: "testkit/node-red",
+        to: "npm",
+        script: "node_modules/node-red/red.js",
+        variable: "STEPGATE_TEST_NODE_RED",
+    },
+    Package {
+        from: "testkit/oidc-provider",
+        to: "npm-oidc-provider",
+        script: "node_modules/oidc-provider/lib/index.js",
+        variable: "STEPGATE_TEST_OIDC_PROVIDER",
+    },
 ];
 
 /// Where everything is, once it is there.
@@ -50,7 +78,7 @@ pub(crate) fn prepare_bench() -> Result<(), Failure> {
     }
 }
 
-/// Looks for each program, installs what is missing, and installs Node-RED into the target folder.
+/// Looks for each program, installs what is missing, and installs programs in JavaScript into the target folder.
 pub(crate) fn prepare() -> Result<Tools, Failure> {
     install_packages(&missing_packages())?;
     let still_missing = missing_packages();
@@ -68,7 +96,9 @@ pub(crate) fn prepare() -> Result<Tools, Failure> {
         }
     }
     check_node_version()?;
-    environment.push(("STEPGATE_TEST_NODE_RED", install_node_red()?.into_os_string()));
+    for package in &PACKAGES {
+        environment.push((package.variable, package.install()?.into_os_string()));
+    }
     Ok(Tools { environment })
 }
 
@@ -119,41 +149,43 @@ fn check_node_version() -> Result<(), Failure> {
     match major {
         Some(major) if major >= OLDEST_NODE => Ok(()),
         _ => Err(Failure::new(format!(
-            "node is {}, and Node-RED needs {OLDEST_NODE} or later; Debian 12's package nodejs will do",
+            "node is {}, and what we test with needs {OLDEST_NODE} or later; Debian 12's package nodejs will do",
             said.trim()
         ))),
     }
 }
 
-/// Installs Node-RED from the committed lock file and gives the path of its main script.
-///
-/// The lock file is copied last: if it stands in the folder, the installation
-/// beside it was finished. One that was interrupted is begun anew by `npm ci`.
-fn install_node_red() -> Result<PathBuf, Failure> {
-    let from = project::root().join("testkit/node-red");
-    let to = project::target_folder()?.join("npm");
-    let script = to.join("node_modules/node-red/red.js");
-    let lock = read(&from.join("package-lock.json"))?;
-    let finished = to.join("installed-lock.json");
-    if script.is_file() && fs::read(&finished).is_ok_and(|installed| installed == lock) {
-        return Ok(script);
-    }
+impl Package {
+    /// Installs it from the committed lock file and gives the path of its script.
+    ///
+    /// The lock file is copied last: if it stands in the folder, the installation
+    /// beside it was finished. One that was interrupted is begun anew by `npm ci`.
+    fn install(&self) -> Result<PathBuf, Failure> {
+        let from = project::root().join(self.from);
+        let to = project::target_folder()?.join(self.to);
+        let script = to.join(self.script);
+        let lock = read(&from.join("package-lock.json"))?;
+        let finished = to.join("installed-lock.json");
+        if script.is_file() && fs::read(&finished).is_ok_and(|installed| installed == lock) {
+            return Ok(script);
+        }
 
-    let failed = |error| Failure::new(format!("could not write to {}: {error}", to.display()));
-    fs::create_dir_all(&to).map_err(failed)?;
-    if finished.exists() {
-        fs::remove_file(&finished).map_err(failed)?;
+        let failed = |error| Failure::new(format!("could not write to {}: {error}", to.display()));
+        fs::create_dir_all(&to).map_err(failed)?;
+        if finished.exists() {
+            fs::remove_file(&finished).map_err(failed)?;
+        }
+        fs::write(to.join("package.json"), read(&from.join("package.json"))?).map_err(failed)?;
+        fs::write(to.join("package-lock.json"), &lock).map_err(failed)?;
+        let mut npm = Command::new("npm");
+        npm.current_dir(&to).env("npm_config_update_notifier", "false");
+        run(npm.args(["ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]))?;
+        if !script.is_file() {
+            return Err(Failure::new(format!("npm is done, yet there is no {}", script.display())));
+        }
+        fs::write(&finished, &lock).map_err(failed)?;
+        Ok(script)
     }
-    fs::write(to.join("package.json"), read(&from.join("package.json"))?).map_err(failed)?;
-    fs::write(to.join("package-lock.json"), &lock).map_err(failed)?;
-    let mut npm = Command::new("npm");
-    npm.current_dir(&to).env("npm_config_update_notifier", "false");
-    run(npm.args(["ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]))?;
-    if !script.is_file() {
-        return Err(Failure::new(format!("npm is done, yet there is no {}", script.display())));
-    }
-    fs::write(&finished, &lock).map_err(failed)?;
-    Ok(script)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {

@@ -75,7 +75,12 @@ fn parameters(
         Ask::SignIn => {
             if ways.auth_time == AuthTime::Asked {
                 if reads_claims {
-                    all.push(("claims", json!({ "id_token": { "auth_time": { "essential": true } } }).to_string()));
+                    // Many name the class only to whom asks; none in particular is asked for.
+                    let claims = match provider.levels.is_empty() {
+                        false => json!({ "auth_time": { "essential": true }, "acr": null }),
+                        true => json!({ "auth_time": { "essential": true } }),
+                    };
+                    all.push(("claims", json!({ "id_token": claims }).to_string()));
                 } else {
                     all.push(("max_age", ANY_AGE_S.to_string()));
                 }

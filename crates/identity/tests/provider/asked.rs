@@ -51,7 +51,7 @@ async fn somebody_signs_in() {
     assert_eq!(said("redirect_uri"), Some(BACK));
     assert_eq!((said("state"), said("login_hint")), (Some("a state"), Some("ada")));
     assert_eq!((said("acr_values"), said("max_age"), said("prompt")), (None, None, None));
-    assert_eq!(json_of(&asked, "claims"), json!({ "id_token": { "auth_time": { "essential": true } } }));
+    assert_eq!(json_of(&asked, "claims"), json!({ "id_token": { "auth_time": { "essential": true }, "acr": null } }));
     assert_eq!(house.idp.calls("/userinfo"), 0);
 }
 

@@ -10,6 +10,7 @@
 )]
 
 mod asked;
+mod certified;
 mod house;
 mod lies;
 mod logout;
