@@ -95,10 +95,20 @@ impl Providers {
     /// configuration (here or there), `Away` heals by itself.
     pub async fn look(&self) -> Vec<(&ProviderName, Result<(), NoMetadata>)> {
         let now = self.clock.now();
+        // All at once: one that is away is waited for once.
+        let asked: Vec<_> = self
+            .parties
+            .iter()
+            .map(|party| {
+                let issuer = party.issuer.clone();
+                let said = tokio::spawn(async move { issuer.metadata(now).await.map(|_| ()) });
+                (&party.checked.provider.name, said)
+            })
+            .collect();
         let mut looks = Vec::new();
-        for party in &self.parties {
-            let said = party.issuer.metadata(now).await.map(|_| ());
-            looks.push((&party.checked.provider.name, said));
+        for (name, said) in asked {
+            let broken = |error: tokio::task::JoinError| Err(NoMetadata::Away(error.to_string()));
+            looks.push((name, said.await.unwrap_or_else(broken)));
         }
         looks
     }

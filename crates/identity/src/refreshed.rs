@@ -111,7 +111,7 @@ impl<F: Fetch> Refreshed<F> {
                 return Ok(found);
             }
         }
-        let failed = self.0.fetch(held.as_ref(), now).await.err();
+        let failed = self.fetch(held, now).await.err();
         match (self.0.held.load().as_deref(), failed) {
             (Some(held), _) if held.age(now) <= STALE_FOR => look(&held.item).ok_or(NotFound::Absent),
             (_, Some(why)) => Err(NotFound::Away(why)),
@@ -135,6 +135,15 @@ impl<F: Fetch> Refreshed<F> {
             self.fetch_beside(held, now);
         }
         age <= USED_WHILE_FETCHED_FOR
+    }
+
+    /// Fetches in a task of its own: who waits may go away (a browser that hangs up) without
+    /// breaking off what others wait for, and without spending the cooldown for nothing.
+    async fn fetch(&self, seen: Option<Arc<Held<F::Item>>>, now: Timestamp) -> Result<(), F::Error> {
+        let shared = Arc::clone(&self.0);
+        let task = tokio::spawn(async move { shared.fetch(seen.as_ref(), now).await });
+        // A task that ended without an answer, at shutdown, brought nothing.
+        task.await.unwrap_or(Ok(()))
     }
 
     /// Fetches without anybody waiting for it.

@@ -1,3 +1,4 @@
+use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -174,6 +175,19 @@ async fn many_at_once_make_one_call() {
         all.spawn(async move { issuer.find("one", S).await });
     }
     assert_eq!(all.join_all().await, vec![Ok(()); 20]);
+    assert_eq!(issuer.calls(), 1);
+}
+
+/// Whoever hangs up while the keys are fetched takes nothing from the others.
+#[tokio::test]
+async fn a_caller_that_goes_away_breaks_nothing_off() {
+    let issuer = Issuer::with(&[&Signer::new("ES256", "one")]).await;
+    for _ in 0..3 {
+        let mut gone = Box::pin(issuer.find("one", Duration::ZERO));
+        // Polled once, so that the call is under way, and dropped.
+        std::future::poll_fn(|context| std::task::Poll::Ready(gone.as_mut().poll(context).is_ready())).await;
+    }
+    assert_eq!(issuer.find("one", Duration::ZERO).await, Ok(()));
     assert_eq!(issuer.calls(), 1);
 }
 

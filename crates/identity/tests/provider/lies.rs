@@ -340,6 +340,20 @@ async fn answers_that_are_too_much_or_lead_elsewhere_are_refused() {
     assert_eq!(house.sign_in_fails().await, "malformed");
 }
 
+/// Time stands still but for who waits: the deadline comes at once.
+#[tokio::test]
+async fn a_provider_that_never_answers_is_away() {
+    let house = House::start().await;
+    house.sign_in().await.unwrap();
+    let leave = house.leave(&Ask::SignIn).await.unwrap();
+    let query = house.idp.visit(&leave.url).await;
+    house.idp.answer_instead("/token", |_| Answer::Silence);
+    tokio::time::pause();
+    let error = house.come_back(&Ask::SignIn, &leave.keep, &query, house.clock.now()).await.unwrap_err();
+    assert_eq!(error.code(), "provider_away");
+    assert!(error.to_string().contains("did not answer in time"), "{error}");
+}
+
 #[tokio::test]
 async fn groups_that_are_too_many_fail_and_are_not_cut() {
     let house = House::with(|settings| {
