@@ -133,3 +133,40 @@ fn b77_a_value_of_the_wrong_type_is_not_an_absent_one() {
     assert_eq!(claims(json!(["one", 2])).one_or_more("exp"), Err(WrongType { name: "exp" }));
     assert_eq!(claims(json!("one")).texts("exp"), Err(WrongType { name: "exp" }));
 }
+
+/// Every place of a token counts: another character anywhere, and it is not that token.
+/// (Base64 could be written in several ways; only one is read.)
+#[tokio::test]
+async fn a_token_that_was_changed_anywhere_is_refused() {
+    for algorithm in ["ES256", "EdDSA"] {
+        let signer = Signer::new(algorithm, "one");
+        let keys = keys(&[&signer]);
+        let token = signer.sign(&json!({ "sub": "somebody", "exp": 1 }));
+        verified(&token, &keys).await.unwrap();
+        for at in 0..token.len() {
+            for other in ['A', 'B', 'w', '9', '-', '.', '='] {
+                let changed = format!("{}{other}{}", &token[..at], &token[at + 1..]);
+                if changed != token {
+                    assert!(verified(&changed, &keys).await.is_err(), "{algorithm}: {other} at {at} of {token}");
+                }
+            }
+        }
+    }
+}
+
+proptest::proptest! {
+    /// Nothing that anybody can send makes the reader stumble.
+    #[test]
+    fn whatever_comes_is_read_or_refused(
+        header in "\\PC{0,60}", payload in "\\PC{0,60}", signature in "[A-Za-z0-9_.=-]{0,40}", raw in "\\PC{0,80}",
+    ) {
+        let token = format!("{}.{}.{signature}", URL_SAFE_NO_PAD.encode(&header), URL_SAFE_NO_PAD.encode(&payload));
+        for text in [&token, &raw] {
+            if let Ok(read) = Jws::read(text, LONG) {
+                let _ = (read.kind(), read.unverified_issuer().map(str::len));
+            }
+        }
+        let _ = KeySet::read(raw.as_bytes());
+        let _ = KeySet::read(format!(r#"{{"keys":[{payload}]}}"#).as_bytes());
+    }
+}

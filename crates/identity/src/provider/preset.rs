@@ -62,8 +62,11 @@ pub enum AuthTime {
 pub enum Refresh {
     /// It comes by itself.
     Given,
-    /// By the scope `offline_access` (OpenID Connect Core, section 11).
+    /// By the scope `offline_access`.
     OfflineScope,
+    /// By that and `prompt=consent`, without which the standard has the scope ignored
+    /// (OpenID Connect Core, section 11); people are asked at each sign-in.
+    OfflineConsent,
     /// By the parameter `access_type`.
     AccessType,
 }
@@ -107,7 +110,7 @@ const GENERIC: Ways = Ways {
     reads_claims: false,
     prompt: None,
     auth_time: AuthTime::Asked,
-    refresh: Refresh::OfflineScope,
+    refresh: Refresh::OfflineConsent,
     login_claim: "preferred_username",
     groups_claim: None,
 };
@@ -129,14 +132,22 @@ const ENTRA: Ways = Ways {
     reads_claims: true,
     prompt: Some("login"),
     auth_time: AuthTime::Given,
+    refresh: Refresh::OfflineScope,
     groups_claim: Some("groups"),
     ..GENERIC
 };
 
-const OKTA: Ways =
-    Ways { name: "okta", title: "Okta", auth_time: AuthTime::Given, groups_claim: Some("groups"), ..GENERIC };
+const OKTA: Ways = Ways {
+    name: "okta",
+    title: "Okta",
+    auth_time: AuthTime::Given,
+    refresh: Refresh::OfflineScope,
+    groups_claim: Some("groups"),
+    ..GENERIC
+};
 
-const AUTH0: Ways = Ways { name: "auth0", title: "Auth0", login_claim: "nickname", ..GENERIC };
+const AUTH0: Ways =
+    Ways { name: "auth0", title: "Auth0", refresh: Refresh::OfflineScope, login_claim: "nickname", ..GENERIC };
 
 const GOOGLE: Ways = Ways {
     name: "google",
@@ -155,6 +166,7 @@ const AUTHENTIK: Ways = Ways {
     ask_for: AskFor::Login,
     prompt: Some("login"),
     auth_time: AuthTime::Given,
+    refresh: Refresh::OfflineScope,
     groups_claim: Some("groups"),
     ..GENERIC
 };
@@ -165,6 +177,7 @@ const ZITADEL: Ways = Ways {
     ask_for: AskFor::Login,
     prompt: Some("login"),
     auth_time: AuthTime::Given,
+    refresh: Refresh::OfflineScope,
     groups_claim: Some("urn:zitadel:iam:org:project:roles"),
     ..GENERIC
 };

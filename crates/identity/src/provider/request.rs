@@ -85,12 +85,15 @@ fn parameters(
                     all.push(("max_age", ANY_AGE_S.to_string()));
                 }
             }
-            if provider.renews() && ways.refresh == Refresh::AccessType {
-                all.extend([("access_type", String::from("offline")), ("prompt", String::from("consent"))]);
-            }
-            if provider.renews() && ways.refresh == Refresh::OfflineScope {
-                // OpenID Connect Core, section 11: without it the scope is to be ignored.
-                all.push(("prompt", String::from("consent")));
+            if provider.renews() {
+                match ways.refresh {
+                    Refresh::Given | Refresh::OfflineScope => {}
+                    Refresh::OfflineConsent => all.push(("prompt", String::from("consent"))),
+                    // Google gives one only when it asks.
+                    Refresh::AccessType => {
+                        all.extend([("access_type", String::from("offline")), ("prompt", String::from("consent"))]);
+                    }
+                }
             }
         }
         Ask::StepUp { acr, max_age_s, .. } => {

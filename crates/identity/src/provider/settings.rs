@@ -9,7 +9,7 @@ use stepgate_core::provider::{Level, Provider, ProviderName};
 use url::Url;
 
 use super::client::{ClientAuth, ClientAuthMethod, ClientKey};
-use super::preset::{AskFor, ComesBack, Preset, Ways};
+use super::preset::{AskFor, ComesBack, Preset, Refresh, Ways};
 use crate::http::{Http, HttpUnusable, Reach};
 use crate::keys::Algorithm;
 
@@ -367,7 +367,7 @@ fn scope(asked: Option<&[String]>, ways: &Ways, renews: bool) -> Result<String, 
         Some(asked) => all.extend(asked.iter().map(String::as_str).filter(|one| *one != "openid")),
         None => all.extend(ways.scopes),
     }
-    if renews && ways.refresh == super::preset::Refresh::OfflineScope {
+    if renews && matches!(ways.refresh, Refresh::OfflineScope | Refresh::OfflineConsent) {
         all.push("offline_access");
     }
     // RFC 6749, section 3.3.

@@ -198,6 +198,32 @@ async fn a_login_is_renewed_until_it_ends() {
     assert!(matches!(renew(&second, SUBJECT).await, Renewed::Away));
 }
 
+/// Nobody is asked for consent at each sign-in by a provider that does not need it.
+#[tokio::test]
+async fn a_refresh_token_is_had_as_the_preset_says() {
+    for preset in Preset::ALL {
+        let ways = preset.ways();
+        let house = House::with(|settings| {
+            settings.preset = preset;
+            settings.levels = Vec::new();
+            settings.renews_every = Some(Duration::from_secs(300));
+        })
+        .await;
+        house.sign_in().await.unwrap();
+        let asked = asked(&house);
+        let offline = asked["scope"].split(' ').any(|one| one == "offline_access");
+        let said = |name: &str| asked.get(name).map(String::as_str);
+        let found = (offline, said("prompt"), said("access_type"));
+        let expected = match preset {
+            Preset::Generic => (true, Some("consent"), None),
+            Preset::Keycloak => (false, None, None),
+            Preset::Google => (false, Some("consent"), Some("offline")),
+            _ => (true, None, None),
+        };
+        assert_eq!(found, expected, "{}", ways.name);
+    }
+}
+
 #[tokio::test]
 async fn entra_is_asked_for_an_authentication_context() {
     let house = House::with(|settings| {
