@@ -283,6 +283,7 @@ fn session(login: &str, groups: Vec<String>) -> Result<SessionView, Box<dyn std:
         assurance: Assurance::new(vec![proof(FactorKind::Password, 3600), proof(FactorKind::Totp, 3500)]),
         enrolled: Arc::from([FactorKind::Passkey, FactorKind::Totp, FactorKind::Password]),
         providers: Arc::new([]),
+        risks: Arc::new([]),
         started_at: ago(3600),
         last_used_at: ago(10),
         ends_at: NOON.plus(Duration::from_secs(80_000)),

@@ -10,6 +10,7 @@ mod changes;
 mod error;
 mod leaves;
 mod logins;
+mod signals;
 mod tries;
 
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub use changes::{
 pub use error::{ChangeError, StoreError};
 pub use leaves::{Leaf, LeafDetails, LogKeys};
 pub use logins::{DueRenewal, LoggedOut, PendingLogin, ProviderLogin};
+pub use signals::{Concerned, SignalEffect, SignalStore, TakenSignal};
 pub use tries::{ADDRESS_LOCK_MAX, Trier, Try, TryLimits};
 
 /// The store: see the module for the contract that each method keeps.

@@ -9,6 +9,7 @@ use crate::factor::{FactorKind, Strength};
 use crate::id::SessionId;
 use crate::person::Person;
 use crate::provider::ProviderName;
+use crate::risk::Risk;
 use crate::secret::TokenDigest;
 use crate::time::Timestamp;
 
@@ -127,6 +128,8 @@ pub struct SessionView {
     pub enrolled: Arc<[FactorKind]>,
     /// The identity providers where the person is known, by name.
     pub providers: Arc<[ProviderName]>,
+    /// What other systems told of risks, of this person or session.
+    pub risks: Arc<[Risk]>,
     /// When the person signed in.
     pub started_at: Timestamp,
     /// When it was last used, as far as this node knows (coarse: within a minute).

@@ -191,9 +191,6 @@ pub enum Event {
         /// What came of it: `sessions_ended`, `proofs_dropped`, `risk`, `nothing` …
         effect: String,
     },
-    /// What another system sent was no security event that counts.
-    #[serde(rename = "signal.refused")]
-    SignalRefused { transmitter: String, reason: String },
     /// A stream of signals to a subscriber changed: `created`, `updated`, `deleted`, or its new status.
     #[serde(rename = "stream.changed")]
     StreamChanged { stream: String, change: String, by: String },

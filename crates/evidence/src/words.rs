@@ -50,9 +50,6 @@ fn sentence(event: &Event) -> String {
             let about = if person.is_empty() { "nobody who is known here" } else { short(person) };
             format!("{transmitter} signalled {event} about {about}: {effect}")
         }
-        Event::SignalRefused { transmitter, reason } => {
-            format!("a signal that came as from {transmitter} was refused: {reason}")
-        }
         Event::StreamChanged { stream, change, by } => {
             format!("stream {} of signals: {change} by {}", short(stream), short(by))
         }

@@ -209,6 +209,11 @@ impl Call {
         self.authorization(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair.as_bytes())))
     }
 
+    /// With this value of `Authorization`, as somebody gave it. One that no header can bear is left out.
+    pub fn authorization_header(self, value: &SecretString) -> Self {
+        self.authorization(value.expose_secret().to_owned())
+    }
+
     fn authorization(self, value: String) -> Self {
         let Ok(mut value) = HeaderValue::from_maybe_shared(value) else { return self };
         value.set_sensitive(true);

@@ -11,4 +11,5 @@ pub mod jws;
 pub mod keys;
 pub mod provider;
 mod refreshed;
+pub mod signals;
 pub mod tokens;

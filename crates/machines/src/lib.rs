@@ -6,6 +6,7 @@
 
 mod answer;
 mod caller;
+mod receiver;
 mod scim;
 
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use stepgate_core::flows::Provisioning;
+use stepgate_core::flows::{Provisioning, Signals};
 use stepgate_core::web::{LocalBody, LocalService};
 
 pub use scim::{SCIM_BODY_MAX, fuzz_filter};
@@ -21,7 +22,9 @@ pub use scim::{SCIM_BODY_MAX, fuzz_filter};
 /// What the machines' listener serves.
 #[derive(Clone, Debug)]
 pub struct Machines {
+    provisioning: Provisioning,
     scim: Option<Arc<scim::Scim>>,
+    signals: Option<Signals>,
 }
 
 /// What is served, and under which address others know it.
@@ -33,14 +36,17 @@ pub struct MachinesParts {
     pub origin: String,
     /// Whether provisioning is served.
     pub scim: bool,
+    /// Whose security events are taken, if anybody's are.
+    pub signals: Option<Signals>,
 }
 
 impl Machines {
     /// What the listener serves.
     #[must_use]
     pub fn new(parts: MachinesParts) -> Self {
-        let MachinesParts { provisioning, origin, scim } = parts;
-        Self { scim: scim.then(|| Arc::new(scim::Scim::new(provisioning, format!("{origin}/scim/v2")))) }
+        let MachinesParts { provisioning, origin, scim, signals } = parts;
+        let scim = scim.then(|| Arc::new(scim::Scim::new(provisioning.clone(), format!("{origin}/scim/v2"))));
+        Self { provisioning, scim, signals }
     }
 }
 
@@ -48,8 +54,9 @@ impl Machines {
 impl LocalService for Machines {
     async fn call(&self, request: Request<Bytes>) -> Response<LocalBody> {
         let path = request.uri().path();
-        match &self.scim {
-            Some(scim) if path == "/scim/v2" || path.starts_with("/scim/v2/") => scim.call(&request).await,
+        match (&self.scim, &self.signals) {
+            (Some(scim), _) if path == "/scim/v2" || path.starts_with("/scim/v2/") => scim.call(&request).await,
+            (_, Some(signals)) if path == receiver::PATH => receiver::call(&self.provisioning, signals, &request).await,
             _ => answer::empty(StatusCode::NOT_FOUND),
         }
     }

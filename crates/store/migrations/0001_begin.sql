@@ -183,6 +183,25 @@ CREATE INDEX provider_logins_of_identity ON provider_logins (identity, provider)
 CREATE INDEX provider_logins_of_sid ON provider_logins (sid, provider);
 CREATE INDEX provider_logins_by_renewal ON provider_logins (renew_at);
 
+-- Security events of other systems that were taken: each once.
+CREATE TABLE received_sets (
+    digest TEXT NOT NULL PRIMARY KEY, -- of issuer and jti
+    received_at {INT} NOT NULL
+) {STRICT};
+CREATE INDEX received_sets_by_time ON received_sets (received_at);
+
+-- What other systems told of risks.
+CREATE TABLE risks (
+    person TEXT NOT NULL REFERENCES people (id) ON DELETE CASCADE,
+    session TEXT NOT NULL, -- empty: of the person as a whole
+    transmitter TEXT NOT NULL,
+    name TEXT NOT NULL, -- level, or a signal's name
+    value TEXT NOT NULL, -- of a level
+    happened_at {INT} NOT NULL, -- what happened earlier does not replace it
+    until {INT} NOT NULL,
+    PRIMARY KEY (person, session, transmitter, name)
+) {STRICT};
+
 CREATE TABLE challenges (
     id TEXT NOT NULL PRIMARY KEY,
     version {INT} NOT NULL,

@@ -18,6 +18,7 @@ use crate::options::ROWS_MAX;
 use crate::people::{columns, person_of, take_person};
 use crate::row::Fields;
 use leaving::leave;
+pub(crate) use leaving::{cancel_challenges, end_sessions};
 
 pub(crate) struct AddAccount {
     pub(crate) account: Account,
@@ -166,7 +167,7 @@ impl Intent for RemoveAccount {
         if Fields::of("people", &row).count::<u32>("version")? != self.version {
             return Err(ChangeError::Conflict);
         }
-        leaving::end_sessions(work, self.person, "person_removed", &self.by, self.at).await?;
+        leaving::end_sessions(work, self.person, None, "person_removed", &self.by, self.at).await?;
         crate::people::remove(work, self.person).await
     }
 }

@@ -270,6 +270,7 @@ mod tests {
             assurance: Assurance::default(),
             enrolled: Arc::new([]),
             providers: Arc::new([]),
+            risks: Arc::new([]),
             started_at: at(0),
             last_used_at: at(0),
             ends_at: at(1_000_000),

@@ -38,6 +38,7 @@ mod row;
 mod schema;
 mod seal;
 mod sessions;
+mod signals;
 mod spend;
 mod store;
 mod tokens;

@@ -168,6 +168,7 @@ impl Inner {
                 assurance: Assurance::new(self.proofs(session).await?).seen_by(generation),
                 enrolled,
                 providers,
+                risks: self.risks(person.id, session, now).await?.into(),
                 person,
                 started_at: fields.time("started_at")?,
                 last_used_at: used.last(),

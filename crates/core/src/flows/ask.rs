@@ -97,6 +97,7 @@ impl Flows {
         if asking.named.is_some() {
             return Err(AskError::NotForThis);
         }
+        let surroundings = asking.surroundings.with_risks_of(asking.session);
         let opening = Opening {
             exact: &exact,
             ask,
@@ -109,7 +110,7 @@ impl Flows {
             browser: asking.session.browser,
             kind: asking.kind,
             asked_from: asking.from,
-            surroundings: asking.surroundings,
+            surroundings: &surroundings,
             hold: &asking.hold,
             succeeds: None,
         };

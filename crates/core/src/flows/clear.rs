@@ -121,6 +121,7 @@ impl Flows {
                 if challenge.succeeds.is_some() || challenge.held != Held::Request {
                     return Err(ClearError::TooMany);
                 }
+                let surroundings = &surroundings.with_risks_of(session);
                 let opening = Opening {
                     exact: &exact,
                     ask: challenged.ask,

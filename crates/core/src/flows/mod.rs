@@ -17,6 +17,7 @@ mod provision;
 mod refusals;
 mod refuse;
 mod sign_in;
+mod signals;
 mod way_back;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ pub use provision::{ProvisionError, Provisioning, Wanted, WantedGroup};
 pub use refusals::Refusals;
 pub use refuse::NotMe;
 pub use sign_in::{SignInAs, SignInAttempt, SignInError, SignInPrompt, SignedIn, is_sign_in_again};
+pub use signals::{CREDENTIAL_CHANGE, DEVICE_NOT_COMPLIANT, EVENT_AGE_MAX, NotTaken, Signals, Taken};
 
 use crate::catalogue::Catalogue;
 use crate::challenge::ChallengeLimits;

@@ -13,6 +13,7 @@ use smol_str::SmolStr;
 use super::needs::Needs;
 use crate::factor::{FactorKind, Strength};
 use crate::operation::{InputValue, Operation};
+use crate::risk;
 use crate::session::SessionView;
 use crate::surroundings::Surroundings;
 use crate::time::Timestamp;
@@ -206,8 +207,8 @@ fn value(part: &str, moment: &Moment<'_>, proven: &Proven) -> Result<Value, Cont
             let weekday = instant(moment)?.to_zoned(moment.zone.clone()).weekday();
             Value::from(weekday_name(weekday))
         }
-        "risk.level" => Value::from(around.risk_level.as_str()),
-        "risk.signals" => texts(&mut around.risk_signals.iter().map(String::as_str)),
+        "risk.level" => Value::from(risk::level(around, moment.session)),
+        "risk.signals" => texts(&mut risk::signals(around, moment.session)),
         duration => extension(&DURATION, format!("{}ms", ms(duration, moment, proven)))?,
     })
 }

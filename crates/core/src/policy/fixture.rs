@@ -182,6 +182,7 @@ pub(crate) fn session(person: &Arc<Person>, proved: &str, enrolled: &str) -> Ses
         assurance: Assurance::new(proofs.collect()),
         enrolled: enrolled.split_whitespace().map(|kind| kind.parse::<FactorKind>().unwrap()).collect(),
         providers: Arc::new([]),
+        risks: Arc::new([]),
         started_at: before_noon("2h"),
         last_used_at: before_noon("1m"),
         ends_at: NOON.plus(Duration::from_secs(24 * 3600)),

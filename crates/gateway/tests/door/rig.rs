@@ -232,6 +232,7 @@ impl Door {
                 tries: TryLimits::default(),
                 sessions: SessionLifetimes::default(),
                 providers: Arc::new(NoProviders),
+                risks: Arc::new([]),
             }),
             store: store.clone(),
             factors: BTreeMap::new(),

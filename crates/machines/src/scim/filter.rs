@@ -299,6 +299,7 @@ fn fits(path: &Path, operator: Operator, value: &Value) -> Result<(), String> {
             Eq | Ne | Co | Sw | Ew | Gt | Ge | Lt | Le if value.is_string() => Ok(()),
             _ => Err(format!("{name} is a text")),
         },
+        Kind::Reference(_) => Err(format!("{name} cannot be filtered by")),
         Kind::Complex => Err(format!("{name} has parts: one of them is compared")),
     }
 }
@@ -414,7 +415,7 @@ fn compare(value: &Value, wanted: &Value, kind: Kind) -> Option<Ordering> {
             let wanted = wanted.as_bool().or_else(|| text(wanted).map(|text| text.eq_ignore_ascii_case("true")))?;
             Some(value.as_bool()?.cmp(&wanted))
         }
-        Kind::Complex => None,
+        Kind::Complex | Kind::Reference(_) => None,
     }
 }
 

@@ -30,8 +30,7 @@ pub(crate) fn told(group: &Group, members: Option<&[Account]>, base: &str) -> Va
         if let Some(members) = members.filter(|members| !members.is_empty()) {
             let one = |account: &Account| {
                 let id = account.person.id;
-                json!({ "value": id.to_string(), "display": account.person.name, "type": "User",
-                        "$ref": format!("{base}/Users/{id}") })
+                json!({ "value": id.to_string(), "display": account.person.name, "$ref": format!("{base}/Users/{id}") })
             };
             told.insert("members".to_owned(), members.iter().map(one).collect());
         }

@@ -155,13 +155,9 @@ fn at(told: &mut Map<String, Value>, op: Op, place: Where<'_>, value: Value) -> 
     let (attribute, which, part, text) = place;
     let read_only = |attribute: &Attribute| attribute.mutability == Mutability::ReadOnly;
     if read_only(attribute) || part.is_some_and(read_only) {
-        // RFC 7644, section 3.5.2: what is read-only is not changed; `name.formatted` is what displayName is.
-        return match (attribute.name, part.map(|part| part.name), op) {
-            ("name", Some("formatted"), Op::Add | Op::Replace) => {
-                told.insert("displayName".to_owned(), value);
-                Ok(())
-            }
-            ("groups", ..) => Err(ScimError::Mutability("groups: members of a Group are changed instead".to_owned())),
+        // RFC 7644, section 3.5.2: what is read-only is not changed.
+        return match attribute.name {
+            "groups" => Err(ScimError::Mutability("groups: members of a Group are changed instead".to_owned())),
             _ => Err(ScimError::Mutability(text.to_owned())),
         };
     }
@@ -282,6 +278,10 @@ fn whole(told: &mut Map<String, Value>, op: Op, attribute: &Attribute, value: Va
                     match (attribute.parts.iter().find(|part| part.name.eq_ignore_ascii_case(&key)), op) {
                         (Some(part), _) if part.mutability == Mutability::ReadWrite => {
                             parts.insert(part.name.to_owned(), value);
+                        }
+                        // Who has no other name is called by it.
+                        (None, _) if key.eq_ignore_ascii_case("formatted") => {
+                            parts.insert(key, value);
                         }
                         _ => {}
                     }

@@ -14,6 +14,8 @@ pub(crate) enum Kind {
     ExactText,
     Bool,
     Time,
+    /// The address of another resource of this kind.
+    Reference(&'static str),
     Complex,
 }
 
@@ -83,6 +85,7 @@ impl Attribute {
                 Kind::Text | Kind::ExactText => "string",
                 Kind::Bool => "boolean",
                 Kind::Time => "dateTime",
+                Kind::Reference(_) => "reference",
                 Kind::Complex => "complex",
             },
             "multiValued": self.several,
@@ -98,6 +101,10 @@ impl Attribute {
             if matches!(self.kind, Kind::Text | Kind::ExactText) {
                 told.insert("caseExact".to_owned(), (self.kind == Kind::ExactText).into());
                 told.insert("uniqueness".to_owned(), if self.unique { "server" } else { "none" }.into());
+            }
+            if let Kind::Reference(kind) = self.kind {
+                told.insert("referenceTypes".to_owned(), json!([kind]));
+                told.insert("caseExact".to_owned(), true.into());
             }
             if !self.parts.is_empty() {
                 let parts = self.parts.iter().map(Self::told).collect::<Vec<_>>();
@@ -139,7 +146,6 @@ pub(crate) static USER: Resource = Resource {
     attributes: &[
         Attribute::new("userName", Kind::Text, "What the person signs in with, in lower case").required().unique(),
         Attribute::new("name", Kind::Complex, "The parts of the person's name").with(&[
-            Attribute::new("formatted", Kind::Text, "The same as displayName").read_only(),
             Attribute::new("givenName", Kind::Text, "Given name"),
             Attribute::new("familyName", Kind::Text, "Family name"),
         ]),
@@ -149,14 +155,15 @@ pub(crate) static USER: Resource = Resource {
             .several()
             .with(&[
                 Attribute::new("value", Kind::Text, "The address"),
-                Attribute::new("type", Kind::Text, "Always work"),
-                Attribute::new("primary", Kind::Bool, "Always true"),
+                Attribute::new("type", Kind::Text, "Always work").read_only(),
+                Attribute::new("primary", Kind::Bool, "Always true").read_only(),
             ]),
         Attribute::new("groups", Kind::Complex, "The provisioned groups that the person is in")
             .several()
             .read_only()
             .with(&[
                 Attribute::new("value", Kind::ExactText, "The group's id").read_only(),
+                Attribute::new("$ref", Kind::Reference("Group"), "The group's address").read_only(),
                 Attribute::new("display", Kind::Text, "The group's name").read_only(),
             ]),
     ],
@@ -171,6 +178,7 @@ pub(crate) static GROUP: Resource = Resource {
         Attribute::new("displayName", Kind::Text, "The name of the group in policies").required().unique(),
         Attribute::new("members", Kind::Complex, "The people who are in it").several().with(&[
             Attribute::new("value", Kind::ExactText, "The person's id"),
+            Attribute::new("$ref", Kind::Reference("User"), "The person's address"),
             Attribute::new("display", Kind::Text, "What the person is called").read_only(),
         ]),
     ],
@@ -202,7 +210,7 @@ const PASSED_OVER: [&str; 21] = [
     "manager",
 ];
 /// Parts of a name of which the same is true.
-const NAME_PARTS_PASSED_OVER: [&str; 3] = ["middleName", "honorificPrefix", "honorificSuffix"];
+const NAME_PARTS_PASSED_OVER: [&str; 4] = ["formatted", "middleName", "honorificPrefix", "honorificSuffix"];
 pub(crate) const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
 
 /// The text after this schema and a colon.

@@ -24,19 +24,23 @@ pub(crate) fn told(account: &Account, groups: &[Group], base: &str) -> Value {
         "schemas": [USER.schema],
         "id": person.id.to_string(),
         "userName": person.login.as_str(),
-        "displayName": person.name,
         "active": person.active,
         "meta": meta("User", &format!("{base}/Users/{}", person.id), account.version, account.added_at, account.changed_at),
     });
     let mut name = Map::new();
-    name.insert("formatted".to_owned(), person.name.clone().into());
     for (part, text) in [("givenName", &provisioned.given_name), ("familyName", &provisioned.family_name)] {
         if !text.is_empty() {
             name.insert(part.to_owned(), text.clone().into());
         }
     }
     if let Some(user) = user.as_object_mut() {
-        user.insert("name".to_owned(), name.into());
+        if !name.is_empty() {
+            user.insert("name".to_owned(), name.into());
+        }
+        // Who has no name is called by what they sign in with, and nobody gave them that as a name.
+        if person.name != person.login.as_str() {
+            user.insert("displayName".to_owned(), person.name.clone().into());
+        }
         if let Some(external_id) = &provisioned.external_id {
             user.insert("externalId".to_owned(), external_id.clone().into());
         }
@@ -45,10 +49,7 @@ pub(crate) fn told(account: &Account, groups: &[Group], base: &str) -> Value {
             user.insert("emails".to_owned(), email);
         }
         if !groups.is_empty() {
-            let one = |group: &Group| {
-                json!({ "value": group.id.to_string(), "display": group.name, "type": "direct",
-                        "$ref": format!("{base}/Groups/{}", group.id) })
-            };
+            let one = |group: &Group| json!({ "value": group.id.to_string(), "display": group.name, "$ref": format!("{base}/Groups/{}", group.id) });
             user.insert("groups".to_owned(), groups.iter().map(one).collect());
         }
     }

@@ -123,10 +123,6 @@ impl Scim {
                 let Value::Object(mut body) = user::told(&account, &[], &self.base) else {
                     return Err(ScimError::NotFound);
                 };
-                // A name that is derived is derived anew from what it is changed to.
-                if let Some(name) = body.get_mut("name").and_then(Value::as_object_mut) {
-                    name.remove("formatted");
-                }
                 patch::apply(&USER, &mut body, operations)?;
                 self.change_user(&account, &body, asked).await
             }

@@ -98,7 +98,8 @@ impl House {
             refusals: Refusals::default(),
         });
         let provisioning = Provisioning { flows, accounts: store };
-        let parts = MachinesParts { provisioning: provisioning.clone(), origin: ORIGIN.to_owned(), scim: true };
+        let parts =
+            MachinesParts { provisioning: provisioning.clone(), origin: ORIGIN.to_owned(), scim: true, signals: None };
         let machines = Machines::new(parts);
         let mut house = Self { provisioning, clock, machines, token: String::new(), _folder: folder };
         house.token = house.machine("hr", &[Scope::Scim]).await;

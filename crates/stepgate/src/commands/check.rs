@@ -11,7 +11,9 @@ use super::policy::{Described, operation_without_inputs};
 use super::{Done, print};
 use crate::cli::{CheckArgs, Format};
 use crate::config::{self, Settings};
-use crate::gate::{StartError, attestation_roots, certificates, certificates_of, keyring, load_policies, way_to};
+use crate::gate::{
+    StartError, attestation_roots, certificates, certificates_of, keyring, load_policies, pollers, way_to,
+};
 
 pub(super) fn run(args: &CheckArgs) -> Done {
     let settings = config::load(&args.config.config)?;
@@ -49,6 +51,7 @@ fn files(settings: &Settings) -> Vec<StartError> {
     wrong.extend(certificates(settings).err().map(StartError::Certificates));
     if let Some(machines) = &settings.machines {
         wrong.extend(certificates_of(&machines.tls).err().map(StartError::Certificates));
+        wrong.extend(pollers(machines).err());
     }
     wrong.extend(attestation_roots(settings).err());
     for (service, upstream) in &settings.upstreams {

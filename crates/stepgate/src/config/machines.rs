@@ -2,6 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use stepgate_core::machine::MachineName;
+use stepgate_core::provider::ProviderName;
+use stepgate_identity::http::Reach;
+use url::Url;
 
 use super::gate;
 use super::read::Table;
@@ -19,6 +25,35 @@ pub struct MachinesSettings {
     pub danger_plaintext: bool,
     /// Provisioning, if it is served.
     pub scim: Option<ScimSettings>,
+    /// Whose security events are taken.
+    pub transmitters: Vec<TransmitterSettings>,
+}
+
+/// Another system that tells of security events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransmitterSettings {
+    /// Its name in entries and for `stepgate machines add --transmitter`.
+    pub name: String,
+    /// `iss` of its tokens.
+    pub issuer: String,
+    /// `aud` of its tokens.
+    pub audience: String,
+    /// Where its keys are.
+    pub jwks_uri: Url,
+    /// The issuers of whose subjects it may speak.
+    pub subject_issuers: Vec<String>,
+    /// The provider of whose sessions it may speak.
+    pub provider: Option<ProviderName>,
+    /// Whether it may name people by their address.
+    pub emails: bool,
+    /// Whether it may name people by the `externalId` of provisioning.
+    pub external_ids: bool,
+    /// How long what it says of a risk counts.
+    pub keep: Duration,
+    /// Where it is polled, and the file with the token for that; if it does not push.
+    pub poll: Option<(Url, PathBuf)>,
+    /// Whether it may be on this machine.
+    pub danger_loopback: bool,
 }
 
 /// Provisioning by SCIM.
@@ -42,8 +77,18 @@ pub(super) fn machines(table: Table<'_>, base: &Path) -> Option<MachinesSettings
         );
     }
     let scim = table.table("scim").map(scim);
-    if scim.is_none() {
-        table.mistake(table.span(), "[machines] serves nothing: set [machines.scim]");
+    let mut transmitters: Vec<TransmitterSettings> = Vec::new();
+    for one in table.tables("transmitter", "[[machines.transmitter]]") {
+        let span = one.span();
+        if let Some(read) = transmitter(one, base) {
+            if transmitters.iter().any(|other| other.name == read.name) {
+                table.mistake(span, format!("each transmitter has a name of its own, and `{}` is taken", read.name));
+            }
+            transmitters.push(read);
+        }
+    }
+    if scim.is_none() && transmitters.is_empty() {
+        table.mistake(table.span(), "[machines] serves nothing: set [machines.scim] or [[machines.transmitter]]");
     }
     table.finish();
     Some(MachinesSettings {
@@ -52,10 +97,64 @@ pub(super) fn machines(table: Table<'_>, base: &Path) -> Option<MachinesSettings
         tls,
         danger_plaintext,
         scim,
+        transmitters,
     })
 }
 
 fn scim(table: Table<'_>) -> ScimSettings {
     table.finish();
     ScimSettings {}
+}
+
+fn transmitter(table: Table<'_>, base: &Path) -> Option<TransmitterSettings> {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let _ = table.required("name");
+    let name = table.parsed("name", "a name of a-z, 0-9, - and .", MachineName::parse);
+    let issuer = table.required("issuer");
+    let audience = table.required("audience");
+    let danger_loopback = table.flag("danger_loopback");
+    let url = |text: &str| read_url(text, danger_loopback);
+    let _ = table.required("jwks_uri");
+    let jwks_uri = table.parsed("jwks_uri", "an https URL", url);
+    let subject_issuers: Vec<String> = table.texts("subject_issuers").into_iter().map(|at| at.value).collect();
+    let provider = table.parsed("provider", "the name of a [[provider]]", ProviderName::parse);
+    let (emails, external_ids) = (table.flag("emails"), table.flag("external_ids"));
+    let keep = table.duration("keep", Duration::from_secs(60)..=90 * DAY).unwrap_or(DAY);
+    let poll = table.parsed("poll", "an https URL", url);
+    let token = table.text("poll_token_file");
+    let poll = match (poll, token) {
+        (Some(poll), Some(token)) => Some((poll.value, base.join(token.value))),
+        (None, None) => None,
+        (Some(at), None) => {
+            table.mistake(at.span, "`poll` needs `poll_token_file`: what the transmitter is asked with");
+            None
+        }
+        (None, Some(at)) => {
+            table.mistake(at.span, "`poll_token_file` is for `poll`, which is not there");
+            None
+        }
+    };
+    table.finish();
+    let issuer = issuer?.value;
+    Some(TransmitterSettings {
+        name: name?.value.to_string(),
+        subject_issuers: if subject_issuers.is_empty() { vec![issuer.clone()] } else { subject_issuers },
+        issuer,
+        audience: audience?.value,
+        jwks_uri: jwks_uri?.value,
+        provider: provider.map(|at| at.value),
+        emails,
+        external_ids,
+        keep,
+        poll,
+        danger_loopback,
+    })
+}
+
+/// A URL that is called: https, or http to this machine where that is allowed.
+fn read_url(text: &str, danger_loopback: bool) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    let reach = if danger_loopback { Reach::DangerLoopback } else { Reach::Network };
+    reach.check(&url).map_err(|error| error.to_string())?;
+    Ok(url)
 }

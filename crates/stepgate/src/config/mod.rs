@@ -32,7 +32,7 @@ use url::Url;
 
 pub(crate) use gate::parse_origin;
 pub use gate_service::{FACTOR_POLICIES, FACTOR_POLICIES_BY_COMPANY_LOGIN, GATE_POLICIES};
-pub use machines::{MachinesSettings, ScimSettings};
+pub use machines::{MachinesSettings, ScimSettings, TransmitterSettings};
 pub use read::parse_duration;
 pub use reference::{Key, REFERENCE, reference};
 pub use service::{Assertion, Upstream};
@@ -262,6 +262,18 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
     let machines = top.table("machines").and_then(|table| machines::machines(table, &base));
     let networks = gate::named_networks(top.tables("network", "[[network]]"));
     let providers = provider::providers(top.tables("provider", "[[provider]]"), origin.as_ref(), &base);
+    for transmitter in machines.iter().flat_map(|machines| &machines.transmitters) {
+        let known = |name: &stepgate_core::provider::ProviderName| {
+            providers.iter().flatten().any(|provider| provider.provider().name == *name)
+        };
+        if let Some(name) = transmitter.provider.as_ref().filter(|name| !known(name)) {
+            let of = &transmitter.name;
+            mistakes.add(
+                top_span.clone(),
+                format!("the transmitter `{of}` names the provider `{name}`, which is not configured"),
+            );
+        }
+    }
     let at = service::GateAt { origin: origin.as_ref(), listen: &listen, danger_plaintext };
     let services = service::services(&top, &at, &base, mistakes);
     top.finish();

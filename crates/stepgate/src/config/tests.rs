@@ -149,6 +149,19 @@ origin = "https://machines.example"
 tls = { certificate = "cert.pem", key = "key.pem" }
 danger_plaintext = false
 [machines.scim]
+[[machines.transmitter]]
+name = "corp"
+issuer = "https://idp.example"
+audience = "https://machines.example"
+jwks_uri = "https://idp.example/jwks.json"
+subject_issuers = ["https://idp.example"]
+provider = "corp"
+emails = false
+external_ids = true
+keep = "12h"
+poll = "https://idp.example/poll"
+poll_token_file = "keys/poll.token"
+danger_loopback = false
 [[network]]
 name = "office"
 ranges = ["10.0.0.0/8", "2001:db8::/32"]
@@ -412,6 +425,7 @@ fn b49_no_proof_of_a_session_stands_for_the_confirmation_of_a_factors_change() {
         assurance: Assurance::new(proved.iter().map(|kind| Proof { kind: *kind, at, generation: 1 }).collect()),
         enrolled: FactorKind::OWN.into(),
         providers: Arc::new([corp.clone()]),
+        risks: Arc::new([]),
         started_at: at,
         last_used_at: at,
         ends_at: Timestamp::from_ms(i64::MAX),
@@ -462,6 +476,33 @@ fn b49_no_proof_of_a_session_stands_for_the_confirmation_of_a_factors_change() {
         assert_eq!(said_by(&by_login, who, &[FactorKind::Idp(mfa)]) == "permit", adds);
         assert_ne!(said_by(&by_login, who, &[FactorKind::Idp(Strength::KNOWLEDGE)]), "permit");
     }
+}
+
+#[test]
+fn mistakes_about_other_systems_are_told() {
+    const MACHINES: &str = "[machines]\nlisten = \"127.0.0.1:0\"\norigin = \"http://localhost:1\"\n";
+    const CORP: &str = "[[machines.transmitter]]\nname = \"corp\"\nissuer = \"https://i.example\"\naudience = \"a\"\n\
+                        jwks_uri = \"https://i.example/jwks\"\n";
+    let check = |more: &str, expected: &str| {
+        let found = mistakes(&format!("{GOOD}\n{more}"));
+        match expected {
+            "" => assert_eq!(found, "", "{more}"),
+            _ => assert!(found.contains(expected), "{more}: expected {expected:?}, found {found:?}"),
+        }
+    };
+    check(&format!("{MACHINES}[machines.scim]\n{CORP}"), "");
+    check(MACHINES, "serves nothing");
+    check("[machines]\n[machines.scim]\n", "needs `listen`");
+    check(&format!("{}[machines.scim]\n", MACHINES.replace("127.0.0.1:0", "0.0.0.0:1")), "on loopback only");
+    check(&format!("{}[machines.scim]\n", MACHINES.replace("localhost:1", "m.example")), "use https");
+    check(&format!("{MACHINES}{}", CORP.replace("https://i.example/jwks", "http://i.example/jwks")), "is not https");
+    check(
+        &format!("{MACHINES}{}", CORP.replace("https://i.example/jwks", "https://127.0.0.1/jwks")),
+        "danger_loopback",
+    );
+    check(&format!("{MACHINES}{CORP}provider = \"nobody\"\n"), "which is not configured");
+    check(&format!("{MACHINES}{CORP}{CORP}"), "is taken");
+    check(&format!("{MACHINES}{CORP}poll = \"https://i.example/poll\"\n"), "needs `poll_token_file`");
 }
 
 #[test]

@@ -102,6 +102,25 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// A transmitter of security events cannot be called.
+    #[error("the transmitter {name} of security events cannot be called")]
+    Transmitter {
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: stepgate_identity::http::HttpUnusable,
+    },
+    /// The file with which a transmitter is polled.
+    #[error("the token in {} cannot be read", path.display())]
+    #[diagnostic(help("`[[machines.transmitter]] poll_token_file` names a file with a bearer token and nothing else"))]
+    PollToken {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The key of assertions.
     #[error("the assertion key cannot be used")]
     Signer(#[from] SignerError),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
-use stepgate_core::flows::{Flows, Provisioning};
+use stepgate_core::flows::{Flows, Provisioning, Signals};
 use stepgate_core::id::RequestId;
 use stepgate_core::web::LocalService as _;
 use stepgate_gateway::body::{Body, BodyLimits, refuse_encoded};
@@ -39,6 +39,7 @@ pub(super) fn server(
     settings: &MachinesSettings,
     flows: &Arc<Flows>,
     database: &Arc<Database>,
+    signals: Option<&Signals>,
 ) -> Result<(Server<MachinesDoor>, Option<Arc<Certificates>>), StartError> {
     let certificates = certificates_of(&settings.tls)?;
     let binding = match &certificates {
@@ -46,7 +47,12 @@ pub(super) fn server(
         None => Binding::plain(listener, plaintext(settings.danger_plaintext))?,
     };
     let provisioning = Provisioning { flows: Arc::clone(flows), accounts: Arc::clone(database) as _ };
-    let parts = MachinesParts { provisioning, origin: settings.origin.clone(), scim: settings.scim.is_some() };
+    let parts = MachinesParts {
+        provisioning,
+        origin: settings.origin.clone(),
+        scim: settings.scim.is_some(),
+        signals: signals.cloned(),
+    };
     let door = MachinesDoor { flows: Arc::clone(flows), machines: Machines::new(parts) };
     let limits = ServerLimits { connections: CONNECTIONS_MAX, ..ServerLimits::default() };
     let hops = TrustedHops::new(Vec::new(), Vec::new());

@@ -9,6 +9,7 @@ mod parts;
 mod policies;
 mod running;
 mod settled;
+mod signals;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -40,6 +41,7 @@ pub use running::Gate;
 
 pub(crate) use advice::advice;
 pub(crate) use parts::{attestation_roots, certificates, certificates_of, way_to};
+pub(crate) use signals::pollers;
 
 use crate::config::Settings;
 use parts::{door_limits, factor_options, live, look_at, plaintext, signer, upstreams};
@@ -160,7 +162,13 @@ impl House {
         let mut machines = None;
         if let Some(configured) = &settings.machines {
             let listener = bind(configured.listen).await?;
-            let (server, certificates) = machines::server(listener, configured, &flows, &database)?;
+            let signals = signals::receiving(configured, &flows, &database)?;
+            let (server, certificates) = machines::server(listener, configured, &flows, &database, signals.as_ref())?;
+            if let Some(signals) = &signals {
+                for (name, poller) in signals::pollers(configured)? {
+                    tasks.spawn(signals::poll(signals.clone(), name, poller, stop.clone()));
+                }
+            }
             machines = server.local_address().ok();
             if let Some(certificates) = certificates {
                 tasks.spawn(certificates.watch(CERTIFICATES_EVERY, stop.clone()));

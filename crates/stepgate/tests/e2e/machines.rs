@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use stepgate_core::factor::FactorKind;
 use stepgate_core::person::Login;
 use stepgate_core::time::Clock as _;
-use stepgate_testkit::{Person, totp};
+use stepgate_testkit::{Answer, Person, RecordingUpstream, Signer, totp};
 use tokio::io::AsyncReadExt as _;
 
 use crate::streams::{HANDSHAKE, open, streaming};
@@ -133,4 +133,124 @@ async fn the_machines_listener_serves_nothing_else_and_its_tokens_are_good_nowhe
     let call = reqwest::Client::new().get(&service).header("host", host).bearer_auth(&directory.token);
     assert_eq!(call.send().await.unwrap().status(), 401);
     assert!(payments.0.requests().is_empty());
+}
+
+/// A transmitter of security events, its keys at an address on this machine.
+struct Corp {
+    signer: Signer,
+    _keys: RecordingUpstream,
+    url: String,
+}
+
+const CORP: &str = "https://idp.example/tenant";
+
+impl Corp {
+    async fn start() -> Self {
+        let signer = Signer::new("RS256", "one");
+        let jwks = json!({ "keys": [signer.jwk()] }).to_string();
+        let keys = RecordingUpstream::start(move |_| Answer::new(200, &[("Content-Type", "application/json")], &jwks));
+        let keys = keys.await;
+        let url = keys.url();
+        Self { signer, _keys: keys, url }
+    }
+
+    fn configured(&self) -> String {
+        format!(
+            "{MACHINES}[[machines.transmitter]]\nname = \"corp\"\nissuer = \"{CORP}\"\naudience = \"gate\"\n\
+             jwks_uri = \"{}/jwks\"\nemails = true\ndanger_loopback = true\n",
+            self.url
+        )
+    }
+
+    /// An event about somebody, by address.
+    fn event(&self, world: &World, id: &str, login: &str, kind: &str, body: &Value) -> String {
+        let claims = json!({
+            "iss": CORP, "aud": "gate", "jti": id, "iat": world.clock.now().as_ms() / 1000,
+            "sub_id": { "format": "email", "email": format!("{login}@example.test") },
+            "events": { format!("https://schemas.openid.net/secevent/caep/event-type/{kind}"): body }
+        });
+        self.signer.sign_with(&json!({ "typ": "secevent+jwt", "alg": "RS256", "kid": "one" }), &claims)
+    }
+}
+
+impl System {
+    async fn push(&self, set: &str) -> (u16, Value) {
+        let call = self.client.post(format!("{}/signals/events", self.base)).bearer_auth(&self.token);
+        let answer = call.header("content-type", "application/secevent+jwt").body(set.to_owned()).send().await.unwrap();
+        let status = answer.status().as_u16();
+        let text = answer.text().await.unwrap();
+        (status, if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() })
+    }
+}
+
+const RISKY: &str = r#"
+@id("finance-uses-the-ledger")
+permit (principal in Group::"finance", action, resource in Service::"ledger");
+
+@id("risk-needs-a-passkey")
+@reason("Something is unusual: your passkey is needed.")
+forbid (principal, action, resource in Service::"ledger")
+when   { context.risk.level == "high" || context.risk.signals.contains("device_not_compliant") }
+unless { context.age.passkey <= duration("5m") };
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_risk_that_another_system_tells_asks_for_a_passkey_at_once() {
+    let payments = streaming().await;
+    let corp = Corp::start().await;
+    let behind = with_machines(&payments, &corp.configured());
+    let world = World::start(Behind { policies: RISKY, ..behind }).await;
+    let pusher = System::new(&world, "idp", &["signals.push"], &["--transmitter", "corp"]);
+    let ada = world.ada().await;
+    world.clock.advance(Duration::from_secs(600));
+    ada.sign_in_at(&world.at_service("/payments")).await;
+    let mut socket = open(&world, &ada, "/socket", HANDSHAKE, "\r\n\r\n").await;
+    assert!(ada.person.open_once(&world.at_service("/payments")).await.status.is_success());
+
+    let high = json!({ "principal": "USER", "current_level": "HIGH" });
+    let set = corp.event(&world, "1", "ada", "risk-level-change", &high);
+    assert_eq!(pusher.push(&set).await, (202, Value::Null));
+    // What is open ends and is decided anew when it is opened again.
+    let mut rest = Vec::new();
+    let _ = socket.read_to_end(&mut rest).await;
+    let asked = ada.person.open(&world.at_service("/payments")).await;
+    assert!(asked.url.path().starts_with("/challenges/"), "{}", asked.told());
+    let gone_on = ada.person.touch(&asked).await;
+    assert!(gone_on.status.is_success(), "{}", gone_on.told());
+    assert!(ada.person.open_once(&world.at_service("/payments")).await.status.is_success());
+
+    // The same event again is taken again and does nothing; its answer is the same.
+    assert_eq!(pusher.push(&set).await.0, 202);
+    let low =
+        corp.event(&world, "2", "ada", "risk-level-change", &json!({ "principal": "USER", "current_level": "LOW" }));
+    assert_eq!(pusher.push(&low).await.0, 202);
+    world.clock.advance(Duration::from_secs(600));
+    assert!(ada.person.open_once(&world.at_service("/payments")).await.status.is_success());
+    world.verified_evidence();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_another_system_revokes_is_over_and_what_is_no_event_is_told_so() {
+    let payments = Payments::start().await;
+    let corp = Corp::start().await;
+    let world = World::start(with_machines(&payments, &corp.configured())).await;
+    let pusher = System::new(&world, "idp", &["signals.push"], &["--transmitter", "corp"]);
+    let ada = world.ada().await;
+    ada.sign_in_at(&world.at_service("/payments")).await;
+
+    let mut set = corp.event(&world, "1", "ada", "session-revoked", &json!({}));
+    let good = set.clone();
+    set.truncate(set.len() - 4);
+    let (status, said) = pusher.push(&set).await;
+    assert_eq!((status, &said["err"]), (400, &json!("authentication_failed")), "{said}");
+    let directory = System::new(&world, "hr", &["scim"], &[]);
+    assert_eq!(directory.push(&good).await.0, 403);
+    // Of somebody who is not known it is taken, and does nothing.
+    let nobody = corp.event(&world, "2", "nobody", "session-revoked", &json!({}));
+    assert_eq!(pusher.push(&nobody).await.0, 202);
+    assert!(ada.person.open_once(&world.at_service("/payments")).await.status.is_success());
+
+    assert_eq!(pusher.push(&good).await.0, 202);
+    assert!(ada.person.open_once(&world.at_service("/payments")).await.status.is_redirection());
+    world.verified_evidence();
 }

@@ -26,8 +26,8 @@ fn record(work: &mut Work<'_>, at: Timestamp, event: Event) -> Result<(), StoreE
 
 /// Ends everything that a person could act with. Their row is taken.
 pub(super) async fn leave(work: &mut Work<'_>, person: PersonId, by: &str, at: Timestamp) -> Result<(), ChangeError> {
-    let sessions = end_sessions(work, person, "person_deactivated", by, at).await?;
-    cancel_challenges(work, person, at).await?;
+    let sessions = end_sessions(work, person, None, "person_deactivated", by, at).await?;
+    cancel_challenges(work, person, None, "person_deactivated", at).await?;
     let factors = remove_factors(work, person, by, at).await?;
     let id = person.to_string();
     for text in ["DELETE FROM links WHERE person = $1", "DELETE FROM tickets WHERE person = $1"] {
@@ -41,20 +41,26 @@ pub(super) fn came_back(work: &mut Work<'_>, person: PersonId, by: &str, at: Tim
     Ok(record(work, at, Event::PersonActivated { person: person.to_string(), by: by.to_owned() })?)
 }
 
-/// Ends a person's sessions, those that only lapsed too; gives how many lived.
+/// Ends a person's sessions, or this one of them, those that only lapsed too; gives how many lived.
 pub(crate) async fn end_sessions(
     work: &mut Work<'_>,
     person: PersonId,
+    only: Option<SessionId>,
     reason: &str,
     by: &str,
     at: Timestamp,
 ) -> Result<u32, ChangeError> {
     let id = person.to_string();
+    let only = only.map(|session| session.to_string()).unwrap_or_default();
     let rows = work
         .inner
         .backend
-        .locked("SELECT id, ends_at FROM sessions WHERE person = $1 AND ended_at IS NULL ORDER BY id")
+        .locked(
+            "SELECT id, ends_at FROM sessions WHERE person = $1 AND ($2 = '' OR id = $2) AND ended_at IS NULL \
+             ORDER BY id",
+        )
         .bind(id.clone())
+        .bind(only.clone())
         .fetch_all(&mut *work.connection)
         .await
         .stored()?;
@@ -78,23 +84,40 @@ pub(crate) async fn end_sessions(
         }
     }
     for text in [
-        "UPDATE sessions SET ended_at = $1, end_reason = 'revoked' WHERE person = $2 AND ended_at IS NULL",
-        "DELETE FROM codes WHERE $1 = $1 AND session IN (SELECT id FROM sessions WHERE person = $2)",
+        "UPDATE sessions SET ended_at = $1, end_reason = 'revoked' \
+         WHERE person = $2 AND ($3 = '' OR id = $3) AND ended_at IS NULL",
+        "DELETE FROM codes WHERE $1 = $1 AND session IN \
+         (SELECT id FROM sessions WHERE person = $2 AND ($3 = '' OR id = $3))",
     ] {
-        sqlx::query(text).bind(at.as_ms()).bind(&id).execute(&mut *work.connection).await.stored()?;
+        sqlx::query(text).bind(at.as_ms()).bind(&id).bind(&only).execute(&mut *work.connection).await.stored()?;
     }
     Ok(lived)
 }
 
-/// Ends what waits for a person, or was passed and not sent: what it holds is never sent.
-pub(crate) async fn cancel_challenges(work: &mut Work<'_>, person: PersonId, at: Timestamp) -> Result<(), ChangeError> {
-    const SELECT: &str = select_challenge!("WHERE person = $1 AND state IN ('pending', 'passed') ORDER BY id");
-    let rows =
-        work.inner.backend.locked(SELECT).bind(person.to_string()).fetch_all(&mut *work.connection).await.stored()?;
+/// Ends what waits for a person, or in this session of theirs, or was passed and not sent: what it
+/// holds is never sent.
+pub(crate) async fn cancel_challenges(
+    work: &mut Work<'_>,
+    person: PersonId,
+    only: Option<SessionId>,
+    reason: &str,
+    at: Timestamp,
+) -> Result<(), ChangeError> {
+    const SELECT: &str = select_challenge!(
+        "WHERE person = $1 AND ($2 = '' OR session = $2) AND state IN ('pending', 'passed') ORDER BY id"
+    );
+    let rows = work
+        .inner
+        .backend
+        .locked(SELECT)
+        .bind(person.to_string())
+        .bind(only.map(|session| session.to_string()).unwrap_or_default())
+        .fetch_all(&mut *work.connection)
+        .await
+        .stored()?;
     for row in &rows {
         let challenge = challenge_row::challenge(row)?;
-        put_state(work, &challenge, &ChallengeState::Cancelled { reason: "person_deactivated".to_owned() }, Some(at))
-            .await?;
+        put_state(work, &challenge, &ChallengeState::Cancelled { reason: reason.to_owned() }, Some(at)).await?;
         held::drop_it(work, challenge.id).await?;
         record(
             work,
@@ -103,7 +126,7 @@ pub(crate) async fn cancel_challenges(work: &mut Work<'_>, person: PersonId, at:
                 challenge: challenge.id.to_string(),
                 session: challenge.session.to_string(),
                 person: person.to_string(),
-                reason: "person_deactivated".to_owned(),
+                reason: reason.to_owned(),
             },
         )?;
     }

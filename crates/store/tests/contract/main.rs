@@ -22,6 +22,7 @@ mod people;
 mod races;
 mod sealing;
 mod sessions;
+mod signals;
 mod tries;
 mod unknown;
 
@@ -91,6 +92,15 @@ contract! {
         a_large_group_changes_for_everybody_at_once
         nobody_is_in_more_groups_than_the_limit
         a_machine_is_known_by_its_token_until_it_is_revoked;
+    signals:
+        an_event_is_taken_once_by_whichever_node
+        an_event_ends_sessions_and_what_waits_in_them_with_entries
+        an_event_drops_what_was_proved
+        a_risk_shows_in_sessions_on_every_node_until_its_time
+        what_happened_earlier_replaces_nothing
+        a_risk_of_a_session_is_that_sessions_alone
+        what_is_open_ends_when_a_risk_is_told
+        an_address_finds_whoever_has_it;
     tries:
         a_try_is_counted_before_it_is_verified
         b62_a_count_outlives_what_fails_after_it

@@ -135,6 +135,7 @@ impl Who {
             assurance: Assurance::new(proofs),
             enrolled: self.enrolled.as_slice().into(),
             providers: Arc::new([]),
+            risks: Arc::new([]),
             started_at,
             last_used_at: self.at,
             ends_at: self.at.plus(Duration::from_secs(3600)),

@@ -1,0 +1,219 @@
+//! Security events of other systems: believed as far as each may speak, and acted on at once.
+
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use stepgate_evidence::Event;
+
+use super::Flows;
+use crate::factor::identity_digest;
+use crate::ports::{
+    Accounts, ChangeError, Concerned, Part, SignalEffect, SignalStore, Sought, StoreError, TakenSignal,
+};
+use crate::risk::RiskKind;
+use crate::signals::{EventSubject, Happened, Identifier, NotASet, SecurityEvent, Transmitter, Transmitters};
+use crate::time::Timestamp;
+
+/// A device is not as the company wants it.
+pub const DEVICE_NOT_COMPLIANT: &str = "device_not_compliant";
+/// A credential was created, changed or lost lately.
+pub const CREDENTIAL_CHANGE: &str = "credential_change";
+/// Events that happened longer ago are refused: nobody remembers whether they were taken.
+pub const EVENT_AGE_MAX: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
+
+/// Receiving security events.
+#[derive(Clone, Debug)]
+pub struct Signals {
+    /// The flows.
+    pub flows: Arc<Flows>,
+    /// Where events are taken.
+    pub store: Arc<dyn SignalStore>,
+    /// Where accounts are, for whoever is named by `externalId`.
+    pub accounts: Arc<dyn Accounts>,
+    /// Who verifies them.
+    pub transmitters: Arc<dyn Transmitters>,
+}
+
+/// Why an event was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum NotTaken {
+    /// It is no event that counts.
+    #[error(transparent)]
+    NotASet(#[from] NotASet),
+    /// The store failed: it may be sent again.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What came of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The event.
+    pub event: SecurityEvent,
+    /// Whether it had been taken before; then it did nothing now.
+    pub again: bool,
+}
+
+impl Signals {
+    /// Verifies an event of this transmitter and acts on it. When it returns `Ok`, the event
+    /// and its effects are durable; an event that comes again does nothing and is `Ok`.
+    ///
+    /// # Errors
+    ///
+    /// [`NotTaken`]. What is refused is counted in the evidence.
+    pub async fn receive(&self, transmitter: &str, set: &str) -> Result<Taken, NotTaken> {
+        let at = self.flows.clock.now();
+        let verified = match self.transmitters.named(transmitter) {
+            None => Err(NotASet::Unknown),
+            Some(known) => self.transmitters.verify(transmitter, set, at).await.map(|event| (known, event)),
+        };
+        let (known, event) = match verified {
+            Ok(verified) => verified,
+            Err(why) => {
+                self.flows.refused(&format!("signal_{}", why.code())).await;
+                tracing::warn!(transmitter, error = &why as &dyn std::error::Error, "a security event was refused");
+                return Err(why.into());
+            }
+        };
+        if at.since(event.at).is_some_and(|age| age > EVENT_AGE_MAX) {
+            self.flows.refused("signal_invalid_request").await;
+            return Err(NotASet::Invalid("it happened too long ago".to_owned()).into());
+        }
+        let concerned = self.concerned(known, &event.subject, at).await?;
+        let effects = effects(known, &event, &concerned, at);
+        let (who, what) = (concerned.first().copied(), described(&effects));
+        let digest = set_digest(&event.issuer, &event.id);
+        let entry = self.flows.entry(
+            at,
+            Event::SignalReceived {
+                transmitter: transmitter.to_owned(),
+                event: event.name.clone(),
+                set: hex::encode(digest),
+                person: who.map(|who| who.person().to_string()).unwrap_or_default(),
+                session: who.and_then(Concerned::session).map(|session| session.to_string()).unwrap_or_default(),
+                effect: what,
+            },
+        );
+        let transmitter = transmitter.to_owned();
+        let signal = TakenSignal { set: digest, transmitter, happened_at: event.at, at, effects };
+        match self.store.take_signal(signal, entry).await {
+            Ok(()) => Ok(Taken { event, again: false }),
+            Err(ChangeError::UsedBefore) => Ok(Taken { event, again: true }),
+            Err(ChangeError::Store(error)) => Err(error.into()),
+            // Nobody is there any more of whom it speaks.
+            Err(ChangeError::Conflict | ChangeError::Limit(_)) => Ok(Taken { event, again: false }),
+        }
+    }
+
+    /// Whom an event concerns, as far as this transmitter may speak of them. A session that is
+    /// known is meant alone; one that is not known means all of its person's.
+    async fn concerned(
+        &self,
+        known: &Transmitter,
+        subject: &EventSubject,
+        now: Timestamp,
+    ) -> Result<Vec<Concerned>, StoreError> {
+        let person = match &subject.user {
+            Some(user) => self.person(known, user).await?,
+            None => None,
+        };
+        if let (Some(Identifier::Opaque(sid)), Some(provider)) = (&subject.session, &known.provider) {
+            let sessions = self.store.sessions_of_provider(provider, sid, now).await?;
+            // Of somebody else's session nobody speaks by naming this person.
+            let fits = |owner| subject.user.is_none() || person == Some(owner);
+            let found: Vec<_> = sessions
+                .into_iter()
+                .filter(|(owner, _)| fits(*owner))
+                .map(|(owner, session)| Concerned::Session(owner, session))
+                .collect();
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        Ok(person.map(Concerned::Person).into_iter().collect())
+    }
+
+    async fn person(&self, known: &Transmitter, user: &Identifier) -> Result<Option<crate::id::PersonId>, StoreError> {
+        match user {
+            Identifier::Identity { issuer, subject } if known.subject_issuers.contains(issuer) => {
+                let found = self.flows.store.person_by_identity(identity_digest(issuer, subject)).await?;
+                Ok(found.map(|(person, _)| person))
+            }
+            Identifier::Email(email) if known.by_email => {
+                let found = self.store.people_by_email(email).await?;
+                Ok(match found.as_slice() {
+                    [one] => Some(*one),
+                    _ => None,
+                })
+            }
+            Identifier::Opaque(id) if known.by_external_id => {
+                let two = Part { skip: 0, limit: 2 };
+                let found = self.accounts.accounts(&Sought::ExternalId(id.clone()), two).await?;
+                Ok(match found.as_slice() {
+                    [one] => Some(one.person.id),
+                    _ => None,
+                })
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// What an event does to those whom it concerns.
+fn effects(
+    known: &Transmitter,
+    event: &SecurityEvent,
+    concerned: &[Concerned],
+    now: Timestamp,
+) -> Vec<(Concerned, SignalEffect)> {
+    let until = now.plus(known.keep);
+    let signal = |name: &str| SignalEffect::Risk { kind: RiskKind::Signal(name.to_owned()), until };
+    let whole = |who: Concerned| Concerned::Person(who.person());
+    let of = |who: Concerned| match &event.happened {
+        Happened::SessionRevoked => vec![(who, SignalEffect::EndSessions)],
+        // A credential is the person's, whichever session it was seen in.
+        Happened::CredentialChange { lost: true } => {
+            vec![(whole(who), SignalEffect::EndSessions), (whole(who), signal(CREDENTIAL_CHANGE))]
+        }
+        Happened::CredentialChange { lost: false } => vec![(whole(who), signal(CREDENTIAL_CHANGE))],
+        Happened::AssuranceLevelChange { less: true } => vec![(who, SignalEffect::DropProofs)],
+        Happened::DeviceCompliance { compliant: false } => vec![(who, signal(DEVICE_NOT_COMPLIANT))],
+        Happened::DeviceCompliance { compliant: true } => {
+            vec![(who, SignalEffect::NoSignal(DEVICE_NOT_COMPLIANT.to_owned()))]
+        }
+        Happened::Risk(level) if !event.subject.wider => {
+            vec![(who, SignalEffect::Risk { kind: RiskKind::Level(*level), until })]
+        }
+        Happened::AssuranceLevelChange { less: false }
+        | Happened::Risk(_)
+        | Happened::Verification { .. }
+        | Happened::StreamUpdated { .. }
+        | Happened::Other => Vec::new(),
+    };
+    concerned.iter().copied().flat_map(of).collect()
+}
+
+fn described(effects: &[(Concerned, SignalEffect)]) -> String {
+    let mut words: Vec<String> = effects
+        .iter()
+        .map(|(_, effect)| match effect {
+            SignalEffect::EndSessions => "sessions_ended".to_owned(),
+            SignalEffect::DropProofs => "proofs_dropped".to_owned(),
+            SignalEffect::Risk { kind: RiskKind::Level(level), .. } => format!("risk_{}", level.name()),
+            SignalEffect::Risk { kind: RiskKind::Signal(name), .. } => format!("signal_{name}"),
+            SignalEffect::NoSignal(name) => format!("no_{name}"),
+        })
+        .collect();
+    words.dedup();
+    if words.is_empty() { "nothing".to_owned() } else { words.join(" ") }
+}
+
+/// SHA-256 of issuer and `jti`.
+fn set_digest(issuer: &str, id: &str) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(b"stepgate/set/v1\0");
+    hash.update((issuer.len() as u64).to_be_bytes());
+    hash.update(issuer);
+    hash.update(id);
+    hash.finalize().into()
+}

@@ -1,0 +1,87 @@
+//! What shared signals need of the store.
+
+use async_trait::async_trait;
+use stepgate_evidence::Entry;
+
+use super::{ChangeError, StoreError};
+use crate::id::{PersonId, SessionId};
+use crate::provider::ProviderName;
+use crate::risk::RiskKind;
+use crate::time::Timestamp;
+
+/// Whom a security event concerns here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concerned {
+    /// A person, with all their sessions.
+    Person(PersonId),
+    /// One session of a person.
+    Session(PersonId, SessionId),
+}
+
+impl Concerned {
+    /// Whose it is.
+    pub const fn person(self) -> PersonId {
+        match self {
+            Self::Person(person) | Self::Session(person, _) => person,
+        }
+    }
+
+    /// The one session, if it is one.
+    pub const fn session(self) -> Option<SessionId> {
+        match self {
+            Self::Person(_) => None,
+            Self::Session(_, session) => Some(session),
+        }
+    }
+}
+
+/// What a security event does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignalEffect {
+    /// Sessions end, and what waits in them is never sent.
+    EndSessions,
+    /// What was proved counts as never, and what waits is never sent; sessions stay.
+    DropProofs,
+    /// A risk counts until then. An older one of the same transmitter and name does not replace a newer one.
+    Risk {
+        /// What is said.
+        kind: RiskKind,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// A signal of this name counts no longer.
+    NoSignal(String),
+}
+
+/// A security event that was verified, and what it does here.
+#[derive(Clone, Debug)]
+pub struct TakenSignal {
+    /// SHA-256 of issuer and `jti`: it is taken once.
+    pub set: [u8; 32],
+    /// Whose event it is, by its name in the configuration.
+    pub transmitter: String,
+    /// When it happened, as the transmitter says.
+    pub happened_at: Timestamp,
+    /// Now.
+    pub at: Timestamp,
+    /// Whom it concerns, and what it does to them.
+    pub effects: Vec<(Concerned, SignalEffect)>,
+}
+
+/// Security events of other systems.
+#[async_trait]
+pub trait SignalStore: Send + Sync + std::fmt::Debug {
+    /// Takes an event, once: `UsedBefore` if it was taken, by whichever node. Its effects and
+    /// entries are in the same transaction; sessions and challenges that end have entries of
+    /// their own. Every node knows within a second.
+    async fn take_signal(&self, signal: TakenSignal, entry: Entry) -> Result<(), ChangeError>;
+    /// People with this address, in any case (at most two: then nobody can say who is meant).
+    async fn people_by_email(&self, email: &str) -> Result<Vec<PersonId>, StoreError>;
+    /// The live sessions that rest on this session of a provider.
+    async fn sessions_of_provider(
+        &self,
+        provider: &ProviderName,
+        sid: &str,
+        now: Timestamp,
+    ) -> Result<Vec<(PersonId, SessionId)>, StoreError>;
+}

@@ -1,0 +1,178 @@
+//! Security events that other systems tell of (SSF 1.0, CAEP 1.0), as the flows need them.
+//!
+//! Whoever implements [`Transmitters`] reads and verifies what was signed; what it does
+//! here is for the flows.
+
+use async_trait::async_trait;
+
+use crate::provider::ProviderName;
+use crate::risk::RiskLevel;
+use crate::time::Timestamp;
+
+/// The longest security event token, in bytes.
+pub const SET_LEN_MAX: usize = 64 * 1024;
+
+/// Somebody or something, as a subject identifier names it (RFC 9493).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identifier {
+    /// `iss_sub`.
+    Identity {
+        /// `iss`.
+        issuer: String,
+        /// `sub`.
+        subject: String,
+    },
+    /// `email`.
+    Email(String),
+    /// `opaque`.
+    Opaque(String),
+    /// A format that is not understood.
+    Other(String),
+}
+
+/// What a security event is about (SSF 1.0, section 3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventSubject {
+    /// The person.
+    pub user: Option<Identifier>,
+    /// The session.
+    pub session: Option<Identifier>,
+    /// Whether a tenant, group or organisation is meant and no single person.
+    pub wider: bool,
+}
+
+/// What happened (CAEP 1.0, section 3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Happened {
+    /// `session-revoked`.
+    SessionRevoked,
+    /// `credential-change`.
+    CredentialChange {
+        /// Whether a credential was revoked or deleted, rather than created or updated.
+        lost: bool,
+    },
+    /// `assurance-level-change`.
+    AssuranceLevelChange {
+        /// Whether it is less than before, or nobody says that it is not.
+        less: bool,
+    },
+    /// `device-compliance-change`.
+    DeviceCompliance {
+        /// Whether the device is compliant now.
+        compliant: bool,
+    },
+    /// `risk-level-change`.
+    Risk(RiskLevel),
+    /// The transmitter shows that the stream works (SSF 1.0, section 8.1.4.1).
+    Verification {
+        /// What the receiver asked to have said.
+        state: Option<String>,
+    },
+    /// The transmitter changed the stream (SSF 1.0, section 8.1.5).
+    StreamUpdated {
+        /// `enabled`, `paused` or `disabled`.
+        status: String,
+    },
+    /// Something that nothing here depends on.
+    Other,
+}
+
+/// A security event whose token was verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecurityEvent {
+    /// `iss`.
+    pub issuer: String,
+    /// `jti`.
+    pub id: String,
+    /// `event_timestamp`, or else `iat`.
+    pub at: Timestamp,
+    /// About whom.
+    pub subject: EventSubject,
+    /// The last part of the event's type, for entries.
+    pub name: String,
+    /// What happened.
+    pub happened: Happened,
+}
+
+/// Why a token is no event that counts. `code()` is RFC 8935's (section 2.4).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotASet {
+    /// It cannot be read, or says what such a token must not say.
+    #[error("the security event token is not valid: {0}")]
+    Invalid(String),
+    /// Its key is unknown, or cannot be used.
+    #[error("the key of the security event token is not valid: {0}")]
+    Key(String),
+    /// Its signature does not hold, or its algorithm is not accepted.
+    #[error("the security event token is not authentic: {0}")]
+    NotAuthentic(String),
+    /// It is not the transmitter's.
+    #[error("the issuer is not the transmitter's")]
+    Issuer,
+    /// It is for somebody else.
+    #[error("the audience is another")]
+    Audience,
+    /// No such transmitter is configured.
+    #[error("no such transmitter is configured")]
+    Unknown,
+    /// The transmitter's keys cannot be had now: try again.
+    #[error("the transmitter cannot be reached: {0}")]
+    Away(String),
+}
+
+impl NotASet {
+    /// The registered code.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid_request",
+            Self::Key(_) => "invalid_key",
+            Self::NotAuthentic(_) => "authentication_failed",
+            Self::Issuer => "invalid_issuer",
+            Self::Audience => "invalid_audience",
+            Self::Unknown => "access_denied",
+            Self::Away(_) => "unavailable",
+        }
+    }
+}
+
+/// A transmitter as the flows know it: whom it may speak of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmitter {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The issuers of whose subjects it may speak by `iss_sub`.
+    pub subject_issuers: Vec<String>,
+    /// The provider of whose sessions it may speak.
+    pub provider: Option<ProviderName>,
+    /// Whether it may name people by address. An address is found where exactly one person has it.
+    pub by_email: bool,
+    /// Whether `opaque` is the `externalId` that provisioning gave.
+    pub by_external_id: bool,
+    /// How long what it says of a risk counts, if it says nothing newer.
+    pub keep: std::time::Duration,
+}
+
+/// The transmitters that are configured.
+#[async_trait]
+pub trait Transmitters: Send + Sync + std::fmt::Debug {
+    /// The one with this name.
+    fn named(&self, name: &str) -> Option<&Transmitter>;
+
+    /// Reads and verifies a security event token of this transmitter.
+    async fn verify(&self, transmitter: &str, set: &str, now: Timestamp) -> Result<SecurityEvent, NotASet>;
+}
+
+/// No transmitter at all.
+#[derive(Clone, Copy, Debug)]
+pub struct NoTransmitters;
+
+#[async_trait]
+impl Transmitters for NoTransmitters {
+    fn named(&self, _: &str) -> Option<&Transmitter> {
+        None
+    }
+
+    async fn verify(&self, _: &str, _: &str, _: Timestamp) -> Result<SecurityEvent, NotASet> {
+        Err(NotASet::Unknown)
+    }
+}

@@ -1,0 +1,248 @@
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use stepgate_core::risk::RiskLevel;
+use stepgate_core::signals::{EventSubject, Happened, Identifier};
+use stepgate_testkit::clock::BEGINNING;
+use stepgate_testkit::{Signer, signer};
+
+use super::*;
+use crate::keys::KeySet;
+
+const ISSUER: &str = "https://idp.example.com/123456789/";
+const AUDIENCE: &str = "https://sp.example.com/caep";
+
+struct Corp {
+    signer: Signer,
+    trusted: TrustedTransmitters,
+}
+
+impl Corp {
+    fn new() -> Self {
+        let signer = Signer::new("RS256", "one");
+        let keys = KeySet::read(json!({ "keys": [signer.jwk()] }).to_string().as_bytes()).unwrap();
+        let trusted = TrustedTransmitter {
+            transmitter: Transmitter {
+                name: "corp".to_owned(),
+                subject_issuers: vec![ISSUER.to_owned()],
+                provider: None,
+                by_email: false,
+                by_external_id: false,
+                keep: Duration::from_secs(3600),
+            },
+            issuer: ISSUER.to_owned(),
+            audience: AUDIENCE.to_owned(),
+            keys: Keys::fixed(keys),
+        };
+        Self { signer, trusted: TrustedTransmitters::new([trusted]) }
+    }
+
+    fn sign(&self, claims: &Value) -> String {
+        self.signer.sign_with(&json!({ "typ": "secevent+jwt", "alg": "RS256", "kid": "one" }), claims)
+    }
+
+    async fn verify(&self, set: &str) -> Result<SecurityEvent, NotASet> {
+        self.trusted.verify("corp", set, BEGINNING).await
+    }
+
+    async fn read(&self, claims: &Value) -> Result<SecurityEvent, NotASet> {
+        self.verify(&self.sign(claims)).await
+    }
+
+    /// It is refused with this code.
+    async fn refused(&self, set: &str, code: &str) {
+        match self.verify(set).await {
+            Ok(event) => panic!("{event:?}"),
+            Err(why) => assert_eq!(why.code(), code, "{why}"),
+        }
+    }
+}
+
+fn now_s() -> i64 {
+    BEGINNING.as_ms() / 1000
+}
+
+/// CAEP 1.0, section 3.1, with times of ours.
+fn session_revoked() -> Value {
+    json!({
+        "iss": ISSUER,
+        "jti": "24c63fb56e5a2d77a6b512616ca9fa24",
+        "iat": now_s(),
+        "aud": AUDIENCE,
+        "txn": "8675309",
+        "sub_id": {
+            "format": "complex",
+            "session": { "format": "opaque", "id": "dMTlD|1600802906337.16|16008.16" },
+            "user": { "format": "iss_sub", "iss": ISSUER, "sub": "99beb27c-c1c2-4955-882a-e0dc4996fbbc" },
+            "tenant": { "format": "opaque", "id": "123456789" }
+        },
+        "events": {
+            "https://schemas.openid.net/secevent/caep/event-type/session-revoked": {
+                "initiating_entity": "policy",
+                "reason_admin": { "en": "Policy Violation: C076E82F" },
+                "event_timestamp": now_s() - 5
+            }
+        }
+    })
+}
+
+fn event(kind: &str, body: &Value) -> Value {
+    let mut claims = session_revoked();
+    claims["events"] = json!({ format!("https://schemas.openid.net/secevent/caep/event-type/{kind}"): body });
+    claims
+}
+
+#[tokio::test]
+async fn what_a_transmitter_signs_is_read() {
+    let corp = Corp::new();
+    let read = corp.read(&session_revoked()).await.unwrap();
+    assert_eq!(read.happened, Happened::SessionRevoked);
+    assert_eq!((read.name.as_str(), read.id.as_str()), ("session-revoked", "24c63fb56e5a2d77a6b512616ca9fa24"));
+    assert_eq!(read.at.as_ms(), (now_s() - 5) * 1000);
+    let user =
+        Identifier::Identity { issuer: ISSUER.to_owned(), subject: "99beb27c-c1c2-4955-882a-e0dc4996fbbc".to_owned() };
+    let session = Identifier::Opaque("dMTlD|1600802906337.16|16008.16".to_owned());
+    assert_eq!(read.subject, EventSubject { user: Some(user), session: Some(session), wider: false });
+}
+
+/// CAEP 1.0, sections 3.2 to 3.8: what each event must have, and what it says.
+#[tokio::test]
+async fn each_event_says_what_happened() {
+    let corp = Corp::new();
+    for (kind, body, happened) in [
+        ("session-revoked", json!({}), Happened::SessionRevoked),
+        (
+            "credential-change",
+            json!({ "credential_type": "fido2-roaming", "change_type": "create", "friendly_name": "Jane's key" }),
+            Happened::CredentialChange { lost: false },
+        ),
+        (
+            "credential-change",
+            json!({ "credential_type": "password", "change_type": "revoke" }),
+            Happened::CredentialChange { lost: true },
+        ),
+        (
+            "assurance-level-change",
+            json!({ "namespace": "NIST-AAL", "current_level": "nist-aal2", "change_direction": "increase" }),
+            Happened::AssuranceLevelChange { less: false },
+        ),
+        (
+            "assurance-level-change",
+            json!({ "namespace": "NIST-AAL", "current_level": "nist-aal1", "change_direction": "decrease" }),
+            Happened::AssuranceLevelChange { less: true },
+        ),
+        // Nobody says that it is not less.
+        (
+            "assurance-level-change",
+            json!({ "namespace": "RFC8176", "current_level": "pwd" }),
+            Happened::AssuranceLevelChange { less: true },
+        ),
+        (
+            "device-compliance-change",
+            json!({ "previous_status": "compliant", "current_status": "not-compliant" }),
+            Happened::DeviceCompliance { compliant: false },
+        ),
+        (
+            "risk-level-change",
+            json!({ "principal": "USER", "current_level": "HIGH", "previous_level": "LOW", "unknown": [1] }),
+            Happened::Risk(RiskLevel::High),
+        ),
+        ("session-presented", json!({}), Happened::Other),
+        ("something-of-tomorrow", json!({}), Happened::Other),
+    ] {
+        assert_eq!(corp.read(&event(kind, &body)).await.unwrap().happened, happened, "{kind} {body}");
+    }
+    let mut verification = session_revoked();
+    verification["sub_id"] = json!({ "format": "opaque", "id": "f67e39a0a4d34d56b3aa1bc4cff0069f" });
+    verification["events"] =
+        json!({ "https://schemas.openid.net/secevent/ssf/event-type/verification": { "state": "VGhp" } });
+    let read = corp.read(&verification).await.unwrap();
+    assert_eq!(read.happened, Happened::Verification { state: Some("VGhp".to_owned()) });
+    let wider = event("risk-level-change", &json!({ "principal": "TENANT", "current_level": "LOW" }));
+    assert!(corp.read(&wider).await.unwrap().subject.wider);
+}
+
+#[tokio::test]
+async fn what_an_event_needs_and_has_not_is_said() {
+    let corp = Corp::new();
+    for (kind, body) in [
+        ("credential-change", json!({ "credential_type": "pin" })),
+        ("credential-change", json!({ "change_type": "revoke" })),
+        ("assurance-level-change", json!({ "current_level": "1" })),
+        ("device-compliance-change", json!({ "current_status": "perhaps" })),
+        ("risk-level-change", json!({ "principal": "USER", "current_level": "SEVERE" })),
+        ("session-revoked", json!({ "event_timestamp": "now" })),
+        ("session-revoked", json!({ "event_timestamp": now_s() + 3600 })),
+        ("session-revoked", json!("revoked")),
+    ] {
+        corp.refused(&corp.sign(&event(kind, &body)), "invalid_request").await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_says_too_much_or_too_little_is_refused() {
+    let corp = Corp::new();
+    let changed = |name: &str, value: Value| {
+        let mut claims = session_revoked();
+        if value.is_null() {
+            claims.as_object_mut().unwrap().remove(name);
+        } else {
+            claims[name] = value;
+        }
+        corp.sign(&claims)
+    };
+    for (set, code) in [
+        // SSF 1.0, section 4.1: neither may be there, whatever it says.
+        (changed("exp", json!(now_s() + 600)), "invalid_request"),
+        (changed("sub", json!("99beb27c")), "invalid_request"),
+        (changed("sub_id", Value::Null), "invalid_request"),
+        (changed("jti", Value::Null), "invalid_request"),
+        (changed("jti", json!("x".repeat(300))), "invalid_request"),
+        (changed("iat", Value::Null), "invalid_request"),
+        (changed("iat", json!(now_s().to_string())), "invalid_request"),
+        (changed("iat", json!(now_s() + 3600)), "invalid_request"),
+        (changed("events", json!({})), "invalid_request"),
+        (changed("events", json!({ "a": {}, "b": {} })), "invalid_request"),
+        (changed("iss", json!("https://other.example")), "invalid_issuer"),
+        (changed("iss", json!(ISSUER.trim_end_matches('/'))), "invalid_issuer"),
+        (changed("aud", json!("https://other.example")), "invalid_audience"),
+        (changed("aud", json!([])), "invalid_audience"),
+        (changed("aud", Value::Null), "invalid_audience"),
+        (changed("sub_id", json!({ "format": "email", "email": "a@b@c" })), "invalid_request"),
+        (changed("sub_id", json!({ "format": "iss_sub", "iss": ISSUER })), "invalid_request"),
+        (changed("sub_id", json!({ "format": "opaque", "id": "x".repeat(2_001) })), "invalid_request"),
+        (changed("sub_id", json!({ "id": "x" , "user": { "id": "x" } })), "invalid_request"),
+        (changed("critical_subject_members", json!(["application"])), "invalid_request"),
+        (changed("critical_subject_members", json!("user")), "invalid_request"),
+        ("not.a.token".to_owned(), "invalid_request"),
+        ("x".repeat(70_000), "invalid_request"),
+    ] {
+        corp.refused(&set, code).await;
+    }
+    // What is critical and understood, and an audience among others.
+    assert!(corp.verify(&changed("critical_subject_members", json!(["user", "session"]))).await.is_ok());
+    assert!(corp.verify(&changed("aud", json!(["x", AUDIENCE]))).await.is_ok());
+    assert!(corp.verify(&changed("sub_id", json!({ "format": "phone_number", "phone_number": "+1" }))).await.is_ok());
+}
+
+#[tokio::test]
+async fn b78_a_token_that_the_transmitter_did_not_sign_as_one_is_refused() {
+    let corp = Corp::new();
+    let claims = session_revoked();
+    let typ = |typ: &str| corp.signer.sign_with(&json!({ "typ": typ, "alg": "RS256", "kid": "one" }), &claims);
+    for other in ["JWT", "logout+jwt", "at+jwt", ""] {
+        corp.refused(&typ(other), "invalid_request").await;
+    }
+    assert!(corp.verify(&typ("application/secevent+jwt")).await.is_ok());
+    let foreign = Signer::new("RS256", "one");
+    let header = json!({ "typ": "secevent+jwt", "alg": "RS256", "kid": "one" });
+    corp.refused(&foreign.sign_with(&header, &claims), "authentication_failed").await;
+    let unknown = json!({ "typ": "secevent+jwt", "alg": "RS256", "kid": "two" });
+    corp.refused(&foreign.sign_with(&unknown, &claims), "invalid_key").await;
+    corp.refused(&signer::unsigned(&claims), "authentication_failed").await;
+    corp.refused(&signer::hs256(b"secret", "one", &claims), "authentication_failed").await;
+    let mut cut = corp.sign(&claims);
+    cut.truncate(cut.len() - 8);
+    corp.refused(&cut, "authentication_failed").await;
+    assert_eq!(corp.trusted.verify("other", &corp.sign(&claims), BEGINNING).await, Err(NotASet::Unknown));
+}

@@ -1,0 +1,154 @@
+//! Security events of other systems.
+
+use std::time::Duration;
+
+use stepgate_core::challenge::{ChallengeState, GrantKind};
+use stepgate_core::id::PersonId;
+use stepgate_core::ports::{Concerned, SignalEffect, SignalStore as _, Store as _, TakenSignal};
+use stepgate_core::risk::{Risk, RiskKind, RiskLevel};
+use stepgate_core::session::Audience;
+use stepgate_core::time::Timestamp;
+use stepgate_evidence::Event;
+
+use crate::house::{House, MINUTE, SignedIn, is_used_before, until};
+
+impl House {
+    fn signal(&self, effects: Vec<(Concerned, SignalEffect)>) -> TakenSignal {
+        TakenSignal {
+            set: self.digest().0,
+            transmitter: "corp".to_owned(),
+            happened_at: self.now(),
+            at: self.now(),
+            effects,
+        }
+    }
+
+    async fn signalled(&self, who: Concerned, effect: SignalEffect) {
+        self.store.take_signal(self.signal(vec![(who, effect)]), self.said("signal")).await.unwrap();
+    }
+
+    async fn risks(&self, who: &SignedIn) -> Vec<Risk> {
+        self.look(who.token).await.unwrap().risks.to_vec()
+    }
+
+    fn until(&self, seconds: u64) -> Timestamp {
+        self.now().plus(Duration::from_secs(seconds))
+    }
+}
+
+fn level(level: RiskLevel, until: Timestamp) -> SignalEffect {
+    SignalEffect::Risk { kind: RiskKind::Level(level), until }
+}
+
+pub(crate) async fn an_event_is_taken_once_by_whichever_node(house: House) {
+    let alice = house.signed_in("alice").await;
+    let signal = house.signal(vec![(Concerned::Person(alice.person.id), level(RiskLevel::High, house.until(60)))]);
+    house.store.take_signal(signal.clone(), house.said("signal")).await.unwrap();
+    let other = house.another_node(9).await;
+    is_used_before(other.take_signal(signal, house.said("signal")).await);
+    assert_eq!(house.count_said("signal").await, 1);
+}
+
+pub(crate) async fn an_event_ends_sessions_and_what_waits_in_them_with_entries(house: House) {
+    let alice = house.signed_in("alice").await;
+    let other = house.sign_in(&alice.person, alice.factor).await;
+    let (here, there) =
+        (house.holding(&alice, GrantKind::Confirmation).await, house.opened(&other, GrantKind::Freshness).await);
+    house.signalled(Concerned::Session(alice.person.id, alice.session), SignalEffect::EndSessions).await;
+    assert!(house.look(alice.token).await.is_none() && house.look(other.token).await.is_some());
+    assert!(matches!(house.read(here.id).await.state, ChallengeState::Cancelled { .. }));
+    assert!(house.store.held(here.id).await.unwrap().is_none());
+    assert!(matches!(house.read(there.id).await.state, ChallengeState::Pending { .. }));
+    house.signalled(Concerned::Person(alice.person.id), SignalEffect::EndSessions).await;
+    assert!(house.look(other.token).await.is_none());
+    let ended = |event: &Event| matches!(event, Event::SessionEnded { reason, by, .. } if reason == "signal" && by == "signal:corp");
+    assert_eq!(house.all().await.iter().filter(|entry| ended(&entry.entry.event)).count(), 2);
+    assert!(!house.store.factors(alice.person.id).await.unwrap().is_empty(), "factors stay");
+}
+
+pub(crate) async fn an_event_drops_what_was_proved(house: House) {
+    let alice = house.signed_in("alice").await;
+    let other = house.sign_in(&alice.person, alice.factor).await;
+    house.signalled(Concerned::Session(alice.person.id, alice.session), SignalEffect::DropProofs).await;
+    assert!(house.look(alice.token).await.unwrap().assurance.proofs().is_empty());
+    assert_eq!(house.look(other.token).await.unwrap().assurance.proofs().len(), 1);
+}
+
+pub(crate) async fn a_risk_shows_in_sessions_on_every_node_until_its_time(house: House) {
+    let alice = house.signed_in("alice").await;
+    let other = house.another_node(9).await;
+    let look = || async { other.session(alice.token, &Audience::Gate, house.now()).await.unwrap().unwrap() };
+    assert!(look().await.risks.is_empty());
+    let who = Concerned::Person(alice.person.id);
+    house.signalled(who, level(RiskLevel::High, house.until(60))).await;
+    let expected = [Risk { kind: RiskKind::Level(RiskLevel::High), until: house.until(60) }];
+    assert_eq!(house.risks(&alice).await, expected);
+    until("the other node knows", || async { look().await.risks.to_vec() == expected }).await;
+    // The newest of one transmitter counts; another's stands beside it.
+    house.signalled(who, level(RiskLevel::Low, house.until(90))).await;
+    let mut signal = house.signal(vec![(who, level(RiskLevel::Medium, house.until(30)))]);
+    signal.transmitter = "edr".to_owned();
+    house.store.take_signal(signal, house.said("signal")).await.unwrap();
+    let kinds: Vec<_> = house.risks(&alice).await.into_iter().map(|risk| risk.kind).collect();
+    assert_eq!(kinds, [RiskKind::Level(RiskLevel::Low), RiskKind::Level(RiskLevel::Medium)]);
+    house.clock.advance(MINUTE * 2);
+    let again = house.sign_in(&alice.person, alice.factor).await;
+    assert!(house.risks(&again).await.is_empty());
+}
+
+pub(crate) async fn what_happened_earlier_replaces_nothing(house: House) {
+    let alice = house.signed_in("alice").await;
+    let who = Concerned::Person(alice.person.id);
+    house.signalled(who, level(RiskLevel::High, house.until(600))).await;
+    let mut late = house.signal(vec![
+        (who, level(RiskLevel::Low, house.until(600))),
+        (who, SignalEffect::NoSignal("device_not_compliant".to_owned())),
+    ]);
+    late.happened_at = Timestamp::from_ms(house.now().as_ms() - 1);
+    let device =
+        SignalEffect::Risk { kind: RiskKind::Signal("device_not_compliant".to_owned()), until: house.until(600) };
+    house.signalled(who, device).await;
+    house.store.take_signal(late, house.said("late")).await.unwrap();
+    assert_eq!(house.risks(&alice).await.len(), 2);
+    assert!(house.risks(&alice).await.iter().any(|risk| risk.kind == RiskKind::Level(RiskLevel::High)));
+    house.signalled(who, SignalEffect::NoSignal("device_not_compliant".to_owned())).await;
+    assert_eq!(house.risks(&alice).await.len(), 1);
+}
+
+pub(crate) async fn a_risk_of_a_session_is_that_sessions_alone(house: House) {
+    let alice = house.signed_in("alice").await;
+    let other = house.sign_in(&alice.person, alice.factor).await;
+    let who = Concerned::Session(alice.person.id, alice.session);
+    house.signalled(who, level(RiskLevel::High, house.until(60))).await;
+    assert_eq!(house.risks(&alice).await.len(), 1);
+    assert!(house.risks(&other).await.is_empty());
+}
+
+pub(crate) async fn what_is_open_ends_when_a_risk_is_told(house: House) {
+    let alice = house.signed_in("alice").await;
+    let other = house.another_node(9).await;
+    let (waits, session) = (std::sync::Arc::clone(&other), alice.session);
+    let open = tokio::spawn(async move { waits.ended(session).await });
+    // Whoever waits has begun to, once the session was looked at there.
+    assert!(other.session(alice.token, &Audience::Gate, house.now()).await.unwrap().is_some());
+    tokio::task::yield_now().await;
+    let mut said = 0;
+    while !open.is_finished() && said < 100 {
+        house.signalled(Concerned::Person(alice.person.id), level(RiskLevel::High, house.until(60))).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        said += 1;
+    }
+    tokio::time::timeout(crate::house::AT_MOST, open).await.expect("what was open ends").unwrap();
+}
+
+pub(crate) async fn an_address_finds_whoever_has_it(house: House) {
+    let alice = house.person("alice").await;
+    assert_eq!(house.store.people_by_email("ALICE@example.com").await.unwrap(), [alice.id]);
+    let none: [PersonId; 0] = [];
+    assert_eq!(house.store.people_by_email("").await.unwrap(), none);
+    assert_eq!(house.store.people_by_email("%").await.unwrap(), none);
+    let mut twin = house.somebody("bob");
+    twin.email = "alice@EXAMPLE.com".to_owned();
+    house.store.add_person(&twin, house.now(), house.said("twin")).await.unwrap();
+    assert_eq!(house.store.people_by_email("alice@example.com").await.unwrap().len(), 2);
+}
