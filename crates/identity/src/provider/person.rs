@@ -55,13 +55,7 @@ impl Mapping {
         let theirs: Vec<&str> = match value {
             None => return Ok(None),
             Some(Value::String(one)) => vec![one],
-            Some(Value::Array(all)) => {
-                // Before anything is made of them.
-                if all.len() > GROUPS_MAX {
-                    return Err(NotAsserted::Token { what: "groups_too_many" });
-                }
-                all.iter().map(Value::as_str).collect::<Option<_>>().ok_or(malformed.clone())?
-            }
+            Some(Value::Array(all)) => all.iter().map(Value::as_str).collect::<Option<_>>().ok_or(malformed.clone())?,
             // Roles as names of an object, with where they were given as values (ZITADEL).
             Some(Value::Object(all)) => all.keys().map(String::as_str).collect(),
             Some(_) => return Err(malformed),
