@@ -234,6 +234,7 @@ fn service(at: usize) -> Result<Arc<Service>, Box<dyn std::error::Error>> {
             effect_headers: Vec::new(),
             admits: Admits::SignedIn,
             cross_site: CrossSite::Refuse,
+            scopes: Vec::new(),
         }))
     };
     let amount =
@@ -245,6 +246,7 @@ fn service(at: usize) -> Result<Arc<Service>, Box<dyn std::error::Error>> {
         endpoints: vec![endpoint("POST /approve", &format!("act-{}", at % ACTIONS), Effect::Write, vec![amount])?],
         read: endpoint("read", "read", Effect::Read, Vec::new())?,
         write: endpoint("write", "write", Effect::Write, Vec::new())?,
+        tokens: None,
         name: ServiceName::parse(&name)?,
     }))
 }

@@ -18,7 +18,7 @@ use stepgate_core::catalogue::{Host, Service};
 use stepgate_core::challenge::{AskedFrom, HeldRequest, SendOutcome};
 use stepgate_core::decide::{Asker, Verdict};
 use stepgate_core::factor::{Answer, EnrolmentAnswer, EnrolmentOffer, FactorKind, Prompt};
-use stepgate_core::flows::{Answered, Asking, Flows, GoOn, Step};
+use stepgate_core::flows::{Answered, Asking, AskingBy, Flows, GoOn, Step};
 use stepgate_core::operation::{InputValue, Inputs, Operation};
 use stepgate_core::ports::{ToHold, Trier};
 use stepgate_core::secret::{Purpose, Token};
@@ -126,8 +126,7 @@ async fn step_up(flows: &Flows, person: &mut Person, number: usize) -> Result<()
     };
     let held = HeldRequest { method: "POST".to_owned(), target, headers: Vec::new(), body: vec![b'x'; 1024] };
     let asking = Asking {
-        session: &view,
-        token: digest,
+        by: AskingBy::Session { view: &view, token: digest },
         surroundings: &surroundings,
         hold: ToHold::Request(held),
         named: None,
@@ -162,7 +161,9 @@ async fn step_up(flows: &Flows, person: &mut Person, number: usize) -> Result<()
     let code = Some(resume.digest(Purpose::Resume));
     // A proof that is younger than the moment of the decision counts as never.
     let surroundings = flows.surroundings([127, 0, 0, 1].into(), "bench");
-    let Step::Go(cleared) = flows.clear(&held.challenge, exact, &view, &surroundings, code, None).await? else {
+    let Step::Go(cleared) =
+        flows.clear(&held.challenge, exact, Asker::SignedIn(&view), &surroundings, code, None).await?
+    else {
         return Err("not cleared".into());
     };
     flows.sent(cleared.receipt, SendOutcome::Answered { status: 200 }).await?;

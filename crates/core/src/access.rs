@@ -5,14 +5,18 @@
 //! for the flows.
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::HeaderMap;
 use sha2::{Digest as _, Sha256};
 
-use crate::factor::Strength;
+use crate::catalogue::Host;
+use crate::factor::{FactorKind, Strength};
 use crate::id::AccessTokenId;
+use crate::person::{Agent, Person, Principal};
 use crate::provider::ProviderName;
+use crate::risk::Risk;
 use crate::time::Timestamp;
 
 /// The longest scope list of a token that is read, in names.
@@ -226,6 +230,38 @@ impl fmt::Debug for VerifiedToken {
     }
 }
 
+/// A verified token of somebody who is known here: what `decide` judges.
+#[derive(Clone, Debug)]
+pub struct TokenView {
+    /// The token.
+    pub token: Arc<VerifiedToken>,
+    /// Who acts, if it is an agent's; a person's otherwise.
+    pub agent: Option<Arc<Agent>>,
+    /// The person whose token it is, or who answers for the agent.
+    pub person: Arc<Person>,
+    /// The kinds of factors that this person has enrolled.
+    pub enrolled: Arc<[FactorKind]>,
+    /// What other systems told of this person.
+    pub risks: Arc<[Risk]>,
+    /// The host of the service that it was shown to.
+    pub host: Host,
+}
+
+impl TokenView {
+    /// Who acts.
+    pub const fn principal(&self) -> Principal<'_> {
+        match &self.agent {
+            Some(agent) => Principal::Agent(agent),
+            None => Principal::Person(&self.person),
+        }
+    }
+
+    /// What the token proves: a login at its provider, when it happened.
+    pub fn proof(&self) -> Option<(FactorKind, Timestamp)> {
+        Some((FactorKind::Idp(self.token.strength), self.token.auth_time?))
+    }
+}
+
 /// Why what was presented is worth nothing. `code()` is counted and stands in the evidence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAccepted {
@@ -294,7 +330,7 @@ pub trait AccessTokens: Send + Sync + fmt::Debug {
         &self,
         presented: Presented<'_>,
         rules: &TokenRules,
-    ) -> Result<Option<std::sync::Arc<VerifiedToken>>, NotAccepted>;
+    ) -> Result<Option<Arc<VerifiedToken>>, NotAccepted>;
 }
 
 /// No tokens are verified here.
@@ -307,7 +343,7 @@ impl AccessTokens for NoAccessTokens {
         &self,
         presented: Presented<'_>,
         _: &TokenRules,
-    ) -> Result<Option<std::sync::Arc<VerifiedToken>>, NotAccepted> {
+    ) -> Result<Option<Arc<VerifiedToken>>, NotAccepted> {
         match presented.headers.contains_key(http::header::AUTHORIZATION) {
             true => Err(NotAccepted::Away("no provider is configured".to_owned())),
             false => Ok(None),

@@ -6,6 +6,8 @@ mod template;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::access::TokenRules;
+
 pub use names::{ActionName, GATE_SERVICE, Host, NotAName, ServiceName};
 pub use template::{Formats, NotATemplate, PathTemplate, SHOWN_VALUE_MAX, Title};
 
@@ -26,6 +28,8 @@ pub struct Service {
     pub read: Arc<Endpoint>,
     /// What no operation names, by another method.
     pub write: Arc<Endpoint>,
+    /// The access tokens that it takes; `None`: `Authorization` is the application's own.
+    pub tokens: Option<Arc<TokenRules>>,
 }
 
 /// Whether an operation changes something: the action group that it belongs to.
@@ -82,6 +86,8 @@ pub struct Endpoint {
     pub admits: Admits,
     /// Whether cross-site requests with an effect may be held.
     pub cross_site: CrossSite,
+    /// The scopes that an access token needs for it, beside those that the service always needs.
+    pub scopes: Vec<String>,
 }
 
 impl Endpoint {

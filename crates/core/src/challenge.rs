@@ -4,13 +4,15 @@
 //! Moves protect one process; across nodes the row is protected by
 //! compare-and-swap on `version`.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use stepgate_evidence::{Asked, Grant, Statement};
 
 use crate::catalogue::Host;
 use crate::factor::FactorKind;
-use crate::id::{ChallengeId, PersonId, RequestId, SessionId};
+use crate::id::{AccessTokenId, ChallengeId, NotAnId, PersonId, RequestId, SessionId};
 use crate::operation::OperationDigest;
 use crate::secret::TokenDigest;
 use crate::time::Timestamp;
@@ -87,11 +89,11 @@ pub struct Challenge {
     pub id: ChallengeId,
     /// Counts every change; compare-and-swap.
     pub version: u32,
-    /// The session that asked.
-    pub session: SessionId,
-    /// The generation of the token that asked: an older one does not spend it.
+    /// The session or access token that asked: no other spends it.
+    pub asked_by: AskedBy,
+    /// The generation of the session's token that asked: an older one does not spend it.
     pub generation: u32,
-    /// Whose session that is.
+    /// Whose session or token that is, or who answers for the agent: nobody else answers it.
     pub person: PersonId,
     /// The host of the service that was asked; `None` for the gate itself.
     pub host: Option<Host>,
@@ -131,6 +133,59 @@ impl Challenge {
         match &self.statement.grant {
             Grant::Freshness { max_age_s } => max_age_s.parse().ok().map(Duration::from_secs),
             Grant::Confirmation { .. } => None,
+        }
+    }
+}
+
+/// What a challenge belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AskedBy {
+    /// A session.
+    Session(SessionId),
+    /// An access token that somebody else issued.
+    Token(AccessTokenId),
+}
+
+impl AskedBy {
+    /// The session, if it is one.
+    pub const fn session(self) -> Option<SessionId> {
+        match self {
+            Self::Session(session) => Some(session),
+            Self::Token(_) => None,
+        }
+    }
+}
+
+impl From<SessionId> for AskedBy {
+    fn from(session: SessionId) -> Self {
+        Self::Session(session)
+    }
+}
+
+impl PartialEq<SessionId> for AskedBy {
+    fn eq(&self, session: &SessionId) -> bool {
+        self.session() == Some(*session)
+    }
+}
+
+impl fmt::Display for AskedBy {
+    /// The session's id; of a token `token:` and its id.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Session(session) => session.fmt(f),
+            Self::Token(token) => write!(f, "{}{token}", stepgate_evidence::TOKEN_PREFIX),
+        }
+    }
+}
+
+impl FromStr for AskedBy {
+    type Err = NotAnId;
+
+    /// Reads what `Display` writes.
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        match text.strip_prefix(stepgate_evidence::TOKEN_PREFIX) {
+            Some(token) => token.parse().map(Self::Token),
+            None => text.parse().map(Self::Session),
         }
     }
 }
@@ -279,8 +334,8 @@ pub struct HeldRequest {
     pub body: Vec<u8>,
 }
 
-impl std::fmt::Debug for HeldRequest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for HeldRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "HeldRequest({} …, {} bytes)", self.method, self.body.len())
     }
 }

@@ -14,14 +14,18 @@ mod until;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use stepgate_evidence::PolicyRef;
 
+use crate::access::TokenView;
 use crate::challenge::Ask;
 use crate::factor::FactorKind;
 use crate::operation::Operation;
+use crate::person::{Person, Principal};
 use crate::policy::Policies;
+use crate::risk::Risk;
 use crate::session::SessionView;
 use crate::surroundings::Surroundings;
 use crate::time::Timestamp;
@@ -37,14 +41,78 @@ pub enum Asker<'a> {
     Anonymous,
     /// A person, in a session.
     SignedIn(&'a SessionView),
+    /// A program with an access token: a person's, or its own.
+    Token(&'a TokenView),
 }
 
 impl<'a> Asker<'a> {
-    pub(crate) const fn session(self) -> Option<&'a SessionView> {
+    pub(crate) const fn is_anonymous(self) -> bool {
+        matches!(self, Self::Anonymous)
+    }
+
+    /// Who acts.
+    pub fn principal(self) -> Option<Principal<'a>> {
         match self {
             Self::Anonymous => None,
-            Self::SignedIn(session) => Some(session),
+            Self::SignedIn(session) => Some(Principal::Person(&session.person)),
+            Self::Token(view) => Some(view.principal()),
         }
+    }
+
+    /// The person who may answer for it.
+    pub fn answerable(self) -> Option<&'a Arc<Person>> {
+        match self {
+            Self::Anonymous => None,
+            Self::SignedIn(session) => Some(&session.person),
+            Self::Token(view) => Some(&view.person),
+        }
+    }
+
+    /// Whether the device was used before by who asks.
+    pub(crate) const fn device_known(self) -> bool {
+        match self {
+            Self::SignedIn(session) => session.device_known,
+            Self::Anonymous | Self::Token(_) => false,
+        }
+    }
+
+    /// When they signed in: with a token, where its provider says so.
+    pub fn signed_in_at(self) -> Option<Timestamp> {
+        match self {
+            Self::Anonymous => None,
+            Self::SignedIn(session) => Some(session.started_at),
+            Self::Token(view) => view.token.auth_time,
+        }
+    }
+
+    /// When they were here last. Nobody keeps that of a token.
+    pub(crate) const fn last_used_at(self) -> Option<Timestamp> {
+        match self {
+            Self::Anonymous | Self::Token(_) => None,
+            Self::SignedIn(session) => Some(session.last_used_at),
+        }
+    }
+
+    /// What other systems told of who asks.
+    pub(crate) fn risks(self) -> &'a [Risk] {
+        match self {
+            Self::Anonymous => &[],
+            Self::SignedIn(session) => &session.risks,
+            Self::Token(view) => &view.risks,
+        }
+    }
+
+    /// What was proved, and when.
+    pub fn proofs(self) -> impl Iterator<Item = (FactorKind, Timestamp)> + 'a {
+        let in_session = match self {
+            Self::SignedIn(session) => session.assurance.proofs(),
+            Self::Anonymous | Self::Token(_) => &[],
+        };
+        let of_token = match self {
+            Self::Token(view) => view.proof(),
+            Self::Anonymous | Self::SignedIn(_) => None,
+        };
+        in_session.iter().map(|proof| (proof.kind, proof.at)).chain(of_token)
     }
 }
 

@@ -1,6 +1,7 @@
 //! People, and what stands for somebody in a decision.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::id::PersonId;
 
@@ -63,6 +64,43 @@ pub struct Person {
     pub groups: Vec<String>,
     /// Whether they may sign in at all. Who may not has no sessions and no factors either.
     pub active: bool,
+}
+
+/// A program that acts in its own name, with an access token that somebody else issued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agent {
+    /// The provider's name in the configuration and its `client_id` there: `corp/ci-deploy`.
+    pub name: Arc<str>,
+    /// Names of the groups that it is in, sorted, each once.
+    pub groups: Vec<String>,
+}
+
+/// Who acts.
+#[derive(Clone, Copy, Debug)]
+pub enum Principal<'a> {
+    /// A person.
+    Person(&'a Arc<Person>),
+    /// A program, for which a person answers.
+    Agent(&'a Arc<Agent>),
+}
+
+impl Principal<'_> {
+    /// What the evidence and upstreams call them: a person's pseudonymous id, or
+    /// `agent:` and the agent's name. No id has a colon.
+    pub fn id(self) -> String {
+        match self {
+            Self::Person(person) => person.id.to_string(),
+            Self::Agent(agent) => format!("agent:{}", agent.name),
+        }
+    }
+
+    /// The groups that they are in.
+    pub fn groups(&self) -> &[String] {
+        match self {
+            Self::Person(person) => &person.groups,
+            Self::Agent(agent) => &agent.groups,
+        }
+    }
 }
 
 impl fmt::Debug for Person {

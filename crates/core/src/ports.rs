@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 use stepgate_evidence::Entry;
 
-use crate::challenge::{Challenge, ChallengeState, HeldRequest, SendOutcome};
+use crate::challenge::{AskedBy, Challenge, ChallengeState, HeldRequest, SendOutcome};
 use crate::factor::{EnrolledFactor, FactorKind};
 use crate::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, RequestId, SessionId};
 use crate::operation::OperationDigest;
@@ -35,8 +35,8 @@ pub use accounts::{
     Part, Provisioned, Sought,
 };
 pub use changes::{
-    AnsweredChallenge, CodeSees, EnrolmentLink, EntryQuery, NewCode, NewSession, RecordedEntry, RotatedToken,
-    SessionSummary, Spend, Ticket, TicketThen, ToHold,
+    AnsweredChallenge, CodeSees, EnrolmentLink, EntryQuery, KnownPerson, NewCode, NewSession, RecordedEntry,
+    RotatedToken, SessionSummary, Spend, Ticket, TicketThen, ToHold,
 };
 pub use error::{ChangeError, StoreError};
 pub use leaves::{Leaf, LeafDetails, LogKeys};
@@ -68,6 +68,13 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The owner of an identity at a provider, and the factor that says so. `identity` is
     /// the digest of issuer and subject.
     async fn person_by_identity(&self, identity: [u8; 32]) -> Result<Option<(PersonId, FactorId)>, StoreError>;
+    /// The active person of an identity, from memory where possible. Who was removed or
+    /// deactivated, or is known by it no longer, is nobody: on this node at once, on others
+    /// within a second.
+    async fn known_by(&self, identity: [u8; 32]) -> Result<Option<Arc<KnownPerson>>, StoreError>;
+    /// Completes when anything about this person may have changed; for streams that began
+    /// with a token. While nobody can say, after a while too.
+    async fn person_changed(&self, person: PersonId);
     /// Adds a person who is known by an identity alone. `Conflict` if the login exists,
     /// `UsedBefore` if the identity is somebody's.
     async fn add_person_known_by(
@@ -234,9 +241,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     // --- challenges -----------------------------------------------------------
 
-    /// Opens a challenge, seals what it holds. `Limit` if the session has `pending_max`
+    /// Opens a challenge, seals what it holds. `Limit` if the session or token has `pending_max`
     /// pending at this host that were asked from there or, if this one was, from elsewhere.
-    /// The session is live, or (where only a new sign-in is waited for) at most lapsed.
+    /// The session is live, or (where only a new sign-in is waited for) at most lapsed; the
+    /// person who answers for a token is active, and what it asks for is a confirmation
+    /// that holds nothing.
     async fn open_challenge(
         &self,
         challenge: &Challenge,
@@ -255,12 +264,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     ) -> Result<(), ChangeError>;
     /// The challenge with this id, as it stands in the store.
     async fn challenge(&self, id: ChallengeId) -> Result<Option<Challenge>, StoreError>;
-    /// The newest passed challenge of this session for this exact operation, else the
+    /// The newest passed challenge of this session or token for this exact operation, else the
     /// newest pending one, that has not expired, holds nothing, and was not asked by a
     /// token of a newer generation than this or of another browser (`None`: of none).
     async fn challenge_for(
         &self,
-        session: SessionId,
+        asked_by: AskedBy,
         generation: u32,
         browser: Option<TokenDigest>,
         operation: OperationDigest,

@@ -1,6 +1,6 @@
 //! Risk that other systems told of: about a person or one of their sessions, for a while.
 
-use crate::session::SessionView;
+use crate::decide::Asker;
 use crate::surroundings::Surroundings;
 use crate::time::Timestamp;
 
@@ -56,9 +56,8 @@ pub struct Risk {
 }
 
 /// The level for a decision: the greatest of those that count now. `unknown` if nobody says one.
-pub fn level<'a>(surroundings: &'a Surroundings, session: Option<&SessionView>) -> &'a str {
-    let told = session.into_iter().flat_map(|session| session.risks.iter());
-    let told = told.filter(|risk| surroundings.now < risk.until).filter_map(|risk| match risk.kind {
+pub fn level<'a>(surroundings: &'a Surroundings, told: &[Risk]) -> &'a str {
+    let told = told.iter().filter(|risk| surroundings.now < risk.until).filter_map(|risk| match risk.kind {
         RiskKind::Level(level) => Some(level),
         RiskKind::Signal(_) => None,
     });
@@ -70,9 +69,8 @@ pub fn level<'a>(surroundings: &'a Surroundings, session: Option<&SessionView>) 
 }
 
 /// The signals for a decision: all that count now.
-pub fn signals<'a>(surroundings: &'a Surroundings, session: Option<&'a SessionView>) -> impl Iterator<Item = &'a str> {
-    let told = session.into_iter().flat_map(|session| session.risks.iter());
-    let told = told.filter(|risk| surroundings.now < risk.until).filter_map(|risk| match &risk.kind {
+pub fn signals<'a>(surroundings: &'a Surroundings, told: &'a [Risk]) -> impl Iterator<Item = &'a str> {
+    let told = told.iter().filter(|risk| surroundings.now < risk.until).filter_map(|risk| match &risk.kind {
         RiskKind::Signal(name) => Some(name.as_str()),
         RiskKind::Level(_) => None,
     });
@@ -80,12 +78,12 @@ pub fn signals<'a>(surroundings: &'a Surroundings, session: Option<&'a SessionVi
 }
 
 impl Surroundings {
-    /// These, with what other systems told about the session.
+    /// These, with what other systems told about who asks.
     #[must_use]
-    pub fn with_risks_of(&self, session: &SessionView) -> Self {
+    pub fn with_risks_of(&self, asker: Asker<'_>) -> Self {
         Self {
-            risk_level: level(self, Some(session)).to_owned(),
-            risk_signals: signals(self, Some(session)).map(str::to_owned).collect(),
+            risk_level: level(self, asker.risks()).to_owned(),
+            risk_signals: signals(self, asker.risks()).map(str::to_owned).collect(),
             ..self.clone()
         }
     }
@@ -98,6 +96,7 @@ mod tests {
 
     use super::*;
     use crate::policy::fixture;
+    use crate::session::SessionView;
 
     #[test]
     fn the_greatest_level_that_counts_now_is_the_level() {
@@ -107,7 +106,7 @@ mod tests {
         let mut session = fixture::session(&fixture::person("alice", &[]), "", "");
         let check = |session: &SessionView, around: &str, expected: &str| {
             let surroundings = Surroundings { risk_level: around.to_owned(), ..surroundings.clone() };
-            assert_eq!(level(&surroundings, Some(session)), expected);
+            assert_eq!(level(&surroundings, &session.risks), expected);
         };
         check(&session, "unknown", "unknown");
         session.risks = Arc::new([
@@ -120,9 +119,9 @@ mod tests {
         check(&session, "unknown", "medium");
         check(&session, "low", "medium");
         check(&session, "high", "high");
-        assert_eq!(signals(&surroundings, Some(&session)).collect::<Vec<_>>(), ["device_not_compliant"]);
-        assert_eq!(signals(&surroundings, None).count(), 0);
+        assert_eq!(signals(&surroundings, &session.risks).collect::<Vec<_>>(), ["device_not_compliant"]);
+        assert_eq!(signals(&surroundings, &[]).count(), 0);
         let later = Surroundings { now: now.plus(Duration::from_secs(60)), ..surroundings.clone() };
-        assert_eq!(level(&later, Some(&session)), "unknown");
+        assert_eq!(level(&later, &session.risks), "unknown");
     }
 }

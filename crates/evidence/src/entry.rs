@@ -5,6 +5,10 @@ use stepgate_ledger::jcs;
 use crate::assertion::Assertion;
 use crate::details::{Details, DetailsError};
 
+/// Stands before the id of an access token where an entry names the session that asked:
+/// who comes with a token has none.
+pub const TOKEN_PREFIX: &str = "token:";
+
 /// One thing that happened, as it stands in the ledger.
 ///
 /// The leaf of the tree is [`Entry::to_leaf`]: pseudonymous ids, digests,

@@ -21,6 +21,7 @@ mod renew;
 mod request;
 mod settings;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -34,6 +35,7 @@ use stepgate_core::time::{Clock, Randomness, Timestamp};
 use url::Url;
 
 use crate::http::Answer;
+use crate::tokens::{Introspection, IntrospectionSettings, KeysOf, TokenIssuer, VerifiedBy};
 use client::{ClientAuth, ClientForm};
 
 pub use client::{ClientAuthMethod, NotAMethod};
@@ -111,6 +113,28 @@ impl Providers {
             looks.push((name, said.await.unwrap_or_else(broken)));
         }
         looks
+    }
+
+    /// The same providers as issuers of access tokens. Of those in `asked`, each token is
+    /// asked about; the others' are signed with their keys.
+    pub fn token_issuers(&self, asked: &BTreeMap<ProviderName, IntrospectionSettings>) -> Vec<TokenIssuer> {
+        let issuer = |party: &Party| {
+            let Party { checked, issuer } = party;
+            let by = match asked.get(&checked.provider.name) {
+                Some(settings) => VerifiedBy::Introspection(Introspection::new(checked.http.clone(), settings.clone())),
+                None => VerifiedBy::Signature {
+                    keys: KeysOf::Issuer(issuer.clone()),
+                    algorithms: checked.algorithms.clone(),
+                },
+            };
+            TokenIssuer {
+                name: checked.provider.name.clone(),
+                issuer: checked.provider.issuer.clone(),
+                levels: checked.levels.clone(),
+                by,
+            }
+        };
+        self.parties.iter().map(issuer).collect()
     }
 
     async fn using(&self, name: &ProviderName, now: Timestamp) -> Result<Use<'_>, NotAsserted> {

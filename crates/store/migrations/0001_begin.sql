@@ -205,7 +205,7 @@ CREATE TABLE risks (
 CREATE TABLE challenges (
     id TEXT NOT NULL PRIMARY KEY,
     version {INT} NOT NULL,
-    session TEXT NOT NULL,
+    session TEXT NOT NULL,     -- that asked; or token: and the id of an access token
     generation {INT} NOT NULL, -- of the token that asked
     person TEXT NOT NULL,
     host TEXT,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use stepgate_core::id::{PersonId, SessionId};
+use stepgate_core::ports::KnownPerson;
 use stepgate_core::secret::TokenDigest;
 use stepgate_core::session::SessionView;
 use stepgate_core::time::Timestamp;
@@ -49,6 +50,8 @@ impl Cached {
 pub(crate) struct Cache {
     tokens: papaya::HashMap<TokenDigest, Arc<Cached>>,
     sessions: papaya::HashMap<SessionId, Arc<Used>>,
+    /// Who is known by which identity at a provider.
+    known: papaya::HashMap<[u8; 32], Arc<KnownPerson>>,
     /// Which tokens belong to whom; not touched by reads.
     index: Mutex<Index>,
     /// Uses to be written down.
@@ -62,6 +65,7 @@ pub(crate) struct Cache {
 struct Index {
     of_session: HashMap<SessionId, HashSet<TokenDigest>>,
     of_person: HashMap<PersonId, HashSet<SessionId>>,
+    identities: HashMap<PersonId, HashSet<[u8; 32]>>,
 }
 
 /// What was forgotten up to the moment when a load began.
@@ -73,6 +77,7 @@ impl Cache {
         Self {
             tokens: papaya::HashMap::new(),
             sessions: papaya::HashMap::new(),
+            known: papaya::HashMap::new(),
             index: Mutex::default(),
             touched: Mutex::default(),
             epoch: AtomicU64::new(0),
@@ -123,6 +128,31 @@ impl Cache {
         self.tokens.pin().insert(token, cached);
     }
 
+    pub(crate) fn find_known(&self, identity: &[u8; 32]) -> Option<Arc<KnownPerson>> {
+        self.known.pin().get(identity).map(Arc::clone)
+    }
+
+    /// Keeps who is known by an identity, unless something was forgotten since the load began.
+    pub(crate) fn keep_known(&self, identity: [u8; 32], known: &Arc<KnownPerson>, epoch: Epoch) {
+        let mut index = self.index.lock();
+        if !self.is_still(epoch) {
+            return;
+        }
+        if self.known.len() >= self.limit {
+            let people: Vec<_> = index.identities.keys().copied().take((self.limit / 8).max(1)).collect();
+            people.into_iter().for_each(|person| self.drop_known(&mut index, person));
+        }
+        index.identities.entry(known.person.id).or_default().insert(identity);
+        self.known.pin().insert(identity, Arc::clone(known));
+    }
+
+    fn drop_known(&self, index: &mut Index, person: PersonId) {
+        let known = self.known.pin();
+        for identity in index.identities.remove(&person).unwrap_or_default() {
+            known.remove(&identity);
+        }
+    }
+
     /// Drops an eighth, whichever come first: they are loaded again when they are needed.
     fn make_room(&self, index: &mut Index) {
         let sessions: Vec<_> = index.of_session.keys().copied().take((self.limit / 8).max(1)).collect();
@@ -160,6 +190,7 @@ impl Cache {
     pub(crate) fn forget_person(&self, person: PersonId) {
         let mut index = self.index.lock();
         self.epoch.fetch_add(1, Ordering::AcqRel);
+        self.drop_known(&mut index, person);
         let sessions = index.of_person.get(&person).cloned().unwrap_or_default();
         for session in sessions {
             self.drop_session(&mut index, session);
@@ -172,6 +203,7 @@ impl Cache {
         *index = Index::default();
         self.tokens.pin().clear();
         self.sessions.pin().clear();
+        self.known.pin().clear();
     }
 
     /// Notes a use. Written down at most once in [`TOUCH_EVERY`].
@@ -321,6 +353,35 @@ mod tests {
         assert!(cache.find(&digest(3)).is_some());
         cache.forget_all();
         assert_eq!(cache.len(), 0);
+    }
+
+    #[test]
+    fn who_is_known_by_an_identity_is_forgotten_with_the_person_and_never_more_than_the_limit() {
+        let cache = Cache::new(100);
+        let known = |person: u8| {
+            let view = &loaded(&cache, 0, person).view;
+            Arc::new(KnownPerson {
+                person: Arc::clone(&view.person),
+                enrolled: Arc::clone(&view.enrolled),
+                risks: Arc::new([]),
+            })
+        };
+        let identity = |number: u8| [number; 32];
+        let stale = cache.epoch();
+        for (number, person) in [(1, 1), (2, 1), (3, 2)] {
+            cache.keep_known(identity(number), &known(person), cache.epoch());
+        }
+        cache.forget_person(PersonId::from_bytes([1; 16]));
+        assert!(cache.find_known(&identity(1)).is_none() && cache.find_known(&identity(2)).is_none());
+        assert!(cache.find_known(&identity(3)).is_some());
+        cache.keep_known(identity(1), &known(1), stale);
+        assert!(cache.find_known(&identity(1)).is_none(), "it was loaded before something was forgotten");
+        for number in 0..200 {
+            cache.keep_known(identity(number), &known(number), cache.epoch());
+            assert!(cache.known.len() <= 100, "{}", cache.known.len());
+        }
+        cache.forget_all();
+        assert_eq!((cache.known.len(), cache.index.lock().identities.len()), (0, 0));
     }
 
     #[test]

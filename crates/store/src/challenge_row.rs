@@ -109,7 +109,7 @@ pub(crate) fn challenge(row: &AnyRow) -> Result<Challenge, StoreError> {
     Ok(Challenge {
         id: fields.id("id")?,
         version: fields.count("version")?,
-        session: fields.id("session")?,
+        asked_by: fields.parsed("session")?,
         generation: fields.count("generation")?,
         person: fields.id("person")?,
         host,

@@ -1,9 +1,9 @@
 //! Challenges: opening, answering, closing. Each change is a compare-and-swap on the version.
 
 use async_trait::async_trait;
-use stepgate_core::challenge::{Challenge, ChallengeState, GrantKind, Held, HeldRequest};
+use stepgate_core::challenge::{AskedBy, Challenge, ChallengeState, GrantKind, Held, HeldRequest};
 use stepgate_core::flows::is_sign_in_again;
-use stepgate_core::id::{ChallengeId, SessionId};
+use stepgate_core::id::{ChallengeId, PersonId, SessionId};
 use stepgate_core::operation::OperationDigest;
 use stepgate_core::ports::{AnsweredChallenge, ChangeError, NewCode, StoreError};
 use stepgate_core::secret::TokenDigest;
@@ -19,6 +19,7 @@ use crate::held;
 use crate::inner::{Inner, read};
 use crate::intent::{Intent, Work};
 use crate::options::ROWS_MAX;
+use crate::people::take_active;
 use crate::row::Fields;
 use crate::sessions::{prove, take_live, take_not_ended};
 use crate::tokens::{NewToken, Succeeds, issue, live_token};
@@ -37,10 +38,15 @@ impl Intent for OpenChallenge {
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
         let challenge = &self.challenge;
         // The session's row is taken, so that two at once count one after the other.
-        let owner = if is_sign_in_again(challenge) {
-            take_not_ended(work, challenge.session).await?
-        } else {
-            take_live(work, challenge.session, challenge.opened_at).await?.map(|live| live.person)
+        let owner = match challenge.asked_by {
+            AskedBy::Session(session) if is_sign_in_again(challenge) => take_not_ended(work, session).await?,
+            AskedBy::Session(session) => take_live(work, session, challenge.opened_at).await?.map(|live| live.person),
+            // The same of the person who answers, who may have left since the token was looked at.
+            AskedBy::Token(_) if challenge.ask.grant == GrantKind::Confirmation && challenge.held == Held::Nothing => {
+                take_active(work, &challenge.person.to_string()).await?;
+                Some(challenge.person)
+            }
+            AskedBy::Token(_) => None,
         };
         let pending = matches!(challenge.state, ChallengeState::Pending { .. });
         if owner != Some(challenge.person) || !pending || (challenge.held == Held::Request) != self.held.is_some() {
@@ -51,7 +57,7 @@ impl Intent for OpenChallenge {
              WHERE session = $1 AND state = 'pending' AND expires_at > $2 AND asked_from = $3 \
              AND COALESCE(host, '') = $4",
         )
-        .bind(challenge.session.to_string())
+        .bind(challenge.asked_by.to_string())
         .bind(challenge.opened_at.as_ms())
         .bind(challenge.asked_from.name())
         .bind(challenge.host.as_ref().map(|host| host.as_str().to_owned()).unwrap_or_default())
@@ -77,7 +83,7 @@ async fn insert(work: &mut Work<'_>, challenge: &Challenge, held_request: Option
     )
     .bind(challenge.id.to_string())
     .bind(i64::from(challenge.version))
-    .bind(challenge.session.to_string())
+    .bind(challenge.asked_by.to_string())
     .bind(i64::from(challenge.generation))
     .bind(challenge.person.to_string())
     .bind(challenge.host.as_ref().map(|host| host.as_str().to_owned()))
@@ -101,6 +107,18 @@ async fn insert(work: &mut Work<'_>, challenge: &Challenge, held_request: Option
     .or_conflict()?;
     work.changed(Subject::Challenge(challenge.id));
     Ok(())
+}
+
+/// Who asked, and who answers for it: what is to be taken before the challenge itself.
+pub(crate) async fn asked_by(work: &mut Work<'_>, id: ChallengeId) -> Result<(AskedBy, PersonId), ChangeError> {
+    let row = sqlx::query("SELECT id, session, person FROM challenges WHERE id = $1")
+        .bind(id.to_string())
+        .fetch_optional(&mut *work.connection)
+        .await
+        .stored()?
+        .ok_or(ChangeError::Conflict)?;
+    let fields = Fields::of("challenges", &row);
+    Ok((fields.parsed("session")?, fields.id("person")?))
 }
 
 /// Takes the challenge's row at this version, or `Conflict`.
@@ -159,9 +177,13 @@ impl Intent for AnswerChallenge {
 
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
         let answer = &self.answer;
-        let session = self.session_of(work).await?;
+        let (asked_by, person) = asked_by(work, answer.id).await?;
+        if asked_by.session().is_none() {
+            // A person before their sessions, as everywhere. Nothing is granted to who has left.
+            take_active(work, &person.to_string()).await?;
+        }
         // Sessions before challenges, and lower ids before higher: two batches never wait for each other in a ring.
-        let mut sessions: Vec<SessionId> = std::iter::once(session).collect();
+        let mut sessions: Vec<SessionId> = asked_by.session().into_iter().collect();
         sessions.extend(answer.rotated.as_ref().map(|rotated| rotated.session));
         sessions.sort_unstable();
         sessions.dedup();
@@ -171,7 +193,7 @@ impl Intent for AnswerChallenge {
         }
         let challenge = take(work, answer.id, answer.version).await?;
         let pending = matches!(challenge.state, ChallengeState::Pending { .. });
-        if !pending || challenge.session != session || self.at >= challenge.expires_at {
+        if !pending || challenge.asked_by != asked_by || self.at >= challenge.expires_at {
             return Err(ChangeError::Conflict);
         }
         let kind = apply_use(work, challenge.person, &answer.used, self.at).await?;
@@ -179,7 +201,7 @@ impl Intent for AnswerChallenge {
         match &answer.state {
             ChallengeState::Pending { .. } => {}
             ChallengeState::Passed { .. } if challenge.ask.grant == GrantKind::Freshness => {
-                self.raise(work, challenge.session).await?;
+                self.raise(work, challenge.asked_by.session().ok_or(ChangeError::Conflict)?).await?;
             }
             ChallengeState::Passed { .. } => {}
             _ => return Err(ChangeError::Conflict),
@@ -194,16 +216,6 @@ impl Intent for AnswerChallenge {
 }
 
 impl AnswerChallenge {
-    async fn session_of(&self, work: &mut Work<'_>) -> Result<SessionId, ChangeError> {
-        let row = sqlx::query("SELECT id, session FROM challenges WHERE id = $1")
-            .bind(self.answer.id.to_string())
-            .fetch_optional(&mut *work.connection)
-            .await
-            .stored()?
-            .ok_or(ChangeError::Conflict)?;
-        Ok(Fields::of("challenges", &row).id("session")?)
-    }
-
     /// The session that asked gets the proofs, in its next generation.
     async fn raise(&self, work: &mut Work<'_>, session: SessionId) -> Result<(), ChangeError> {
         if self.answer.raises_session.is_empty() {
@@ -283,10 +295,12 @@ impl Intent for SucceedChallenge {
 
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
         let at = self.new.opened_at;
-        let live = take_live(work, self.new.session, at).await?.ok_or(ChangeError::Conflict)?;
+        // Only a session's challenge holds anything that a successor could carry on.
+        let session = self.new.asked_by.session().ok_or(ChangeError::Conflict)?;
+        let live = take_live(work, session, at).await?.ok_or(ChangeError::Conflict)?;
         let old = take(work, self.old, self.version).await?;
         let passed = matches!(old.state, ChallengeState::Passed { .. });
-        let same = old.session == self.new.session && old.person == self.new.person && live.person == old.person;
+        let same = old.asked_by == self.new.asked_by && old.person == self.new.person && live.person == old.person;
         if !passed || !same || old.succeeds.is_some() || self.new.held != old.held {
             return Err(ChangeError::Conflict);
         }
@@ -323,7 +337,7 @@ impl Intent for AdoptChallenge {
         if !pending || !passed || live.person != challenge.person || self.at >= challenge.expires_at {
             return Err(ChangeError::Conflict);
         }
-        self.refuse_if_revoked(work, challenge.session).await?;
+        self.refuse_if_revoked(work, challenge.asked_by.session().ok_or(ChangeError::Conflict)?).await?;
         put_state(work, &challenge, &self.state, None).await?;
         sqlx::query("UPDATE challenges SET session = $1 WHERE id = $2")
             .bind(self.session.to_string())
@@ -360,7 +374,7 @@ impl Inner {
 
     pub(crate) async fn challenge_for(
         &self,
-        session: SessionId,
+        asked_by: AskedBy,
         generation: u32,
         browser: Option<TokenDigest>,
         operation: OperationDigest,
@@ -374,7 +388,7 @@ impl Inner {
         );
         let found = self
             .challenges(SELECT, |query| {
-                let query = query.bind(session.to_string()).bind(operation.to_hex()).bind(now.as_ms());
+                let query = query.bind(asked_by.to_string()).bind(operation.to_hex()).bind(now.as_ms());
                 query.bind(i64::from(generation)).bind(browser.map(TokenDigest::to_hex))
             })
             .await?;

@@ -27,6 +27,7 @@ mod held;
 mod inner;
 mod intent;
 mod keys;
+mod known;
 mod ledger;
 mod logins;
 mod lookup;

@@ -168,7 +168,7 @@ impl Inner {
                 assurance: Assurance::new(self.proofs(session).await?).seen_by(generation),
                 enrolled,
                 providers,
-                risks: self.risks(person.id, session, now).await?.into(),
+                risks: self.risks(person.id, Some(session), now).await?.into(),
                 person,
                 started_at: fields.time("started_at")?,
                 last_used_at: used.last(),
@@ -197,6 +197,13 @@ impl Inner {
             Ok(Proof { kind: fields.parsed("kind")?, at: fields.time("at")?, generation: fields.count("generation")? })
         };
         rows.iter().map(proof).collect()
+    }
+
+    pub(crate) async fn enrolled_now(
+        &self,
+        person: PersonId,
+    ) -> Result<(Arc<[FactorKind]>, Arc<[ProviderName]>), StoreError> {
+        read(self.enrolled(person)).await
     }
 
     /// The kinds of factors that a person has, least trouble first. Recovery codes count while some are left.

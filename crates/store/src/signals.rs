@@ -146,10 +146,11 @@ fn session_text(session: Option<SessionId>) -> String {
 
 impl Inner {
     /// What other systems told of a person, or of this session of theirs, and still counts.
+    /// Without a session, only what concerns the person as a whole.
     pub(crate) async fn risks(
         &self,
         person: PersonId,
-        session: SessionId,
+        session: Option<SessionId>,
         now: Timestamp,
     ) -> Result<Vec<Risk>, StoreError> {
         let rows = sqlx::query(
@@ -157,7 +158,7 @@ impl Inner {
              WHERE person = $1 AND (session = '' OR session = $2) AND until > $3 ORDER BY name, transmitter",
         )
         .bind(person.to_string())
-        .bind(session.to_string())
+        .bind(session_text(session))
         .bind(now.as_ms())
         .fetch_all(&self.readers)
         .await

@@ -1,13 +1,13 @@
 //! Spending a passed challenge, and what became of its request.
 
 use async_trait::async_trait;
-use stepgate_core::challenge::{ChallengeState, SendOutcome};
+use stepgate_core::challenge::{AskedBy, ChallengeState, SendOutcome};
 use stepgate_core::id::{ChallengeId, NodeId, RequestId};
 use stepgate_core::ports::{ChangeError, Spend, StoreError};
 use stepgate_core::time::Timestamp;
 
 use crate::challenge_row::{self, select_challenge, standing_json};
-use crate::challenges::{put_state, take};
+use crate::challenges::{asked_by, put_state, take};
 use crate::changes::Subject;
 use crate::codes::use_resume_code;
 use crate::error::{ExactlyOne as _, Stored as _};
@@ -15,6 +15,7 @@ use crate::held;
 use crate::inner::{Inner, read};
 use crate::intent::{Intent, Work};
 use crate::options::{LEASE, ROWS_MAX};
+use crate::people::take_active;
 use crate::row::Fields;
 use crate::sessions::take_live;
 
@@ -28,18 +29,18 @@ impl Intent for SpendIt {
 
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
         let spend = &self.spend;
-        let row = sqlx::query("SELECT id, session FROM challenges WHERE id = $1")
-            .bind(spend.challenge.to_string())
-            .fetch_optional(&mut *work.connection)
-            .await
-            .stored()?
-            .ok_or(ChangeError::Conflict)?;
-        let session = Fields::of("challenges", &row).id("session")?;
-        // Memory may not know yet that the session ended; what spends reads the store.
-        take_live(work, session, spend.at).await?.ok_or(ChangeError::Conflict)?;
+        let (asked_by, person) = asked_by(work, spend.challenge).await?;
+        // Memory may not know yet that the session ended or the person left; what spends reads the store.
+        match asked_by {
+            AskedBy::Session(session) => {
+                take_live(work, session, spend.at).await?.ok_or(ChangeError::Conflict)?;
+            }
+            AskedBy::Token(_) => take_active(work, &person.to_string()).await?,
+        }
         let challenge = take(work, spend.challenge, spend.version).await?;
         match challenge.state {
-            ChallengeState::Passed { spend_before, .. } if spend.at < spend_before && challenge.session == session => {}
+            ChallengeState::Passed { spend_before, .. }
+                if spend.at < spend_before && challenge.asked_by == asked_by => {}
             _ => return Err(ChangeError::Conflict),
         }
         if let Some(code) = spend.resume_code {

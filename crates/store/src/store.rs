@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
-use stepgate_core::challenge::{Challenge, ChallengeState, HeldRequest, SendOutcome};
+use stepgate_core::challenge::{AskedBy, Challenge, ChallengeState, HeldRequest, SendOutcome};
 use stepgate_core::factor::{EnrolledFactor, FactorKind};
 use stepgate_core::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, RequestId, SessionId};
 use stepgate_core::operation::OperationDigest;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::{
-    AnsweredChallenge, ChangeError, DueRenewal, EnrolmentLink, EntryQuery, Leaf, LogKeys, LoggedOut, NewCode,
-    NewSession, PendingLogin, ProviderLogin, RecordedEntry, SessionSummary, Spend, Store, StoreError, Ticket,
+    AnsweredChallenge, ChangeError, DueRenewal, EnrolmentLink, EntryQuery, KnownPerson, Leaf, LogKeys, LoggedOut,
+    NewCode, NewSession, PendingLogin, ProviderLogin, RecordedEntry, SessionSummary, Spend, Store, StoreError, Ticket,
     TicketThen, Trier, Try, TryLimits,
 };
 use stepgate_core::provider::ProviderName;
@@ -88,6 +88,14 @@ impl Store for Database {
 
     async fn person_by_credential(&self, credential_id: &[u8]) -> Result<Option<PersonId>, StoreError> {
         self.inner.person_by_credential(credential_id).await
+    }
+
+    async fn known_by(&self, identity: [u8; 32]) -> Result<Option<Arc<KnownPerson>>, StoreError> {
+        Self::known_by(self, identity).await
+    }
+
+    async fn person_changed(&self, person: PersonId) {
+        Self::person_changed(self, person).await;
     }
 
     async fn person_by_identity(&self, identity: [u8; 32]) -> Result<Option<(PersonId, FactorId)>, StoreError> {
@@ -296,13 +304,13 @@ impl Store for Database {
 
     async fn challenge_for(
         &self,
-        session: SessionId,
+        asked_by: AskedBy,
         generation: u32,
         browser: Option<TokenDigest>,
         operation: OperationDigest,
         now: Timestamp,
     ) -> Result<Option<Challenge>, StoreError> {
-        self.inner.challenge_for(session, generation, browser, operation, now).await
+        self.inner.challenge_for(asked_by, generation, browser, operation, now).await
     }
 
     async fn held(&self, id: ChallengeId) -> Result<Option<HeldRequest>, StoreError> {

@@ -377,7 +377,7 @@ async fn refuse(visit: &Visit, id: &str, not_me: NotMe) -> Result<Refused, Failu
     }
     let challenge = flows.store.challenge(id).await?;
     let back = challenge.as_ref().and_then(|challenge| way_back(visit, challenge));
-    let asked_here = challenge.is_some_and(|challenge| challenge.session == session.id);
+    let asked_here = challenge.is_some_and(|challenge| challenge.asked_by == session.id);
     let reported = match not_me {
         NotMe::No => Reported::No,
         NotMe::Yes if asked_here => Reported::NotMeHere,

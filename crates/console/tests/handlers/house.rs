@@ -17,7 +17,7 @@ use stepgate_core::catalogue::{
 use stepgate_core::challenge::{Ask, AskedFrom, Challenge, ChallengeLimits, GrantKind, HeldRequest};
 use stepgate_core::decide::Challenged;
 use stepgate_core::factor::{Factor, FactorKind};
-use stepgate_core::flows::{Asking, Flows, Live, Refusals, Step};
+use stepgate_core::flows::{Asking, AskingBy, Flows, Live, Loops, Refusals, Step};
 use stepgate_core::id::Id;
 use stepgate_core::operation::{InputValue, Inputs, Operation};
 use stepgate_core::person::{Login, Person};
@@ -89,6 +89,7 @@ impl House {
             mac: MacKey::new(&[9; 32]),
             node: Id::from_bytes([1; 16]),
             refusals: Refusals::default(),
+            loops: Loops::default(),
         });
         let pages = Pages::new(flows.clone(), Transport::Tls, "Stepgate");
         let account = Account::new(flows.clone(), Transport::Tls, "Stepgate");
@@ -162,6 +163,7 @@ fn ledger() -> Arc<Service> {
             effect_headers: Vec::new(),
             admits: Admits::SignedIn,
             cross_site: CrossSite::Refuse,
+            scopes: Vec::new(),
         })
     };
     let approve = "POST /payments/{id}/approve";
@@ -173,6 +175,7 @@ fn ledger() -> Arc<Service> {
         endpoints: vec![endpoint(approve, "payments.approve", Effect::Write, "Approve payment {id} of {amount}")],
         read: endpoint("read", "read", Effect::Read, "Read"),
         write: endpoint("write", "write", Effect::Write, "Change"),
+        tokens: None,
     })
 }
 
@@ -362,8 +365,7 @@ impl Browser<'_> {
         };
         let surroundings = self.house.flows.surroundings(self.address, FIREFOX);
         let asking = Asking {
-            session: &session,
-            token,
+            by: AskingBy::Session { view: &session, token },
             surroundings: &surroundings,
             hold,
             named: None,

@@ -102,8 +102,7 @@ pub fn explain(
         Finding::SignIn => {}
         Finding::Deny { policies: refused, erred } => {
             if refused.iter().any(|policy| policy.id == NO_PERMIT) {
-                let person = asker.session().map(|session| session.person.as_ref());
-                explanation.near = policies.near_permits(operation, person);
+                explanation.near = policies.near_permits(operation, asker.principal());
             }
             explanation.decided = refused;
             explanation.erred = erred;
@@ -111,7 +110,7 @@ pub fn explain(
     }
     if let Ok(Some((_, prepared))) = prepare(policies, operation, asker) {
         let case = case(policies, operation, asker, surroundings, &prepared);
-        let proven = Proven::now(asker.session(), confirmed, surroundings.now);
+        let proven = Proven::now(asker, confirmed, surroundings.now);
         explanation.context = case.context_json(&proven);
         let state = |holds| match holds {
             Ok(true) => PolicyState::Holds,
@@ -140,7 +139,7 @@ pub fn evaluate_whole(
         return (false, Vec::new(), Vec::new());
     };
     let case = case(policies, operation, asker, surroundings, &prepared);
-    let outcome = case.ask_whole(policies, &Proven::now(asker.session(), confirmed, surroundings.now));
+    let outcome = case.ask_whole(policies, &Proven::now(asker, confirmed, surroundings.now));
     (outcome.allowed, outcome.decided, outcome.erred)
 }
 

@@ -10,6 +10,7 @@ use crate::catalogue::Admits;
 use crate::challenge::{Ask, GrantKind, Way};
 use crate::factor::FactorKind;
 use crate::operation::Operation;
+use crate::person::Principal;
 use crate::policy::{BROKEN, Case, Moment, NO_PERMIT, Outcome, Policies, Prepared, Proven, Slice};
 use crate::surroundings::Surroundings;
 use crate::time::Timestamp;
@@ -77,9 +78,9 @@ pub(super) fn find(
         return fault(format!("no policies were loaded for {:?}", operation.endpoint.resource));
     };
     let case = case(policies, operation, asker, surroundings, &prepared);
-    let proven = Proven::now(asker.session(), confirmed, surroundings.now);
-    let signs_in = asker.session().is_none() && slice.permits_somebody();
-    if asker.session().is_none() && operation.endpoint.admits != Admits::Anyone {
+    let proven = Proven::now(asker, confirmed, surroundings.now);
+    let signs_in = asker.is_anonymous() && slice.permits_somebody();
+    if asker.is_anonymous() && operation.endpoint.admits != Admits::Anyone {
         return if signs_in { Finding::SignIn } else { refused(policies, &[]) };
     }
     let now = case.ask(&proven);
@@ -90,10 +91,15 @@ pub(super) fn find(
     if !now.erred.is_empty() {
         return Finding::Deny { policies: refs(policies, &now.decided), erred: now.erred };
     }
-    let Asker::SignedIn(session) = asker else {
-        return if signs_in { Finding::SignIn } else { refused(policies, &[]) };
+    let (enrolled, logins, freshens) = match asker {
+        Asker::Anonymous => return if signs_in { Finding::SignIn } else { refused(policies, &[]) },
+        Asker::SignedIn(session) => (&session.enrolled, policies.logins(&session.providers), Freshens::Session),
+        Asker::Token(view) => {
+            let at = std::slice::from_ref(&view.token.provider);
+            (&view.enrolled, policies.logins(at), Freshens::Token)
+        }
     };
-    let search = Search { case: &case, proven, enrolled: &session.enrolled, logins: policies.logins(session) };
+    let search = Search { case: &case, proven, enrolled, logins, freshens };
     if let Some(still) = search.refused_whatever_is_proved(&now, watch) {
         return refused(policies, &still);
     }
@@ -124,7 +130,8 @@ pub(super) fn prepare<'p>(
     };
     let prepared = match asker {
         Asker::Anonymous => slice.prepare_anonymous()?,
-        Asker::SignedIn(session) => policies.slices().prepare(number, slice, &session.person)?,
+        Asker::SignedIn(session) => policies.slices().prepare(number, slice, Principal::Person(&session.person))?,
+        Asker::Token(view) => policies.slices().prepare(number, slice, view.principal())?,
     };
     Ok(Some((slice, prepared)))
 }
@@ -137,7 +144,7 @@ pub(super) fn case<'a>(
     surroundings: &'a Surroundings,
     prepared: &'a Prepared,
 ) -> Case<'a> {
-    let moment = Moment { operation, session: asker.session(), surroundings, zone: policies.zone() };
+    let moment = Moment { operation, asker, surroundings, zone: policies.zone() };
     Case { prepared, moment }
 }
 
@@ -164,17 +171,31 @@ struct Search<'a> {
     enrolled: &'a [FactorKind],
     /// What the person's identity providers can be asked to prove.
     logins: Vec<FactorKind>,
+    freshens: Freshens,
+}
+
+/// What a fresh proof is added to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Freshens {
+    /// The session: by any factor.
+    Session,
+    /// Nothing that is here. A better token proves a login at its provider, and that alone;
+    /// all else can only confirm the operation itself.
+    Token,
 }
 
 impl Search<'_> {
     /// The first class of proofs in which something turns the answer.
     fn least(&self, watch: &mut impl Watch) -> Option<Ask> {
-        let kinds = self.kinds();
-        let singles: Vec<Way> = kinds.iter().map(|kind| vec![*kind]).collect();
-        let after = |a: FactorKind| kinds.iter().copied().filter(move |b| a < *b && !a.is_same_factor(*b));
-        let pairs: Vec<Way> = kinds.iter().flat_map(|a| after(*a).map(|b| vec![*a, b])).collect();
         let mut unobtainable = None;
         for grant in [GrantKind::Freshness, GrantKind::Confirmation] {
+            let kinds = match (grant, self.freshens) {
+                (GrantKind::Freshness, Freshens::Token) => self.logins.clone(),
+                _ => self.kinds(),
+            };
+            let singles: Vec<Way> = kinds.iter().map(|kind| vec![*kind]).collect();
+            let after = |a: FactorKind| kinds.iter().copied().filter(move |b| a < *b && !a.is_same_factor(*b));
+            let pairs: Vec<Way> = kinds.iter().flat_map(|a| after(*a).map(|b| vec![*a, b])).collect();
             let alone = self.working(grant, &singles, watch);
             // Two are asked for only where neither would do alone.
             let needed: Vec<Way> =

@@ -27,14 +27,14 @@ pub fn valid_until(
     surroundings: &Surroundings,
     confirmed: &[(FactorKind, Timestamp)],
 ) -> Option<Timestamp> {
-    if asker.session().is_none() && operation.endpoint.admits != Admits::Anyone {
+    if asker.is_anonymous() && operation.endpoint.admits != Admits::Anyone {
         return None;
     }
     let (_, prepared) = prepare(policies, operation, asker).ok()??;
     let case = case(policies, operation, asker, surroundings, &prepared);
     let permitted_after = |ms: u64| {
         let later = Surroundings { now: surroundings.now.plus(Duration::from_millis(ms)), ..surroundings.clone() };
-        let proven = Proven::now(asker.session(), confirmed, later.now);
+        let proven = Proven::now(asker, confirmed, later.now);
         case.at(&later).ask_shortly(&proven).allowed
     };
     if !permitted_after(0) {

@@ -235,7 +235,7 @@ impl Flows {
             return Ok(Answered::More(Box::new(Challenge { state, version, ..challenge.clone() })));
         }
         let gate_token = Token::random(self.random.as_ref());
-        let asked_here = challenge.session == session.id;
+        let asked_here = challenge.asked_by == session.id;
         let hand_back =
             (asked_here && challenge.held != Held::Nothing).then(|| self.hand_back(challenge, session.id, at));
         let (code, new_code) = hand_back.unzip();
@@ -289,7 +289,7 @@ impl Flows {
         let wrong = wrong.saturating_add(1);
         let left = self.live.load().challenges.wrong_answers.saturating_sub(wrong);
         let (id, session, person) =
-            (challenge.id.to_string(), challenge.session.to_string(), challenge.person.to_string());
+            (challenge.id.to_string(), challenge.asked_by.to_string(), challenge.person.to_string());
         let failed = Event::AttemptFailed {
             person: person.clone(),
             factor: kind.name().to_owned(),

@@ -6,16 +6,17 @@ use stepgate_evidence::{self as evidence, Event, Grant, Statement, StatementErro
 
 use super::clear::{ClearError, Cleared};
 use super::{Flows, asked};
+use crate::access::TokenView;
 use crate::catalogue::CrossSite;
-use crate::challenge::{AskedFrom, Challenge, ChallengeState, GrantKind};
-use crate::decide::{Challenged, Denied};
+use crate::challenge::{AskedBy, AskedFrom, Challenge, ChallengeState, GrantKind, Held};
+use crate::decide::{Asker, Challenged, Denied};
 use crate::factor::FactorKind;
 use crate::id::{ChallengeId, PersonId, SessionId};
 use crate::operation::ExactOperation;
 use crate::ports::{ChangeError, StoreError, ToHold};
 use crate::secret::TokenDigest;
 use crate::session::{Audience, SessionView};
-use crate::surroundings::{Surroundings, shown};
+use crate::surroundings::{AGENT_LEN_MAX, Surroundings, shown};
 use crate::time::Timestamp;
 
 /// What happens with a request that matters.
@@ -32,10 +33,8 @@ pub enum Step {
 /// Who asks, and how the request came.
 #[derive(Debug)]
 pub struct Asking<'a> {
-    /// The session.
-    pub session: &'a SessionView,
-    /// The token that came with the request.
-    pub token: TokenDigest,
+    /// With what.
+    pub by: AskingBy<'a>,
     /// The surroundings.
     pub surroundings: &'a Surroundings,
     /// Whether the request is held.
@@ -46,6 +45,86 @@ pub struct Asking<'a> {
     pub kind: &'static str,
     /// Whose page made the browser send it.
     pub from: AskedFrom,
+}
+
+/// What somebody asks with.
+#[derive(Clone, Copy, Debug)]
+pub enum AskingBy<'a> {
+    /// A session.
+    Session {
+        /// What it shows.
+        view: &'a SessionView,
+        /// The session's token that came with the request.
+        token: TokenDigest,
+    },
+    /// An access token.
+    Token(&'a TokenView),
+}
+
+impl<'a> AskingBy<'a> {
+    /// Who asks.
+    pub const fn asker(self) -> Asker<'a> {
+        match self {
+            Self::Session { view, .. } => Asker::SignedIn(view),
+            Self::Token(view) => Asker::Token(view),
+        }
+    }
+
+    fn rotates(self) -> Option<(TokenDigest, Audience)> {
+        match self {
+            Self::Session { view, token } => Some((token, view.audience.clone())),
+            Self::Token(_) => None,
+        }
+    }
+}
+
+/// Who a challenge is for, and where it may be spent.
+#[derive(Clone, Debug)]
+pub(super) struct OpenedBy {
+    pub(super) asked_by: AskedBy,
+    pub(super) generation: u32,
+    pub(super) person: PersonId,
+    pub(super) audience: Audience,
+    pub(super) browser: Option<TokenDigest>,
+    /// The agent that asks, if it is one.
+    pub(super) agent: Option<String>,
+}
+
+impl OpenedBy {
+    /// `None` for nobody.
+    pub(super) fn of(asker: Asker<'_>) -> Option<Self> {
+        match asker {
+            Asker::Anonymous => None,
+            Asker::SignedIn(session) => Some(Self {
+                asked_by: session.id.into(),
+                generation: session.generation,
+                person: session.person.id,
+                audience: session.audience.clone(),
+                browser: session.browser,
+                agent: None,
+            }),
+            Asker::Token(view) => Some(Self {
+                asked_by: AskedBy::Token(view.token.id),
+                generation: 0,
+                person: view.person.id,
+                audience: Audience::Host(view.host.clone()),
+                browser: None,
+                agent: Some(match &view.agent {
+                    Some(agent) => agent.name.to_string(),
+                    None => format!("{}/{}", view.token.provider, view.token.client),
+                }),
+            }),
+        }
+    }
+
+    /// Whether a challenge is theirs, and not a newer token's or another browser's.
+    pub(super) fn may_spend(&self, challenge: &Challenge) -> bool {
+        challenge.asked_by == self.asked_by
+            && challenge.person == self.person
+            && self.generation >= challenge.generation
+            // What holds a request is resumed by a code that only its browser redeems.
+            && (challenge.held == Held::Request || self.browser == challenge.browser)
+    }
 }
 
 /// Why nobody could be asked.
@@ -80,8 +159,8 @@ impl Flows {
         {
             match found.state {
                 ChallengeState::Passed { .. } => {
-                    let rotate = Some((asking.token, asking.session.audience.clone()));
-                    return match self.clear(&found, exact, asking.session, asking.surroundings, None, rotate).await {
+                    let (by, around) = (asking.by, asking.surroundings);
+                    return match self.clear(&found, exact, by.asker(), around, None, by.rotates()).await {
                         Ok(step) => Ok(step),
                         Err(ClearError::NotPassed | ClearError::Expired | ClearError::NotForThis) => {
                             Err(AskError::NotForThis)
@@ -97,17 +176,17 @@ impl Flows {
         if asking.named.is_some() {
             return Err(AskError::NotForThis);
         }
-        let surroundings = asking.surroundings.with_risks_of(asking.session);
+        let surroundings = asking.surroundings.with_risks_of(asking.by.asker());
+        // Nobody's operation is decided otherwise; and what only a better token proves is asked of no person.
+        let by =
+            OpenedBy::of(asking.by.asker()).filter(|by| by.agent.is_none() || ask.grant == GrantKind::Confirmation);
+        let by = by.ok_or(AskError::NotForThis)?;
         let opening = Opening {
             exact: &exact,
             ask,
             max_age,
             policies,
-            session: asking.session.id,
-            generation: asking.session.generation,
-            person: asking.session.person.id,
-            audience: &asking.session.audience,
-            browser: asking.session.browser,
+            by: &by,
             kind: asking.kind,
             asked_from: asking.from,
             surroundings: &surroundings,
@@ -136,16 +215,15 @@ impl Flows {
         asking: &Asking<'_>,
         now: Timestamp,
     ) -> Result<Option<Challenge>, AskError> {
+        let by = OpenedBy::of(asking.by.asker()).ok_or(AskError::NotForThis)?;
         let Some(named) = asking.named else {
-            let SessionView { id, generation, browser, .. } = *asking.session;
-            return Ok(self.store.challenge_for(id, generation, browser, exact.digest(), now).await?);
+            let OpenedBy { asked_by, generation, browser, .. } = by;
+            return Ok(self.store.challenge_for(asked_by, generation, browser, exact.digest(), now).await?);
         };
         let found = self.store.challenge(named).await?;
         let fits = |challenge: &Challenge| {
-            challenge.session == asking.session.id
-                && asking.session.generation >= challenge.generation
-                && asking.session.browser == challenge.browser
-                && challenge.person == asking.session.person.id
+            by.may_spend(challenge)
+                && by.browser == challenge.browser
                 && challenge.operation == exact.digest()
                 && matches!(challenge.state, ChallengeState::Pending { .. } | ChallengeState::Passed { .. })
         };
@@ -168,17 +246,21 @@ impl Flows {
         hold: ToHold,
     ) -> Result<Challenge, AskError> {
         let reason = "Your session has ended. Sign in again and this goes on.".to_owned();
+        let by = OpenedBy {
+            asked_by: lapsed.0.into(),
+            // The session that goes on with it begins its own count.
+            generation: 0,
+            person: lapsed.1,
+            audience: audience.clone(),
+            browser: Some(browser),
+            agent: None,
+        };
         let opening = Opening {
             exact,
             ask: crate::challenge::Ask { grant: GrantKind::Freshness, ways: Vec::new(), not_enrolled: Vec::new() },
             max_age: None,
             policies: vec![evidence::PolicyRef { id: "stepgate.sign-in-again".to_owned(), reason }],
-            session: lapsed.0,
-            // The session that goes on with it begins its own count.
-            generation: 0,
-            person: lapsed.1,
-            audience,
-            browser: Some(browser),
+            by: &by,
             kind: "browser",
             // What another page sends is not kept.
             asked_from: AskedFrom::Here,
@@ -201,7 +283,7 @@ impl Flows {
 
     pub(super) fn new_challenge(&self, opening: Opening<'_>) -> Result<(Challenge, evidence::Entry), StatementError> {
         let live = self.live.load();
-        let Opening { exact, ask, policies, surroundings, .. } = opening;
+        let Opening { exact, ask, policies, surroundings, by, .. } = opening;
         let operation = exact.operation();
         let now = surroundings.now;
         let id: ChallengeId = self.id();
@@ -221,12 +303,16 @@ impl Flows {
         let statement = Statement {
             challenge: id.to_string(),
             nonce: hex::encode(nonce),
-            principal: opening.person.to_string(),
-            session: opening.session.to_string(),
+            principal: by.person.to_string(),
+            session: by.asked_by.to_string(),
             asker: evidence::Asker {
                 kind: opening.kind.to_owned(),
                 address: surroundings.address.to_string(),
-                agent: surroundings.agent.clone(),
+                // Which program it is stands first: what it calls itself, anybody can.
+                agent: match &by.agent {
+                    Some(agent) => shown(&format!("{agent} ({})", surroundings.agent), AGENT_LEN_MAX),
+                    None => surroundings.agent.clone(),
+                },
             },
             service: asked.service.clone(),
             action: asked.action.clone(),
@@ -259,14 +345,14 @@ impl Flows {
         let challenge = Challenge {
             id,
             version: 1,
-            session: opening.session,
-            generation: opening.generation,
-            person: opening.person,
-            host: match opening.audience {
+            asked_by: by.asked_by,
+            generation: by.generation,
+            person: by.person,
+            host: match &by.audience {
                 Audience::Gate => None,
                 Audience::Host(host) => Some(host.clone()),
             },
-            browser: opening.browser,
+            browser: by.browser,
             operation: exact.digest(),
             asked: asked.clone(),
             statement,
@@ -281,8 +367,8 @@ impl Flows {
         };
         let event = Event::ChallengeOpened {
             challenge: id.to_string(),
-            session: opening.session.to_string(),
-            person: opening.person.to_string(),
+            session: by.asked_by.to_string(),
+            person: by.person.to_string(),
             asked,
             policies: policies.into_iter().map(|policy| policy.id).collect(),
             policy: live.policies.version().to_owned(),
@@ -319,11 +405,7 @@ pub(super) struct Opening<'a> {
     /// What the decision found; of a freshness only.
     pub(super) max_age: Option<Duration>,
     pub(super) policies: Vec<evidence::PolicyRef>,
-    pub(super) session: SessionId,
-    pub(super) generation: u32,
-    pub(super) person: PersonId,
-    pub(super) audience: &'a Audience,
-    pub(super) browser: Option<TokenDigest>,
+    pub(super) by: &'a OpenedBy,
     pub(super) kind: &'static str,
     pub(super) asked_from: AskedFrom,
     pub(super) surroundings: &'a Surroundings,

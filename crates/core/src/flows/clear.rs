@@ -2,7 +2,7 @@
 
 use stepgate_evidence::{Event, Outcome, StatementError};
 
-use super::ask::{Opening, Step};
+use super::ask::{OpenedBy, Opening, Step};
 use super::{Flows, asked};
 use crate::challenge::{Challenge, ChallengeState, GrantKind, Held, HeldRequest, SendOutcome};
 use crate::decide::{Asker, Permitted, Verdict, decide};
@@ -74,7 +74,7 @@ impl Flows {
         &self,
         challenge: &Challenge,
         exact: ExactOperation,
-        session: &SessionView,
+        asker: Asker<'_>,
         surroundings: &Surroundings,
         resume_code: Option<TokenDigest>,
         rotate: Option<(TokenDigest, Audience)>,
@@ -82,13 +82,8 @@ impl Flows {
         let ChallengeState::Passed { answered, spend_before, .. } = &challenge.state else {
             return Err(ClearError::NotPassed);
         };
-        if challenge.operation != exact.digest()
-            || challenge.session != session.id
-            || session.generation < challenge.generation
-            // What holds a request is resumed by a code that only its browser redeems.
-            || (challenge.held != Held::Request && session.browser != challenge.browser)
-            || challenge.person != session.person.id
-        {
+        let by = OpenedBy::of(asker).ok_or(ClearError::NotForThis)?;
+        if challenge.operation != exact.digest() || !by.may_spend(challenge) {
             return Err(ClearError::NotForThis);
         }
         let now = surroundings.now;
@@ -98,40 +93,31 @@ impl Flows {
         // Only what this challenge proved is added: as a confirmation it counts for
         // this operation alone; as freshness it is on the session already, but an
         // asker whose token is older does not see it yet.
-        let (confirmed, seen) = match challenge.ask.grant {
-            GrantKind::Confirmation => (answered.clone(), None),
-            GrantKind::Freshness => {
+        let (confirmed, seen) = match (challenge.ask.grant, asker) {
+            (GrantKind::Confirmation, _) => (answered.clone(), None),
+            (GrantKind::Freshness, Asker::Anonymous | Asker::Token(_)) => return Err(ClearError::NotForThis),
+            (GrantKind::Freshness, Asker::SignedIn(session)) => {
                 let proof = |(kind, at): &(FactorKind, Timestamp)| Proof { kind: *kind, at: *at, generation: 0 };
                 let assurance = answered.iter().map(proof).fold(session.assurance.clone(), |sum, one| sum.with(one));
                 (Vec::new(), Some(SessionView { assurance, ..session.clone() }))
             }
         };
-        let view = seen.as_ref().unwrap_or(session);
+        let asker = seen.as_ref().map_or(asker, Asker::SignedIn);
         let body_sha256 = hex::encode(exact.body_sha256());
-        let verdict = decide(
-            &self.live.load().policies,
-            exact.operation().clone(),
-            Asker::SignedIn(view),
-            surroundings,
-            &confirmed,
-        );
+        let verdict = decide(&self.live.load().policies, exact.operation().clone(), asker, surroundings, &confirmed);
         match verdict {
             Verdict::Permit(permitted) => self.spend(challenge, permitted, body_sha256, now, resume_code, rotate).await,
             Verdict::Challenge(challenged) => {
                 if challenge.succeeds.is_some() || challenge.held != Held::Request {
                     return Err(ClearError::TooMany);
                 }
-                let surroundings = &surroundings.with_risks_of(session);
+                let surroundings = &surroundings.with_risks_of(asker);
                 let opening = Opening {
                     exact: &exact,
                     ask: challenged.ask,
                     max_age: challenged.max_age,
                     policies: challenged.policies,
-                    session: session.id,
-                    generation: session.generation,
-                    person: session.person.id,
-                    audience: &session.audience,
-                    browser: challenge.browser,
+                    by: &OpenedBy { browser: challenge.browser, ..by.clone() },
                     kind: "browser",
                     asked_from: challenge.asked_from,
                     surroundings,
@@ -148,8 +134,8 @@ impl Flows {
                     now,
                     Event::ChallengeFailed {
                         challenge: challenge.id.to_string(),
-                        session: session.id.to_string(),
-                        person: session.person.id.to_string(),
+                        session: by.asked_by.to_string(),
+                        person: by.person.to_string(),
                         reason: "succeeded".to_owned(),
                     },
                 );
@@ -186,7 +172,7 @@ impl Flows {
             now,
             Event::OperationSent {
                 challenge: challenge.id.to_string(),
-                session: challenge.session.to_string(),
+                session: challenge.asked_by.to_string(),
                 person: challenge.person.to_string(),
                 request: request.to_string(),
                 asked: asked(permitted.operation()),

@@ -144,7 +144,7 @@ impl Flows {
     pub async fn held_for_resume(&self, id: ChallengeId, session: &SessionView) -> Result<HeldForResume, ResumeError> {
         let challenge = self.store.challenge(id).await?.ok_or(ResumeError::NotYours)?;
         let audience = challenge.host.clone().map_or(Audience::Gate, Audience::Host);
-        if challenge.session != session.id || challenge.person != session.person.id || audience != session.audience {
+        if challenge.asked_by != session.id || challenge.person != session.person.id || audience != session.audience {
             return Err(ResumeError::NotYours);
         }
         match &challenge.state {

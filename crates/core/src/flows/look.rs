@@ -92,7 +92,7 @@ impl Flows {
         if challenge.person != session.person.id {
             return Err(NotAnswerable::NotYours);
         }
-        let standing = if challenge.session == session.id { Standing::Asked } else { Standing::OtherSession };
+        let standing = if challenge.asked_by == session.id { Standing::Asked } else { Standing::OtherSession };
         match &challenge.state {
             ChallengeState::Pending { .. } if self.clock.now() >= challenge.expires_at => {
                 self.expire(&challenge).await?;

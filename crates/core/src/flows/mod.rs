@@ -18,6 +18,7 @@ mod refusals;
 mod refuse;
 mod sign_in;
 mod signals;
+mod tokens;
 mod way_back;
 
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ use arc_swap::ArcSwap;
 use stepgate_evidence::{Asked, Details, Entry, Event, SALT_LEN, Salt};
 
 pub use answer::{AnswerError, Answered, GoOn};
-pub use ask::{AskError, Asking, Step, may_hold_cross_site};
+pub use ask::{AskError, Asking, AskingBy, Step, may_hold_cross_site};
 pub use clear::{ClearError, Cleared, Receipt};
 pub use codes::{HeldForResume, Redeemed, ResumeError};
 pub use enrol::{EnrolError, LinkView, TicketView};
@@ -41,6 +42,7 @@ pub use refusals::Refusals;
 pub use refuse::NotMe;
 pub use sign_in::{SignInAs, SignInAttempt, SignInError, SignInPrompt, SignedIn, is_sign_in_again};
 pub use signals::{CREDENTIAL_CHANGE, DEVICE_NOT_COMPLIANT, EVENT_AGE_MAX, NotTaken, Signals, Taken};
+pub use tokens::{BetterToken, LOOP_GUARD, Loops, NotEnough, SAME_CHALLENGES_MAX, SAME_CHALLENGES_WINDOW};
 
 use crate::catalogue::Catalogue;
 use crate::challenge::ChallengeLimits;
@@ -94,6 +96,8 @@ pub struct Flows {
     pub node: NodeId,
     /// Refusals that are counted in windows.
     pub refusals: Refusals,
+    /// Challenges to askers with access tokens, counted likewise.
+    pub loops: Loops,
 }
 
 impl Flows {

@@ -79,10 +79,7 @@ impl Flows {
     ///
     /// Evidence that cannot be written changes nothing here: it is refused either way.
     pub async fn denied(&self, denied: &Denied, asker: Asker<'_>) {
-        let person = match asker {
-            Asker::Anonymous => String::new(),
-            Asker::SignedIn(session) => session.person.id.to_string(),
-        };
+        let person = asker.answerable().map(|person| person.id.to_string()).unwrap_or_default();
         let asked = asked(&denied.operation);
         let policies: Vec<String> = denied.policies.iter().map(|policy| policy.id.clone()).collect();
         let policy = self.live.load().policies.version().to_owned();

@@ -39,17 +39,18 @@ impl Flows {
         );
         let state = ChallengeState::Cancelled { reason };
         self.store.close_challenge(id, challenge.version, state, vec![entry]).await.map_err(changed)?;
-        if not_me == NotMe::Yes {
+        // A token is its issuer's to end. The program it was given to can ask nothing more by this challenge.
+        if let (NotMe::Yes, Some(asking)) = (not_me, challenge.asked_by.session()) {
             let ended = self.entry(
                 at,
                 Event::SessionEnded {
-                    session: challenge.session.to_string(),
+                    session: challenge.asked_by.to_string(),
                     person: challenge.person.to_string(),
                     reason: "not_me".to_owned(),
                     by: session.id.to_string(),
                 },
             );
-            match self.store.end_session(challenge.session, challenge.person, ended).await {
+            match self.store.end_session(asking, challenge.person, ended).await {
                 Ok(()) | Err(ChangeError::Conflict) => {}
                 Err(error) => return Err(changed(error)),
             }
@@ -62,7 +63,7 @@ impl Flows {
             self.clock.now(),
             Event::ChallengeExpired {
                 challenge: challenge.id.to_string(),
-                session: challenge.session.to_string(),
+                session: challenge.asked_by.to_string(),
                 person: challenge.person.to_string(),
             },
         );

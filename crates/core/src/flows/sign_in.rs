@@ -221,7 +221,7 @@ impl Flows {
         if !waits || challenge.person != person || at >= challenge.expires_at {
             return Ok(None);
         }
-        let adopted = Challenge { session, ..challenge.clone() };
+        let adopted = Challenge { asked_by: session.into(), ..challenge.clone() };
         let (code, new_code) = self.hand_back(&adopted, session, at);
         let entry = self.entry(
             at,

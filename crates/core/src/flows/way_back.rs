@@ -17,7 +17,7 @@ impl Flows {
     pub async fn way_back(&self, challenge: &Challenge, session: &SessionView) -> Result<Option<GoOn>, StoreError> {
         let ChallengeState::Passed { spend_before, .. } = &challenge.state else { return Ok(None) };
         let at = self.clock.now();
-        let is_theirs = challenge.session == session.id && challenge.person == session.person.id;
+        let is_theirs = challenge.asked_by == session.id && challenge.person == session.person.id;
         if !is_theirs || challenge.held == Held::Nothing || at >= *spend_before {
             return Ok(None);
         }
@@ -32,7 +32,7 @@ impl Flows {
     pub async fn catch_up(&self, challenge: &Challenge, session: &SessionView, token: TokenDigest) -> Option<Token> {
         let raised = challenge.ask.grant == GrantKind::Freshness
             && matches!(challenge.state, ChallengeState::Passed { .. } | ChallengeState::Spent { .. });
-        let is_theirs = challenge.session == session.id && challenge.person == session.person.id;
+        let is_theirs = challenge.asked_by == session.id && challenge.person == session.person.id;
         if !raised || !is_theirs || !session.is_behind() || session.audience != Audience::Gate {
             return None;
         }

@@ -71,6 +71,7 @@ fn endpoint(sources: [InputSource; 4]) -> Endpoint {
         effect_headers: Vec::new(),
         admits: Admits::SignedIn,
         cross_site: CrossSite::Refuse,
+        scopes: Vec::new(),
     }
 }
 

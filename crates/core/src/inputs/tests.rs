@@ -24,6 +24,7 @@ fn endpoint(inputs: &[(&str, InputSource, InputKind)]) -> Endpoint {
         effect_headers: Vec::new(),
         admits: Admits::SignedIn,
         cross_site: CrossSite::Refuse,
+        scopes: Vec::new(),
     }
 }
 

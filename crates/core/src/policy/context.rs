@@ -11,10 +11,10 @@ use jiff::tz::TimeZone;
 use smol_str::SmolStr;
 
 use super::needs::Needs;
+use crate::decide::Asker;
 use crate::factor::{FactorKind, Strength};
 use crate::operation::{InputValue, Operation};
 use crate::risk;
-use crate::session::SessionView;
 use crate::surroundings::Surroundings;
 use crate::time::Timestamp;
 
@@ -25,8 +25,7 @@ const NEVER_MS: i64 = i64::MAX;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment<'a> {
     pub(crate) operation: &'a Operation,
-    /// `None`: nobody is signed in.
-    pub(crate) session: Option<&'a SessionView>,
+    pub(crate) asker: Asker<'a>,
     pub(crate) surroundings: &'a Surroundings,
     pub(crate) zone: &'a TimeZone,
 }
@@ -61,13 +60,12 @@ const fn slot(kind: FactorKind) -> usize {
 }
 
 impl Proven {
-    /// What is proved: the session's proofs, and those of a passed challenge of this operation.
+    /// What is proved: the session's proofs or the token's, and those of a passed challenge of this operation.
     ///
     /// A proof from the future counts as never, also as a confirmation.
-    pub(crate) fn now(session: Option<&SessionView>, confirmed: &[(FactorKind, Timestamp)], now: Timestamp) -> Self {
+    pub(crate) fn now(asker: Asker<'_>, confirmed: &[(FactorKind, Timestamp)], now: Timestamp) -> Self {
         let mut proven = Self { ages: [None; SLOTS], counted: [None; COUNTED.len()], confirmed: [false; SLOTS] };
-        let in_session = session.into_iter().flat_map(|session| session.assurance.proofs());
-        for (kind, at) in in_session.map(|proof| (proof.kind, proof.at)).chain(confirmed.iter().copied()) {
+        for (kind, at) in asker.proofs().chain(confirmed.iter().copied()) {
             if let Some(age) = now.since(at) {
                 proven.add(kind, age);
             }
@@ -196,7 +194,7 @@ fn value(part: &str, moment: &Moment<'_>, proven: &Proven) -> Result<Value, Cont
         }
         // Approvals by other people are not asked for yet.
         "approvals" => Value::from(0_i64),
-        "device.known" => Value::from(moment.session.is_some_and(|session| session.device_known)),
+        "device.known" => Value::from(moment.asker.device_known()),
         "network.address" => extension(&IP, around.address.to_string())?,
         "network.name" => Value::from(around.network.as_str()),
         "network.country" => Value::from(around.country.as_str()),
@@ -207,8 +205,8 @@ fn value(part: &str, moment: &Moment<'_>, proven: &Proven) -> Result<Value, Cont
             let weekday = instant(moment)?.to_zoned(moment.zone.clone()).weekday();
             Value::from(weekday_name(weekday))
         }
-        "risk.level" => Value::from(risk::level(around, moment.session)),
-        "risk.signals" => texts(&mut risk::signals(around, moment.session)),
+        "risk.level" => Value::from(risk::level(around, moment.asker.risks())),
+        "risk.signals" => texts(&mut risk::signals(around, moment.asker.risks())),
         duration => extension(&DURATION, format!("{}ms", ms(duration, moment, proven)))?,
     })
 }
@@ -216,11 +214,10 @@ fn value(part: &str, moment: &Moment<'_>, proven: &Proven) -> Result<Value, Cont
 /// A part that is a duration or a date, in milliseconds.
 fn ms(part: &str, moment: &Moment<'_>, proven: &Proven) -> i64 {
     let now = moment.surroundings.now;
-    let since = |at: fn(&SessionView) -> Timestamp| moment.session.and_then(|session| now.since(at(session)));
     let age = match part {
         "time.now" => return now.as_ms(),
-        "session.age" => since(|session| session.started_at),
-        "session.idle" => since(|session| session.last_used_at),
+        "session.age" => moment.asker.signed_in_at().and_then(|at| now.since(at)),
+        "session.idle" => moment.asker.last_used_at().and_then(|at| now.since(at)),
         // What is no such part is never, which no rule is content with.
         part => part.strip_prefix("age.").and_then(|name| proven.age_of(name)),
     };

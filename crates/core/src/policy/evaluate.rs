@@ -16,9 +16,10 @@ use super::schema;
 use super::slice::Subset;
 use super::{Policies, PolicyEffect};
 use crate::catalogue::{Catalogue, Effect, Endpoint, Service};
-use crate::person::Person;
+use crate::person::{Agent, Person, Principal};
 
 pub(super) const PERSON: &str = "Person";
+pub(super) const AGENT: &str = "Agent";
 pub(super) const GROUP: &str = "Group";
 pub(super) const SERVICE: &str = "Service";
 pub(super) const ENDPOINT: &str = "Endpoint";
@@ -47,12 +48,35 @@ pub(super) struct EndpointParts {
 /// What is known of an asker at an endpoint before anything is asked.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    person: Option<Arc<Person>>,
+    who: Option<Who>,
     principal: EntityUIDEntry,
     action: EntityUIDEntry,
     resource: EntityUIDEntry,
     entities: Entities,
     subset: Arc<Subset>,
+}
+
+/// Who was prepared for.
+#[derive(Debug)]
+enum Who {
+    Person(Arc<Person>),
+    Agent(Arc<Agent>),
+}
+
+impl Who {
+    fn of(who: Principal<'_>) -> Self {
+        match who {
+            Principal::Person(person) => Self::Person(Arc::clone(person)),
+            Principal::Agent(agent) => Self::Agent(Arc::clone(agent)),
+        }
+    }
+
+    const fn principal(&self) -> Principal<'_> {
+        match self {
+            Self::Person(person) => Principal::Person(person),
+            Self::Agent(agent) => Principal::Agent(agent),
+        }
+    }
 }
 
 /// An asker, an endpoint and a moment: everything but the proofs.
@@ -142,8 +166,8 @@ impl Case<'_> {
 
     fn response_whole(&self, policies: &Policies, proven: &Proven) -> Result<Response, String> {
         let whole = policies.whole().ok_or("there are no policies")?;
-        let (set, principal) = match &self.prepared.person {
-            Some(person) => (whole.set.clone(), principal(person)?),
+        let (set, principal) = match &self.prepared.who {
+            Some(who) => (whole.set.clone(), principal(who.principal())?),
             // Nobody is let in by a permit that does not name Anonymous in its scope.
             None => (without_unnamed_permits(&whole.set)?, nobody()?),
         };
@@ -251,30 +275,29 @@ impl EndpointParts {
 }
 
 impl Prepared {
-    pub(super) fn person(parts: &EndpointParts, subset: Arc<Subset>, person: &Arc<Person>) -> Result<Self, String> {
-        Self::new(parts, subset, Some(Arc::clone(person)), principal(person)?)
+    pub(super) fn somebody(parts: &EndpointParts, subset: Arc<Subset>, who: Principal<'_>) -> Result<Self, String> {
+        Self::new(parts, subset, Some(Who::of(who)), principal(who)?)
     }
 
     pub(super) fn anonymous(parts: &EndpointParts, subset: Arc<Subset>) -> Result<Self, String> {
         Self::new(parts, subset, None, nobody()?)
     }
 
-    /// Whether it was made for this person as they are now: another group is another preparation.
-    pub(super) fn is_for(&self, person: &Arc<Person>) -> bool {
-        self.person.as_ref().is_some_and(|own| Arc::ptr_eq(own, person) || own == person)
+    /// Whether it was made for these as they are now: another group is another preparation.
+    pub(super) fn is_for(&self, who: Principal<'_>) -> bool {
+        match (&self.who, who) {
+            (Some(Who::Person(own)), Principal::Person(person)) => Arc::ptr_eq(own, person) || own == person,
+            (Some(Who::Agent(own)), Principal::Agent(agent)) => Arc::ptr_eq(own, agent) || own == agent,
+            _ => false,
+        }
     }
 
-    fn new(
-        parts: &EndpointParts,
-        subset: Arc<Subset>,
-        person: Option<Arc<Person>>,
-        principal: Entity,
-    ) -> Result<Self, String> {
+    fn new(parts: &EndpointParts, subset: Arc<Subset>, who: Option<Who>, principal: Entity) -> Result<Self, String> {
         let uid = principal.uid();
         let entities = Entities::from_entities(parts.entities.iter().cloned().chain([principal]), None);
         let known = |uid: &EntityUid| EntityUIDEntry::known(uid.as_ref().clone(), None);
         Ok(Self {
-            person,
+            who,
             principal: known(&uid),
             action: known(&parts.action),
             resource: known(&parts.resource),
@@ -305,10 +328,18 @@ fn endpoint_entity(service: &Service, endpoint: &Endpoint) -> Result<Entity, Str
     entity(uid(ENDPOINT, &endpoint.resource)?, attributes, HashSet::from([uid(SERVICE, service.name.as_str())?]))
 }
 
-fn principal(person: &Person) -> Result<Entity, String> {
-    let login = person.login.as_str().to_owned();
-    let groups = person.groups.iter().map(|group| uid(GROUP, group)).collect::<Result<_, _>>()?;
-    entity(uid(PERSON, &login)?, [("login", &login), ("email", &person.email)], groups)
+fn principal(who: Principal<'_>) -> Result<Entity, String> {
+    let groups = who.groups().iter().map(|group| uid(GROUP, group)).collect::<Result<_, _>>()?;
+    match who {
+        Principal::Person(person) => {
+            let login = person.login.as_str().to_owned();
+            entity(uid(PERSON, &login)?, [("login", &login), ("email", &person.email)], groups)
+        }
+        Principal::Agent(agent) => {
+            let name = agent.name.to_string();
+            entity(uid(AGENT, &name)?, [("login", &name), ("email", &String::new())], groups)
+        }
+    }
 }
 
 fn nobody() -> Result<Entity, String> {

@@ -70,6 +70,7 @@ pub(crate) fn endpoint(
         effect_headers: Vec::new(),
         admits: if on.contains("public") { Admits::Anyone } else { Admits::SignedIn },
         cross_site: CrossSite::Refuse,
+        scopes: Vec::new(),
     }
 }
 
@@ -81,6 +82,7 @@ pub(crate) fn service(name: &str, endpoints: Vec<Endpoint>) -> Arc<Service> {
         host: Host::parse(&format!("{name}.test")).unwrap(),
         read: Arc::new(endpoint(name, "read", "read", Effect::Read, &[])),
         write: Arc::new(endpoint(name, "write", "write", Effect::Write, &[])),
+        tokens: None,
         endpoints: endpoints.into_iter().map(Arc::new).collect(),
     })
 }

@@ -34,7 +34,6 @@ use crate::catalogue::Catalogue;
 use crate::factor::FactorKind;
 use crate::operation::Operation;
 use crate::provider::{Provider, ProviderName};
-use crate::session::SessionView;
 
 pub(crate) use context::{Moment, Proven};
 pub(crate) use evaluate::{Case, Outcome, Prepared};
@@ -233,9 +232,9 @@ impl Policies {
         self
     }
 
-    /// What this person's identity providers can be asked to prove.
-    pub(crate) fn logins(&self, session: &SessionView) -> Vec<FactorKind> {
-        let known = session.providers.iter().filter_map(|name| self.logins.get(name)).flatten();
+    /// What these identity providers can be asked to prove.
+    pub(crate) fn logins(&self, providers: &[ProviderName]) -> Vec<FactorKind> {
+        let known = providers.iter().filter_map(|name| self.logins.get(name)).flatten();
         let mut kinds: Vec<_> = known.copied().collect();
         kinds.sort_unstable();
         kinds.dedup();

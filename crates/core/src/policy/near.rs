@@ -2,10 +2,10 @@
 
 use cedar_policy::{ActionConstraint, Effect, EntityUid, Policy, PrincipalConstraint, ResourceConstraint};
 
-use super::evaluate::{ANONYMOUS, GROUP, PERSON};
+use super::evaluate::{AGENT, ANONYMOUS, GROUP, NOBODY, PERSON};
 use super::{Policies, schema};
 use crate::operation::Operation;
-use crate::person::Person;
+use crate::person::Principal;
 
 /// Longest condition that is repeated, in characters.
 const CONDITION_MAX: usize = 240;
@@ -40,9 +40,9 @@ pub enum WhyNot {
 
 impl Policies {
     /// The permits whose scope covers the action and the resource of an operation, each with why it does
-    /// not let this person (`None`: nobody who is signed in) through. For a request that no policy
+    /// not let this person or agent (`None`: nobody who is signed in) through. For a request that no policy
     /// permits; of one that is permitted it would be wrong.
-    pub fn near_permits(&self, operation: &Operation, person: Option<&Person>) -> Vec<NearPermit> {
+    pub fn near_permits(&self, operation: &Operation, who: Option<Principal<'_>>) -> Vec<NearPermit> {
         let policies = self.whole.iter().flat_map(|whole| whole.set.policies());
         let about = |policy: &&Policy| {
             policy.effect() == Effect::Permit && covers_action(policy, operation) && covers_resource(policy, operation)
@@ -52,7 +52,7 @@ impl Policies {
             .filter_map(|policy| {
                 let id: &str = policy.id().as_ref();
                 let about = self.about(id)?;
-                let why = match principal_scope(policy, person) {
+                let why = match principal_scope(policy, who) {
                     Some(scope) => WhyNot::Principal { scope },
                     None => WhyNot::Condition { text: condition(policy) },
                 };
@@ -92,18 +92,18 @@ fn covers_resource(policy: &Policy, operation: &Operation) -> bool {
     }
 }
 
-/// Whom the permit is for, if that is not this person.
-fn principal_scope(policy: &Policy, person: Option<&Person>) -> Option<String> {
-    let within = |uid: &EntityUid| match person {
-        Some(person) => {
-            person.groups.iter().any(|group| is(uid, GROUP, group)) || is(uid, PERSON, &person.id.to_string())
-        }
-        None => uid.type_name().basename() == ANONYMOUS,
+/// Whom the permit is for, if that is not these.
+fn principal_scope(policy: &Policy, who: Option<Principal<'_>>) -> Option<String> {
+    let (kind, id) = match who {
+        Some(Principal::Person(person)) => (PERSON, person.login.as_str()),
+        Some(Principal::Agent(agent)) => (AGENT, &*agent.name),
+        None => (ANONYMOUS, NOBODY),
     };
-    let kind = if person.is_some() { PERSON } else { ANONYMOUS };
+    let in_group = |uid: &EntityUid| who.is_some_and(|who| who.groups().iter().any(|group| is(uid, GROUP, group)));
+    let within = |uid: &EntityUid| in_group(uid) || is(uid, kind, id);
     let (applies, scope) = match policy.principal_constraint() {
         // Nobody is let in by a permit that does not name Anonymous in its scope.
-        PrincipalConstraint::Any => (person.is_some(), "somebody who is signed in".to_owned()),
+        PrincipalConstraint::Any => (who.is_some(), "somebody who is signed in".to_owned()),
         PrincipalConstraint::Eq(uid) | PrincipalConstraint::In(uid) => (within(&uid), uid.to_string()),
         PrincipalConstraint::Is(name) => (name.basename() == kind, format!("every {name}")),
         PrincipalConstraint::IsIn(name, uid) => (name.basename() == kind && within(&uid), format!("{name} in {uid}")),
@@ -131,6 +131,7 @@ fn condition(policy: &Policy) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crate::person::Principal;
     use crate::policy::fixture::{load, operation};
 
     const POLICIES: &str = r#"
@@ -145,17 +146,19 @@ mod tests {
 "#;
 
     fn near(groups: Option<&[&str]>) -> Vec<String> {
-        let person = groups.map(|groups| crate::person::Person {
-            id: crate::id::PersonId::from_bytes([1; 16]),
-            login: crate::person::Login::parse("alice").unwrap(),
-            name: String::new(),
-            email: String::new(),
-            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
-            active: true,
+        let person = groups.map(|groups| {
+            std::sync::Arc::new(crate::person::Person {
+                id: crate::id::PersonId::from_bytes([1; 16]),
+                login: crate::person::Login::parse("alice").unwrap(),
+                name: String::new(),
+                email: String::new(),
+                groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+                active: true,
+            })
         });
         let policies = load(&POLICIES.replace("when { false }", "when { context.time.hour < 0 }"));
         let operation = operation("ledger payments.approve id=1 amount=1");
-        let near = policies.near_permits(&operation, person.as_ref());
+        let near = policies.near_permits(&operation, person.as_ref().map(Principal::Person));
         near.into_iter().map(|near| format!("{} line {}: {:?}", near.id, near.line, near.why)).collect()
     }
 

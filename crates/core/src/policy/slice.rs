@@ -25,7 +25,7 @@ use super::schema;
 use crate::catalogue::{Catalogue, Endpoint, Service};
 use crate::id::PersonId;
 use crate::operation::Operation;
-use crate::person::Person;
+use crate::person::Principal;
 
 /// Prepared askers that are kept: a person at an endpoint each.
 const PREPARED_MAX: u64 = 10_000;
@@ -36,7 +36,23 @@ const SUBSETS_MAX: usize = 1_024;
 pub(crate) struct Slices {
     of: HashMap<String, u32>,
     slices: Vec<Slice>,
-    prepared: Cache<(u32, PersonId), Arc<Prepared>>,
+    prepared: Cache<(u32, Key), Arc<Prepared>>,
+}
+
+/// Who was prepared for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    Person(PersonId),
+    Agent(Arc<str>),
+}
+
+impl Key {
+    fn of(who: Principal<'_>) -> Self {
+        match who {
+            Principal::Person(person) => Self::Person(person.id),
+            Principal::Agent(agent) => Self::Agent(Arc::clone(&agent.name)),
+        }
+    }
 }
 
 /// The policies that concern one endpoint.
@@ -74,11 +90,19 @@ enum Scope {
     People,
     /// `== Person::"…"`
     Person(String),
-    /// `in Group::"…"`, also with `is Person`
+    /// `in Group::"…"`
     Group(String),
     /// `is Anonymous`
     Anonymous,
-    /// Agents, or nobody that asks here.
+    /// `is Agent`
+    Agents,
+    /// `== Agent::"…"`
+    Agent(String),
+    /// `is Person in Group::"…"`
+    PeopleOf(String),
+    /// `is Agent in Group::"…"`
+    AgentsOf(String),
+    /// Nobody that asks here.
     Others,
 }
 
@@ -140,18 +164,18 @@ impl Slices {
         same.then_some((number, slice))
     }
 
-    /// What is known of a person at an endpoint before anything is asked.
+    /// What is known of a person or an agent at an endpoint before anything is asked.
     ///
-    /// Kept by person and endpoint; never a verdict. A person who changed is prepared anew.
-    pub(crate) fn prepare(&self, number: u32, slice: &Slice, person: &Arc<Person>) -> Result<Arc<Prepared>, String> {
-        let key = (number, person.id);
+    /// Kept by who it is and endpoint; never a verdict. Who changed is prepared anew.
+    pub(crate) fn prepare(&self, number: u32, slice: &Slice, who: Principal<'_>) -> Result<Arc<Prepared>, String> {
+        let key = (number, Key::of(who));
         if let Some(prepared) = self.prepared.get(&key)
-            && prepared.is_for(person)
+            && prepared.is_for(who)
         {
             return Ok(prepared);
         }
-        let subset = slice.policies.subset(slice.policies.concerning_person(person));
-        let prepared = Arc::new(Prepared::person(&slice.parts, subset?, person)?);
+        let subset = slice.policies.subset(slice.policies.concerning(who));
+        let prepared = Arc::new(Prepared::somebody(&slice.parts, subset?, who)?);
         self.prepared.insert(key, Arc::clone(&prepared));
         Ok(prepared)
     }
@@ -171,7 +195,10 @@ impl Slice {
     pub(crate) fn permits_somebody(&self) -> bool {
         self.policies.policies.iter().any(|stripped| {
             stripped.rule.effect == PolicyEffect::Permit
-                && matches!(stripped.scope, Scope::Anyone | Scope::People | Scope::Person(_) | Scope::Group(_))
+                && matches!(
+                    stripped.scope,
+                    Scope::Anyone | Scope::People | Scope::Person(_) | Scope::Group(_) | Scope::PeopleOf(_)
+                )
         })
     }
 
@@ -223,10 +250,18 @@ impl Index {
 }
 
 impl Concerning {
-    /// The policies whose principal scope covers a person.
-    fn concerning_person(&self, person: &Person) -> Vec<u32> {
-        let own = [Scope::Anyone, Scope::People, Scope::Person(person.login.as_str().to_owned())];
-        let groups = person.groups.iter().cloned().map(Scope::Group);
+    /// The policies whose principal scope covers a person or an agent.
+    fn concerning(&self, who: Principal<'_>) -> Vec<u32> {
+        let (own, those): ([Scope; 3], fn(String) -> Scope) = match who {
+            Principal::Person(person) => {
+                let named = Scope::Person(person.login.as_str().to_owned());
+                ([Scope::Anyone, Scope::People, named], Scope::PeopleOf)
+            }
+            Principal::Agent(agent) => {
+                ([Scope::Anyone, Scope::Agents, Scope::Agent(agent.name.to_string())], Scope::AgentsOf)
+            }
+        };
+        let groups = who.groups().iter().flat_map(|group| [Scope::Group(group.clone()), those(group.clone())]);
         let mut found: Vec<u32> =
             own.into_iter().chain(groups).filter_map(|scope| self.scopes.get(&scope)).flatten().copied().collect();
         found.sort_unstable();
@@ -296,6 +331,7 @@ impl Scope {
     fn of(constraint: &PrincipalConstraint) -> Self {
         let is = |name: &EntityTypeName| match name.basename() {
             evaluate::PERSON => Self::People,
+            evaluate::AGENT => Self::Agents,
             evaluate::ANONYMOUS => Self::Anonymous,
             _ => Self::Others,
         };
@@ -304,6 +340,7 @@ impl Scope {
             let id: &str = uid.id().as_ref();
             match uid.type_name().basename() {
                 evaluate::PERSON => Self::Person(id.to_owned()),
+                evaluate::AGENT => Self::Agent(id.to_owned()),
                 evaluate::GROUP => Self::Group(id.to_owned()),
                 evaluate::ANONYMOUS if id == evaluate::NOBODY => Self::Anonymous,
                 _ => Self::Others,
@@ -319,7 +356,9 @@ impl Scope {
             },
             PrincipalConstraint::In(uid) => entity(uid),
             PrincipalConstraint::IsIn(name, uid) => match (is(name), entity(uid)) {
-                (Self::People, scope @ (Self::Person(_) | Self::Group(_))) => scope,
+                (Self::People, scope @ Self::Person(_)) | (Self::Agents, scope @ Self::Agent(_)) => scope,
+                (Self::People, Self::Group(group)) => Self::PeopleOf(group),
+                (Self::Agents, Self::Group(group)) => Self::AgentsOf(group),
                 (Self::Anonymous, Self::Anonymous) => Self::Anonymous,
                 _ => Self::Others,
             },

@@ -1,6 +1,7 @@
 //! What the store is given to change, and what it gives back.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -11,6 +12,8 @@ use crate::catalogue::{ActionName, ServiceName};
 use crate::challenge::{ChallengeState, Held, HeldRequest};
 use crate::factor::{FactorKind, FactorUse};
 use crate::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, RequestId, SessionId};
+use crate::person::Person;
+use crate::risk::Risk;
 use crate::secret::{Purpose, TokenDigest};
 use crate::session::{Audience, Proof};
 use crate::time::Timestamp;
@@ -48,6 +51,17 @@ pub struct NewSession {
     pub replaces: Option<SessionId>,
     /// The login at an identity provider that it rests on.
     pub login: Option<ProviderLogin>,
+}
+
+/// A person as what is decided for their tokens sees them.
+#[derive(Clone, Debug)]
+pub struct KnownPerson {
+    /// The person.
+    pub person: Arc<Person>,
+    /// The kinds of factors that they have enrolled.
+    pub enrolled: Arc<[FactorKind]>,
+    /// What other systems told of them.
+    pub risks: Arc<[Risk]>,
 }
 
 /// A session as its owner's list shows it.

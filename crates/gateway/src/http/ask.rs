@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response};
+use stepgate_core::access::Scheme;
 use stepgate_core::catalogue::GATE_SERVICE;
 use stepgate_core::challenge::{Challenge, ChallengeState, GrantKind, HeldRequest};
-use stepgate_core::decide::{Asker, Challenged, Denied, Verdict};
+use stepgate_core::decide::{Challenged, Denied, Verdict};
 use stepgate_core::flows::{AskError, Asking, Cleared, Step, may_hold_cross_site};
 use stepgate_core::id::{ChallengeId, RequestId};
 use stepgate_core::operation::Operation;
@@ -16,7 +17,7 @@ use stepgate_core::session::Audience;
 use stepgate_core::surroundings::Surroundings;
 use stepgate_core::web::{OurCookie, Transport, gate_path};
 
-use super::asker::{From, Reader, Signed};
+use super::asker::{From, Known, Reader, Signed, Standing, asker};
 use super::assertion::Passed;
 use super::forward::{Forwarded, Sending};
 use super::operation::Payload;
@@ -30,12 +31,29 @@ const LOOK_EVERY: Duration = Duration::from_secs(15);
 
 impl Inner {
     pub(super) async fn decide(self: &Arc<Self>, mut exchange: Exchange) -> Response<Body> {
-        let reader = exchange.reader;
         let surroundings = self.surroundings(&exchange.request);
-        let standing = match self.standing(&exchange, &surroundings).await {
-            Ok(standing) => standing,
-            Err(error) => return answers::store(reader, &error),
+        let token = match &exchange.site.service.tokens {
+            None => None,
+            Some(rules) => match Box::pin(self.bearer(&exchange, rules, &surroundings)).await {
+                Ok(token) => token,
+                Err(response) => return response,
+            },
         };
+        let (standing, known) = match token {
+            Some(view) => {
+                // Whatever it accepts, nobody reads pages who comes with a token.
+                exchange.reader = Reader::Program;
+                (Standing::Nobody, Some(Known::Token(view)))
+            }
+            None => match self.standing(&exchange, &surroundings).await {
+                Ok(standing) => {
+                    let known = standing.known();
+                    (standing, known)
+                }
+                Err(error) => return answers::store(exchange.reader, &error),
+            },
+        };
+        let reader = exchange.reader;
         let operation = match self.operation(&mut exchange).await {
             Ok(operation) => operation,
             Err(error) => {
@@ -49,35 +67,40 @@ impl Inner {
             self.flows.refused("websocket_origin").await;
             return answers::cross_site(reader);
         }
-        let asker = match standing.signed() {
-            Some(signed) => Asker::SignedIn(&signed.view),
-            None => Asker::Anonymous,
-        };
-        match (self.flows.decide(operation, asker, &surroundings), standing.signed().cloned()) {
-            (Verdict::Permit(permitted), signed) => {
-                if let Some(signed) = &signed {
+        if let Some(Known::Token(view)) = &known
+            && let Some(response) = Box::pin(self.lacks_scope(&operation, view)).await
+        {
+            return response;
+        }
+        match (self.flows.decide(operation, asker(known.as_ref()), &surroundings), known) {
+            (Verdict::Permit(permitted), known) => {
+                if let Some(Known::Session(signed)) = &known {
                     self.flows.store.touch(signed.view.id, surroundings.now);
                 }
-                let sending = sending(exchange, signed, surroundings);
+                let sending = sending(exchange, known, surroundings);
                 self.forward(sending, permitted).await.response
             }
-            (Verdict::Challenge(challenged), Some(signed)) => {
-                self.flows.store.touch(signed.view.id, surroundings.now);
-                Box::pin(self.challenge(exchange, challenged, signed, surroundings)).await
+            (Verdict::Challenge(challenged), Some(Known::Token(view)))
+                if challenged.ask.grant == GrantKind::Freshness =>
+            {
+                Box::pin(self.better_token(challenged, &view, &surroundings)).await
+            }
+            (Verdict::Challenge(challenged), Some(known)) => {
+                if let Known::Session(signed) = &known {
+                    self.flows.store.touch(signed.view.id, surroundings.now);
+                }
+                Box::pin(self.challenge(exchange, challenged, known, surroundings)).await
             }
             (Verdict::Challenge(Challenged { operation, .. }) | Verdict::SignIn(operation), _) => {
                 Box::pin(self.ask_to_sign_in(exchange, operation, standing, surroundings)).await
             }
-            (Verdict::Deny(denied), signed) => Box::pin(self.deny(&denied, signed.as_ref(), reader)).await,
+            (Verdict::Deny(denied), known) => Box::pin(self.deny(&denied, known.as_ref(), reader)).await,
         }
     }
 
-    pub(super) async fn deny(&self, denied: &Denied, signed: Option<&Signed>, reader: Reader) -> Response<Body> {
-        let asker = match signed {
-            Some(signed) => Asker::SignedIn(&signed.view),
-            None => Asker::Anonymous,
-        };
-        self.flows.denied(denied, asker).await;
+    pub(super) async fn deny(&self, denied: &Denied, known: Option<&Known>, reader: Reader) -> Response<Body> {
+        self.flows.denied(denied, asker(known)).await;
+        let signed = known.and_then(Known::signed);
         let account = signed.map(|_| format!("{}{}", self.flows.live.load().catalogue.gate_origin, gate_path::ACCOUNT));
         let operation = &denied.operation;
         // At the gate's own origin there is no application to go back to.
@@ -91,11 +114,13 @@ impl Inner {
         self: &Arc<Self>,
         mut exchange: Exchange,
         challenged: Challenged,
-        signed: Signed,
+        known: Known,
         surroundings: Surroundings,
     ) -> Response<Body> {
         let reader = exchange.reader;
-        if let Some(response) = self.freshen(&exchange, &challenged, &signed) {
+        if let Some(signed) = known.signed()
+            && let Some(response) = self.freshen(&exchange, &challenged, signed)
+        {
             return response;
         }
         let limits =
@@ -121,8 +146,9 @@ impl Inner {
             Some(Err(_)) => return self.not_for_this(reader).await,
         };
         let wait = problem::wait(&exchange.request, self.limits.wait);
+        let scheme = known.scheme();
         let Exchange { request, upgrade, id, site, .. } = exchange;
-        let asked = Asked { request, body, upgrade, id, site, reader, signed, surroundings, hold, named };
+        let asked = Asked { request, body, upgrade, id, site, reader, known, surroundings, hold, named };
         match wait {
             Some(wait) if reader != Reader::Person && asked.upgrade.is_none() => {
                 self.ask_and_wait(asked, challenged, wait).await
@@ -130,7 +156,7 @@ impl Inner {
             _ => {
                 let site = asked.site.clone();
                 let step = self.ask_in_task(asked, challenged).await;
-                self.show(step, reader, &site).await
+                self.show(step, reader, &site, scheme).await
             }
         }
     }
@@ -160,11 +186,10 @@ impl Inner {
     }
 
     async fn ask(self: Arc<Self>, asked: Asked, challenged: Challenged) -> Shown {
-        let Asked { request, body, upgrade, id, site, reader, signed, surroundings, hold, named } = asked;
+        let Asked { request, body, upgrade, id, site, reader, known, surroundings, hold, named } = asked;
         let digest = challenged.operation.clone().exactly(&body).digest();
         let asking = Asking {
-            session: &signed.view,
-            token: signed.token,
+            by: known.by(),
             surroundings: &surroundings,
             hold,
             named,
@@ -174,7 +199,7 @@ impl Inner {
         let cleared = match self.flows.ask(challenged, &body, asking).await {
             Ok(Step::Go(cleared)) => cleared,
             Ok(Step::Ask(challenge)) => return Shown::Asked(challenge),
-            Ok(Step::Deny(denied)) => return Shown::Answer(self.deny(&denied, Some(&signed), reader).await),
+            Ok(Step::Deny(denied)) => return Shown::Answer(self.deny(&denied, Some(&known), reader).await),
             Err(error) => return Shown::Failed(Some(error)),
         };
         let passed = Passed { challenge: cleared.receipt.challenge, operation: digest, proofs: cleared.proofs.clone() };
@@ -186,7 +211,7 @@ impl Inner {
             id,
             site,
             reader,
-            signed: Some(signed),
+            known: Some(known),
             surroundings,
             passed: Some(passed),
         };
@@ -215,16 +240,16 @@ impl Inner {
     /// `Prefer: wait` (RFC 7240, section 4.3): keeps the connection open until the
     /// challenge is answered. Ends when the client goes away.
     async fn ask_and_wait(self: &Arc<Self>, asked: Asked, challenged: Challenged, wait: Duration) -> Response<Body> {
-        let (reader, site) = (asked.reader, asked.site.clone());
+        let (reader, site, scheme) = (asked.reader, asked.site.clone(), asked.known.scheme());
         let again = asked.again(&challenged.operation);
         let first = self.ask_in_task(asked, challenged).await;
         let Shown::Asked(challenge) = first else {
-            return self.show(first, reader, &site).await;
+            return self.show(first, reader, &site, scheme).await;
         };
         let id = challenge.id;
         let waited = tokio::time::timeout(wait, self.ask_again(again, id)).await;
         let shown = waited.unwrap_or(Shown::Asked(challenge));
-        let mut response = self.show(shown, reader, &site).await;
+        let mut response = self.show(shown, reader, &site, scheme).await;
         problem::applied(&mut response, wait);
         response
     }
@@ -242,30 +267,39 @@ impl Inner {
         let Again { operation, mut asked } = again;
         asked.surroundings.now = self.flows.clock.now();
         asked.named = Some(id);
-        let signed = asked.signed.clone();
-        match self.flows.decide(operation, Asker::SignedIn(&signed.view), &asked.surroundings) {
-            Verdict::Challenge(challenged) => self.ask_in_task(asked, challenged).await,
-            Verdict::Permit(permitted) => {
-                let Asked { request, body, id, site, reader, signed, surroundings, .. } = asked;
+        if let Known::Token(view) = &asked.known {
+            match self.still_bearer(view, &asked.site.service).await {
+                Ok(view) => asked.known = Known::Token(view),
+                Err(response) => return Shown::Answer(response),
+            }
+        }
+        let known = asked.known.clone();
+        match (self.flows.decide(operation, known.asker(), &asked.surroundings), &known) {
+            (Verdict::Challenge(challenged), Known::Token(view)) if challenged.ask.grant == GrantKind::Freshness => {
+                Shown::Answer(self.better_token(challenged, view, &asked.surroundings).await)
+            }
+            (Verdict::Challenge(challenged), _) => self.ask_in_task(asked, challenged).await,
+            (Verdict::Permit(permitted), _) => {
+                let Asked { request, body, id, site, reader, known, surroundings, .. } = asked;
                 let payload = Payload::Whole(body);
-                let signed = Some(signed);
+                let known = Some(known);
                 let upgrade = None;
                 let sending =
-                    Sending { request, payload, upgrade, id, site, reader, signed, surroundings, passed: None };
+                    Sending { request, payload, upgrade, id, site, reader, known, surroundings, passed: None };
                 Shown::Answer(self.forward(sending, permitted).await.response)
             }
-            Verdict::Deny(denied) => Shown::Answer(self.deny(&denied, Some(&signed), asked.reader).await),
-            Verdict::SignIn(_) => Shown::Failed(Some(AskError::NotForThis)),
+            (Verdict::Deny(denied), _) => Shown::Answer(self.deny(&denied, Some(&known), asked.reader).await),
+            (Verdict::SignIn(_), _) => Shown::Failed(Some(AskError::NotForThis)),
         }
     }
 
-    async fn show(&self, shown: Shown, reader: Reader, site: &Site) -> Response<Body> {
+    async fn show(&self, shown: Shown, reader: Reader, site: &Site, scheme: Option<Scheme>) -> Response<Body> {
         match shown {
             Shown::Answer(response) => response,
             Shown::Asked(challenge) if reader == Reader::Person => {
                 answers::to_challenge(&site.gate_origin, challenge.id)
             }
-            Shown::Asked(challenge) => problem::challenge(&challenge, &site.gate_origin),
+            Shown::Asked(challenge) => problem::challenge(&challenge, &site.gate_origin, &site.service, scheme),
             Shown::Failed(Some(AskError::TooMany)) => answers::too_many(reader),
             Shown::Failed(Some(AskError::NotForThis)) => self.not_for_this(reader).await,
             Shown::Failed(Some(AskError::Store(error))) => answers::store(reader, &error),
@@ -299,7 +333,7 @@ struct Asked {
     id: RequestId,
     site: Site,
     reader: Reader,
-    signed: Signed,
+    known: Known,
     surroundings: Surroundings,
     hold: ToHold,
     named: Option<ChallengeId>,
@@ -320,7 +354,7 @@ impl Asked {
             id: self.id,
             site: self.site.clone(),
             reader: self.reader,
-            signed: self.signed.clone(),
+            known: self.known.clone(),
             surroundings: self.surroundings.clone(),
             hold: ToHold::Nothing,
             named: self.named,
@@ -376,7 +410,7 @@ fn browser_cookie(header: &HeaderValue) -> Option<HeaderValue> {
     })
 }
 
-fn sending(exchange: Exchange, signed: Option<Signed>, surroundings: Surroundings) -> Sending {
+fn sending(exchange: Exchange, known: Option<Known>, surroundings: Surroundings) -> Sending {
     let Exchange { request, payload, upgrade, id, site, reader } = exchange;
-    Sending { request, payload, upgrade, id, site, reader, signed, surroundings, passed: None }
+    Sending { request, payload, upgrade, id, site, reader, known, surroundings, passed: None }
 }

@@ -2,7 +2,10 @@
 
 use http::header::{COOKIE, ORIGIN, USER_AGENT};
 use std::sync::Arc;
+use stepgate_core::access::{Scheme, TokenView};
 use stepgate_core::challenge::AskedFrom;
+use stepgate_core::decide::Asker;
+use stepgate_core::flows::AskingBy;
 use stepgate_core::ports::StoreError;
 use stepgate_core::secret::{Purpose, Token, TokenDigest};
 use stepgate_core::session::{Audience, SessionView};
@@ -53,6 +56,51 @@ pub(super) struct Signed {
     pub(super) token: TokenDigest,
 }
 
+/// Somebody who is known, and by what.
+#[derive(Clone, Debug)]
+pub(super) enum Known {
+    /// By a session.
+    Session(Signed),
+    /// By an access token.
+    Token(Arc<TokenView>),
+}
+
+impl Known {
+    pub(super) fn asker(&self) -> Asker<'_> {
+        match self {
+            Self::Session(signed) => Asker::SignedIn(&signed.view),
+            Self::Token(view) => Asker::Token(view),
+        }
+    }
+
+    pub(super) fn by(&self) -> AskingBy<'_> {
+        match self {
+            Self::Session(signed) => AskingBy::Session { view: &signed.view, token: signed.token },
+            Self::Token(view) => AskingBy::Token(view),
+        }
+    }
+
+    /// How the token was presented, if it is one.
+    pub(super) fn scheme(&self) -> Option<Scheme> {
+        match self {
+            Self::Session(_) => None,
+            Self::Token(view) => Some(view.token.scheme()),
+        }
+    }
+
+    pub(super) const fn signed(&self) -> Option<&Signed> {
+        match self {
+            Self::Session(signed) => Some(signed),
+            Self::Token(_) => None,
+        }
+    }
+}
+
+/// Nobody is anonymous.
+pub(super) fn asker(known: Option<&Known>) -> Asker<'_> {
+    known.map_or(Asker::Anonymous, Known::asker)
+}
+
 /// What the cookies say.
 #[derive(Debug)]
 pub(super) enum Standing {
@@ -65,9 +113,9 @@ pub(super) enum Standing {
 }
 
 impl Standing {
-    pub(super) fn signed(&self) -> Option<&Signed> {
+    pub(super) fn known(&self) -> Option<Known> {
         match self {
-            Self::SignedIn(signed) => Some(signed),
+            Self::SignedIn(signed) => Some(Known::Session(signed.clone())),
             Self::Stale(_) | Self::Nobody => None,
         }
     }

@@ -11,10 +11,12 @@ use sha2::{Digest as _, Sha256};
 use stepgate_core::challenge::Challenge;
 use stepgate_core::factor::FactorKind;
 use stepgate_core::id::RequestId;
-use stepgate_core::session::{SessionView, acr, amr};
+use stepgate_core::person::Principal;
+use stepgate_core::session::{acr, amr};
 use stepgate_core::time::Timestamp;
 
 use super::Site;
+use super::asker::Known;
 
 /// How long an assertion is valid, in seconds: one request's way.
 const LIFETIME_S: i64 = 60;
@@ -128,7 +130,7 @@ impl AssertionSigner {
     /// JWS compact serialization (RFC 7515, section 7.1).
     pub(super) fn sign(&self, about: &About<'_>) -> Option<String> {
         let key = self.current(about.now)?;
-        let Ok(claims) = serde_json::to_vec(&claims(about)) else {
+        let Ok(claims) = serde_json::to_vec(&claims(about)?) else {
             tracing::error!("an assertion could not be written");
             return None;
         };
@@ -157,7 +159,7 @@ fn jwk(key: &Key) -> serde_json::Value {
 /// What an assertion says.
 pub(super) struct About<'a> {
     pub(super) site: &'a Site,
-    pub(super) session: &'a SessionView,
+    pub(super) known: &'a Known,
     pub(super) request: RequestId,
     pub(super) now: Timestamp,
     pub(super) passed: Option<&'a Passed>,
@@ -186,52 +188,90 @@ struct Claims<'a> {
     iat: i64,
     nbf: i64,
     exp: i64,
+    /// The session's, or the token's.
     sid: String,
     login: &'a str,
     name: &'a str,
     email: &'a str,
+    /// Who acts in the person's name (RFC 8693, section 4.1): the client of their token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    act: Option<Act>,
+    /// The person who answers for an agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
+    /// What the token was issued for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
     groups: &'a [String],
     acr: &'static str,
     amr: Vec<&'static str>,
-    auth_time: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     challenge: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     operation: Option<String>,
 }
 
-fn claims<'a>(about: &About<'a>) -> Claims<'a> {
-    let person = &about.session.person;
-    let mut proofs: Vec<(FactorKind, Timestamp)> =
-        about.session.assurance.proofs().iter().map(|proof| (proof.kind, proof.at)).collect();
+#[derive(Serialize)]
+struct Act {
+    sub: String,
+}
+
+fn claims<'a>(about: &About<'a>) -> Option<Claims<'a>> {
+    let asker = about.known.asker();
+    let who = asker.principal()?;
+    let (login, name, email): (&str, &str, &str) = match who {
+        Principal::Person(person) => (person.login.as_str(), &person.name, &person.email),
+        Principal::Agent(agent) => (&agent.name, &agent.name, ""),
+    };
+    let (act, owner, scope) = match about.known {
+        Known::Session(_) => (None, None, None),
+        Known::Token(view) => {
+            let acts = || Act { sub: format!("{}/{}", view.token.provider, view.token.client) };
+            let owner = view.agent.as_ref().map(|_| view.person.id.to_string());
+            (view.agent.is_none().then(acts), owner, Some(view.token.scopes.join(" ")))
+        }
+    };
+    let mut proofs: Vec<(FactorKind, Timestamp)> = asker.proofs().collect();
     proofs.extend(about.passed.iter().flat_map(|passed| passed.proofs.iter().copied()));
     let kinds: Vec<FactorKind> = proofs.iter().map(|(kind, _)| *kind).collect();
-    let latest = proofs.iter().map(|(_, at)| *at).max().unwrap_or(about.session.started_at);
+    let latest = proofs.iter().map(|(_, at)| *at).max().or(asker.signed_in_at());
     let iat = about.now.as_ms().div_euclid(1000);
-    Claims {
+    Some(Claims {
         iss: &about.site.gate_origin,
         aud: about.site.service.name.as_str(),
-        sub: person.id.to_string(),
+        sub: who.id(),
         jti: about.request.to_string(),
         iat,
         nbf: iat,
         exp: iat.saturating_add(LIFETIME_S),
-        sid: session_hash(about.session),
-        login: person.login.as_str(),
-        name: &person.name,
-        email: &person.email,
-        groups: &person.groups,
+        sid: session_hash(about.known),
+        login,
+        name,
+        email,
+        act,
+        owner,
+        scope,
+        groups: match who {
+            Principal::Person(person) => &person.groups,
+            Principal::Agent(agent) => &agent.groups,
+        },
         acr: acr(&kinds),
         amr: amr(&kinds),
-        auth_time: latest.as_ms().div_euclid(1000),
+        auth_time: latest.map(|at| at.as_ms().div_euclid(1000)),
         challenge: about.passed.map(|passed| passed.challenge.to_string()),
         operation: about.passed.map(|passed| passed.operation.to_hex()),
-    }
+    })
 }
 
 /// Tells sessions apart without being of use to anybody who reads it.
-fn session_hash(session: &SessionView) -> String {
-    let digest = Sha256::digest([b"stepgate/sid/v1\0".as_slice(), session.id.as_bytes()].concat());
+fn session_hash(known: &Known) -> String {
+    let id = match known {
+        Known::Session(signed) => signed.view.id.as_bytes(),
+        Known::Token(view) => view.token.id.as_bytes(),
+    };
+    let digest = Sha256::digest([b"stepgate/sid/v1\0".as_slice(), id].concat());
     URL_SAFE_NO_PAD.encode(digest.get(..16).unwrap_or_default())
 }
 

@@ -7,12 +7,12 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use stepgate_core::challenge::SendOutcome;
 use stepgate_core::decide::Permitted;
 use stepgate_core::id::RequestId;
-use stepgate_core::person::Person;
+use stepgate_core::person::Principal;
 use stepgate_core::session::Audience;
 use stepgate_core::surroundings::Surroundings;
 use stepgate_core::web::{self, Permit};
 
-use super::asker::{Reader, Signed};
+use super::asker::{Known, Reader};
 use super::assertion::{About, AssertionMode, Passed};
 use super::operation::Payload;
 use super::{Inner, REQUEST_ID, ServiceUpstream, Site, answers, script, streams};
@@ -38,7 +38,7 @@ pub(super) struct Sending {
     pub(super) id: RequestId,
     pub(super) site: Site,
     pub(super) reader: Reader,
-    pub(super) signed: Option<Signed>,
+    pub(super) known: Option<Known>,
     pub(super) surroundings: Surroundings,
     pub(super) passed: Option<Passed>,
 }
@@ -71,15 +71,18 @@ impl Inner {
         sending: Sending,
         permitted: Permitted,
     ) -> Forwarded {
-        let Sending { request, payload, upgrade, id, site, reader, signed, surroundings, passed } = sending;
+        let Sending { request, payload, upgrade, id, site, reader, known, surroundings, passed } = sending;
         let mut nonce = [0; 16];
         if upgrade.is_some() {
             self.flows.random.fill(&mut nonce);
         }
         let mut outbound = Outbound::new(request, payload.into_body(self.limits.stream), nonce);
-        let about = signed.as_ref().map(|signed| About {
+        if let Some(rules) = &site.service.tokens {
+            outbound.take_away_token(rules.accepted().forwarded);
+        }
+        let about = known.as_ref().map(|known| About {
             site: &site,
-            session: &signed.view,
+            known,
             request: id,
             now: surroundings.now,
             passed: passed.as_ref(),
@@ -94,7 +97,7 @@ impl Inner {
         };
         let watched = streams::Watched {
             operation: permitted.into_operation(),
-            session: signed.map(|signed| signed.view),
+            known,
             surroundings,
             confirmed: passed.map(|passed| passed.proofs).unwrap_or_default(),
         };
@@ -123,12 +126,14 @@ impl Inner {
         };
         set(REQUEST_ID, id.to_string());
         let Some(about) = about else { return };
-        let person = &about.session.person;
-        set(PRINCIPAL, person.id.to_string());
-        if !person.email.is_empty() {
+        let Some(who) = about.known.asker().principal() else { return };
+        set(PRINCIPAL, safe(&who.id()));
+        if let Principal::Person(person) = who
+            && !person.email.is_empty()
+        {
             set(EMAIL, safe(&person.email));
         }
-        set(GROUPS, groups(person));
+        set(GROUPS, groups(who.groups()));
         let wanted = match service.assertion {
             AssertionMode::Always => true,
             AssertionMode::SteppedUp => about.passed.is_some(),
@@ -142,9 +147,9 @@ impl Inner {
     /// The gate's own decided pages are in this process: there is nothing to lose
     /// on the way.
     async fn forward_to_account(self: &Arc<Self>, sending: Sending, permitted: Permitted) -> Forwarded {
-        let Sending { request, payload, id, reader, signed, surroundings, passed, .. } = sending;
+        let Sending { request, payload, id, reader, known, surroundings, passed, .. } = sending;
         let not_sent = |response| Forwarded { response, outcome: SendOutcome::NotSent };
-        let Some(signed) = signed else {
+        let Some(Known::Session(signed)) = known else {
             // A policy that admits anonymous people to their account is a mistake.
             let away = answers::AwayFromDenied { has_start: false, account: None };
             return not_sent(answers::forbidden(reader, &[], away));
@@ -163,7 +168,7 @@ impl Inner {
         let outcome = SendOutcome::Answered { status: response.status().as_u16() };
         let watched = streams::Watched {
             operation: permitted.into_operation(),
-            session: Some(signed.view),
+            known: Some(Known::Session(signed)),
             surroundings,
             confirmed: passed.map(|passed| passed.proofs).unwrap_or_default(),
         };
@@ -205,6 +210,6 @@ fn safe(text: &str) -> String {
     utf8_percent_encode(text, UNSAFE).to_string()
 }
 
-fn groups(person: &Person) -> String {
-    person.groups.iter().map(|group| safe(group)).collect::<Vec<_>>().join(",")
+fn groups(groups: &[String]) -> String {
+    groups.iter().map(|group| safe(group)).collect::<Vec<_>>().join(",")
 }

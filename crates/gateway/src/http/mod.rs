@@ -17,6 +17,7 @@ mod resume;
 mod script;
 mod sign_in;
 mod streams;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::{HeaderName, HeaderValue, Response};
+use stepgate_core::access::AccessTokens;
 use stepgate_core::catalogue::{GATE_SERVICE, Host as CatalogueHost, Service, ServiceName};
 use stepgate_core::flows::{Flows, Live};
 use stepgate_core::id::RequestId;
@@ -109,6 +111,8 @@ pub struct HttpDoorParts {
     pub upstreams: BTreeMap<ServiceName, Arc<ServiceUpstream>>,
     /// Signs `Stepgate-Assertion`.
     pub signer: AssertionSigner,
+    /// Verifies the access tokens that services take.
+    pub tokens: Arc<dyn AccessTokens>,
     /// Limits.
     pub limits: DoorLimits,
     /// Ends WebSockets and event streams when the process stops.
@@ -127,6 +131,7 @@ struct Inner {
     account: Arc<dyn LocalService>,
     upstreams: ArcSwap<BTreeMap<ServiceName, Arc<ServiceUpstream>>>,
     signer: ArcSwap<AssertionSigner>,
+    tokens: Arc<dyn AccessTokens>,
     limits: DoorLimits,
     stop: CancellationToken,
     tunnels: Arc<Semaphore>,
@@ -144,6 +149,7 @@ impl HttpDoor {
             account: parts.account,
             upstreams: ArcSwap::from_pointee(parts.upstreams),
             signer: ArcSwap::from_pointee(parts.signer),
+            tokens: parts.tokens,
             tunnels: Arc::new(Semaphore::new(parts.limits.tunnels)),
             limits: parts.limits,
             stop: parts.stop,

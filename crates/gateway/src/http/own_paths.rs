@@ -14,6 +14,7 @@ use super::asker::Standing;
 use super::forward::local_request;
 use super::operation::Payload;
 use super::resume::looks_like_resume;
+use super::tokens::METADATA_PATH;
 use super::{Exchange, Inner, answers, script};
 use crate::body::Body;
 use crate::canonical::RequestPath;
@@ -24,6 +25,7 @@ impl Inner {
     pub(super) fn is_own(&self, exchange: &Exchange) -> bool {
         exchange.site.audience == Audience::Gate
             || is_at_or_under(exchange.request.path(), host_path::PREFIX)
+            || (exchange.site.service.tokens.is_some() && exchange.request.path().as_str() == METADATA_PATH)
             || looks_like_resume(&exchange.request)
     }
 
@@ -32,6 +34,9 @@ impl Inner {
         let path = exchange.request.path();
         if is_at_or_under(path, host_path::PREFIX) {
             return Ok(self.own(exchange).await);
+        }
+        if let Some(metadata) = self.metadata(&exchange) {
+            return Ok(metadata);
         }
         if exchange.site.audience == Audience::Gate {
             if gate_path::UNDECIDED.iter().any(|prefix| is_at_or_under(path, prefix)) {

@@ -5,11 +5,14 @@ use std::time::Duration;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
+use stepgate_core::access::Scheme;
+use stepgate_core::catalogue::Service;
 use stepgate_core::challenge::Challenge;
 use stepgate_core::session::acr;
 use stepgate_core::web::gate_path;
 
 use super::answers::quoted;
+use super::tokens;
 use crate::body::Body;
 use crate::canonical::CanonicalRequest;
 
@@ -53,8 +56,14 @@ pub(super) fn problem(status: StatusCode, code: &str, title: &str, detail: &str,
     response
 }
 
-/// RFC 9470, section 3: more is needed, and how to prove it.
-pub(super) fn challenge(challenge: &Challenge, gate_origin: &str) -> Response<Body> {
+/// RFC 9470, section 3: more is needed, and how to prove it. `scheme` is that of the token
+/// that asked, if one did.
+pub(super) fn challenge(
+    challenge: &Challenge,
+    gate_origin: &str,
+    service: &Service,
+    scheme: Option<Scheme>,
+) -> Response<Body> {
     let policies = &challenge.statement.policies;
     let reasons: Vec<&str> =
         policies.iter().map(|policy| policy.reason.as_str()).filter(|reason| !reason.is_empty()).collect();
@@ -79,7 +88,11 @@ pub(super) fn challenge(challenge: &Challenge, gate_origin: &str) -> Response<Bo
     });
     let title = "More proof is needed for this request";
     let mut response = problem(StatusCode::UNAUTHORIZED, "challenge", title, &detail, more);
-    if let Ok(value) = HeaderValue::try_from(step_up(challenge, &detail)) {
+    if let Some(scheme) = scheme {
+        // No class that an issuer knows would do: the person confirms here.
+        let said = if detail.is_empty() { title } else { &detail };
+        tokens::Challenge::new(scheme, service).error("insufficient_user_authentication", said).put(&mut response);
+    } else if let Ok(value) = HeaderValue::try_from(step_up(challenge, &detail)) {
         response.headers_mut().insert(WWW_AUTHENTICATE, value);
     }
     response

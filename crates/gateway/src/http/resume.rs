@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, REFERER};
 use http::{Method, Response};
 use stepgate_core::challenge::{Challenge, Held, HeldRequest, SendOutcome};
+use stepgate_core::decide::Asker;
 use stepgate_core::flows::{ClearError, GoOn, HeldForResume, ResumeError, Step};
 use stepgate_core::id::ChallengeId;
 use stepgate_core::operation::ExactOperation;
@@ -13,7 +14,7 @@ use stepgate_core::secret::{Purpose, TOKEN_TEXT_LEN, Token};
 use stepgate_core::surroundings::Surroundings;
 use stepgate_core::web::{OurCookie, RESUME_FIELD, host_path};
 
-use super::asker::{From, Reader, Signed, Standing};
+use super::asker::{From, Known, Reader, Signed, Standing};
 use super::assertion::Passed;
 use super::forward::Sending;
 use super::operation::{Payload, operation};
@@ -193,7 +194,7 @@ impl Inner {
         let Resuming { challenge, exact, request, body, code, exchange, signed, surroundings } = resuming;
         let reader = Reader::Person;
         let code = Some(code.digest(Purpose::Resume));
-        let step = self.flows.clear(&challenge, exact, &signed.view, &surroundings, code, None).await;
+        let step = self.flows.clear(&challenge, exact, Asker::SignedIn(&signed.view), &surroundings, code, None).await;
         match step {
             Ok(Step::Go(cleared)) => {
                 let sending = Sending {
@@ -203,14 +204,14 @@ impl Inner {
                     id: cleared.receipt.request,
                     site: exchange.site,
                     reader,
-                    signed: Some(signed),
+                    known: Some(Known::Session(signed)),
                     surroundings,
                     passed: Some(Passed::of(&challenge, cleared.proofs.clone())),
                 };
                 self.send_cleared(sending, *cleared).await
             }
             Ok(Step::Ask(successor)) => answers::to_challenge(&exchange.site.gate_origin, successor.id),
-            Ok(Step::Deny(denied)) => self.deny(&denied, Some(&signed), reader).await,
+            Ok(Step::Deny(denied)) => self.deny(&denied, Some(&Known::Session(signed)), reader).await,
             // A second click, tab or node was first: say what became of it.
             Err(ClearError::NotPassed) => match self.flows.held_for_resume(challenge.id, &signed.view).await {
                 Ok(_) => self.bad_code(&exchange).await,
@@ -243,7 +244,7 @@ struct Resuming {
 }
 
 fn is_of(challenge: &Challenge, signed: &Signed) -> bool {
-    challenge.session == signed.view.id && challenge.person == signed.view.person.id
+    challenge.asked_by == signed.view.id && challenge.person == signed.view.person.id
 }
 
 /// Only to this host's own origin, whatever the statement says.

@@ -14,6 +14,7 @@ use stepgate_core::web::{OurCookie, gate_path};
 use super::ask::held;
 use super::asker::{From, Reader, Standing};
 use super::operation::Payload;
+use super::tokens::how_to_get_a_token;
 use super::{Exchange, Inner, answers};
 use crate::body::{Body, BodyLimits};
 
@@ -34,7 +35,10 @@ impl Inner {
             (Reader::Person, false) => self.keep_for_sign_in(exchange, operation, standing, surroundings).await,
             (Reader::Script | Reader::Program, _) => {
                 let url = format!("{}{}", exchange.site.gate_origin, gate_path::SIGN_IN);
-                answers::sign_in_first(exchange.reader, &url, exchange.site.service.name.as_str())
+                let service = &exchange.site.service;
+                let mut response = answers::sign_in_first(exchange.reader, &url, service.name.as_str());
+                how_to_get_a_token(&mut response, service);
+                response
             }
         }
     }

@@ -6,16 +6,15 @@ use std::time::Duration;
 use http::Response;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http_body::Body as _;
-use stepgate_core::decide::{Asker, Verdict, decide, valid_until};
+use stepgate_core::decide::{Verdict, decide, valid_until};
 use stepgate_core::factor::FactorKind;
 use stepgate_core::operation::Operation;
-use stepgate_core::session::SessionView;
 use stepgate_core::surroundings::Surroundings;
 use stepgate_core::time::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
-use super::asker::Reader;
+use super::asker::{Known, Reader, asker};
 use super::{Inner, answers};
 use crate::body::Body;
 use crate::server::ClientUpgrade;
@@ -28,7 +27,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Watched {
     pub(super) operation: Operation,
-    pub(super) session: Option<Arc<SessionView>>,
+    pub(super) known: Option<Known>,
     pub(super) surroundings: Surroundings,
     pub(super) confirmed: Vec<(FactorKind, Timestamp)>,
 }
@@ -109,7 +108,7 @@ impl Inner {
             tokio::select! {
                 biased;
                 () = cut.cancelled() => return,
-                () = self.ended(watched.session.as_deref()) => break,
+                () = self.ended(watched.known.as_ref()) => break,
                 changed = reloads.changed() => if changed.is_err() { break },
                 () = tokio::time::sleep(wait.max(PAUSE_MIN)) => {}
             }
@@ -124,10 +123,7 @@ impl Inner {
     fn permitted_for(&self, watched: &Watched) -> Option<Duration> {
         let now = self.flows.clock.now();
         let surroundings = Surroundings { now, ..watched.surroundings.clone() };
-        let asker = match &watched.session {
-            Some(session) => Asker::SignedIn(session),
-            None => Asker::Anonymous,
-        };
+        let asker = asker(watched.known.as_ref());
         let live = self.flows.live.load_full();
         let confirmed = &watched.confirmed;
         let operation = &watched.operation;
@@ -137,15 +133,19 @@ impl Inner {
         }
         let until = valid_until(&live.policies, operation, asker, &surroundings, confirmed)?;
         let left = until.since(now)?;
-        match &watched.session {
-            Some(session) => session.ends_at.since(now).filter(|left| !left.is_zero()).map(|ends| ends.min(left)),
-            None => Some(left),
-        }
+        let ends_at = match &watched.known {
+            Some(Known::Session(signed)) => signed.view.ends_at,
+            Some(Known::Token(view)) => view.token.expires_at,
+            None => return Some(left),
+        };
+        ends_at.since(now).filter(|left| !left.is_zero()).map(|ends| ends.min(left))
     }
 
-    async fn ended(&self, session: Option<&SessionView>) {
-        match session {
-            Some(session) => self.flows.store.ended(session.id).await,
+    async fn ended(&self, known: Option<&Known>) {
+        match known {
+            Some(Known::Session(signed)) => self.flows.store.ended(signed.view.id).await,
+            // Nobody tells us that a token is revoked; who leaves takes it with them.
+            Some(Known::Token(view)) => self.flows.store.person_changed(view.person.id).await,
             None => std::future::pending().await,
         }
     }

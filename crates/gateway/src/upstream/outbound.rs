@@ -1,8 +1,9 @@
 //! A request as the upstream gets it.
 
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, COOKIE, HeaderName};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, COOKIE, HeaderName};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method};
+use stepgate_core::access::Forwarded;
 
 use crate::body::Body;
 use crate::canonical::{CanonicalRequest, Framing, OWN_PREFIX, Purpose, without_our_cookies};
@@ -80,6 +81,15 @@ impl Outbound {
 }
 
 impl Outbound {
+    /// Takes away the credentials that were for the gate. A proof is worth nothing to
+    /// anybody else; a token stays only where the upstream is to see it.
+    pub fn take_away_token(&mut self, forwarded: Forwarded) {
+        self.headers.remove("dpop");
+        if forwarded == Forwarded::Never {
+            self.headers.remove(AUTHORIZATION);
+        }
+    }
+
     /// Asks for an answer that is not compressed, because something is put into it.
     pub fn accept_plain(&mut self) {
         self.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));

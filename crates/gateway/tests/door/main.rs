@@ -21,3 +21,4 @@ mod refused;
 mod rig;
 mod store;
 mod streams;
+mod tokens;

@@ -12,15 +12,16 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use futures_util::StreamExt as _;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
+use stepgate_core::access::Forwarded;
 use stepgate_core::catalogue::*;
 use stepgate_core::challenge::{Challenge, ChallengeLimits, ChallengeState};
 use stepgate_core::factor::FactorKind;
-use stepgate_core::flows::{Flows, Live, Refusals};
+use stepgate_core::flows::{Flows, Live, Loops, Refusals};
 use stepgate_core::id::{ChallengeId, NodeId, PersonId, SessionId};
 use stepgate_core::person::{Login, Person};
 use stepgate_core::policy::{Policies, PolicySource};
 use stepgate_core::ports::{CodeSees, NewCode, TryLimits};
-use stepgate_core::provider::NoProviders;
+use stepgate_core::provider::IdentityProviders;
 use stepgate_core::secret::{MacKey, Purpose, Token};
 use stepgate_core::session::{Assurance, Audience, Proof, SessionLifetimes, SessionView};
 use stepgate_core::time::{Clock, Randomness, Timestamp};
@@ -149,18 +150,20 @@ fn endpoint(
         effect_headers: if action == "payments.approve" { vec!["x-dry-run".into()] } else { Vec::new() },
         admits: Admits::SignedIn,
         cross_site: CrossSite::Refuse,
+        scopes: if resource == "api DELETE /all" { vec!["delete".into()] } else { Vec::new() },
     })
 }
 
 fn service(name: &str, host: &str, origin: &str) -> Arc<Service> {
     let path = |text: &str| PathTemplate::parse(text).unwrap();
     let input = |name: &str, source, kind| InputSpec { name: name.into(), source, kind };
+    let of = |text: &str| format!("{name} {text}");
     let endpoints = if name == GATE_SERVICE {
         Vec::new()
     } else {
         vec![
             endpoint(
-                "ledger POST /payments/{id}/approve",
+                &of("POST /payments/{id}/approve"),
                 "payments.approve",
                 Effect::Write,
                 path("/payments/{id}/approve"),
@@ -170,7 +173,7 @@ fn service(name: &str, host: &str, origin: &str) -> Arc<Service> {
                 ],
             ),
             endpoint(
-                "ledger POST /pay",
+                &of("POST /pay"),
                 "payments.approve",
                 Effect::Write,
                 path("/pay"),
@@ -179,8 +182,8 @@ fn service(name: &str, host: &str, origin: &str) -> Arc<Service> {
                     input("amount", InputSource::Form("amount".into()), InputKind::Long),
                 ],
             ),
-            endpoint("ledger GET /export", "reports.export", Effect::Read, path("/export"), vec![]),
-            endpoint("ledger DELETE /all", "everything.delete", Effect::Write, path("/all"), vec![]),
+            endpoint(&of("GET /export"), "reports.export", Effect::Read, path("/export"), vec![]),
+            endpoint(&of("DELETE /all"), "everything.delete", Effect::Write, path("/all"), vec![]),
         ]
     };
     Arc::new(Service {
@@ -191,6 +194,7 @@ fn service(name: &str, host: &str, origin: &str) -> Arc<Service> {
         endpoints,
         read: endpoint(&format!("{name} (read)"), "read", Effect::Read, PathTemplate::any(), vec![]),
         write: endpoint(&format!("{name} (write)"), "write", Effect::Write, PathTemplate::any(), vec![]),
+        tokens: (name == "api").then(|| crate::tokens::rules(Forwarded::Never)),
     })
 }
 
@@ -216,11 +220,13 @@ impl Door {
         let (ledger_origin, gate_origin) = (format!("http://{ledger}"), format!("http://{gate}"));
         let services = vec![
             service("ledger", "ledger.localhost", &ledger_origin),
+            service("api", "api.localhost", &ledger_origin.replace("ledger", "api")),
             service(GATE_SERVICE, "gate.localhost", &gate_origin),
         ];
         let catalogue = Catalogue::new(gate_origin.clone(), Host::parse("gate.localhost").unwrap(), services).unwrap();
         let source = PolicySource { name: "test.cedar".into(), text: policies.into() };
         let policies = Policies::load(&catalogue, &[source]).unwrap();
+        let policies = policies.with_providers(crate::tokens::Corp::new().all());
         let store = Arc::new(Memory::default());
         let clock = Arc::new(FakeClock(AtomicI64::new(NOON)));
         let flows = Arc::new(Flows {
@@ -231,7 +237,7 @@ impl Door {
                 challenges: ChallengeLimits::default(),
                 tries: TryLimits::default(),
                 sessions: SessionLifetimes::default(),
-                providers: Arc::new(NoProviders),
+                providers: Arc::new(crate::tokens::Corp::new()),
             }),
             store: store.clone(),
             factors: BTreeMap::new(),
@@ -240,6 +246,7 @@ impl Door {
             mac: MacKey::new(&[1; 32]),
             node: NodeId::from_bytes([9; 16]),
             refusals: Refusals::default(),
+            loops: Loops::default(),
         });
         let upstream = Upstream::new(UpstreamConfig {
             origin: UpstreamOrigin::parse(&format!("http://{}", recorder.address), Plaintext::OnLoopback).unwrap(),
@@ -249,18 +256,20 @@ impl Door {
         })
         .unwrap();
         let way = ServiceUpstream { upstream, assertion: AssertionMode::Always, inject_script: InjectScript::No };
+        let way = Arc::new(way);
         let door = HttpDoor::new(HttpDoorParts {
             flows: flows.clone(),
             transport: Transport::Plain,
             pages: Arc::new(Local("pages")),
             account: Arc::new(Local("account")),
-            upstreams: BTreeMap::from([(ServiceName::parse("ledger").unwrap(), Arc::new(way))]),
+            upstreams: ["ledger", "api"].map(|name| (ServiceName::parse(name).unwrap(), Arc::clone(&way))).into(),
             signer: AssertionSigner::new(vec![AssertionKey {
                 id: "k1".to_owned(),
                 pkcs8: &pkcs8(),
                 signs_from: stepgate_core::time::Timestamp::from_ms(0),
             }])
             .unwrap(),
+            tokens: Arc::new(crate::tokens::Known),
             limits: DoorLimits::default(),
             stop: CancellationToken::new(),
         });
@@ -351,7 +360,7 @@ impl Door {
         let code = NewCode {
             digest: token.digest(Purpose::HandBack),
             purpose: Purpose::HandBack,
-            session: challenge.session,
+            session: challenge.asked_by.session().unwrap(),
             audience: Audience::Host(Host::parse("ledger.localhost").unwrap()),
             browser: challenge.browser,
             challenge: Some(challenge.id),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use secrecy::SecretString;
-use stepgate_core::challenge::{Challenge, ChallengeState, Held, HeldRequest, SendOutcome};
+use stepgate_core::challenge::{AskedBy, Challenge, ChallengeState, Held, HeldRequest, SendOutcome};
 use stepgate_core::factor::{EnrolledFactor, FactorKind};
 use stepgate_core::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, RequestId, SessionId};
 use stepgate_core::operation::OperationDigest;
@@ -29,6 +29,7 @@ pub struct State {
     pub held: HashMap<ChallengeId, HeldRequest>,
     pub entries: Vec<Entry>,
     pub ended: Vec<SessionId>,
+    pub known: HashMap<[u8; 32], Arc<KnownPerson>>,
     pub away: bool,
     /// Whether it forgets to look at the browser that asked: what the flows must not rest on.
     pub forgets_browser: bool,
@@ -158,7 +159,7 @@ impl Store for Memory {
     ) -> Result<(), ChangeError> {
         self.open(|state| {
             let pending =
-                |c: &&Challenge| c.session == challenge.session && matches!(c.state, ChallengeState::Pending { .. });
+                |c: &&Challenge| c.asked_by == challenge.asked_by && matches!(c.state, ChallengeState::Pending { .. });
             if state.challenges.values().filter(pending).count() >= pending_max as usize {
                 return Err(ChangeError::Limit("pending challenges"));
             }
@@ -193,7 +194,7 @@ impl Store for Memory {
     }
     async fn challenge_for(
         &self,
-        session: SessionId,
+        asked_by: AskedBy,
         generation: u32,
         browser: Option<TokenDigest>,
         operation: OperationDigest,
@@ -201,7 +202,7 @@ impl Store for Memory {
     ) -> Result<Option<Challenge>, StoreError> {
         self.open(|state| {
             let fits = |c: &&Challenge| {
-                c.session == session
+                c.asked_by == asked_by
                     && c.operation == operation
                     && c.generation <= generation
                     && (c.browser == browser || state.forgets_browser)
@@ -259,6 +260,20 @@ impl Store for Memory {
     }
     async fn heartbeat(&self, _node: NodeId, _now: Timestamp) -> Result<(), StoreError> {
         self.open(|_| ())
+    }
+
+    async fn known_by(&self, identity: [u8; 32]) -> Result<Option<Arc<KnownPerson>>, StoreError> {
+        self.open(|state| state.known.get(&identity).map(Arc::clone))
+    }
+
+    async fn person_changed(&self, person: PersonId) {
+        loop {
+            let mut changes = self.changes.subscribe();
+            let known = self.state.lock().known.values().any(|known| known.person.id == person);
+            if !known || changes.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     // The door never comes here.

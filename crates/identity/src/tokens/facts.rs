@@ -5,10 +5,11 @@ use std::time::Duration;
 use stepgate_core::access::{Accepted, SCOPES_MAX, TokenRules, VerifiedToken, Whose};
 use stepgate_core::factor::Strength;
 use stepgate_core::id::AccessTokenId;
-use stepgate_core::provider::{Level, ProviderName, SUBJECT_LEN_MAX};
+use stepgate_core::provider::{ProviderName, SUBJECT_LEN_MAX};
 use stepgate_core::time::Timestamp;
 
 use crate::jws::TokenClaims;
+use crate::provider::LevelSettings;
 
 /// How far another clock may be ahead of ours (FAPI 2.0 asks for at least 10 seconds and
 /// suggests no more than 60). It never lengthens a token's life.
@@ -24,7 +25,7 @@ pub(super) struct Expected<'a> {
     pub(super) id: AccessTokenId,
     pub(super) provider: &'a ProviderName,
     pub(super) issuer: &'a str,
-    pub(super) levels: &'a [Level],
+    pub(super) levels: &'a [LevelSettings],
     pub(super) rules: &'a TokenRules,
     pub(super) now: Timestamp,
 }
@@ -109,7 +110,7 @@ pub(super) fn read(claims: &TokenClaims, demands: Demands, expected: Expected<'_
         client: client.to_owned(),
         jti: jti.map(str::to_owned),
         scopes: scopes(claims)?,
-        strength: worth(expected.levels, acr),
+        strength: worth(expected.levels, acr, &amr),
         acr: acr.to_owned(),
         amr: amr.into_iter().map(str::to_owned).collect(),
         auth_time,
@@ -119,9 +120,14 @@ pub(super) fn read(claims: &TokenClaims, demands: Demands, expected: Expected<'_
     })
 }
 
-/// What a class counts as: nothing, if the configuration does not say.
-fn worth(levels: &[Level], acr: &str) -> Strength {
-    levels.iter().find(|level| level.acr == acr && !acr.is_empty()).map(|level| level.strength).unwrap_or_default()
+/// What the login counts as: all that the classes are worth that it is of, and nothing if
+/// the configuration knows none of them.
+fn worth(levels: &[LevelSettings], acr: &str, amr: &[&str]) -> Strength {
+    let is_of = |level: &&LevelSettings| match level.amr.as_slice() {
+        [] => level.acr == acr,
+        methods => methods.iter().all(|method| amr.contains(&method.as_str())),
+    };
+    levels.iter().filter(is_of).fold(Strength::NONE, |all, level| all.and(level.strength))
 }
 
 /// A client in its own name (RFC 9068, section 2.2), or one that the configuration

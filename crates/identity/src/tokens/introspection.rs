@@ -35,10 +35,23 @@ pub(super) enum Said {
     Inactive,
 }
 
+/// What the configuration says of it.
+#[derive(Clone, Debug)]
+pub struct IntrospectionSettings {
+    /// The endpoint.
+    pub url: Url,
+    /// Who we are there.
+    pub client_id: String,
+    /// What proves it.
+    pub client_secret: SecretString,
+    /// How long an answer is believed, if it allows that.
+    pub kept_at_most: Duration,
+}
+
 impl Introspection {
-    /// Asks at this URL with this client's name and secret, and believes an answer for at
-    /// most `kept_at_most`.
-    pub fn new(http: Http, url: Url, client_id: String, client_secret: SecretString, kept_at_most: Duration) -> Self {
+    /// Asks by way of this client.
+    pub fn new(http: Http, settings: IntrospectionSettings) -> Self {
+        let IntrospectionSettings { url, client_id, client_secret, kept_at_most } = settings;
         Self { http, url, client_id, client_secret, kept_at_most, seats: Semaphore::new(QUESTIONS_AT_ONCE_MAX) }
     }
 
@@ -108,7 +121,11 @@ mod tests {
     fn introspection() -> Introspection {
         let url = "https://idp.example/introspect".parse().unwrap();
         let http = Http::new(Reach::Public, None).unwrap();
-        Introspection::new(http, url, "gate".into(), SecretString::from("s"), Duration::from_secs(60))
+        let (client_id, client_secret) = ("gate".into(), SecretString::from("s"));
+        Introspection::new(
+            http,
+            IntrospectionSettings { url, client_id, client_secret, kept_at_most: Duration::from_secs(60) },
+        )
     }
 
     fn read(body: &str, cache_control: &[&str]) -> String {

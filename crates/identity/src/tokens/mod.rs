@@ -21,18 +21,19 @@ use aws_lc_rs::digest::{Context, SHA256};
 use moka::sync::Cache;
 use stepgate_core::access::{AccessTokens, Nonces, NotAccepted, Presented, Scheme, TokenRules, VerifiedToken};
 use stepgate_core::id::AccessTokenId;
-use stepgate_core::provider::{Level, ProviderName};
+use stepgate_core::provider::ProviderName;
 use stepgate_core::time::{Randomness, Timestamp};
 
 use crate::jws::{Jws, JwsError};
 use crate::keys::{Algorithm, KeyError, Keys};
+use crate::provider::{Issuer, LevelSettings, NoMetadata};
 use facts::{Demands, Expected};
 use introspection::Said;
 use proof::{Proofs, Proving};
 
 pub use facts::CLOCKS_APART_MAX;
 pub use header::{Credentials, PROOF_LEN_MAX, TOKEN_LEN_MAX, credentials};
-pub use introspection::{Introspection, QUESTIONS_AT_ONCE_MAX};
+pub use introspection::{Introspection, IntrospectionSettings, QUESTIONS_AT_ONCE_MAX};
 pub use proof::PROOF_ACCEPTED_FOR;
 
 /// Verified tokens that are kept.
@@ -50,7 +51,7 @@ pub struct TokenIssuer {
     /// Its issuer identifier, as it must stand in `iss`.
     pub issuer: String,
     /// What its classes count as.
-    pub levels: Vec<Level>,
+    pub levels: Vec<LevelSettings>,
     /// How.
     pub by: VerifiedBy,
 }
@@ -61,12 +62,30 @@ pub enum VerifiedBy {
     /// They are JWTs, signed with one of its keys.
     Signature {
         /// Its keys.
-        keys: Keys,
+        keys: KeysOf,
         /// What they may be signed with.
         algorithms: Vec<Algorithm>,
     },
     /// It is asked.
     Introspection(Introspection),
+}
+
+/// Where an issuer's keys are had.
+#[derive(Clone, Debug)]
+pub enum KeysOf {
+    /// These.
+    These(Keys),
+    /// Where the issuer says.
+    Issuer(Issuer),
+}
+
+impl KeysOf {
+    async fn keys(&self, now: Timestamp) -> Result<Keys, NoMetadata> {
+        match self {
+            Self::These(keys) => Ok(keys.clone()),
+            Self::Issuer(issuer) => issuer.metadata(now).await.map(|metadata| metadata.keys.clone()),
+        }
+    }
 }
 
 /// Verifies access tokens.
@@ -251,26 +270,27 @@ impl Asking<'_> {
 struct Signed<'a> {
     jws: Jws<'a>,
     issuer: &'a TokenIssuer,
-    keys: &'a Keys,
+    keys: &'a KeysOf,
     algorithms: &'a [Algorithm],
 }
 
 impl Signed<'_> {
     async fn verify(self, asking: Asking<'_>, configuration: u64) -> Result<Kept, NotAccepted> {
         let Self { jws, issuer, keys, algorithms } = self;
+        let keys = keys.keys(asking.now).await.map_err(|error| issuer.away(&error.to_string()))?;
         // Taken first: keys that change while the signature is looked at make this old at once.
         let generation = keys.generation();
         // An ID token, a logout token, an assertion: signed by the same keys, and no access token.
         if jws.kind().as_deref() != Some("at+jwt") {
             return Err(asking.wrong("type"));
         }
-        let verified = jws.verify(keys, algorithms, asking.now).await.map_err(|error| match error {
+        let verified = jws.verify(&keys, algorithms, asking.now).await.map_err(|error| match error {
             JwsError::Key(error @ KeyError::Away(_)) => issuer.away(&error.to_string()),
             error => asking.wrong(error.code()),
         })?;
         let token = facts::read(&verified.claims, Demands::Jwt, asking.expects(issuer));
         let token = Arc::new(token.map_err(|what| asking.wrong(what))?);
-        Ok(Kept { until: token.expires_at, token, configuration, keys: Some((keys.clone(), generation)) })
+        Ok(Kept { until: token.expires_at, token, configuration, keys: Some((keys, generation)) })
     }
 }
 

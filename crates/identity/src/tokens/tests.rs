@@ -14,11 +14,12 @@ use stepgate_core::access::{
     Accepted, AccessTokens, Forwarded, Nonces, NotAccepted, Presented, Scheme, TokenRules, VerifiedToken,
 };
 use stepgate_core::factor::Strength;
-use stepgate_core::provider::{Level, ProviderName};
+use stepgate_core::provider::ProviderName;
 use stepgate_core::time::{Randomness, Timestamp};
 
-use super::{Keeps, TokenIssuer, TokenVerifier, VerifiedBy};
+use super::{Keeps, KeysOf, TokenIssuer, TokenVerifier, VerifiedBy};
 use crate::keys::{Algorithm, KeySet, Keys};
+use crate::provider::LevelSettings;
 use mint::mint;
 use stepgate_testkit::signer::Signer;
 
@@ -65,13 +66,13 @@ fn rules() -> TokenRules {
     TokenRules::new(accepted())
 }
 
-fn levels() -> Vec<Level> {
-    let level = |acr: &str, strength| Level { acr: acr.to_owned(), strength };
+fn levels() -> Vec<LevelSettings> {
+    let level = |acr: &str, strength| LevelSettings { acr: acr.to_owned(), strength, amr: Vec::new() };
     vec![level("mfa", Strength::SECOND_FACTOR), level("phr", Strength::SECOND_FACTOR.and(Strength::PHISHING_RESISTANT))]
 }
 
 fn signing(keys: Keys, algorithms: &[Algorithm]) -> TokenIssuer {
-    let by = VerifiedBy::Signature { keys, algorithms: algorithms.to_vec() };
+    let by = VerifiedBy::Signature { keys: KeysOf::These(keys), algorithms: algorithms.to_vec() };
     TokenIssuer { name: name("corp"), issuer: ISSUER.to_owned(), levels: levels(), by }
 }
 

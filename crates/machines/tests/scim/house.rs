@@ -9,7 +9,7 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 use stepgate_core::catalogue::{Catalogue, Host};
 use stepgate_core::challenge::ChallengeLimits;
-use stepgate_core::flows::{Flows, Live, Provisioning, Refusals};
+use stepgate_core::flows::{Flows, Live, Loops, Provisioning, Refusals};
 use stepgate_core::id::Id;
 use stepgate_core::machine::{MachineName, Scope};
 use stepgate_core::policy::Policies;
@@ -96,6 +96,7 @@ impl House {
             mac: MacKey::new(&[9; 32]),
             node: Id::from_bytes([1; 16]),
             refusals: Refusals::default(),
+            loops: Loops::default(),
         });
         let provisioning = Provisioning { flows, accounts: store };
         let parts =

@@ -115,6 +115,7 @@ pub(super) fn service(origin: &str, host: &Host) -> Arc<Service> {
         endpoints,
         read: Arc::new(default_endpoint(&name, Effect::Read)),
         write: Arc::new(default_endpoint(&name, Effect::Write)),
+        tokens: None,
         name,
     })
 }
@@ -156,6 +157,7 @@ fn endpoint(declared: &Declared) -> Option<Endpoint> {
         effect_headers: Vec::new(),
         admits: Admits::SignedIn,
         cross_site: CrossSite::Refuse,
+        scopes: Vec::new(),
     })
 }
 

@@ -10,7 +10,9 @@ mod provider;
 mod read;
 mod reference;
 mod service;
+mod tokens;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -23,10 +25,12 @@ use jiff::tz::TimeZone;
 use stepgate_core::catalogue::{Catalogue, Host};
 use stepgate_core::challenge::ChallengeLimits;
 use stepgate_core::ports::TryLimits;
+use stepgate_core::provider::ProviderName;
 use stepgate_core::session::SessionLifetimes;
 use stepgate_core::surroundings::NamedNetwork;
 use stepgate_core::web::Transport;
 use stepgate_identity::provider::CheckedProvider;
+use stepgate_identity::tokens::IntrospectionSettings;
 use toml::de::DeTable;
 use url::Url;
 
@@ -71,6 +75,8 @@ pub struct Settings {
     pub upstreams: Vec<(String, Upstream)>,
     /// Where people sign in with their company's login.
     pub providers: Vec<CheckedProvider>,
+    /// How some of them are asked about access tokens, by name.
+    pub introspection: BTreeMap<ProviderName, IntrospectionSettings>,
     /// Whether such a login may add a first factor.
     pub company_login_enrols: bool,
     /// Named networks.
@@ -264,7 +270,7 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
     let providers = provider::providers(top.tables("provider", "[[provider]]"), origin.as_ref(), &base);
     for transmitter in machines.iter().flat_map(|machines| &machines.transmitters) {
         let known = |name: &stepgate_core::provider::ProviderName| {
-            providers.iter().flatten().any(|provider| provider.provider().name == *name)
+            providers.iter().flatten().any(|(provider, _)| provider.provider().name == *name)
         };
         if let Some(name) = transmitter.provider.as_ref().filter(|name| !known(name)) {
             let of = &transmitter.name;
@@ -275,7 +281,14 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
         }
     }
     let at = service::GateAt { origin: origin.as_ref(), listen: &listen, danger_plaintext };
-    let services = service::services(&top, &at, &base, mistakes);
+    let issues = providers.as_ref().map(|all| {
+        let issues = |(provider, asked): &(CheckedProvider, Option<_>)| tokens::Issues {
+            name: provider.provider().name.clone(),
+            is_asked: asked.is_some(),
+        };
+        all.iter().map(issues).collect::<Vec<_>>()
+    });
+    let services = service::services(&top, &at, issues.as_deref(), &base, mistakes);
     top.finish();
 
     let origin = origin?.value;
@@ -297,6 +310,14 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
             return None;
         }
     };
+    let mut introspection = BTreeMap::new();
+    let providers: Vec<CheckedProvider> = providers?
+        .into_iter()
+        .map(|(provider, asked)| {
+            introspection.extend(asked.map(|asked| (provider.provider().name.clone(), asked)));
+            provider
+        })
+        .collect();
     Some(Settings {
         digest: hex::encode(<sha2::Sha256 as sha2::Digest>::digest(text)),
         transport: if origin.scheme() == "https" { Transport::Tls } else { Transport::Plain },
@@ -311,7 +332,8 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
         trusted_hops,
         catalogue,
         upstreams,
-        providers: providers?,
+        introspection,
+        providers,
         company_login_enrols,
         networks,
         sessions,

@@ -68,6 +68,7 @@ pub(super) fn endpoint(table: Table<'_>, service: &str, actions: &mut Actions) -
     }
     effect_headers.sort();
     effect_headers.dedup();
+    let scopes = scopes(&table);
     let admits = if table.flag("public") { Admits::Anyone } else { Admits::SignedIn };
     let cross_site = table.parsed("cross_site", "refuse or allow", |text| match text {
         "refuse" => Ok(CrossSite::Refuse),
@@ -109,7 +110,28 @@ pub(super) fn endpoint(table: Table<'_>, service: &str, actions: &mut Actions) -
         effect_headers,
         admits,
         cross_site: cross_site.map_or(CrossSite::Refuse, |at| at.value),
+        scopes,
     })
+}
+
+/// The scopes that an access token needs for the operation (RFC 6749, section 3.3).
+pub(super) fn scopes(table: &Table<'_>) -> Vec<String> {
+    let is_scope =
+        |text: &str| !text.is_empty() && text.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
+    let mut scopes = Vec::new();
+    for at in table.texts("scopes") {
+        if is_scope(&at.value) {
+            scopes.push(at.value);
+        } else {
+            table.mistake(
+                at.span,
+                format!("\"{}\" is no scope: visible ASCII without space, quote and backslash", at.value),
+            );
+        }
+    }
+    scopes.sort();
+    scopes.dedup();
+    scopes
 }
 
 fn on(text: &str) -> Result<(Vec<String>, PathTemplate), String> {

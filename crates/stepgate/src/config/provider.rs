@@ -10,9 +10,11 @@ use stepgate_core::factor::Strength;
 use stepgate_core::web::gate_path;
 use stepgate_identity::keys::Algorithm;
 use stepgate_identity::provider::{CheckedProvider, ClientAuthMethod, LevelSettings, Preset, ProviderSettings};
+use stepgate_identity::tokens::IntrospectionSettings;
 use url::Url;
 
 use super::read::{At, Table};
+use super::tokens::introspection;
 
 /// The longest that a login may stand without being asked about.
 const RENEWS_EVERY_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -26,7 +28,11 @@ pub(crate) fn redirect_uri(gate_origin: &str, name: &str) -> String {
 }
 
 /// Reads all of them. `None` if one cannot be used; its mistakes are noted.
-pub(super) fn providers(tables: Vec<Table<'_>>, origin: Option<&At<Url>>, base: &Path) -> Option<Vec<CheckedProvider>> {
+pub(super) fn providers(
+    tables: Vec<Table<'_>>,
+    origin: Option<&At<Url>>,
+    base: &Path,
+) -> Option<Vec<(CheckedProvider, Option<IntrospectionSettings>)>> {
     let mut names = BTreeSet::new();
     let mut whole = true;
     let mut read = Vec::new();
@@ -44,7 +50,7 @@ fn provider(
     origin: Option<&At<Url>>,
     base: &Path,
     names: &mut BTreeSet<String>,
-) -> Option<CheckedProvider> {
+) -> Option<(CheckedProvider, Option<IntrospectionSettings>)> {
     let name = table.required("name");
     if let Some(name) = &name
         && !names.insert(name.value.clone())
@@ -70,6 +76,7 @@ fn provider(
     let renews_every = table.duration("renews_every", Duration::from_secs(60)..=RENEWS_EVERY_MAX);
     let pushes = table.value("push_requests").is_none() || table.flag("push_requests");
     let algorithms = algorithms(&table);
+    let introspection = table.table("introspection").map(|table| introspection(table, base));
     let clock_skew = table.duration("clock_skew", Duration::ZERO..=CLOCK_SKEW_MAX);
     let root_certificates = table.text("ca_file").and_then(|at| read_file(&table, &at, base));
     let danger_loopback = table.flag("danger_loopback");
@@ -105,7 +112,10 @@ fn provider(
     settings.root_certificates = root_certificates;
     settings.danger_loopback = danger_loopback;
     match settings.check() {
-        Ok(checked) => Some(checked),
+        Ok(checked) => match introspection {
+            None => Some((checked, None)),
+            Some(read) => Some((checked, Some(read?))),
+        },
         Err(mistakes) => {
             for mistake in mistakes {
                 notes.add(places.find(mistake.field).unwrap_or_else(|| span.clone()), mistake.to_string());
@@ -146,7 +156,7 @@ impl Places {
     }
 }
 
-fn client_secret(table: &Table<'_>, base: &Path) -> Option<SecretString> {
+pub(super) fn client_secret(table: &Table<'_>, base: &Path) -> Option<SecretString> {
     match (table.text("client_secret_file"), table.text("client_secret_env")) {
         (Some(file), None) => secret_file(table, &file, base),
         (None, Some(env)) => match std::env::var(&env.value) {

@@ -14,6 +14,7 @@ use super::gate::{is_loopback_name, origin};
 use super::gate_service;
 use super::operation::{Actions, DeclaredAction, endpoint};
 use super::read::{At, Mistakes, Table};
+use super::tokens::{Issues, rules};
 
 /// How a service is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +54,7 @@ pub(super) struct GateAt<'a> {
 pub(super) fn services(
     top: &Table<'_>,
     gate: &GateAt<'_>,
+    issuers: Option<&[Issues]>,
     base: &Path,
     mistakes: &Mistakes,
 ) -> Option<Vec<(Service, Upstream)>> {
@@ -70,7 +72,7 @@ pub(super) fn services(
     let mut whole = true;
     let mut read = Vec::new();
     for table in tables {
-        match service(table, gate, &mut names, &mut hosts, &mut actions, base) {
+        match service(table, gate, issuers, &mut names, &mut hosts, &mut actions, base) {
             Some(service) => read.push(service),
             None => whole = false,
         }
@@ -81,6 +83,7 @@ pub(super) fn services(
 fn service(
     table: Table<'_>,
     gate: &GateAt<'_>,
+    issuers: Option<&[Issues]>,
     names: &mut BTreeSet<String>,
     hosts: &mut BTreeSet<Host>,
     actions: &mut Actions,
@@ -115,6 +118,7 @@ fn service(
         );
     }
     let upstream = upstream(&table, gate.listen, base);
+    let tokens = table.table("tokens").map(|tokens| rules(tokens, origin.as_ref().map(|at| &at.value), issuers));
     let operations = table.tables("operation", "[[service.operation]]");
     let service_name = name.as_ref().map_or("?", |at| at.value.as_str()).to_owned();
     let mut endpoints: Vec<(Arc<Endpoint>, std::ops::Range<usize>)> = Vec::new();
@@ -141,6 +145,10 @@ fn service(
         endpoints,
         read: Arc::new(default_endpoint(&name, Effect::Read)),
         write: Arc::new(default_endpoint(&name, Effect::Write)),
+        tokens: match tokens {
+            None => None,
+            Some(rules) => Some(rules?),
+        },
         name,
     };
     Some((service, upstream?))
@@ -173,6 +181,7 @@ pub(super) fn default_endpoint(service: &ServiceName, effect: Effect) -> Endpoin
         effect_headers: Vec::new(),
         admits: Admits::SignedIn,
         cross_site: CrossSite::Refuse,
+        scopes: Vec::new(),
     }
 }
 

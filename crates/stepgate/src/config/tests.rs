@@ -1,3 +1,5 @@
+use stepgate_core::access::{Forwarded, Nonces, Scheme};
+
 use super::*;
 
 const GOOD: &str = r#"
@@ -189,6 +191,15 @@ danger_loopback = false
 acr = "gold"
 counts_as = ["second_factor", "possession"]
 amr = ["otp"]
+[[provider]]
+name = "asked"
+issuer = "https://asked.example"
+client_id = "stepgate"
+[provider.introspection]
+url = "https://asked.example/introspect"
+client_id = "gate"
+client_secret_env = "CARGO_MANIFEST_DIR"
+keep_at_most = "10s"
 [[service]]
 name = "ledger"
 title = "Ledger"
@@ -199,6 +210,18 @@ danger_plaintext = false
 assertion = "stepped_up"
 inject_script = true
 own_host_header = true
+[service.tokens]
+providers = ["corp", "asked"]
+audience = "https://api.example"
+schemes = ["dpop"]
+scopes = ["use"]
+owner_claim = "owner"
+dpop_nonces = true
+danger_forward_token = true
+[[service.tokens.agent]]
+client = "robot"
+provider = "corp"
+groups = ["robots"]
 [[service.operation]]
 on = "POST|PUT /payments/{id}/approve"
 action = "payments.approve"
@@ -209,6 +232,7 @@ effect = "write"
 effect_headers = ["X-Dry-Run"]
 public = false
 cross_site = "allow"
+scopes = ["pay", "approve"]
 inputs = { id = "path id as string", amount = "json /amount as decimal", dry = "query dry as bool" }
 [[service.operation]]
 on = "GET /"
@@ -262,6 +286,71 @@ fn a_provider_is_what_its_table_says() {
     assert_eq!(provider.levels[0].acr, "gold");
     assert_eq!(provider.levels[0].strength.to_string(), "second_factor+possession");
     assert!(!format!("{:?}", settings.providers).contains(env!("CARGO_MANIFEST_DIR")), "its secret is not printed");
+}
+
+#[test]
+fn the_tokens_that_a_service_takes_are_what_its_table_says() {
+    let settings = parse(WHOLE, "stepgate.toml", PathBuf::from("/etc/stepgate")).unwrap();
+    let service = settings.catalogue.by_name("ledger").unwrap();
+    let accepted = service.tokens.as_ref().unwrap().accepted();
+    let names: Vec<_> = accepted.providers.iter().map(ToString::to_string).collect();
+    assert_eq!((names.join(" ").as_str(), accepted.audience.as_str()), ("corp asked", "https://api.example"));
+    assert_eq!((accepted.schemes.as_slice(), accepted.nonces), ([Scheme::Dpop].as_slice(), Nonces::Demanded));
+    assert_eq!((accepted.forwarded, accepted.owner_claim.as_deref()), (Forwarded::AsItCame, Some("owner")));
+    assert_eq!(
+        (accepted.agents[0].client.as_str(), accepted.agents[0].groups.as_slice()),
+        ("robot", ["robots".to_owned()].as_slice())
+    );
+    assert_eq!(service.endpoints.iter().map(|endpoint| endpoint.scopes.join(" ")).collect::<String>(), "approve pay");
+    let asked: Vec<_> = settings.introspection.iter().collect();
+    assert_eq!((asked.len(), asked[0].0.as_str(), asked[0].1.kept_at_most), (1, "asked", Duration::from_secs(10)));
+    assert!(!format!("{:?}", settings.introspection).contains(env!("CARGO_MANIFEST_DIR")), "its secret is not printed");
+    assert!(
+        parse(GOOD, "stepgate.toml", PathBuf::new()).unwrap().catalogue.by_name("ledger").unwrap().tokens.is_none()
+    );
+}
+
+#[test]
+fn what_is_wrong_with_tokens_is_told() {
+    let with = |provider: &str, lines: &str| {
+        let providers = format!(
+            "[[provider]]\nname = \"corp\"\nissuer = \"https://id.example\"\nclient_id = \"stepgate\"\n{provider}"
+        );
+        let tokens = format!("upstream = \"http://127.0.0.1:9001\"\n[service.tokens]\n{lines}\n");
+        mistakes(&format!("{providers}\n{}", GOOD.replacen("upstream = \"http://127.0.0.1:9001\"\n", &tokens, 1)))
+    };
+    let good = "providers = [\"corp\"]";
+    assert_eq!(with("", good), "");
+    let asked = "[provider.introspection]\nurl = \"https://id.example/i\"\nclient_id = \"x\"";
+    for (provider, lines, expected) in [
+        ("", "", "needs `providers`"),
+        ("", "providers = [\"other\"]", "there is no [[provider]] other"),
+        ("", "providers = [\"corp\"]\nschemes = [\"mac\"]", "\"mac\" is not spoken"),
+        ("", "providers = [\"corp\"]\nscopes = [\"a b\"]", "\"a b\" is no scope"),
+        ("", "providers = [\"corp\"]\naudience = \"\"", "`audience` must be"),
+        ("", "providers = [\"corp\"]\nschemes = [\"bearer\"]\ndpop_nonces = true", "no token of these `schemes` has"),
+        ("", "providers = [\"corp\"]\nforward_token = true", "has no key `forward_token`"),
+        ("", "providers = [\"corp\"]\n[[service.tokens.agent]]\ngroups = []", "needs `client`"),
+        (
+            "",
+            "providers = [\"corp\"]\n[[service.tokens.agent]]\nclient = \"x\"\nprovider = \"y\"",
+            "none of this service's `providers`",
+        ),
+        (asked, good, "needs `client_secret_file` or `client_secret_env`"),
+        (
+            "[provider.introspection]\nurl = \"ftp://id.example\"\nclient_id = \"x\"\nclient_secret_env = \"PATH\"",
+            good,
+            "`url` must be a URL",
+        ),
+        (
+            "[provider.introspection]\nurl = \"https://id.example/i\"\nclient_id = \"x\"\nclient_secret_env = \"PATH\"\nkeep_at_most = \"1h\"",
+            good,
+            "`keep_at_most`",
+        ),
+    ] {
+        let found = with(provider, lines);
+        assert!(found.contains(expected), "{provider} {lines}: expected {expected:?}, found {found:?}");
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use stepgate_console::{Account, Pages};
-use stepgate_core::flows::{Flows, Refusals};
+use stepgate_core::flows::{Flows, Loops, Refusals};
 use stepgate_core::id::NodeId;
 use stepgate_core::secret::MacKey;
 use stepgate_core::time::{Clock, Randomness};
@@ -27,6 +27,7 @@ use stepgate_gateway::canonical::{HopTells, TrustedHops};
 use stepgate_gateway::http::{HttpDoor, HttpDoorParts};
 use stepgate_gateway::server::{Binding, Server, ServerLimits};
 use stepgate_identity::provider::Providers;
+use stepgate_identity::tokens::{Keeps, TokenVerifier};
 use stepgate_ledger::Origin;
 use stepgate_store::{Database, Options, SigningKeys, StoreUrl};
 use tokio::net::TcpListener;
@@ -99,6 +100,7 @@ impl House {
             node: NodeId::random(random.as_ref()),
             random,
             refusals: Refusals::default(),
+            loops: Loops::default(),
         });
         Ok(Self { settings, file, database, flows, keys, providers })
     }
@@ -109,6 +111,8 @@ impl House {
         let tasks = TaskTracker::new();
         let Self { settings, file, database, flows, keys, providers } = self;
         look_at(&providers).await?;
+        let issuers = providers.token_issuers(&settings.introspection);
+        let tokens = Arc::new(TokenVerifier::new(issuers, Keeps::Verified, flows.random.as_ref()));
         let transport = settings.transport;
         let door = HttpDoor::new(HttpDoorParts {
             flows: Arc::clone(&flows),
@@ -117,6 +121,7 @@ impl House {
             account: Arc::new(Account::new(Arc::clone(&flows), transport, SITE)),
             upstreams: upstreams(&settings)?,
             signer: signer(&keys)?,
+            tokens: Arc::clone(&tokens) as _,
             limits: door_limits(&settings),
             stop: stop.clone(),
         });
@@ -181,7 +186,7 @@ impl House {
         tasks.spawn(upkeep::renew_logins(Arc::clone(&flows), stop.clone()));
         tasks.spawn(upkeep::run(Arc::clone(&flows), Arc::clone(&database), door.clone(), stop.clone()));
         let settled = Settled::of(&settings);
-        Ok(Gate { flows, database, addresses, machines, door, file, settled, stop, tasks })
+        Ok(Gate { flows, database, addresses, machines, door, tokens, file, settled, stop, tasks })
     }
 }
 

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use stepgate_core::catalogue::ServiceName;
 use stepgate_core::flows::{Flows, Live};
 use stepgate_core::ports::StoreError;
+use stepgate_core::provider::ProviderName;
 use stepgate_evidence::Event;
 use stepgate_gateway::http::{HttpDoor, ServiceUpstream};
 use stepgate_identity::provider::Providers;
+use stepgate_identity::tokens::{IntrospectionSettings, TokenVerifier};
 use stepgate_store::{Database, Keyring};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,6 +35,8 @@ pub struct Gate {
     /// Where other systems call, if there is such a listener.
     pub machines: Option<SocketAddr>,
     pub(super) door: HttpDoor,
+    /// Verifies access tokens.
+    pub(super) tokens: Arc<TokenVerifier>,
     pub(super) file: Option<PathBuf>,
     /// What was configured at the start and stays until the next one.
     pub(super) settled: Settled,
@@ -51,7 +55,7 @@ impl Gate {
             Err(error) => Err(error),
         };
         match again {
-            Ok(Again { live, upstreams, config, keyring, settled, providers: _ }) => {
+            Ok(Again { live, upstreams, config, keyring, settled, providers, introspection }) => {
                 let (policy, policies) = (live.policies.version().to_owned(), count(&live));
                 let at = self.flows.clock.now();
                 let entries = vec![
@@ -62,6 +66,8 @@ impl Gate {
                 self.flows.store.record(entries).await?;
                 self.database.replace_keyring(keyring);
                 self.flows.live.store(Arc::new(live));
+                // Whose token it is may have changed with it: nothing that was verified stays.
+                self.tokens.replace(providers.token_issuers(&introspection));
                 self.door.replace_upstreams(upstreams);
                 self.door.reloaded();
                 parts::renew_signer(&self.database, &self.door).await;
@@ -102,8 +108,9 @@ impl Gate {
         let config = settings.digest.clone();
         let keyring = keyring(&settings.master_key)?;
         let settled = Settled::of(&settings);
+        let introspection = std::mem::take(&mut settings.introspection);
         let (live, providers) = live(&settings, catalogue, policies, &self.flows.clock, &self.flows.random)?;
-        Ok(Again { live, providers, upstreams, config, keyring, settled })
+        Ok(Again { live, providers, introspection, upstreams, config, keyring, settled })
     }
 
     /// Stops in order: no new connections, running requests finish within the drain time.
@@ -131,6 +138,7 @@ impl Gate {
 struct Again {
     live: Live,
     providers: Arc<Providers>,
+    introspection: BTreeMap<ProviderName, IntrospectionSettings>,
     upstreams: BTreeMap<ServiceName, Arc<ServiceUpstream>>,
     config: String,
     keyring: Keyring,

@@ -7,14 +7,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use secrecy::SecretString;
-use stepgate_core::challenge::{Challenge, ChallengeState, HeldRequest, SendOutcome};
+use stepgate_core::challenge::{AskedBy, Challenge, ChallengeState, HeldRequest, SendOutcome};
 use stepgate_core::factor::{EnrolledFactor, FactorKind, FactorUse};
 use stepgate_core::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, RequestId, SessionId};
 use stepgate_core::operation::OperationDigest;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::{
-    AnsweredChallenge, ChangeError, DueRenewal, EnrolmentLink, EntryQuery, Leaf, LogKeys, LoggedOut, NewCode,
-    NewSession, PendingLogin, ProviderLogin, RecordedEntry, SessionSummary, Spend, Store, StoreError, Ticket,
+    AnsweredChallenge, ChangeError, DueRenewal, EnrolmentLink, EntryQuery, KnownPerson, Leaf, LogKeys, LoggedOut,
+    NewCode, NewSession, PendingLogin, ProviderLogin, RecordedEntry, SessionSummary, Spend, Store, StoreError, Ticket,
     TicketThen, Trier, Try, TryLimits,
 };
 use stepgate_core::provider::ProviderName;
@@ -195,6 +195,8 @@ store! {
     async fn factors(&self, person: PersonId) -> Result<Vec<EnrolledFactor>, StoreError>;
     async fn person_by_credential(&self, credential_id: &[u8]) -> Result<Option<PersonId>, StoreError>;
     async fn person_by_identity(&self, identity: [u8; 32]) -> Result<Option<(PersonId, FactorId)>, StoreError>;
+    async fn known_by(&self, identity: [u8; 32]) -> Result<Option<Arc<KnownPerson>>, StoreError>;
+    async fn person_changed(&self, person: PersonId) -> ();
     async fn add_person_known_by(&self, person: &Person, identity: &EnrolledFactor, at: Timestamp, entries: Vec<Entry>) -> Result<(), ChangeError>;
     async fn add_identity(&self, person: PersonId, identity: &EnrolledFactor, entry: Entry) -> Result<(), ChangeError>;
     async fn put_pending_login(&self, login: PendingLogin) -> Result<(), StoreError>;
@@ -221,7 +223,7 @@ store! {
     async fn open_challenge(&self, challenge: &Challenge, held: Option<&HeldRequest>, pending_max: u32, entries: Vec<Entry>) -> Result<(), ChangeError>;
     async fn succeed_challenge(&self, old: ChallengeId, version: u32, new: &Challenge, entries: Vec<Entry>) -> Result<(), ChangeError>;
     async fn challenge(&self, id: ChallengeId) -> Result<Option<Challenge>, StoreError>;
-    async fn challenge_for(&self, session: SessionId, generation: u32, browser: Option<TokenDigest>, operation: OperationDigest, now: Timestamp) -> Result<Option<Challenge>, StoreError>;
+    async fn challenge_for(&self, asked_by: AskedBy, generation: u32, browser: Option<TokenDigest>, operation: OperationDigest, now: Timestamp) -> Result<Option<Challenge>, StoreError>;
     async fn held(&self, id: ChallengeId) -> Result<Option<HeldRequest>, StoreError>;
     async fn close_challenge(&self, id: ChallengeId, version: u32, state: ChallengeState, entries: Vec<Entry>) -> Result<(), ChangeError>;
     async fn adopt_challenge(&self, id: ChallengeId, version: u32, session: SessionId, state: ChallengeState, hand_back: NewCode, entries: Vec<Entry>) -> Result<(), ChangeError>;

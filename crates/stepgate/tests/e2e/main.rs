@@ -9,6 +9,7 @@
     reason = "a panic is how a test fails"
 )]
 
+mod access_tokens;
 mod account;
 mod company_login;
 mod evidence;

@@ -124,7 +124,7 @@ pub(crate) async fn cancel_challenges(
             at,
             Event::ChallengeCancelled {
                 challenge: challenge.id.to_string(),
-                session: challenge.session.to_string(),
+                session: challenge.asked_by.to_string(),
                 person: person.to_string(),
                 reason: reason.to_owned(),
             },

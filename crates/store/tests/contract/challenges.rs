@@ -102,8 +102,11 @@ pub(crate) async fn an_ended_session_opens_nothing(house: House) {
 pub(crate) async fn the_newest_open_challenge_for_an_operation_is_found(house: House) {
     let (alice, bob) = (house.signed_in("alice").await, house.signed_in("bob").await);
     let old = house.opened(&alice, Confirmation).await;
-    let find = |session| house.store.challenge_for(session, 1, Some(alice.browser), old.operation, house.now());
-    let found = async |session| find(session).await.unwrap().map(|challenge| challenge.id);
+    let find = |session: stepgate_core::id::SessionId| {
+        house.store.challenge_for(session.into(), 1, Some(alice.browser), old.operation, house.now())
+    };
+    let found =
+        async |session: stepgate_core::id::SessionId| find(session).await.unwrap().map(|challenge| challenge.id);
     assert_eq!(found(alice.session).await, Some(old.id));
     assert_eq!(found(bob.session).await, None);
     house.clock.advance(MINUTE);
@@ -122,12 +125,19 @@ pub(crate) async fn the_newest_open_challenge_for_an_operation_is_found(house: H
     house.store.spend(house.spend(&passed), house.said("sent")).await.unwrap();
     assert_eq!(found(alice.session).await, None);
     let held = house.holding(&alice, Confirmation).await;
-    let by_operation =
-        house.store.challenge_for(alice.session, 1, Some(alice.browser), held.operation, house.now()).await.unwrap();
+    let by_operation = house
+        .store
+        .challenge_for(alice.session.into(), 1, Some(alice.browser), held.operation, house.now())
+        .await
+        .unwrap();
     assert!(by_operation.is_none(), "what holds a request is resumed by its code");
     let late = house.opened(&alice, Confirmation).await;
     let late_find = async || {
-        house.store.challenge_for(alice.session, 1, Some(alice.browser), late.operation, house.now()).await.unwrap()
+        house
+            .store
+            .challenge_for(alice.session.into(), 1, Some(alice.browser), late.operation, house.now())
+            .await
+            .unwrap()
     };
     assert!(late_find().await.is_some());
     house.clock.advance(MINUTE * 10);
@@ -143,7 +153,7 @@ pub(crate) async fn b58_an_older_token_finds_nothing_that_a_newer_one_asked(hous
     let older = Challenge { operation: newer.operation, ..house.challenge(&alice, Confirmation) };
     let find = async |generation| {
         let browser = Some(alice.browser);
-        let found = house.store.challenge_for(alice.session, generation, browser, newer.operation, house.now());
+        let found = house.store.challenge_for(alice.session.into(), generation, browser, newer.operation, house.now());
         found.await.unwrap().map(|challenge| challenge.id)
     };
     assert_eq!((find(1).await, find(2).await), (None, Some(passed.id)));
@@ -160,7 +170,8 @@ pub(crate) async fn b58_another_browsers_token_finds_nothing_that_this_one_asked
     for (challenge, own) in [(&of_browser, Some(alice.browser)), (&of_none, None)] {
         let passed = house.pass(challenge, &alice).await;
         for browser in [Some(alice.browser), Some(house.digest()), None] {
-            let found = house.store.challenge_for(alice.session, 1, browser, passed.operation, house.now()).await;
+            let found =
+                house.store.challenge_for(alice.session.into(), 1, browser, passed.operation, house.now()).await;
             assert_eq!(found.unwrap().is_some(), browser == own, "{browser:?}");
         }
     }
@@ -400,7 +411,7 @@ pub(crate) async fn a_lapsed_sessions_request_is_adopted(house: House) {
     house.store.start_session(new, vec![house.said("started")]).await.unwrap();
     let code = adopt(&house, &challenge, &again).await.unwrap();
     let read = house.read(challenge.id).await;
-    assert_eq!((read.session, read.state.name()), (again.session, "passed"));
+    assert_eq!((read.asked_by, read.state.name()), (again.session.into(), "passed"));
     assert!(house.store.held(challenge.id).await.unwrap().is_some());
     let redeemed =
         house.store.redeem_code(code.digest, &code.audience, None, house.digest(), house.now()).await.unwrap();

@@ -299,7 +299,7 @@ impl House {
         Challenge {
             id,
             version: 1,
-            session: who.session,
+            asked_by: who.session.into(),
             generation: 1,
             person: who.person.id,
             host: Some(stepgate_core::catalogue::Host::parse("pay.example.com").unwrap()),

@@ -23,6 +23,7 @@ mod races;
 mod sealing;
 mod sessions;
 mod signals;
+mod tokens;
 mod tries;
 mod unknown;
 
@@ -75,6 +76,14 @@ contract! {
         a_logout_there_finds_its_sessions_here
         what_is_used_once_is_used_once
         a_renewal_is_due_once_and_keeps_what_it_brought;
+    tokens:
+        what_a_token_asks_is_answered_by_its_person_from_a_session
+        what_one_token_asked_no_other_and_no_session_finds
+        a_token_asks_for_confirmations_that_hold_nothing_and_of_who_is_active
+        pending_challenges_of_a_token_have_a_limit_of_their_own
+        who_has_left_confirms_and_spends_nothing_that_a_token_asked
+        a_person_is_known_by_an_identity_while_they_are_active
+        who_left_on_one_node_is_nobody_on_the_other_within_a_second;
     accounts:
         an_account_reads_back_as_it_was_added
         a_login_is_taken_whoever_governs_it

@@ -85,7 +85,7 @@ impl Flows {
             at,
             Event::ChallengeFailed {
                 challenge: id.to_string(),
-                session: challenge.session.to_string(),
+                session: challenge.asked_by.to_string(),
                 person: challenge.person.to_string(),
                 reason: why.code().to_owned(),
             },

@@ -1,6 +1,7 @@
 //! A challenge from its opening to its end.
 
 use super::{Asked, At, Confirmed, FactorProof, Key, NotChecked, Of, Problem, Signature, Story};
+use crate::TOKEN_PREFIX;
 
 /// A challenge that was opened.
 pub(super) struct Challenge {
@@ -63,7 +64,8 @@ impl Story {
             return Err(Problem::Again { what: "challenge" });
         }
         self.challenges.insert(Key::of(of.challenge), opened);
-        self.is_session_of(of.session, of.person)
+        // Who asks with an access token has no session; who answers has.
+        if of.session.starts_with(TOKEN_PREFIX) { Ok(()) } else { self.is_session_of(of.session, of.person) }
     }
 
     /// One proof for a challenge: by the same person, in time, bound to what was asked.

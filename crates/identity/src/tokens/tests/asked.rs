@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::http::{Http, Reach};
-use crate::tokens::Introspection;
+use crate::tokens::{Introspection, IntrospectionSettings};
 
 /// An issuer that answers with what it was told to, and counts.
 #[derive(Debug)]
@@ -64,7 +64,13 @@ impl Issuer {
     fn verifier(&self) -> TokenVerifier {
         let http = Http::new(Reach::DangerLoopback, None).unwrap();
         let secret = SecretString::from("s:e c");
-        let by = Introspection::new(http, self.url.clone(), "gate".into(), secret, Duration::from_secs(60));
+        let settings = IntrospectionSettings {
+            url: self.url.clone(),
+            client_id: "gate".into(),
+            client_secret: secret,
+            kept_at_most: Duration::from_secs(60),
+        };
+        let by = Introspection::new(http, settings);
         let by = VerifiedBy::Introspection(by);
         let issuer = TokenIssuer { name: name("corp"), issuer: ISSUER.into(), levels: levels(), by };
         TokenVerifier::new(vec![issuer], Keeps::Verified, &Chance)
