@@ -155,8 +155,11 @@ pub struct Asserted {
     pub subject: String,
     /// `sid`: the provider's session, for its back-channel logout.
     pub sid: Option<String>,
-    /// `acr`; empty if it said none.
+    /// The class, as the token has it or as the configuration calls its `methods`; bounded; empty if
+    /// it said none.
     pub acr: String,
+    /// Where the class is read off `amr`: the methods that make it. Empty elsewhere.
+    pub methods: Vec<String>,
     /// `amr`.
     pub amr: Vec<String>,
     /// `auth_time`. `None` if it said none: then the login is as old as can be.

@@ -54,8 +54,12 @@ pub struct FactorProof {
 pub struct LoginProof {
     /// `iss`.
     pub issuer: String,
-    /// `acr`; empty if it said none.
+    /// Its class: in the token's `acr` or `acrs` word for word, unless `methods` say otherwise; empty if it
+    /// said none.
     pub acr: String,
+    /// Where the class is read off how the person logged in: the `amr` that make it. Empty elsewhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
     /// What the configuration said that this class is worth.
     pub counts_as: Vec<String>,
     /// `auth_time`, if it said so.

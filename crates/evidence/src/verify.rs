@@ -2,26 +2,30 @@
 //!
 //! On top of [`stepgate_ledger::verify`], which says whether these are the entries that were
 //! signed, this says whether they tell a story that holds: every passkey signature is checked again
-//! against the statement that it was made for, and the rules that the gate keeps are held against
-//! what it wrote.
+//! against the statement that it was made for, every company login against the token that the
+//! provider signed, and the rules that the gate keeps are held against what it wrote.
 //!
 //! Entries are taken in batches: read by several threads, judged in order by one, signatures
-//! checked by several again. Memory grows with the number of sessions, challenges and passkeys (some
+//! checked by several again. Memory grows with the number of sessions, challenges and factors (some
 //! 50 bytes each), not with the number of entries.
 
 mod beside;
 mod keys;
+mod logins;
 mod read;
 mod report;
 mod rules;
 mod spread;
 
 pub use beside::{BadBeside, exported, imported};
+pub use logins::{MAX_SIGNING_KEYS, SigningKey, SigningKeys};
+pub(crate) use report::moves;
 pub use report::{Counts, Finding, MAX_FINDINGS, NotChecked, Problem, Report};
 
 use stepgate_ledger::export::{ReadError, Reader, Record};
 use stepgate_ledger::verify::{Announcement, Trust, Visitor};
 
+use crate::login::ProviderKeys;
 use rules::Story;
 
 /// How many entries are judged at a time.
@@ -33,7 +37,23 @@ const BATCH: usize = 4096;
 ///
 /// [`ReadError`] if a file cannot be read at all. What can be read and is wrong is in the report.
 pub fn verify(reader: &Reader, trust: Trust<'_>, progress: &mut impl FnMut(u64)) -> Result<Report, ReadError> {
-    let mut batches = Batches { pending: Vec::with_capacity(BATCH), story: Story::default(), progress, seen: 0 };
+    verify_with_providers(reader, trust, ProviderKeys::default(), progress)
+}
+
+/// The same, and the keys that signed company logins are compared with those that somebody has of
+/// their providers.
+///
+/// # Errors
+///
+/// As [`verify`].
+pub fn verify_with_providers(
+    reader: &Reader,
+    trust: Trust<'_>,
+    providers: ProviderKeys,
+    progress: &mut impl FnMut(u64),
+) -> Result<Report, ReadError> {
+    let story = Story::knowing(providers);
+    let mut batches = Batches { pending: Vec::with_capacity(BATCH), story, progress, seen: 0 };
     let ledger = stepgate_ledger::verify::verify(reader, trust, &mut batches)?;
     batches.judge();
     let Batches { story, .. } = batches;

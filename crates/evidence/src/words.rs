@@ -1,7 +1,11 @@
 //! An entry in one sentence, for people who read the log.
 
-use crate::entry::{Asked, Entry, Event, FactorProof, Outcome};
+use crate::entry::{Asked, Entry, Event, FactorProof, LoginProof, Outcome};
 use crate::statement::NO_PERMIT;
+use crate::verify::moves;
+
+/// Longest text of a provider in a sentence, in characters.
+const PROVIDER_TEXT_MAX: usize = 100;
 
 impl Entry {
     /// What happened, in one line without control characters.
@@ -180,15 +184,41 @@ fn named(factor: &str) -> &str {
     match factor {
         "totp" => "authenticator code",
         "recovery_code" => "recovery code",
+        "idp" => "company login",
         other => other,
     }
 }
 
 fn proved(proof: &FactorProof) -> String {
-    match proof.user_verified {
-        Some(true) => format!("{} (user verified)", named(&proof.factor)),
-        _ => named(&proof.factor).to_owned(),
+    match (&proof.login, proof.user_verified) {
+        (Some(login), _) => at_provider(login),
+        (None, Some(true)) => format!("{} (user verified)", named(&proof.factor)),
+        (None, _) => named(&proof.factor).to_owned(),
     }
+}
+
+/// Where, of which class, and what that counts as here: the configuration's word, like the class that
+/// is read off methods.
+fn at_provider(login: &LoginProof) -> String {
+    let class = match (login.acr.as_str(), login.methods.as_slice()) {
+        ("", _) => "no class".to_owned(),
+        (acr, []) => format!("class {}", cut(acr)),
+        (acr, methods) => format!("class {} by {}", cut(acr), cut(&methods.join(" and "))),
+    };
+    let worth = match login.counts_as.as_slice() {
+        [] => "counts as no more".to_owned(),
+        all => format!("counts as {}", all.join(" and ").replace('_', " ")),
+    };
+    format!("company login at {} ({class}, {worth})", cut(&login.issuer))
+}
+
+/// What a provider calls itself or a class, cut and without signs that nobody sees.
+fn cut(text: &str) -> String {
+    let mut cut: String = text.chars().take(PROVIDER_TEXT_MAX).map(|c| if moves(c) { '·' } else { c }).collect();
+    if text.chars().nth(PROVIDER_TEXT_MAX).is_some() {
+        cut.push('…');
+    }
+    cut
 }
 
 /// The first digits of an id: enough for a reader to follow it through a page.

@@ -74,6 +74,7 @@ impl IdentityProviders for Scripted {
             subject: said.subject.to_owned(),
             sid: Some(format!("sid-of-{}", said.subject)),
             acr: said.acr.to_owned(),
+            methods: Vec::new(),
             amr: Vec::new(),
             auth_time: said.auth_time,
             strength: strength.unwrap_or_default(),

@@ -19,7 +19,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use stepgate_evidence::{FactorProof, LoginProof, SignInStatement};
 
-use super::ask::{kinds, reason};
+use super::ask::kinds;
 use super::look::{Standing, binding};
 use super::sign_in::{Arrival, Proven};
 use super::{AnswerError, Answered, Flows, SignInError, SignedIn};
@@ -361,7 +361,8 @@ fn proof(factor: FactorId, binding: Binding, asserted: &Asserted) -> FactorProof
         assertion: None,
         login: Some(LoginProof {
             issuer: asserted.issuer.clone(),
-            acr: reason(&asserted.acr),
+            acr: asserted.acr.clone(),
+            methods: asserted.methods.clone(),
             counts_as: asserted.strength.names().map(str::to_owned).collect(),
             auth_time_ms: asserted.auth_time.map(|at| at.as_ms().to_string()),
             id_token_sha256: hex::encode(Sha256::digest(asserted.id_token.expose_secret())),

@@ -7,6 +7,7 @@ use stepgate_ledger::export::{Details as Beside, Record};
 use stepgate_ledger::jcs;
 
 use super::beside::imported;
+use super::logins::Login;
 use super::report::{Problem, plain};
 use crate::entry::{Entry, Event};
 use crate::statement::{CONFIRM_CONTEXT, Grant, SIGN_IN_CONTEXT, SignInStatement, Statement};
@@ -19,8 +20,10 @@ pub(super) struct ReadEntry {
     pub(super) content: Content,
     /// For an opened challenge whose statement is kept and right.
     pub(super) statement: Option<Confirmed>,
-    /// For a sign-in by passkey: whether the statement that it signed is kept and right.
+    /// For a sign-in: whether the statement that was signed is kept and right.
     pub(super) sign_in_kept: bool,
+    /// What lies beside it about a company login.
+    pub(super) login: Login,
     pub(super) problems: Vec<Problem>,
 }
 
@@ -63,11 +66,13 @@ pub(super) fn read(record: Record) -> ReadEntry {
                 content: Content::None,
                 statement: None,
                 sign_in_kept: false,
+                login: Login::NotHere,
                 problems,
             };
         }
     };
     let (content, body) = compare(commitment, details, &mut problems);
+    let login = Login::read(&entry.event, content, body.as_ref());
     let sign_in_kept = match (&entry.event, content) {
         (Event::SessionStarted { proof, .. }, Content::Kept) => {
             body.as_ref().is_some_and(|body| signed_in(body, &proof.bound_to, &mut problems))
@@ -85,7 +90,7 @@ pub(super) fn read(record: Record) -> ReadEntry {
         },
         _ => None,
     };
-    ReadEntry { index, entry: Some(entry), content, statement, sign_in_kept, problems }
+    ReadEntry { index, entry: Some(entry), content, statement, sign_in_kept, login, problems }
 }
 
 fn compare(

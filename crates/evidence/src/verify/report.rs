@@ -6,6 +6,8 @@ use std::fmt;
 use serde::Serialize;
 use stepgate_ledger::verify as ledger;
 
+use super::logins::SigningKeys;
+
 /// How many findings are listed; beyond that they are counted.
 pub const MAX_FINDINGS: usize = 1000;
 
@@ -84,6 +86,41 @@ pub enum Problem {
     /// A credential that is enrolled already.
     #[error("the passkey was enrolled already")]
     EnrolledTwice,
+    /// A company login proves nothing.
+    #[error("the company login does not verify: {reason}")]
+    Login {
+        /// Why.
+        reason: String,
+    },
+    /// The token or the key of a company login is not among the details, which are there.
+    #[error("no ID token and key are kept for the company login")]
+    NoIdToken,
+    /// A company login by a key that is not among those that were given of its provider.
+    #[error("the company login is signed by {thumbprint}, which is none of the keys that were given of {issuer}")]
+    ForeignKey {
+        /// The provider.
+        issuer: String,
+        /// The key's thumbprint.
+        thumbprint: String,
+    },
+    /// Who the person is at the provider was never said.
+    #[error("the company login was not enrolled")]
+    UnknownIdentity,
+    /// Who the person is at the provider was taken back before.
+    #[error("the company login had been removed")]
+    RemovedIdentity,
+    /// Enrolled for another person.
+    #[error("the company login is another person's")]
+    OtherIdentity,
+    /// Who the person is at the provider is not among the details, which are there.
+    #[error("it does not say who is enrolled")]
+    NoIdentity,
+    /// The same subject of the same provider is enrolled already.
+    #[error("the company login was enrolled already")]
+    IdentityTaken,
+    /// The provider speaks of somebody else than at the enrolment or an earlier login.
+    #[error("the provider speaks of another subject than before")]
+    OtherSubject,
     /// Nobody was allowed to enrol or remove this factor.
     #[error("{authority} did not allow it")]
     NoAuthority {
@@ -151,6 +188,21 @@ pub enum NotChecked {
     /// The statement of a sign-in was erased or is absent: the signature is valid over its digest.
     #[error("the statements of sign-ins, signature valid")]
     SignInStatement,
+    /// Company logins whose details were erased: nothing of them is left to be checked.
+    #[error("company logins whose ID token was erased")]
+    LoginErased,
+    /// Company logins whose details are not in the export.
+    #[error("company logins whose ID token is not in the export")]
+    LoginAbsent,
+    /// Verified company logins by keys with which nothing was compared.
+    #[error("whether the keys that signed company logins are their providers': compare the thumbprints (RFC 7638)")]
+    ProviderKeys,
+    /// What a class of login counts as is configured, and the configuration is not in the log.
+    #[error("what company logins count as: the gate's configuration said")]
+    LoginWorth,
+    /// For whom a company login was enrolled: erased or absent, so the first login says who it is.
+    #[error("for whom company logins were enrolled, content erased or absent")]
+    EnrolledIdentity,
     /// Passwords, codes: only the gate saw them.
     #[error("proofs by {0}: only the gate saw them")]
     Factor(String),
@@ -179,6 +231,8 @@ pub struct Counts {
     pub statements: u64,
     /// Passkey signatures that are valid.
     pub signatures: u64,
+    /// Company logins whose token is what the entry says, signed by the key that lies beside it.
+    pub logins: u64,
     /// Challenges that were passed.
     pub passed: u64,
     /// Requests that were sent after it.
@@ -192,6 +246,9 @@ pub struct Report {
     pub ledger: ledger::Report,
     /// How much was checked.
     pub checked: Counts,
+    /// The keys that signed company logins. Each has to be compared with those of its provider.
+    #[serde(flatten)]
+    pub signing_keys: SigningKeys,
     /// What is wrong with what they say, at most [`MAX_FINDINGS`] of it, in the order of the log.
     pub findings: Vec<Finding>,
     /// How many more findings there were.
@@ -230,18 +287,20 @@ impl fmt::Display for Report {
 /// Longest text of an entry that a report repeats, in characters.
 const MAX_REPEATED: usize = 200;
 
+/// Whether a character would move the cursor, end the line or turn the direction of writing.
+pub(crate) fn moves(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// A text of an entry as a report may repeat it: shortened, with a dot for whatever would move the
 /// cursor, end the line or turn the direction of writing.
 pub(super) fn plain(text: &str) -> String {
-    let moves = |character: char| {
-        character.is_control() || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     text.chars().take(MAX_REPEATED).map(|character| if moves(character) { '·' } else { character }).collect()
 }
 
 impl Report {
     fn lines(&self) -> Vec<String> {
-        let Counts { entries, details, statements, signatures, passed, sent } = self.checked;
+        let Counts { entries, details, statements, signatures, logins, passed, sent } = self.checked;
         let mut lines = Vec::new();
         if let (Some(origin), Some(root)) = (&self.ledger.origin, &self.ledger.root) {
             lines.push(format!("log {origin}, {} entries, root {root}", self.ledger.size));
@@ -253,8 +312,9 @@ impl Report {
         }));
         lines.push(format!(
             "checked: {entries} entries, {details} details, {statements} statements, {signatures} passkey signatures, \
-             {passed} passed challenges, {sent} requests sent"
+             {logins} company logins, {passed} passed challenges, {sent} requests sent"
         ));
+        lines.extend(self.signing_keys.lines());
         lines.extend(self.ledger.findings.iter().map(|finding| format!("WRONG: {finding}")));
         let wrong = |Finding { index, problem }: &Finding| format!("WRONG: entry {index}: {problem}");
         lines.extend(self.findings.iter().map(wrong));
@@ -287,8 +347,15 @@ impl Findings {
         *self.not_checked.entry(what).or_default() += 1;
     }
 
-    pub(super) fn into_report(mut self, ledger: ledger::Report, checked: Counts) -> Report {
+    pub(super) fn into_report(mut self, ledger: ledger::Report, checked: Counts, signing_keys: SigningKeys) -> Report {
         self.listed.sort_by_key(|finding| finding.index);
-        Report { ledger, checked, findings: self.listed, more_findings: self.more, not_checked: self.not_checked }
+        Report {
+            ledger,
+            checked,
+            signing_keys,
+            findings: self.listed,
+            more_findings: self.more,
+            not_checked: self.not_checked,
+        }
     }
 }

@@ -5,16 +5,18 @@ use std::collections::HashMap;
 use stepgate_ledger::verify as ledger;
 
 use super::keys::{Keys, Signature};
+use super::logins::{Login, Logins};
 use super::read::{Confirmed, Content, ReadEntry};
 use super::report::{Counts, Findings, NotChecked, Problem, Report, plain};
 use crate::assertion::AssertionError;
 use crate::entry::{Asked, Entry, Event, FactorProof};
+use crate::login::ProviderKeys;
 
 mod challenge;
 mod key;
 
 use challenge::{Challenge, Stage};
-use key::Key;
+pub(super) use key::Key;
 
 /// What the entries so far amount to.
 #[derive(Default)]
@@ -22,9 +24,10 @@ pub(super) struct Story {
     findings: Findings,
     counts: Counts,
     keys: Keys,
+    logins: Logins,
     /// Whose session it is.
     sessions: HashMap<Key, Key>,
-    /// What passkeys signed to sign in, and the sessions that began so.
+    /// What passkeys and providers signed to sign in, and the sessions that began so.
     sign_ins: HashMap<Key, Key>,
     /// Enrolment links that were used, and for whom.
     links: HashMap<Key, Key>,
@@ -35,11 +38,12 @@ pub(super) struct Story {
     announcements: Vec<ledger::Announcement>,
 }
 
-/// The entry at hand: where it stands, when it was written.
+/// The entry at hand: where it stands, when it was written, what lies beside it about a login.
 #[derive(Clone, Copy)]
-struct At {
+struct At<'a> {
     index: u64,
     ms: i64,
+    login: &'a Login,
 }
 
 /// What an entry says of a challenge: which, in which session, of whom.
@@ -50,10 +54,20 @@ struct Of<'a> {
     person: &'a str,
 }
 
+/// Whether somebody else than the gate signed what the proof is bound to.
+fn signs(proof: &FactorProof, login: &Login) -> bool {
+    proof.assertion.is_some() || matches!(login, Login::Verified(_))
+}
+
 impl Story {
+    /// The beginning of a story, for somebody who has these keys of providers.
+    pub(super) fn knowing(providers: ProviderKeys) -> Self {
+        Self { logins: Logins::knowing(providers), ..Self::default() }
+    }
+
     /// Holds one entry against all before it. Gives the signatures that it needs checked.
     pub(super) fn judge(&mut self, read: ReadEntry) -> Vec<Signature> {
-        let ReadEntry { index, entry, content, statement, sign_in_kept, problems } = read;
+        let ReadEntry { index, entry, content, statement, sign_in_kept, login, problems } = read;
         self.counts.entries += 1;
         problems.into_iter().for_each(|problem| self.findings.add(index, problem));
         match content {
@@ -65,10 +79,10 @@ impl Story {
         let Some(Entry { at_ms, event, .. }) = entry else { return Vec::new() };
         if sign_in_kept {
             self.counts.statements += 1;
-        } else if matches!(&event, Event::SessionStarted { proof, .. } if proof.assertion.is_some()) {
+        } else if matches!(&event, Event::SessionStarted { proof, .. } if signs(proof, &login)) {
             self.findings.not_checked(NotChecked::SignInStatement);
         }
-        let at = At { index, ms: at_ms };
+        let at = At { index, ms: at_ms, login: &login };
         self.judge_opening(index, &event);
         let mut signatures = Vec::new();
         if let Err(problem) = self.judge_event(at, &event, statement, &mut signatures) {
@@ -100,7 +114,7 @@ impl Story {
         if let Some(named) = self.origin.filter(|named| ledger.origin.as_ref().is_some_and(|log| log != named)) {
             self.findings.add(0, Problem::OtherLog { named: plain(&named) });
         }
-        self.findings.into_report(ledger, self.counts)
+        self.findings.into_report(ledger, self.counts, self.logins.into_keys())
     }
 
     fn judge_opening(&mut self, index: u64, event: &Event) {
@@ -118,7 +132,7 @@ impl Story {
 
     fn judge_event(
         &mut self,
-        at: At,
+        at: At<'_>,
         event: &Event,
         statement: Option<Confirmed>,
         signatures: &mut Vec<Signature>,
@@ -126,8 +140,11 @@ impl Story {
         match event {
             Event::NodeStarted { relying_party, origins, .. } => self.keys.add_party(relying_party, origins),
             Event::LinkUsed { link, person } => self.use_link(link, person)?,
-            Event::FactorEnrolled { person, factor_id, authority, key, .. } => {
+            Event::FactorEnrolled { person, factor, factor_id, authority, key } => {
                 self.judge_authority(person, authority)?;
+                if factor == "idp" {
+                    self.enrol_identity(at, person, factor_id)?;
+                }
                 if let Some(key) = key {
                     self.keys.enrol(person, factor_id, key)?;
                     self.findings.not_checked(NotChecked::Attestation);
@@ -135,14 +152,18 @@ impl Story {
             }
             Event::FactorRemoved { person, factor_id, authority, .. } => {
                 self.keys.remove(factor_id);
+                self.logins.remove(factor_id);
                 self.judge_authority(person, authority)?;
             }
             Event::CheckpointKeyAnnounced { key, former, .. } => {
                 let (former, next) = (former.clone(), key.clone());
                 self.announcements.push(ledger::Announcement { index: at.index, former, next });
             }
-            Event::PersonRemoved { person, .. } | Event::PersonDeactivated { person, .. } => {
+            // Who somebody is at their provider outlasts being out of service.
+            Event::PersonDeactivated { person, .. } => self.keys.remove_all_of(person),
+            Event::PersonRemoved { person, .. } => {
                 self.keys.remove_all_of(person);
+                self.logins.remove_all_of(person);
             }
             Event::SessionStarted { session, person, proof } => {
                 if self.sessions.insert(Key::of(session), Key::of(person)).is_some() {
@@ -222,13 +243,14 @@ impl Story {
 
     fn judge_sign_in(
         &mut self,
-        at: At,
+        at: At<'_>,
         session: &str,
         person: &str,
         proof: &FactorProof,
         signatures: &mut Vec<Signature>,
     ) -> Result<(), Problem> {
-        if proof.assertion.is_some() && self.sign_ins.insert(Key::of(&proof.bound_to), Key::of(session)).is_some() {
+        let signed = proof.assertion.is_some() || proof.login.is_some();
+        if signed && self.sign_ins.insert(Key::of(&proof.bound_to), Key::of(session)).is_some() {
             return Err(Problem::ProofUsedTwice);
         }
         self.judge_proof(at, person, proof, signatures)
@@ -237,7 +259,7 @@ impl Story {
     /// A proof by itself: its parts belong together, and its signature is to be checked.
     fn judge_proof(
         &mut self,
-        at: At,
+        at: At<'_>,
         person: &str,
         proof: &FactorProof,
         signatures: &mut Vec<Signature>,
@@ -254,12 +276,67 @@ impl Story {
             return Err(Problem::ProofIncomplete);
         }
         match assertion {
+            None if login.is_some() => self.judge_login(at, person, proof)?,
             None => self.findings.not_checked(NotChecked::Factor(plain(factor))),
             Some(_) if !self.keys.knows_party() => self.findings.not_checked(NotChecked::NoRelyingParty),
             Some(assertion) => {
                 signatures.push(self.keys.signature(at.index, person, factor_id, bound, assertion)?);
             }
         }
+        Ok(())
+    }
+
+    /// Who somebody is at a provider, from here on.
+    fn enrol_identity(&mut self, at: At<'_>, person: &str, factor: &str) -> Result<(), Problem> {
+        let identity = match at.login {
+            Login::EnrolledFor(identity) => Some(*identity),
+            Login::NotHere => {
+                self.findings.add(at.index, Problem::NoIdentity);
+                None
+            }
+            _ => {
+                self.findings.not_checked(NotChecked::EnrolledIdentity);
+                None
+            }
+        };
+        self.logins.enrol(person, factor, identity)
+    }
+
+    /// A company login: of the person who was enrolled for it. What is wrong with its token is a
+    /// finding as a wrong signature is: what rests on the proof is judged all the same.
+    fn judge_login(&mut self, at: At<'_>, person: &str, proof: &FactorProof) -> Result<(), Problem> {
+        self.logins.is_of(person, &proof.factor_id)?;
+        if let Err(problem) = self.judge_token(at, proof) {
+            self.findings.add(at.index, problem);
+        }
+        Ok(())
+    }
+
+    fn judge_token(&mut self, at: At<'_>, proof: &FactorProof) -> Result<(), Problem> {
+        let verified = match at.login {
+            Login::Verified(verified) => verified,
+            Login::Wrong(error) => return Err(Problem::Login { reason: plain(&error.to_string()) }),
+            Login::NotHere | Login::EnrolledFor(_) => return Err(Problem::NoIdToken),
+            // What is there is not what the entry commits to: that is a finding by itself.
+            Login::NotTheirs => return Ok(()),
+            Login::Erased => {
+                self.findings.not_checked(NotChecked::LoginErased);
+                return Ok(());
+            }
+            Login::Absent => {
+                self.findings.not_checked(NotChecked::LoginAbsent);
+                return Ok(());
+            }
+        };
+        self.logins.is_same(&proof.factor_id, verified.identity)?;
+        let said = proof.login.as_ref().ok_or(Problem::ProofIncomplete)?;
+        if !self.logins.signed_by(&said.issuer, verified)? {
+            self.findings.not_checked(NotChecked::ProviderKeys);
+        }
+        if !said.counts_as.is_empty() {
+            self.findings.not_checked(NotChecked::LoginWorth);
+        }
+        self.counts.logins += 1;
         Ok(())
     }
 

@@ -9,6 +9,8 @@
     reason = "shared by several tests, which fail by panicking"
 )]
 
+pub mod provider;
+
 use aws_lc_rs::hkdf;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
@@ -22,6 +24,10 @@ use stepgate_evidence::{Assertion, Credential, PublicKey, RelyingParty};
 
 pub fn base64url(bytes: &[u8]) -> String {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+}
+
+pub fn from_base64url(text: &str) -> Vec<u8> {
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).unwrap()
 }
 
 /// The randomness of the published vectors: HKDF-SHA-256 with a counter as the salt.

@@ -205,16 +205,20 @@ impl Login {
         provider.levels.iter().filter(|level| self.is_of(level)).collect()
     }
 
-    /// The class that the login is of, in the words of what was asked for, and what all
-    /// classes that it is of are worth. A class that nobody configured is worth nothing.
-    pub(super) fn class(&self, ask: &Ask, provider: &CheckedProvider) -> (String, Strength) {
+    /// The class that the login is of, in the words of what was asked for; the methods that it
+    /// was read off, where it was; and what all classes that the login is of are worth. A class
+    /// that nobody configured is worth nothing.
+    pub(super) fn class(&self, ask: &Ask, provider: &CheckedProvider) -> (String, Vec<String>, Strength) {
         let levels = self.levels(provider);
         let strength = levels.iter().fold(Strength::NONE, |all, level| all.and(level.strength));
         let named = match ask {
-            Ask::StepUp { acr, .. } => acr.iter().find(|acr| levels.iter().any(|level| level.acr == **acr)),
-            Ask::SignIn => levels.first().map(|level| &level.acr).or(self.classes.first()),
+            Ask::StepUp { acr, .. } => acr.iter().find_map(|acr| levels.iter().find(|level| level.acr == *acr)),
+            Ask::SignIn => levels.first(),
         };
-        (named.cloned().unwrap_or_default(), strength)
+        match named {
+            Some(level) => (level.acr.clone(), level.amr.clone(), strength),
+            None => (self.classes.first().cloned().unwrap_or_default(), Vec::new(), strength),
+        }
     }
 
     fn is_of(&self, level: &LevelSettings) -> bool {

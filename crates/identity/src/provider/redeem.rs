@@ -95,12 +95,13 @@ pub(super) async fn finish(of: &Use<'_>, answer: &CameBack<'_>, kept: &Kept) -> 
     let read = IdToken::verify(&id_token, &expected).await?;
     read.login.check(answer.ask, of.provider, answer.asked_at)?;
     let claims = of.provider.people.read(&read.verified.claims)?;
-    let (acr, strength) = read.login.class(answer.ask, of.provider);
+    let (acr, methods, strength) = read.login.class(answer.ask, of.provider);
     Ok(Asserted {
         issuer: of.metadata.issuer.clone(),
         subject: read.login.subject,
         sid: read.login.sid,
         acr,
+        methods,
         amr: read.login.amr,
         auth_time: read.login.auth_time,
         strength,

@@ -30,6 +30,10 @@ pub enum AuditCommand {
         /// A checkpoint that was remembered earlier: finds truncation and forks.
         #[arg(long)]
         remembered: Option<PathBuf>,
+        /// The keys of an identity provider: its issuer, `=`, and a file with the JWK set that it published;
+        /// may be given several times, also for one issuer. A company login by another key is a finding.
+        #[arg(long = "provider-keys", value_name = "ISSUER=FILE")]
+        provider_keys: Vec<String>,
         /// How to print.
         #[command(flatten)]
         output: Output,

@@ -41,8 +41,8 @@ pub(super) async fn run(command: AuditCommand) -> Done {
             );
             Ok(ExitCode::SUCCESS)
         }
-        AuditCommand::Verify { dir, keys, remembered, output } => {
-            verify_export(&dir, &keys, remembered.as_deref(), output.format())
+        AuditCommand::Verify { dir, keys, remembered, provider_keys, output } => {
+            verify_export(&dir, &keys, remembered.as_deref(), &provider_keys, output.format())
         }
         AuditCommand::Show { dir, index, challenge, output } => {
             show(&dir, index, challenge.as_deref(), output.format())

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::ExitCode;
 
-use stepgate_evidence::Titles;
 use stepgate_evidence::verify::{self, Report};
+use stepgate_evidence::{ProviderKeys, Titles};
 use stepgate_ledger::export::Reader;
 use stepgate_ledger::verify::{BelievedKey, Trust};
 use stepgate_ledger::{CheckpointVerifier, SignedCheckpoint};
@@ -41,13 +41,21 @@ pub(super) fn verifier(key: &str) -> Result<CheckpointVerifier, Failure> {
 }
 
 /// `stepgate audit verify`.
-pub(crate) fn verify_export(dir: &Path, keys: &[String], remembered: Option<&Path>, format: Format) -> Done {
+pub(crate) fn verify_export(
+    dir: &Path,
+    keys: &[String],
+    remembered: Option<&Path>,
+    provider_keys: &[String],
+    format: Format,
+) -> Done {
+    let providers = providers(provider_keys)?;
     let keys = keys.iter().map(|key| verifier(key)).collect::<Result<Vec<_>, _>>()?;
     let remembered = remembered.map(remembered_at).transpose()?;
     let heads: Vec<_> = remembered.iter().map(|signed| signed.unverified().clone()).collect();
     let reader = Reader::open(dir).map_err(because)?;
     let trust = Trust { keys: &keys, remembered: &heads };
-    let report = verify::verify(&reader, trust, &mut |done| progress(done, None)).map_err(because)?;
+    let report = verify::verify_with_providers(&reader, trust, providers, &mut |done| progress(done, None));
+    let report = report.map_err(because)?;
     let remembered = remembered.map(|signed| who_signed(&signed, &report.ledger.believed)).transpose()?;
     match format {
         Format::Json => {
@@ -60,6 +68,25 @@ pub(crate) fn verify_export(dir: &Path, keys: &[String], remembered: Option<&Pat
         Format::Text => print!("{}", words(&report, remembered.as_ref(), &sentences(&reader, &report))),
     }
     Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+}
+
+/// Saved key sets of providers, each given as `ISSUER=FILE`.
+fn providers(given: &[String]) -> Result<ProviderKeys, Failure> {
+    let mut keys = ProviderKeys::default();
+    for one in given {
+        let (issuer, file) =
+            one.split_once('=').filter(|(issuer, file)| !issuer.is_empty() && !file.is_empty()).ok_or_else(|| {
+                wrong_input(format!(
+                    "--provider-keys: {:?} is not ISSUER=FILE, such as https://id.example=keys-of-id-example.json",
+                    one
+                ))
+            })?;
+        let path = Path::new(file);
+        let set = std::fs::read(path).map_err(|error| unreadable("--provider-keys", path, &error))?;
+        keys.add(issuer, &set)
+            .map_err(|error| wrong_input(format!("--provider-keys: {} is {error}", path.display())))?;
+    }
+    Ok(keys)
 }
 
 /// What the entries say that something is wrong with, so that a finding tells of which payment it is.
@@ -136,7 +163,14 @@ fn words(report: &Report, remembered: Option<&Remembered>, said: &BTreeMap<u64, 
         format!("{} challenges passed", checked.passed)
     };
     let sent = if checked.sent == 1 { "1 request sent".to_owned() } else { format!("{} requests sent", checked.sent) };
-    let _ = writeln!(out, "             {passed}, {sent} after one");
+    let logins = match checked.logins {
+        1 => "1 company login".to_owned(),
+        logins => format!("{logins} company logins"),
+    };
+    let _ = writeln!(out, "             {logins}, {passed}, {sent} after one");
+    for line in report.signing_keys.lines() {
+        let _ = writeln!(out, "Logins       {line}");
+    }
     for finding in &ledger.findings {
         let _ = writeln!(out, "WRONG        {finding}");
     }

@@ -253,7 +253,7 @@ async fn answer(
 fn evidence(out: &Path, verifier: &str, kept: bool) -> Done {
     println!("11. Exported the evidence and verified it offline, with the public key alone:\n");
     let keys = [verifier.to_owned()];
-    let verified = verify_export(out, &keys, None, crate::cli::Format::Text)?;
+    let verified = verify_export(out, &keys, None, &[], crate::cli::Format::Text)?;
     if verified != ExitCode::SUCCESS {
         return Ok(verified);
     }
@@ -262,7 +262,7 @@ fn evidence(out: &Path, verifier: &str, kept: bool) -> Done {
     copy(out, &forged).map_err(because)?;
     let changed = change_one_byte(&forged).map_err(because)?;
     println!("\n12. Changed one byte of a copy ({}):\n", changed.display());
-    let verified = verify_export(&forged, &keys, None, crate::cli::Format::Text)?;
+    let verified = verify_export(&forged, &keys, None, &[], crate::cli::Format::Text)?;
     let _ = std::fs::remove_dir_all(&forged);
     if verified != ExitCode::from(FOUND) {
         return Err(failed("the changed copy was not found out"));

@@ -1,6 +1,6 @@
 //! A challenge from its opening to its end.
 
-use super::{Asked, At, Confirmed, FactorProof, Key, NotChecked, Of, Problem, Signature, Story};
+use super::{Asked, At, Confirmed, FactorProof, Key, NotChecked, Of, Problem, Signature, Story, signs};
 use crate::TOKEN_PREFIX;
 
 /// A challenge that was opened.
@@ -71,7 +71,7 @@ impl Story {
     /// One proof for a challenge: by the same person, in time, bound to what was asked.
     pub(super) fn answer(
         &mut self,
-        at: At,
+        at: At<'_>,
         of: Of<'_>,
         proof: &FactorProof,
         signatures: &mut Vec<Signature>,
@@ -87,14 +87,14 @@ impl Story {
             return Err(Problem::BoundElsewhere);
         }
         self.judge_proof(at, of.person, proof, signatures)?;
-        if proof.assertion.is_some() && !content_known {
+        if signs(proof, at.login) && !content_known {
             self.findings.not_checked(NotChecked::SignedContentUnknown);
         }
         self.is_session_of(of.session, of.person)?;
         if late { Err(Problem::TooLate) } else { Ok(()) }
     }
 
-    pub(super) fn pass(&mut self, at: At, of: Of<'_>, asked: &Asked, grants: &str) -> Result<(), Problem> {
+    pub(super) fn pass(&mut self, at: At<'_>, of: Of<'_>, asked: &Asked, grants: &str) -> Result<(), Problem> {
         let open = self.challenge(of.challenge, of.person)?;
         open.stage = Stage::Passed { at_ms: at.ms };
         open.was_passed = true;
@@ -114,7 +114,7 @@ impl Story {
     /// the proof is that of the sign-in.
     pub(super) fn pass_by_sign_in(
         &mut self,
-        at: At,
+        at: At<'_>,
         of: Of<'_>,
         asked: &Asked,
         proof: &FactorProof,
@@ -131,7 +131,7 @@ impl Story {
         let same = open.asked == asked_key(asked);
         self.counts.passed += 1;
         self.is_session_of(of.session, of.person)?;
-        if proof.assertion.is_none() {
+        if proof.assertion.is_none() && proof.login.is_none() {
             self.judge_proof(at, of.person, proof, signatures)?;
         } else if self.sign_ins.get(&Key::of(&proof.bound_to)) != Some(&session) {
             return Err(Problem::BoundElsewhere);
@@ -142,7 +142,7 @@ impl Story {
     /// A request goes out: after its challenge was passed, once, in time, as it was confirmed.
     pub(super) fn send(
         &mut self,
-        at: At,
+        at: At<'_>,
         of: Of<'_>,
         request: &str,
         asked: &Asked,

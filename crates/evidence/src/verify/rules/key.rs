@@ -5,10 +5,10 @@ use sha2::{Digest as _, Sha256};
 /// The first 128 bits of an id's SHA-256: two ids that fall together would have to be searched for
 /// with 2^64 work by somebody who can also sign the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key([u8; 16]);
+pub(in crate::verify) struct Key([u8; 16]);
 
 impl Key {
-    pub(super) fn of(id: &str) -> Self {
+    pub(in crate::verify) fn of(id: &str) -> Self {
         let digest: [u8; 32] = Sha256::digest(id).into();
         let (short, _) = digest.split_at(16);
         Self(short.try_into().unwrap_or_default())
