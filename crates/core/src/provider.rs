@@ -7,7 +7,9 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
+use stepgate_evidence::LoginProof;
 
 use crate::factor::Strength;
 use crate::time::Timestamp;
@@ -174,6 +176,21 @@ pub struct Asserted {
     pub key: serde_json::Value,
     /// Renews the login without the person, where the provider gives one.
     pub refresh_token: Option<SecretString>,
+}
+
+impl Asserted {
+    /// What stands in the tree about it. The verifier holds this against the token and the key, which
+    /// lie beside it ([`stepgate_evidence::verify_login`]).
+    pub fn proof(&self) -> LoginProof {
+        LoginProof {
+            issuer: self.issuer.clone(),
+            acr: self.acr.clone(),
+            methods: self.methods.clone(),
+            counts_as: self.strength.names().map(str::to_owned).collect(),
+            auth_time_ms: self.auth_time.map(|at| at.as_ms().to_string()),
+            id_token_sha256: hex::encode(Sha256::digest(self.id_token.expose_secret())),
+        }
+    }
 }
 
 /// What a provider says about a person, bounded and mapped by the configuration.

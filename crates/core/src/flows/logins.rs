@@ -16,8 +16,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
-use stepgate_evidence::{FactorProof, LoginProof, SignInStatement};
+use stepgate_evidence::{FactorProof, SignInStatement};
 
 use super::ask::kinds;
 use super::look::{Standing, binding};
@@ -359,14 +358,7 @@ fn proof(factor: FactorId, binding: Binding, asserted: &Asserted) -> FactorProof
         factor_id: factor.to_string(),
         user_verified: None,
         assertion: None,
-        login: Some(LoginProof {
-            issuer: asserted.issuer.clone(),
-            acr: asserted.acr.clone(),
-            methods: asserted.methods.clone(),
-            counts_as: asserted.strength.names().map(str::to_owned).collect(),
-            auth_time_ms: asserted.auth_time.map(|at| at.as_ms().to_string()),
-            id_token_sha256: hex::encode(Sha256::digest(asserted.id_token.expose_secret())),
-        }),
+        login: Some(asserted.proof()),
         bound_to: hex::encode(binding.0),
     }
 }

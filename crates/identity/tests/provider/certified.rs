@@ -17,7 +17,7 @@ use stepgate_identity::provider::{ProviderSettings, Providers};
 use stepgate_testkit::certified_provider::AtProvider;
 use stepgate_testkit::{Answer, CertifiedProvider, RecordingUpstream, SeededRandomness};
 
-use crate::house::{BACK, MFA, OUT, PHISHING_RESISTANT, second_factor, settings, step_up};
+use crate::house::{BACK, MFA, OUT, PHISHING_RESISTANT, second_factor, settings, step_up, verifies_years_later};
 
 const NONCE: &str = "what the login is bound to";
 
@@ -89,7 +89,8 @@ impl House {
         let leave = self.providers.authorize(request).await?;
         let query = self.idp.visit(&self.browser, &change(leave.url)).await;
         let (keep, now) = (&leave.keep, MachineClock.now());
-        self.providers.finish(CameBack { provider, ask, keep, nonce: NONCE, query: &query, asked_at, now }).await
+        let came = CameBack { provider, ask, keep, nonce: NONCE, query: &query, asked_at, now };
+        self.providers.finish(came).await.inspect(|asserted| verifies_years_later(asserted, NONCE))
     }
 
     async fn sign_in(&self) -> Asserted {

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use stepgate_core::factor::Strength;
 use stepgate_core::provider::{
     Ask, Asserted, Authorize, CameBack, IdentityProviders, Leave, NotAsserted, ProviderName,
 };
 use stepgate_core::time::{Clock, Timestamp};
+use stepgate_evidence::login::{identity_of, verify_login};
 use stepgate_identity::provider::{LevelSettings, ProviderSettings, Providers};
 use stepgate_testkit::provider::{Client, Somebody};
 use stepgate_testkit::{FakeClock, SeededRandomness, TestProvider};
@@ -44,6 +45,14 @@ pub(crate) fn settings(issuer: &str) -> ProviderSettings {
     settings.levels =
         vec![level(MFA, second_factor()), level(PHISHING_RESISTANT, second_factor().and(Strength::PHISHING_RESISTANT))];
     settings
+}
+
+/// Whatever is believed here, the offline verifier believes too, though the two share no code.
+pub(crate) fn verifies_years_later(asserted: &Asserted, nonce: &str) {
+    let (proof, token) = (asserted.proof(), asserted.id_token.expose_secret());
+    let verified = verify_login(&proof, nonce, token, &asserted.key);
+    let verified = verified.unwrap_or_else(|error| panic!("{error}: {proof:?} of {token}"));
+    assert_eq!(verified.identity, identity_of(&asserted.issuer, &asserted.subject));
 }
 
 impl House {
@@ -83,7 +92,8 @@ impl House {
         asked_at: Timestamp,
     ) -> Result<Asserted, NotAsserted> {
         let (provider, now) = (&self.name, self.clock.now());
-        self.providers.finish(CameBack { provider, ask, keep, nonce: NONCE, query, asked_at, now }).await
+        let came = self.providers.finish(CameBack { provider, ask, keep, nonce: NONCE, query, asked_at, now }).await;
+        came.inspect(|asserted| verifies_years_later(asserted, NONCE))
     }
 
     /// There and back, in three seconds.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use stepgate_core::time::Clock;
 use stepgate_testkit::provider::{Client, Somebody, TestProvider};
-use stepgate_testkit::{Answer, Browser, Page, Person};
+use stepgate_testkit::{Answer, Browser, Page, Person, Signer};
 use tokio::io::AsyncReadExt as _;
 
 use crate::in_chromium::{click, wait_for_text};
@@ -142,7 +142,64 @@ async fn a_payment_is_confirmed_at_the_provider_for_exactly_this_payment() {
     let list = ada.open(&world.at_service("/payments")).await;
     let asked = ada.submit(&list, &list.form_with("other")).await;
     assert!(asked.text().contains("Confirm at Example Corp"), "{}", asked.told());
-    world.verified_evidence();
+    let told = world.verified_evidence();
+    assert!(told.contains("2 company logins, 1 challenge passed"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_auditor_verifies_company_logins_by_the_keys_that_the_provider_published() {
+    let company = Company::start().await;
+    let (world, ada) = (&company.world, Person::new());
+    let list = company.arrive(&ada, "/payments").await;
+    let asked = ada.submit(&list, &list.form_with("large")).await;
+    company.confirm(&ada, &asked).await;
+
+    let told = world.verified_evidence();
+    let (issuer, key) = (company.provider.issuer(), company.provider.key());
+    let line = format!("Logins       {issuer}: key ");
+    assert!(told.contains("2 company logins") && told.contains(&line), "{told}");
+    assert!(told.contains(" signed 2 logins for the client gate\n"), "{told}");
+    assert!(told.contains("Not checked  whether the keys that signed company logins are their providers'"), "{told}");
+    assert!(!told.contains("proofs by idp"), "{told}");
+
+    let saved = |name: &str, keys: serde_json::Value| {
+        let file = world.dir.path().join(name);
+        std::fs::write(&file, keys.to_string()).unwrap();
+        format!("{issuer}={}", file.display())
+    };
+    let published = saved("published.json", json!({ "keys": [Signer::new("RS256", "older").jwk(), key.jwk()] }));
+    let by_them = world.verify_again(&["--provider-keys", &published]);
+    assert!(by_them.status.success(), "{}", said(&by_them));
+    assert!(said(&by_them).contains("it is one of the keys that you gave"), "{}", said(&by_them));
+    assert!(!said(&by_them).contains("whether the keys"), "{}", said(&by_them));
+
+    // Keys of the same provider at another time do not contradict these.
+    let older = saved("older.json", json!({ "keys": [Signer::new("RS256", "older").jwk()] }));
+    let both = world.verify_again(&["--provider-keys", &older, "--provider-keys", &published]);
+    assert!(both.status.success(), "{}", said(&both));
+    let foreign = world.verify_again(&["--provider-keys", &older]);
+    assert_eq!(foreign.status.code(), Some(3), "{}", said(&foreign));
+    assert!(said(&foreign).contains("which is none of the keys that were given of"), "{}", said(&foreign));
+    assert!(said(&foreign).contains("signed in with company login at"), "{}", said(&foreign));
+
+    for (given, says) in [
+        ("published.json".to_owned(), "is not ISSUER=FILE"),
+        (saved("none.json", json!({ "keys": [] })), "without a key that could have signed a login"),
+        (saved("text.json", json!("keys")), "is no JWK set"),
+        (format!("{issuer}=nowhere.json"), "nowhere.json"),
+    ] {
+        let wrong = world.verify_again(&["--provider-keys", &given]);
+        assert_eq!(wrong.status.code(), Some(2), "{given}: {}", said(&wrong));
+        assert!(said(&wrong).contains(says), "{given}: {}", said(&wrong));
+    }
+
+    // Without what lies beside the tree nothing of a login is left but its digest.
+    std::fs::remove_file(world.dir.path().join("export/details.jsonl")).unwrap();
+    let bare = world.verify_again(&["--json"]);
+    let bare: serde_json::Value = serde_json::from_slice(&bare.stdout).unwrap();
+    assert_eq!((&bare["sound"], &bare["checked"]["logins"]), (&json!(true), &json!(0)));
+    let absent = json!({ "what": "login_absent", "count": 2 });
+    assert!(bare["not_checked"].as_array().unwrap().contains(&absent), "{bare}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -200,13 +200,17 @@ impl World {
         let export = self.dir.path().join("export");
         let exported = self.command(&["audit", "export", "--out", export.to_str().unwrap()]);
         assert!(exported.status.success(), "{}", said(&exported));
-        // Elsewhere, without configuration and store.
-        let mut verify = Command::new(env!("CARGO_BIN_EXE_stepgate"));
-        let elsewhere = tempfile::tempdir().unwrap();
-        verify.current_dir(elsewhere.path()).args(["audit", "verify"]).arg(&export).args(["--key", &self.verifier]);
-        let verified = verify.output().unwrap();
+        let verified = self.verify_again(&[]);
         assert!(verified.status.success(), "{}", said(&verified));
         said(&verified)
+    }
+
+    /// Verifies what [`Self::verified_evidence`] exported, elsewhere, without configuration and store.
+    pub(crate) fn verify_again(&self, more: &[&str]) -> Output {
+        let mut verify = Command::new(env!("CARGO_BIN_EXE_stepgate"));
+        let (elsewhere, export) = (tempfile::tempdir().unwrap(), self.dir.path().join("export"));
+        verify.current_dir(elsewhere.path()).args(["audit", "verify"]).arg(&export).args(["--key", &self.verifier]);
+        verify.args(more).output().unwrap()
     }
 }
 
