@@ -156,12 +156,12 @@ impl Service {
 }
 
 impl Service {
-    /// Whether a lax upstream could take the request for a declared operation that
+    /// The declared operation that a lax upstream could take the request for and that
     /// [`Service::endpoint`] does not find, or passes over for a less specific one.
     ///
     /// Such a request is refused: the policy would judge one operation, and the
     /// upstream do another.
-    pub fn is_almost_another(&self, method: &str, segments: &[&str]) -> bool {
+    pub fn almost_another(&self, method: &str, segments: &[&str]) -> Option<&Arc<Endpoint>> {
         let formats = match method {
             "GET" | "HEAD" | "OPTIONS" => Formats::Tell,
             _ => Formats::Ignored,
@@ -171,7 +171,7 @@ impl Service {
             .iter()
             .filter(|endpoint| endpoint.methods.iter().any(named))
             .take_while(|endpoint| endpoint.path.matches(segments).is_none())
-            .any(|endpoint| endpoint.path.is_almost(segments, formats))
+            .find(|endpoint| endpoint.path.is_almost(segments, formats))
     }
 }
 

@@ -56,8 +56,20 @@ impl Onward {
 
 /// `GET /sign-in`.
 pub(crate) async fn show(visit: Visit, RawQuery(query): RawQuery) -> Response {
+    if visit.wants == Wants::Json {
+        return visit.finish(Ok(what_to_post(&visit, gate_path::SIGN_IN, &json!({ "login": "…", "password": "…" }))));
+    }
     let onward = Onward::from_query(query.as_deref().unwrap_or_default());
     visit.finish(page(&visit, &onward, StatusCode::OK, String::new(), None).await)
+}
+
+/// Tells a program where to post what; the texts of `body` stand for its own.
+fn what_to_post(visit: &Visit, path: &str, body: &serde_json::Value) -> Response {
+    let told = json!({
+        "signed_in": visit.session.is_some(),
+        "post": { "url": format!("{}{path}", visit.console.origin), "content_type": "application/json", "body": body },
+    });
+    json(StatusCode::OK, &told)
 }
 
 /// `GET` of an address that only forms are sent to.
@@ -229,6 +241,9 @@ async fn continued(visit: &Visit, onward: &Onward) -> Result<(Option<Destination
 
 /// `GET /sign-out`: asks. A link must not sign anybody out.
 pub(crate) async fn ask_to_sign_out(visit: Visit) -> Response {
+    if visit.wants == Wants::Json {
+        return visit.finish(Ok(what_to_post(&visit, gate_path::SIGN_OUT, &json!({}))));
+    }
     if visit.session.is_none() {
         return visit.finish(Ok(say(&visit, Outcome::SignedOut { there: None })));
     }

@@ -24,6 +24,33 @@ async fn name_and_password_sign_in_and_lead_to_the_account() {
 }
 
 #[tokio::test]
+async fn a_program_is_told_what_to_post_where_and_that_does_it() {
+    let house = House::new().await;
+    let (first, _) = house.signed_in("alice").await;
+    drop(first);
+    let program = house.browser();
+    let told = |page: stepgate_testkit::Page| -> serde_json::Value {
+        assert_eq!(page.status, StatusCode::OK);
+        page.json()
+    };
+    let at_first = told(program.json("/sign-in").await);
+    assert_eq!(at_first["signed_in"], false);
+    let post = &at_first["post"];
+    assert_eq!(
+        (post["url"].as_str(), post["content_type"].as_str()),
+        (Some("https://gate.test/sign-in"), Some("application/json"))
+    );
+    let members: Vec<_> = post["body"].as_object().unwrap().keys().collect();
+    assert_eq!(members, ["login", "password"]);
+    told(program.post_json("/sign-in", &json!({ "login": "alice", "password": PASSWORD })).await);
+    let then = told(program.json("/sign-out").await);
+    assert_eq!((&then["signed_in"], &then["post"]["url"]), (&json!(true), &json!("https://gate.test/sign-out")));
+    assert!(program.session().await.is_some(), "a GET signs nobody out");
+    told(program.post_json("/sign-out", &then["post"]["body"]).await);
+    assert!(program.session().await.is_none());
+}
+
+#[tokio::test]
 async fn a_discovered_passkey_signs_in_without_a_name() {
     let house = House::new().await;
     let (browser, person) = house.signed_in("alice").await;

@@ -16,6 +16,7 @@ mod headers;
 mod host;
 mod names;
 mod path;
+mod preferences;
 mod query;
 mod restore;
 
@@ -36,6 +37,7 @@ pub(crate) use head::{Follows, RawHead, inspect};
 pub use host::Host;
 pub use names::{CHALLENGE, OWN_PREFIX};
 pub use path::RequestPath;
+pub(crate) use preferences::preferences;
 pub use query::{DuplicateParameter, Parameter, Query, one_parameter, parameters};
 pub use restore::Restore;
 
@@ -194,6 +196,12 @@ impl CanonicalRequest {
     /// [`CanonicalRequest::headers`], for what takes the request's place.
     pub(crate) fn take_headers(&mut self) -> HeaderMap {
         std::mem::take(&mut self.headers)
+    }
+
+    /// Takes a preference (RFC 7240) away that was applied here, in whatever letters it stands. Others
+    /// stay as they are.
+    pub(crate) fn drop_preference(&mut self, name: &str) {
+        preferences::drop_one(&mut self.headers, name);
     }
 
     /// How the body is delimited.

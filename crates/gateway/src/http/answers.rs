@@ -9,9 +9,11 @@ use stepgate_core::challenge::{Challenge, SendOutcome};
 use stepgate_core::id::ChallengeId;
 use stepgate_core::ports::StoreError;
 use stepgate_core::secret::Token;
+use stepgate_core::session::Audience;
 use stepgate_core::web::{RESUME_FIELD, gate_path};
 use stepgate_evidence::PolicyRef;
 
+use super::Site;
 use super::asker::Reader;
 use super::operation::NoOperation;
 use super::pages::{self, Page, Way};
@@ -40,6 +42,11 @@ impl<'a> Message<'a> {
     /// Where to go from here; what is said first is the likeliest.
     fn way(mut self, label: &str, url: &str) -> Self {
         self.ways.push(Way { label: label.to_owned(), url: url.to_owned() });
+        self
+    }
+
+    fn ways(mut self, ways: impl IntoIterator<Item = Way>) -> Self {
+        self.ways.extend(ways);
         self
     }
 
@@ -224,11 +231,9 @@ pub(super) fn too_many(reader: Reader) -> Response<Body> {
     Message::new(StatusCode::TOO_MANY_REQUESTS, "too_many_challenges", "Too many open confirmations", text).to(reader)
 }
 
-pub(super) fn bad_code(reader: Reader, origin: &str) -> Response<Body> {
+pub(super) fn bad_code(reader: Reader, back: Way) -> Response<Body> {
     let text = "This link was used already, is too old, or belongs to another browser.";
-    Message::new(StatusCode::FORBIDDEN, "bad_code", "This link does not work any more", text)
-        .way("Back to the application", origin)
-        .to(reader)
+    Message::new(StatusCode::FORBIDDEN, "bad_code", "This link does not work any more", text).ways([back]).to(reader)
 }
 
 // --- troubles --------------------------------------------------------------------
@@ -274,6 +279,16 @@ pub(super) fn upstream(reader: Reader, error: &ForwardError, confirmed: bool) ->
     Message::new(error.status(), code, "The application did not answer", text).to(reader)
 }
 
+/// The way to the start of where a request went, under its right name.
+pub(super) fn back(site: &Site) -> Way {
+    let label = match site.audience {
+        Audience::Gate => "Back to the gate",
+        Audience::Host(_) => "Back to the application",
+    };
+    // What was posted may have no page at its own URL.
+    Way { label: label.to_owned(), url: format!("{}/", site.service.origin) }
+}
+
 // --- coming back from a challenge -------------------------------------------------
 
 pub(super) fn resume_page(challenge: &Challenge, resume: &Token, service: &str, back: String) -> Response<Body> {
@@ -282,22 +297,22 @@ pub(super) fn resume_page(challenge: &Challenge, resume: &Token, service: &str, 
     pages::resume(&statement.title, &statement.url, RESUME_FIELD, resume.expose(), &back)
 }
 
-pub(super) fn not_passed(reader: Reader, state: &str, front: &str) -> Response<Body> {
+pub(super) fn not_passed(reader: Reader, state: &str, back: Way) -> Response<Body> {
     let text = match state {
         "expired" => "The time for this confirmation is over. Nothing was sent.",
         "cancelled" => "This was cancelled. Nothing was sent.",
         "failed" => "This was not confirmed. Nothing was sent.",
         _ => "This has not been confirmed yet. Nothing was sent.",
     };
-    Message::new(StatusCode::CONFLICT, "not_passed", "Not sent", text).way("Back to the application", front).to(reader)
+    Message::new(StatusCode::CONFLICT, "not_passed", "Not sent", text).ways([back]).to(reader)
 }
 
-pub(super) fn outcome(reader: Reader, outcome: SendOutcome, front: &str) -> Response<Body> {
+pub(super) fn outcome(reader: Reader, outcome: SendOutcome, back: Way) -> Response<Body> {
     let text = in_words(outcome);
     let (status, code) = match outcome {
         SendOutcome::Answered { .. } => (StatusCode::OK, "answered"),
         SendOutcome::NotSent => (StatusCode::CONFLICT, "not_sent"),
         SendOutcome::Sending | SendOutcome::Unknown => (StatusCode::CONFLICT, "outcome_unknown"),
     };
-    Message::new(status, code, "This was sent before", &text).way("Back to the application", front).to(reader)
+    Message::new(status, code, "This was sent before", &text).ways([back]).to(reader)
 }

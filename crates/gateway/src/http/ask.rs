@@ -20,7 +20,7 @@ use stepgate_core::web::{OurCookie, Transport, gate_path};
 use super::asker::{From, Known, Reader, Signed, Standing, asker};
 use super::assertion::Passed;
 use super::forward::{Forwarded, Sending};
-use super::operation::Payload;
+use super::operation::{Payload, near};
 use super::{Exchange, Inner, REQUEST_ID, Site, answers, problem};
 use crate::body::{Body, BodyLimits};
 use crate::canonical::{CanonicalRequest, Purpose, without_our_cookies};
@@ -58,6 +58,10 @@ impl Inner {
             Ok(operation) => operation,
             Err(error) => {
                 self.flows.refused(answers::code_of(&error)).await;
+                if let Some(near) = near(&exchange.site.service, &exchange.request) {
+                    // For the operator alone: the client is not told what is declared.
+                    tracing::info!(near = near.resource, "another spelling of a declared path was refused");
+                }
                 return answers::no_operation(reader, &error);
             }
         };
@@ -239,7 +243,14 @@ impl Inner {
 
     /// `Prefer: wait` (RFC 7240, section 4.3): keeps the connection open until the
     /// challenge is answered. Ends when the client goes away.
-    async fn ask_and_wait(self: &Arc<Self>, asked: Asked, challenged: Challenged, wait: Duration) -> Response<Body> {
+    async fn ask_and_wait(
+        self: &Arc<Self>,
+        mut asked: Asked,
+        challenged: Challenged,
+        wait: Duration,
+    ) -> Response<Body> {
+        // It was for this gate; the application would wait once more.
+        asked.request.drop_preference(problem::WAIT);
         let (reader, site, scheme) = (asked.reader, asked.site.clone(), asked.known.scheme());
         let again = asked.again(&challenged.operation);
         let first = self.ask_in_task(asked, challenged).await;

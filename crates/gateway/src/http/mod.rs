@@ -35,7 +35,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use assertion::{AssertionKey, AssertionMode, AssertionSigner, SignerError};
-pub use operation::{NoOperation, endpoint as endpoint_of, operation as operation_of};
+pub use operation::{NoOperation, endpoint as endpoint_of, near as near_of, operation as operation_of};
 pub use script::InjectScript;
 
 use crate::body::{Body, BodyLimits, StreamLimits};

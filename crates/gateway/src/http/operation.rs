@@ -90,6 +90,14 @@ pub fn endpoint(service: &Service, request: &CanonicalRequest) -> Result<Arc<End
     Found::of(service, request).map(|found| found.endpoint)
 }
 
+/// The declared operation whose path a request spells differently, which is why the gate refuses it
+/// ([`Ambiguous::NearOperation`]). For operators: clients are not told.
+pub fn near<'s>(service: &'s Service, request: &CanonicalRequest) -> Option<&'s Arc<Endpoint>> {
+    let segments: Vec<Cow<'_, str>> = request.path().segments().collect();
+    let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
+    service.almost_another(request.method().as_str(), &segments)
+}
+
 /// The endpoint of a request, with the values of its path placeholders.
 struct Found {
     endpoint: Arc<Endpoint>,
@@ -101,7 +109,7 @@ impl Found {
         let segments: Vec<Cow<'_, str>> = request.path().segments().collect();
         let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
         let method = request.method().as_str();
-        if service.is_almost_another(method, &segments) {
+        if service.almost_another(method, &segments).is_some() {
             return Err(Ambiguous::NearOperation);
         }
         let (endpoint, path_values) = service.endpoint(method, &segments);

@@ -115,7 +115,7 @@ impl Inner {
 
     pub(super) async fn bad_code(&self, exchange: &Exchange) -> Response<Body> {
         self.flows.refused("bad_hand_off_code").await;
-        answers::bad_code(exchange.reader, &exchange.site.service.origin)
+        answers::bad_code(exchange.reader, answers::back(&exchange.site))
     }
 
     /// Who is signed in here, for the page's own scripts. It tells nothing that

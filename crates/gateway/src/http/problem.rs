@@ -14,17 +14,18 @@ use stepgate_core::web::gate_path;
 use super::answers::quoted;
 use super::tokens;
 use crate::body::Body;
-use crate::canonical::CanonicalRequest;
+use crate::canonical::{CanonicalRequest, preferences};
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
+pub(super) const WAIT: &str = "wait";
+
 /// How long a program wants to wait, at most `most`. `None` if it does not.
 pub(super) fn wait(request: &CanonicalRequest, most: Duration) -> Option<Duration> {
-    let values = request.headers().get_all("prefer").iter().filter_map(|value| value.to_str().ok());
-    let mut preferences = values.flat_map(|value| value.split([',', ';'])).map(str::trim);
-    let seconds = preferences.find_map(|preference| {
-        let (name, value) = preference.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"').parse::<u64>().ok())?
+    let seconds = preferences(request.headers()).find_map(|preference| {
+        // Parameters of a preference say more about it, and are none themselves.
+        let (name, value) = preference.split(';').next()?.split_once('=')?;
+        name.trim().eq_ignore_ascii_case(WAIT).then(|| value.trim().trim_matches('"').parse::<u64>().ok())?
     })?;
     Some(Duration::from_secs(seconds).min(most)).filter(|wait| !wait.is_zero())
 }

@@ -97,7 +97,7 @@ impl Inner {
                     let back = format!("{origin}{}/{}?code={}", host_path::RESUME, challenge.id, code.expose());
                     answers::see_other(&back)
                 }
-                Ok(_) => answers::not_passed(reader, "expired", &front(&exchange.site.service.origin)),
+                Ok(_) => answers::not_passed(reader, "expired", answers::back(&exchange.site)),
                 Err(error) => answers::store(reader, &error),
             },
             Err(error) => self.not_resumed(error, exchange).await,
@@ -105,10 +105,10 @@ impl Inner {
     }
 
     async fn not_resumed(&self, error: ResumeError, exchange: &Exchange) -> Response<Body> {
-        let (reader, front) = (exchange.reader, front(&exchange.site.service.origin));
+        let (reader, back) = (exchange.reader, answers::back(&exchange.site));
         match error {
-            ResumeError::Spent(outcome) => answers::outcome(reader, outcome, &front),
-            ResumeError::NotPassed(state) => answers::not_passed(reader, state, &front),
+            ResumeError::Spent(outcome) => answers::outcome(reader, outcome, back),
+            ResumeError::NotPassed(state) => answers::not_passed(reader, state, back),
             ResumeError::NotYours => {
                 self.flows.refused("foreign_resume").await;
                 answers::not_for_this(reader)
@@ -217,7 +217,7 @@ impl Inner {
                 Ok(_) => self.bad_code(&exchange).await,
                 Err(error) => self.not_resumed(error, &exchange).await,
             },
-            Err(ClearError::Expired) => answers::not_passed(reader, "expired", &front(&exchange.site.service.origin)),
+            Err(ClearError::Expired) => answers::not_passed(reader, "expired", answers::back(&exchange.site)),
             Err(ClearError::NotForThis) => {
                 self.flows.refused("foreign_resume").await;
                 answers::not_for_this(reader)

@@ -262,6 +262,20 @@ async fn without_the_store_nobody_gets_through() {
 }
 
 #[tokio::test]
+async fn the_way_back_bears_the_name_of_where_it_leads() {
+    let door = Door::open().await;
+    for (host, expected, other) in [
+        (&door.gate, "Back to the gate", "Back to the application"),
+        (&door.ledger, "Back to the application", "Back to the gate"),
+    ] {
+        let link = format!("GET /.stepgate/resume/{}?code={}", "ab".repeat(16), "x".repeat(43));
+        let (head, body) = door.ask_at(host, &link, NAVIGATE, "").await;
+        assert_eq!(head.status(), 403, "{body}");
+        assert!(body.contains(expected) && !body.contains(other), "{host}: {body}");
+    }
+}
+
+#[tokio::test]
 async fn b12_b42_another_spelling_of_an_operation_is_refused() {
     let door = Door::open().await;
     let ada = door.sign_in("ada");

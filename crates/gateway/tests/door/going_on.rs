@@ -228,7 +228,7 @@ async fn many_repeats_at_once_are_sent_once() {
 async fn a_program_that_waits_goes_on_when_the_person_has_answered() {
     let door = Door::open().await;
     let ada = door.sign_in("ada");
-    let lines = format!("{}{JSON}Prefer: wait=60\r\n", ada.cookie());
+    let lines = format!("{}{JSON}Prefer: wait=60, return=minimal\r\n", ada.cookie());
     let waiting = door.ask(APPROVE, &lines, LARGE);
     let answering = async {
         while door.store.state.lock().challenges.is_empty() {
@@ -239,6 +239,8 @@ async fn a_program_that_waits_goes_on_when_the_person_has_answered() {
     let ((head, _), ()) = tokio::join!(waiting, answering);
     assert_eq!((head.status(), head.one("preference-applied")), (200, "wait=60"));
     assert_eq!(door.recorder.count(), 1);
+    let arrived = door.recorder.last();
+    assert_eq!(arrived.head.one("prefer"), "return=minimal", "what was applied here is not applied once more");
     let (head, _) = door.ask(APPROVE, &format!("{}{JSON}Prefer: respond-async, wait=1\r\n", ada.cookie()), LARGE).await;
     assert_eq!((head.status(), head.one("preference-applied")), (401, "wait=1"));
 }

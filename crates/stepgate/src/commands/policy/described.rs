@@ -36,7 +36,14 @@ pub(in crate::commands) fn operation_of(
 ) -> Result<Operation, Failure> {
     let (service, canonical) = canonical_of(catalogue, described)?;
     stepgate_gateway::http::operation_of(&service, &canonical, described.body)
-        .map_err(|error| wrong_input(format!("the gate refuses this request: {error}")))
+        .map_err(|error| refused(&service, &canonical, &error.to_string()))
+}
+
+/// What the gate says to this request, and which declared path is meant where it is nearly one.
+fn refused(service: &Service, canonical: &CanonicalRequest, why: &str) -> Failure {
+    let near = stepgate_gateway::http::near_of(service, canonical);
+    let near = near.map_or_else(String::new, |near| format!(": {}", near.resource));
+    wrong_input(format!("the gate refuses this request: {why}{near}"))
 }
 
 /// The operation that a request is, without its inputs: what can be said before there is a body.
@@ -46,7 +53,7 @@ pub(in crate::commands) fn operation_without_inputs(
 ) -> Result<Operation, Failure> {
     let (service, canonical) = canonical_of(catalogue, described)?;
     let endpoint = stepgate_gateway::http::endpoint_of(&service, &canonical)
-        .map_err(|error| wrong_input(format!("the gate refuses this request: {error}")))?;
+        .map_err(|error| refused(&service, &canonical, &error.to_string()))?;
     Ok(Operation {
         endpoint,
         inputs: Default::default(),
