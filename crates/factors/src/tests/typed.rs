@@ -196,6 +196,13 @@ async fn an_app_is_enrolled_with_its_first_code_which_is_used_up() {
     assert_eq!(base32.len(), 32, "160 bits");
     let expected = format!("otpauth://totp/Gate:al-ice%40example.com?secret={base32}&issuer=Gate");
     assert_eq!(uri.expose_secret(), expected);
+    // With the host of a gate behind the name: prefix and issuer stay equal, as the key URI format wants.
+    let named = crate::totp::Totp::new("Stepgate gate.example");
+    let begun_there = named.begin_enrolment(&person(1, "alice"), &[], &SeededRandomness::new(5)).unwrap();
+    let EnrolmentOffer::Totp { uri: there, .. } = &begun_there.offer else { panic!("not for an app") };
+    let expected =
+        format!("otpauth://totp/Stepgate%20gate.example:alice?secret={base32}&issuer=Stepgate%20gate.example");
+    assert_eq!(there.expose_secret(), expected);
     assert!(qr_svg.expose_secret().starts_with("<svg ") && qr_svg.expose_secret().ends_with("</svg>"));
 
     let app = totp_rs::Builder::new().with_secret(totp_rs::Secret::try_from_base32(base32).unwrap()).build().unwrap();

@@ -49,7 +49,8 @@ use parts::{door_limits, factor_options, live, look_at, plaintext, signer, upstr
 use running::started;
 use settled::Settled;
 
-/// The name that people read in their authenticator and on pages.
+/// The name that people read on pages; in their authenticator the gate's host stands behind it, because an app or a
+/// key may hold those of several gates.
 const SITE: &str = "Stepgate";
 
 /// Everything behind the doors: store, decision, flows. Commands use this much.
@@ -87,7 +88,8 @@ impl House {
         let keys = database.signing_keys().await?;
         let origin = settings.catalogue.gate_origin.clone();
         let options = factor_options(&settings)?;
-        let factors = FactorSet::new(host.as_str(), &origin, SITE, options)?.into_map();
+        let name = format!("{SITE} {host}");
+        let factors = FactorSet::new(host.as_str(), &origin, &name, options)?.into_map();
         let catalogue =
             std::mem::replace(&mut settings.catalogue, stepgate_core::catalogue::Catalogue::empty(origin, host));
         let (live, providers) = live(&settings, catalogue, policies, &clock, &random)?;
