@@ -12,6 +12,7 @@
 mod access_tokens;
 mod account;
 mod company_login;
+mod devices;
 mod evidence;
 mod in_chromium;
 mod intruders;
