@@ -1,30 +1,37 @@
 //! People, and what stands for somebody in a decision.
 
+mod profile;
+
 use std::fmt;
 use std::sync::Arc;
 
 use crate::id::PersonId;
+use crate::surroundings::is_unseen;
+
+pub use profile::{
+    EMAIL_LEN_MAX, GROUP_LEN_MAX, NAME_LEN_MAX, Profile, Unfit, name_of, parse_email, parse_group, parse_name,
+};
 
 /// Longest login name, in bytes.
 pub const LOGIN_LEN_MAX: usize = 254;
 
 /// The name with which a person signs in, in its one spelling.
 ///
-/// Folded once, here: trimmed, lower-case, no control characters or inner white
-/// space, so that a counter of tries cannot be dodged by another spelling.
+/// Folded once, here: trimmed, lower-case, no control or invisible characters or
+/// inner white space, so that a counter of tries cannot be dodged by another spelling.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Login(String);
 
 /// The text is no login name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a name to sign in with is 1 to 254 bytes without white space or control characters")]
+#[error("a name to sign in with is 1 to 254 bytes without white space, control or invisible characters")]
 pub struct NotALogin;
 
 impl Login {
     /// Reads a login name.
     pub fn parse(text: &str) -> Result<Self, NotALogin> {
         let folded = text.trim().to_lowercase();
-        let bad = |c: char| c.is_control() || c.is_whitespace();
+        let bad = |c: char| is_unseen(c) || c.is_whitespace();
         if folded.is_empty() || folded.len() > LOGIN_LEN_MAX || folded.chars().any(bad) {
             return Err(NotALogin);
         }
@@ -119,7 +126,7 @@ mod tests {
         for spelling in ["Alice", " alice", "ALICE ", "\talice"] {
             assert_eq!(Login::parse(spelling).unwrap(), alice, "{spelling:?}");
         }
-        for bad in ["", "  ", "al ice", "al\0ice", &"a".repeat(255)] {
+        for bad in ["", "  ", "al ice", "al\0ice", "al\u{200b}ice", "\u{202e}alice", &"a".repeat(255)] {
             assert_eq!(Login::parse(bad), Err(NotALogin), "{bad:?}");
         }
     }

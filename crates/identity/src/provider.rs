@@ -41,7 +41,6 @@ use client::{ClientAuth, ClientForm};
 pub use client::{ClientAuthMethod, NotAMethod};
 pub use id_token::TOKEN_LEN_MAX;
 pub use metadata::{Issuer, Metadata, NoMetadata};
-pub use person::{EMAIL_LEN_MAX, GROUP_LEN_MAX, NAME_LEN_MAX};
 pub use preset::{AskFor, AuthTime, ComesBack, NotAPreset, Preset, Refresh, Ways};
 pub use settings::{
     CLOCK_SKEW_MAX_S, CLOCK_SKEW_S, CheckedProvider, LEVELS_MAX, LevelSettings, Mistake, ProviderSettings,

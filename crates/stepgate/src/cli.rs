@@ -55,7 +55,14 @@ pub enum Command {
     #[command(subcommand)]
     Keys(KeysCommand),
     /// Bring the store to this version's schema.
-    Migrate(ConfigArgs),
+    Migrate {
+        /// Where the configuration is.
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -131,6 +138,9 @@ pub struct InitArgs {
     /// The name with which the first administrator signs in.
     #[arg(long, default_value = "admin")]
     pub admin: String,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// `stepgate check`.
@@ -189,6 +199,9 @@ pub enum UserCommand {
         /// Where the configuration is.
         #[command(flatten)]
         config: ConfigArgs,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
     },
     /// Say who a person is at an identity provider, so that they can sign in there. People are never
     /// matched by name or address.
@@ -204,6 +217,9 @@ pub enum UserCommand {
         /// Where the configuration is.
         #[command(flatten)]
         config: ConfigArgs,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
     },
     /// Remove a person: sessions, factors and links end at once.
     Remove {
@@ -212,6 +228,9 @@ pub enum UserCommand {
         /// Where the configuration is.
         #[command(flatten)]
         config: ConfigArgs,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
     },
     /// Let a person sign in no more: sessions, factors and links end at once, what they are called stays.
     Deactivate {
@@ -220,6 +239,9 @@ pub enum UserCommand {
         /// Where the configuration is.
         #[command(flatten)]
         config: ConfigArgs,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
     },
     /// Let a person sign in again, with factors that they enrol anew.
     Activate {
@@ -228,6 +250,9 @@ pub enum UserCommand {
         /// Where the configuration is.
         #[command(flatten)]
         config: ConfigArgs,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
     },
     /// Say who governs a person: provisioning, or these commands alone.
     Govern {
@@ -239,6 +264,9 @@ pub enum UserCommand {
         /// Where the configuration is.
         #[command(flatten)]
         config: ConfigArgs,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
     },
     /// List people and what they have enrolled.
     List {
@@ -272,6 +300,9 @@ pub enum UserCommand {
         /// Where the configuration is.
         #[command(flatten)]
         config: ConfigArgs,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
     },
 }
 

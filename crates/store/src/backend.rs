@@ -102,6 +102,36 @@ impl StoreUrl {
     }
 }
 
+/// A file of the database that others than its owner may read or write.
+#[derive(Debug, thiserror::Error)]
+#[error("{path} is open to others than its owner (mode {mode:o}): chmod 600")]
+pub struct NotPrivate {
+    /// The file.
+    pub path: PathBuf,
+    /// Its permissions.
+    pub mode: u32,
+}
+
+impl StoreUrl {
+    /// Refuses an SQLite file, its log, its index and a gate's lock beside it where others than their owner may use
+    /// them: addresses, sessions and the evidence stand there. What is not there, and a PostgreSQL, is private.
+    pub fn look_at_modes(&self) -> Result<(), NotPrivate> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let Some(database) = self.path() else { return Ok(()) };
+        for end in ["", "-wal", "-shm", "-journal", ".lock"] {
+            let mut path = database.as_os_str().to_owned();
+            path.push(end);
+            let path = PathBuf::from(path);
+            let Ok(found) = std::fs::metadata(&path) else { continue };
+            let mode = found.permissions().mode() & 0o7777;
+            if found.is_file() && mode & 0o077 != 0 {
+                return Err(NotPrivate { path, mode });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Shows the kind only: the URL may hold a password.
 impl fmt::Debug for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -218,7 +248,31 @@ fn keep_private(url: &StoreUrl) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::StoreUrl;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::{NotPrivate, StoreUrl};
+
+    #[test]
+    fn a_file_that_others_may_use_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = StoreUrl::sqlite(&folder.path().join("stepgate.db"));
+        url.look_at_modes().unwrap();
+        for name in ["stepgate.db", "stepgate.db-wal", "stepgate.db-shm", "stepgate.db.lock"] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, "").unwrap();
+            for mode in [0o644, 0o640, 0o660, 0o602] {
+                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+                let found = url.look_at_modes();
+                assert!(
+                    matches!(&found, Err(NotPrivate { path: named, mode: said }) if *named == path && *said == mode),
+                    "{name} {mode:o}: {found:?}"
+                );
+            }
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            url.look_at_modes().unwrap();
+        }
+        StoreUrl::parse("postgres://u@127.0.0.1/s").unwrap().look_at_modes().unwrap();
+    }
 
     #[test]
     fn a_postgresql_elsewhere_is_reached_by_verified_tls_or_not_at_all() {

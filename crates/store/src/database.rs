@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::backend::{self, StoreUrl};
+use crate::backend::{self, NotPrivate, StoreUrl};
 use crate::cache::Cache;
 use crate::changes::{self, Waiters};
 use crate::error::{Refused, Stored as _, unavailable};
@@ -45,6 +45,9 @@ impl fmt::Debug for Database {
 /// Why a database was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// A file of it is open to others.
+    #[error("the database is open to others than its owner")]
+    NotPrivate(#[source] NotPrivate),
     /// It cannot be reached.
     #[error("the database cannot be reached")]
     Unreachable(#[source] sqlx::Error),
@@ -70,6 +73,7 @@ impl Database {
         options: Options,
     ) -> Result<Self, OpenError> {
         let backend = url.backend();
+        url.look_at_modes().map_err(OpenError::NotPrivate)?;
         let mut connection = backend::connect_to_write(&url).await.map_err(OpenError::Unreachable)?;
         match options.schema {
             OlderSchema::Migrate => schema::migrate(&mut connection, backend).await.map_err(OpenError::Schema)?,
@@ -121,6 +125,7 @@ impl Database {
 
     /// Brings the schema to this program's version and does nothing else.
     pub async fn migrate(url: &StoreUrl) -> Result<(), OpenError> {
+        url.look_at_modes().map_err(OpenError::NotPrivate)?;
         let mut connection = backend::connect_to_write(url).await.map_err(OpenError::Unreachable)?;
         let migrated = schema::migrate(&mut connection, url.backend()).await.map_err(OpenError::Schema);
         let _ = connection.close().await;

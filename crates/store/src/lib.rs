@@ -46,7 +46,7 @@ mod tokens;
 mod tries;
 mod writer;
 
-pub use backend::{NotAStoreUrl, StoreUrl};
+pub use backend::{NotAStoreUrl, NotPrivate, StoreUrl};
 pub use checkpoint_keys::{CheckpointKey, FormerKey};
 pub use database::{Database, OpenError};
 pub use keys::{AssertionKey, AssertionRotation, SigningKeys};

@@ -6,11 +6,10 @@ use stepgate_evidence::Event;
 
 use super::Flows;
 use crate::factor::FactorKind;
-use crate::id::{LinkId, PersonId};
-use crate::person::{Login, Person};
+use crate::id::LinkId;
+use crate::person::{Login, Person, Profile, Unfit};
 use crate::ports::{ChangeError, EnrolmentLink, StoreError};
 use crate::secret::{Purpose, Token};
-use crate::surroundings::shown;
 use crate::time::Timestamp;
 
 /// Why a person was not added, changed or removed.
@@ -22,6 +21,9 @@ pub enum PeopleError {
     /// There is no such person.
     #[error("there is no such person")]
     Unknown,
+    /// What is said of them is not fit to be.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     /// They may not sign in, so nothing begins for them.
     #[error("this person is not active")]
     Inactive,
@@ -50,7 +52,8 @@ impl Flows {
         by: &str,
     ) -> Result<Person, PeopleError> {
         let at = self.clock.now();
-        let person = self.described(self.id(), login, name, email, groups);
+        let (name, email, groups) = Profile::parse(name, email, groups)?.into_parts();
+        let person = Person { id: self.id(), login, name, email, groups, active: true };
         let event = Event::PersonAdded { person: person.id.to_string(), by: by.to_owned() };
         let entry = self.entry_with(at, event, details(&person));
         match self.store.add_person(&person, at, entry).await {
@@ -69,8 +72,8 @@ impl Flows {
         groups: Vec<String>,
         by: &str,
     ) -> Result<Person, PeopleError> {
-        let changed =
-            Person { active: person.active, ..self.described(person.id, person.login.clone(), name, email, groups) };
+        let (name, email, groups) = Profile::parse(name, email, groups)?.into_parts();
+        let changed = Person { name, email, groups, ..person.clone() };
         let event = Event::PersonChanged { person: person.id.to_string(), by: by.to_owned() };
         let entry = self.entry_with(self.clock.now(), event, details(&changed));
         match self.store.change_person(&changed, entry).await {
@@ -78,19 +81,6 @@ impl Flows {
             Err(ChangeError::Store(error)) => Err(error.into()),
             Err(_) => Err(PeopleError::Unknown),
         }
-    }
-
-    pub(super) fn described(
-        &self,
-        id: PersonId,
-        login: Login,
-        name: &str,
-        email: &str,
-        mut groups: Vec<String>,
-    ) -> Person {
-        groups.sort();
-        groups.dedup();
-        Person { id, login, name: shown(name, 100), email: shown(email, 254), groups, active: true }
     }
 
     /// Removes a person: sessions, factors and links end with them.

@@ -8,12 +8,11 @@ use stepgate_evidence::{Entry, Event};
 use super::Flows;
 use crate::id::PersonId;
 use crate::machine::{Machine, MachineName, Scope};
-use crate::person::{Login, Person};
+use crate::person::{Login, Person, Profile, Unfit, parse_group};
 use crate::ports::{
     Account, AccountChange, Accounts, ChangeError, Group, GroupChange, MembersChange, Provisioned, StoreError,
 };
 use crate::secret::{Purpose, Token};
-use crate::surroundings::shown;
 use crate::time::Timestamp;
 
 /// Provisioning: the flows, and the people whom other systems govern.
@@ -55,6 +54,9 @@ pub enum ProvisionError {
     /// The login or the group's name is somebody else's.
     #[error("the name is taken")]
     Taken,
+    /// What is said of the person or the group is not fit to be.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     /// It was changed or removed in the meantime, or somebody who is meant is not governed by provisioning.
     #[error("it changed in the meantime, or a member is not known")]
     Changed,
@@ -82,10 +84,10 @@ impl Provisioning {
     ///
     /// # Errors
     ///
-    /// `Taken` if somebody signs in with this name already, whoever governs them.
+    /// `Unfit`, or `Taken` if somebody signs in with this name already, whoever governs them.
     pub async fn add(&self, wanted: Wanted, by: &str) -> Result<Account, ProvisionError> {
         let at = self.flows.clock.now();
-        let person = described(self.flows.id(), &wanted);
+        let person = described(self.flows.id(), &wanted)?;
         let account = Account { person, provisioned: wanted.provisioned, version: 1, added_at: at, changed_at: at };
         let event = Event::PersonAdded { person: account.person.id.to_string(), by: by.to_owned() };
         self.accounts.add_account(&account, self.entry(at, event, &account)).await?;
@@ -97,10 +99,10 @@ impl Provisioning {
     ///
     /// # Errors
     ///
-    /// `Changed` if it is not as it was read, `Taken` if somebody else has the login.
+    /// `Unfit`, `Changed` if it is not as it was read, `Taken` if somebody else has the login.
     pub async fn change(&self, account: &Account, wanted: Wanted, by: &str) -> Result<Account, ProvisionError> {
         let at = self.flows.clock.now();
-        let described = described(account.person.id, &wanted);
+        let described = described(account.person.id, &wanted)?;
         let person = Person { groups: account.person.groups.clone(), ..described };
         if person == account.person && wanted.provisioned == account.provisioned {
             return Ok(account.clone());
@@ -163,7 +165,7 @@ impl Provisioning {
     ///
     /// # Errors
     ///
-    /// `Taken` if there is a group of that name, `Changed` if a member is no account, `Limit`.
+    /// `Unfit`, `Taken` if there is a group of that name, `Changed` if a member is no account, `Limit`.
     pub async fn add_group(
         &self,
         wanted: WantedGroup,
@@ -172,6 +174,7 @@ impl Provisioning {
     ) -> Result<Group, ProvisionError> {
         let at = self.flows.clock.now();
         let WantedGroup { name, external_id } = wanted;
+        let name = parse_group(&name)?.to_owned();
         let group = Group { id: self.flows.id(), name, external_id, version: 1, added_at: at, changed_at: at };
         let event = Event::GroupAdded { group: group.id.to_string(), by: by.to_owned() };
         let details = json!({ "name": group.name, "members": texts(members) });
@@ -197,6 +200,7 @@ impl Provisioning {
         }
         let at = self.flows.clock.now();
         let WantedGroup { name, external_id } = wanted;
+        let name = parse_group(&name)?.to_owned();
         let changed =
             Group { name, external_id, version: group.version.saturating_add(1), changed_at: at, ..group.clone() };
         let event = Event::GroupChanged { group: group.id.to_string(), by: by.to_owned() };
@@ -298,15 +302,9 @@ impl Provisioning {
     }
 }
 
-fn described(id: PersonId, wanted: &Wanted) -> Person {
-    Person {
-        id,
-        login: wanted.login.clone(),
-        name: shown(&wanted.name, 100),
-        email: shown(&wanted.email, 254),
-        groups: Vec::new(),
-        active: wanted.active,
-    }
+fn described(id: PersonId, wanted: &Wanted) -> Result<Person, Unfit> {
+    let (name, email, groups) = Profile::parse(&wanted.name, &wanted.email, Vec::new())?.into_parts();
+    Ok(Person { id, login: wanted.login.clone(), name, email, groups, active: wanted.active })
 }
 
 /// Ids as details have them; of a large group the number is enough.

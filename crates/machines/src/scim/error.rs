@@ -55,6 +55,8 @@ impl From<ProvisionError> for ScimError {
     fn from(error: ProvisionError) -> Self {
         match error {
             ProvisionError::Taken => Self::Uniqueness,
+            // Reading names the attribute; what is refused later would be a name that was put together.
+            ProvisionError::Unfit(error) => Self::InvalidValue(error.to_string()),
             ProvisionError::Changed => Self::Changed,
             ProvisionError::Limit(what) => Self::InvalidValue(format!("a limit is reached: {what}")),
             ProvisionError::Store(error) => Self::Store(error),

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 use stepgate_core::flows::WantedGroup;
 use stepgate_core::id::PersonId;
+use stepgate_core::person::parse_group;
 use stepgate_core::ports::{Account, Group, MembersChange};
 
 use super::error::ScimError;
 use super::patch::{Op, Operation, Target};
 use super::schema::{GROUP, Mutability};
-use super::user::{external_id, get, meta, name};
+use super::user::{external_id, get, meta, text};
 
 /// The most members that one request may name.
 const MEMBERS_NAMED_MAX: usize = 20_000;
@@ -49,10 +50,10 @@ pub(crate) fn wanted(body: &Map<String, Value>) -> Result<(WantedGroup, Vec<Pers
 }
 
 fn group_name(body: &Map<String, Value>) -> Result<String, ScimError> {
-    match name(body, "displayName")? {
-        Some(name) if !name.is_empty() => Ok(name),
-        _ => Err(ScimError::InvalidValue("displayName is missing".to_owned())),
-    }
+    let name = text(body, "displayName")?;
+    let name = name.ok_or_else(|| ScimError::InvalidValue("displayName is missing".to_owned()))?;
+    let name = parse_group(&name).map_err(|error| ScimError::InvalidValue(format!("displayName: {error}")))?;
+    Ok(name.to_owned())
 }
 
 /// Members as a list of objects with `value`, or one of them, or their ids alone.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use stepgate_core::flows::Wanted;
-use stepgate_core::person::Login;
+use stepgate_core::person::{Login, NAME_LEN_MAX, name_of, parse_email, parse_name};
 use stepgate_core::ports::{Account, Group, Provisioned};
 use stepgate_core::surroundings::is_unseen;
 use stepgate_core::time::Timestamp;
@@ -10,10 +10,6 @@ use stepgate_core::time::Timestamp;
 use super::error::ScimError;
 use super::schema::USER;
 
-/// The longest name, in characters.
-const NAME_MAX: usize = 100;
-/// The longest address, in bytes.
-const EMAIL_MAX: usize = 254;
 /// The longest `externalId`, in bytes.
 const EXTERNAL_ID_MAX: usize = 255;
 
@@ -83,12 +79,12 @@ pub(crate) fn wanted(body: &Map<String, Value>, active: bool) -> Result<Wanted, 
     };
     let given_name = name(&parts, "givenName")?.unwrap_or_default();
     let family_name = name(&parts, "familyName")?.unwrap_or_default();
-    let both = format!("{given_name} {family_name}").trim().to_owned();
+    let both: String = format!("{given_name} {family_name}").trim().chars().take(NAME_LEN_MAX).collect();
     let shown = [name(body, "displayName")?, name(&parts, "formatted")?, Some(both)];
-    let shown = shown.into_iter().flatten().find(|name| !name.is_empty());
+    let shown = shown.into_iter().flatten().find(|name| !name.trim().is_empty());
     let external_id = external_id(body)?;
     Ok(Wanted {
-        name: shown.unwrap_or_else(|| login.as_str().chars().take(NAME_MAX).collect()),
+        name: shown.unwrap_or_else(|| name_of(&login)),
         email: email(body)?,
         active: bool(body, "active")?.unwrap_or(active),
         provisioned: Provisioned { external_id, given_name, family_name },
@@ -109,16 +105,15 @@ pub(crate) fn text(body: &Map<String, Value>, name: &str) -> Result<Option<Strin
     }
 }
 
-/// A text that people read: bounded, and without what nobody sees.
-pub(crate) fn name(body: &Map<String, Value>, key: &str) -> Result<Option<String>, ScimError> {
-    let Some(text) = text(body, key)? else { return Ok(None) };
-    let text = text.trim();
-    if text.chars().count() > NAME_MAX || text.chars().any(is_unseen) {
-        return Err(ScimError::InvalidValue(format!(
-            "{key} has at most {NAME_MAX} characters, none of which is invisible"
-        )));
+/// A name or a part of one, by the rules for names; `None` if it is missing or empty.
+fn name(body: &Map<String, Value>, key: &str) -> Result<Option<String>, ScimError> {
+    match text(body, key)? {
+        Some(text) if !text.trim().is_empty() => {
+            let name = parse_name(&text).map_err(|error| ScimError::InvalidValue(format!("{key}: {error}")))?;
+            Ok(Some(name.to_owned()))
+        }
+        _ => Ok(None),
     }
-    Ok(Some(text.to_owned()))
 }
 
 pub(crate) fn external_id(body: &Map<String, Value>) -> Result<Option<String>, ScimError> {
@@ -161,7 +156,7 @@ fn email(body: &Map<String, Value>) -> Result<String, ScimError> {
             return Err(ScimError::InvalidValue("each of emails is an object with a value".to_owned()));
         };
         let Some(address) = text(one, "value")?.filter(|address| !address.is_empty()) else { continue };
-        is_address(&address)?;
+        parse_email(&address).map_err(|error| ScimError::InvalidValue(format!("emails.value: {error}")))?;
         let primary = get(one, "primary").and_then(as_bool).unwrap_or(false);
         if primary || chosen.is_none() {
             chosen = Some(address);
@@ -171,13 +166,4 @@ fn email(body: &Map<String, Value>) -> Result<String, ScimError> {
         }
     }
     Ok(chosen.unwrap_or_default())
-}
-
-fn is_address(text: &str) -> Result<(), ScimError> {
-    let parts: Vec<&str> = text.split('@').collect();
-    let whole = matches!(parts.as_slice(), [local, domain] if !local.is_empty() && !domain.is_empty());
-    if whole && text.len() <= EMAIL_MAX && !text.chars().any(|c| is_unseen(c) || c.is_whitespace()) {
-        return Ok(());
-    }
-    Err(ScimError::InvalidValue(format!("an address has one @ and at most {EMAIL_MAX} bytes, without white space")))
 }

@@ -176,7 +176,10 @@ async fn what_cannot_be_a_person_is_refused_and_said() {
     let refused = async |name: &str, value: Value| {
         let mut body = json!({ "schemas": [USER], "userName": "alice" });
         body[name] = value;
-        house.send("POST", "/Users", &body).await.error(400, "invalidValue");
+        let answer = house.send("POST", "/Users", &body).await;
+        let detail = answer.body["detail"].as_str().unwrap_or_default().to_owned();
+        assert!(detail.starts_with(name), "{detail} does not name {name}");
+        answer.error(400, "invalidValue");
     };
     refused("userName", json!("")).await;
     refused("userName", json!("al ice")).await;

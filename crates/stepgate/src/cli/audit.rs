@@ -17,6 +17,9 @@ pub enum AuditCommand {
         /// Where the configuration is.
         #[command(flatten)]
         config: ConfigArgs,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
     },
     /// Verify an exported log. Needs the export and a public key, nothing else.
     Verify {
@@ -67,6 +70,9 @@ pub enum AuditCommand {
         /// A public key of the log, for `--check`; may be given several times.
         #[arg(long = "key")]
         keys: Vec<String>,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
     },
     /// Print the newest entries of the live log.
     Tail {

@@ -34,6 +34,9 @@ pub enum MachinesCommand {
         /// Where the configuration is.
         #[command(flatten)]
         config: ConfigArgs,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
     },
     /// List the systems that have tokens. No secrets.
     List {

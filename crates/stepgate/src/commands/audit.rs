@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use serde_json::json;
 use stepgate_core::flows::Flows;
 use stepgate_core::ports::{EntryQuery, Store as _};
 use stepgate_evidence::{Entry, Event, Titles, verify};
@@ -29,17 +30,17 @@ const LONG_ID: usize = 32;
 
 pub(super) async fn run(command: AuditCommand) -> Done {
     match command {
-        AuditCommand::Export { out, config } => {
+        AuditCommand::Export { out, config, output } => {
             let house = open(&config.config).await?;
             let size = export(&house.flows, &out, &by()).await?;
-            println!("Exported {size} entries to {}.", out.display());
-            println!(
-                "Verify them anywhere:\n  {} audit verify {} --key '{}'",
-                print::program(),
+            let key = house.keys.checkpoint_verifier.to_string();
+            let words = format!(
+                "Exported {size} entries to {0}.\nVerify them anywhere:\n  {1} audit verify {0} --key '{key}'",
                 out.display(),
-                house.keys.checkpoint_verifier
+                print::program(),
             );
-            Ok(ExitCode::SUCCESS)
+            let value = json!({ "entries": size, "out": out.display().to_string(), "key": key });
+            print::done(output.format(), &value, &words)
         }
         AuditCommand::Verify { dir, keys, remembered, provider_keys, output } => {
             verify_export(&dir, &keys, remembered.as_deref(), &provider_keys, output.format())
@@ -47,9 +48,9 @@ pub(super) async fn run(command: AuditCommand) -> Done {
         AuditCommand::Show { dir, index, challenge, output } => {
             show(&dir, index, challenge.as_deref(), output.format())
         }
-        AuditCommand::Proof { dir, index, out, check, keys } => match check {
-            Some(file) => check_proof(&dir, index, &file, &keys),
-            None => write_proof(&dir, index, out.as_deref()),
+        AuditCommand::Proof { dir, index, out, check, keys, output } => match check {
+            Some(file) => check_proof(&dir, index, &file, &keys, output.format()),
+            None => write_proof(&dir, index, out.as_deref(), output.format()),
         },
         AuditCommand::Tail { lines, follow, config, output } => {
             let house = open(&config.config).await?;
@@ -240,20 +241,22 @@ fn is_of(event: &Event, id: &str) -> bool {
     event.challenge().or(allowed_by).is_some_and(|challenge| challenge.starts_with(id))
 }
 
-fn write_proof(dir: &Path, index: u64, out: Option<&Path>) -> Done {
+fn write_proof(dir: &Path, index: u64, out: Option<&Path>, format: Format) -> Done {
     let proof = Reader::open(dir).and_then(|reader| reader.proof_file(index)).map_err(because)?;
     match out {
+        None if format == Format::Json => print::json(&json!({ "index": index, "proof": proof.to_text() })),
         None => print!("{}", proof.to_text()),
         Some(path) => {
             std::fs::write(path, proof.to_text())
                 .map_err(|error| failed(format!("--out: {} cannot be written: {error}", path.display())))?;
-            println!("Wrote the proof of entry {index} to {}.", path.display());
+            let value = json!({ "index": index, "out": path.display().to_string() });
+            return print::done(format, &value, &format!("Wrote the proof of entry {index} to {}.", path.display()));
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn check_proof(dir: &Path, index: u64, file: &Path, keys: &[String]) -> Done {
+fn check_proof(dir: &Path, index: u64, file: &Path, keys: &[String], format: Format) -> Done {
     let keys = keys.iter().map(|key| verifier(key)).collect::<Result<Vec<_>, _>>()?;
     let text = std::fs::read_to_string(file).map_err(|error| unreadable("--check", file, &error))?;
     let proof = ProofFile::parse(&text).map_err(because)?;
@@ -263,16 +266,24 @@ fn check_proof(dir: &Path, index: u64, file: &Path, keys: &[String]) -> Done {
     for key in &keys {
         match proof.verify(&record.entry, key) {
             Ok(head) => {
-                println!("Entry {index} is in the log {} of {} entries.", head.origin, head.size);
-                println!("Relied on  {}, which signed that head", key.key());
-                return Ok(ExitCode::SUCCESS);
+                let words = format!(
+                    "Entry {index} is in the log {} of {} entries.\nRelied on  {}, which signed that head",
+                    head.origin,
+                    head.size,
+                    key.key()
+                );
+                let value = json!({
+                    "proved": true, "index": index, "origin": head.origin.to_string(), "size": head.size,
+                    "key": key.key().to_string(), "announced_by": null,
+                });
+                return print::done(format, &value, &words);
             }
             Err(error) => refused.push(error),
         }
     }
     if !refused.iter().any(|error| matches!(error, ProofFileError::Checkpoint(_))) {
         // The head is believed; the entry is not under it.
-        return Ok(not_proved(&refused));
+        return Ok(not_proved(index, &refused, format));
     }
     // The head is signed by none of the given keys; the whole export tells which follow them.
     eprintln!("No key that you gave signed the proof's head. The export is read for the keys that follow them.");
@@ -280,7 +291,7 @@ fn check_proof(dir: &Path, index: u64, file: &Path, keys: &[String]) -> Done {
     let report = verify::verify(&reader, trust, &mut |done| progress(done, None)).map_err(because)?;
     if let Some(finding) = report.ledger.findings.first() {
         eprintln!("No key is followed in an export that is not sound: {finding}.");
-        return Ok(not_proved(&refused));
+        return Ok(not_proved(index, &refused, format));
     }
     for BelievedKey { key, announced_by, signs_until } in &report.ledger.believed {
         let Some(announced_by) = announced_by else { continue };
@@ -288,21 +299,30 @@ fn check_proof(dir: &Path, index: u64, file: &Path, keys: &[String]) -> Done {
         if signs_until.is_some_and(|until| head.size > until) {
             continue;
         }
-        println!("Entry {index} is in the log {} of {} entries.", head.origin, head.size);
-        println!("Relied on  {key}, which signed that head:");
-        let handover = announced_by.saturating_add(1);
-        println!("           entry {announced_by} announces it, and the key before signed handover/{handover}");
-        println!(
-            "           {}: you gave it",
+        let words = format!(
+            "Entry {index} is in the log {} of {} entries.\n\
+             Relied on  {key}, which signed that head:\n           \
+             entry {announced_by} announces it, and the key before signed handover/{}\n           \
+             {}: you gave it",
+            head.origin,
+            head.size,
+            announced_by.saturating_add(1),
             trust.keys.iter().map(CheckpointVerifier::key).collect::<Vec<_>>().join(", ")
         );
-        return Ok(ExitCode::SUCCESS);
+        let value = json!({
+            "proved": true, "index": index, "origin": head.origin.to_string(), "size": head.size,
+            "key": key.to_string(), "announced_by": announced_by,
+        });
+        return print::done(format, &value, &words);
     }
-    Ok(not_proved(&refused))
+    Ok(not_proved(index, &refused, format))
 }
 
-fn not_proved(refused: &[ProofFileError]) -> ExitCode {
+fn not_proved(index: u64, refused: &[ProofFileError], format: Format) -> ExitCode {
     let refused: Vec<String> = refused.iter().map(ToString::to_string).collect();
+    if format == Format::Json {
+        print::json(&json!({ "proved": false, "index": index, "why": refused }));
+    }
     eprintln!("NOT PROVED: {}", refused.join("; "));
     ExitCode::from(FOUND)
 }

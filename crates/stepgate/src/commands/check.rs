@@ -1,5 +1,7 @@
 //! `stepgate check`: what a configuration means.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -60,6 +62,7 @@ fn files(settings: &Settings) -> Vec<StartError> {
     match StoreUrl::parse(&settings.store) {
         Err(error) => wrong.push(error.into()),
         Ok(url) => {
+            wrong.extend(url.look_at_modes().err().map(StartError::NotPrivate));
             let directory = url.path().and_then(Path::parent).filter(|parent| *parent != Path::new(""));
             if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
                 wrong.push(StartError::NoDirectory { path: directory.to_owned() });
@@ -101,6 +104,34 @@ fn request(operation: &Operation, policies: &Policies, format: Format) {
     }
 }
 
+/// What is odd but not wrong.
+fn advice(settings: &Settings, policies: &Policies) -> Vec<String> {
+    policies.advice().iter().map(ToString::to_string).chain(unheard(settings)).collect()
+}
+
+/// Says which origins have a port at which this gate does not listen. Whatever stands in front of it may pass them
+/// on; where `trusted_hops` names that, it is known to be there.
+fn unheard(settings: &Settings) -> Vec<String> {
+    let heard: BTreeSet<u16> = settings.listen.iter().map(SocketAddr::port).collect();
+    // Port 0 is any free one.
+    if heard.contains(&0) || !settings.trusted_hops.is_empty() {
+        return Vec::new();
+    }
+    let ports: Vec<String> = heard.iter().map(u16::to_string).collect();
+    let services = settings.catalogue.services.values().map(|service| (service.name.as_str(), service.origin.as_str()));
+    let unheard = services.filter(|(_, origin)| {
+        let port = url::Url::parse(origin).ok().and_then(|origin| origin.port_or_known_default());
+        port.is_some_and(|port| !heard.contains(&port))
+    });
+    let said = |(name, origin): (&str, &str)| {
+        format!(
+            "nobody reaches {name} at {origin} unless something in front passes it on: the gate listens at port {}",
+            ports.join(", ")
+        )
+    };
+    unheard.map(said).collect()
+}
+
 fn whole(settings: &Settings, policies: &Policies, format: Format) {
     let services = settings.catalogue.services.values();
     match format {
@@ -120,6 +151,7 @@ fn whole(settings: &Settings, policies: &Policies, format: Format) {
                 "policies": policies.all().len(),
                 "policy_version": policies.version(),
                 "services": services,
+                "advice": advice(settings, policies),
             }));
         }
         Format::Text => {
@@ -142,7 +174,7 @@ fn whole(settings: &Settings, policies: &Policies, format: Format) {
                 policies.all().len(),
                 policies.version().get(..12).unwrap_or_default()
             );
-            for advice in policies.advice() {
+            for advice in advice(settings, policies) {
                 println!("advice: {advice}");
             }
         }

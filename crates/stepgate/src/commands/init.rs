@@ -9,7 +9,7 @@ use stepgate_core::person::Login;
 use stepgate_store::Keyring;
 
 use super::{Done, Failure, because, failed, open, print, wrong_input};
-use crate::cli::InitArgs;
+use crate::cli::{Format, InitArgs};
 use crate::config::parse_origin;
 use crate::system::SystemRandomness;
 
@@ -158,6 +158,10 @@ pub(super) async fn run(args: &InitArgs) -> Done {
     let file = write(&NewDeployment { dir: &args.dir, config: &config, policies: &policies }, &mut made)?;
     if !file_is_ready(&args.dir, &scheme) {
         made.keep();
+        if args.output.format() == Format::Json {
+            print::json(&serde_json::json!({ "config": file.display().to_string(), "missing": "tls/certificate.pem" }));
+            return Ok(ExitCode::SUCCESS);
+        }
         wrote(&file);
         println!("Put a certificate and its key in tls/, then:");
         println!("  {} check --config {}", print::program(), file.display());
@@ -174,6 +178,17 @@ pub(super) async fn run(args: &InitArgs) -> Done {
     let link =
         house.flows.make_link(&person, FactorKind::OWN.to_vec(), LINK_LIFETIME, "init").await.map_err(because)?;
     made.keep();
+    if args.output.format() == Format::Json {
+        print::json(&serde_json::json!({
+            "config": file.display().to_string(),
+            "person": person.id.to_string(),
+            "login": person.login.as_str(),
+            "url": link.url,
+            "expires_at": link.expires_at.to_string(),
+            "key": house.keys.checkpoint_verifier.to_string(),
+        }));
+        return Ok(ExitCode::SUCCESS);
+    }
     wrote(&file);
     println!("The first administrator enrols here, once, within 24 hours, while the gate runs:");
     println!("  {}\n", link.url);

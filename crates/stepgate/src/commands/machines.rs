@@ -53,15 +53,17 @@ pub(super) async fn run(command: MachinesCommand) -> Done {
             }
             Ok(ExitCode::SUCCESS)
         }
-        MachinesCommand::Remove { name, config } => {
+        MachinesCommand::Remove { name, config, output } => {
             let house = open(&config.config).await?;
             let name = MachineName::parse(&name).map_err(wrong_input)?;
             match provisioning(&house).remove_machine(&name, &by()).await {
-                Ok(()) => println!("Revoked: the token of {name} is worth nothing any more."),
+                Ok(()) => {}
                 Err(ProvisionError::Changed) => return Err(failed(format!("there is no machine {name}"))),
                 Err(error) => return Err(because(error)),
             }
-            Ok(ExitCode::SUCCESS)
+            let value = serde_json::json!({ "machine": name.as_str(), "removed": true });
+            let words = format!("Revoked: the token of {name} is worth nothing any more.");
+            print::done(output.format(), &value, &words)
         }
         MachinesCommand::List { config, output } => {
             let house = open(&config.config).await?;

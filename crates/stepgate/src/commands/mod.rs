@@ -125,12 +125,12 @@ pub async fn run(command: Command) -> Done {
         Command::Policy(command) => policy::run(command),
         Command::Audit(command) => audit::run(command).await,
         Command::Keys(command) => keys::run(command).await,
-        Command::Migrate(args) => {
-            let settings = config::load(&args.config)?;
+        Command::Migrate { config, output } => {
+            let settings = config::load(&config.config)?;
             let url = StoreUrl::parse(&settings.store).map_err(because)?;
             Database::migrate(&url).await.map_err(because)?;
-            println!("The store has this version's schema.");
-            Ok(ExitCode::SUCCESS)
+            let value = serde_json::json!({ "migrated": true });
+            print::done(output.format(), &value, "The store has this version's schema.")
         }
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "stepgate", &mut std::io::stdout());

@@ -1,9 +1,14 @@
 //! Printing for people and for programs.
 
+use std::process::ExitCode;
+
 use serde_json::Value;
 use stepgate_core::surroundings::shown;
 use stepgate_core::time::Timestamp;
 use stepgate_evidence::{Entry, Titles};
+
+use super::Done;
+use crate::cli::Format;
 
 /// Longest title in a line, in characters.
 const TITLE_MAX: usize = 200;
@@ -28,6 +33,15 @@ pub(crate) fn json(value: &Value) {
         Ok(text) => println!("{text}"),
         Err(error) => eprintln!("stepgate: the result is no JSON: {error}"),
     }
+}
+
+/// Prints what was done: as one JSON document, or in words.
+pub(crate) fn done(format: Format, value: &Value, words: &str) -> Done {
+    match format {
+        Format::Json => json(value),
+        Format::Text => println!("{words}"),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A line for an entry: index, time, sentence; and what its challenge is about, last and

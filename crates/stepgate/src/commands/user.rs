@@ -4,9 +4,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use stepgate_core::factor::FactorKind;
 use stepgate_core::flows::{Flows, ProvisionError, Provisioning};
-use stepgate_core::person::{Login, Person};
+use stepgate_core::person::{Login, Person, Profile, Unfit, name_of};
 use stepgate_core::ports::ChangeError;
 use stepgate_core::provider::SUBJECT_LEN_MAX;
 use stepgate_core::similar::nearest;
@@ -39,7 +40,7 @@ pub(super) async fn run(command: UserCommand) -> Done {
         UserCommand::Add { login, name, email, groups, config, output } => {
             let house = open(&config.config).await?;
             let login = Login::parse(&login).map_err(wrong_input)?;
-            let name = if name.is_empty() { login.to_string() } else { name };
+            let name = if name.is_empty() { name_of(&login) } else { name };
             fit(&name, &email, &groups)?;
             warn_of_unknown(&house, &groups);
             let person = house.flows.add_person(login, &name, &email, groups, &by()).await.map_err(because)?;
@@ -51,7 +52,7 @@ pub(super) async fn run(command: UserCommand) -> Done {
             let lifetime = Duration::from_secs(hours.saturating_mul(3600));
             link(&house.flows, &person, lifetime, output.format()).await
         }
-        UserCommand::Change { login, name, email, groups, no_groups, config } => {
+        UserCommand::Change { login, name, email, groups, no_groups, config, output } => {
             let groups = if no_groups { Some(Vec::new()) } else { groups };
             if name.is_none() && email.is_none() && groups.is_none() {
                 return Err(wrong_input("nothing to change was given: --name, --email, --group or --no-groups"));
@@ -65,40 +66,43 @@ pub(super) async fn run(command: UserCommand) -> Done {
             }
             let groups = groups.unwrap_or_else(|| person.groups.clone());
             fit(&name, &email, &groups)?;
-            house.flows.change_person(&person, &name, &email, groups, &by()).await.map_err(because)?;
-            println!("Changed {}.", person.login);
-            Ok(ExitCode::SUCCESS)
+            let person = house.flows.change_person(&person, &name, &email, groups, &by()).await.map_err(because)?;
+            print::done(output.format(), &told(&person), &format!("Changed {}.", person.login))
         }
-        UserCommand::Deactivate { login, config } => set_active(&config, &login, false).await,
-        UserCommand::Activate { login, config } => set_active(&config, &login, true).await,
-        UserCommand::Govern { login, by: governor, config } => {
+        UserCommand::Deactivate { login, config, output } => set_active(&config, &login, false, output.format()).await,
+        UserCommand::Activate { login, config, output } => set_active(&config, &login, true, output.format()).await,
+        UserCommand::Govern { login, by: governor, config, output } => {
             let house = open(&config.config).await?;
             let person = find(&house.flows, &login).await?;
             let provisioned = governor == Governor::Provisioning;
             match provisioning(&house).govern(person.id, provisioned, &by()).await {
-                Ok(()) if provisioned => println!("{} is governed by provisioning from now on.", person.login),
-                Ok(()) => println!("{} is governed by hand from now on, and in no provisioned group.", person.login),
+                Ok(()) => {}
                 Err(ProvisionError::Changed) => return Err(failed(format!("{} is so already", person.login))),
                 Err(error) => return Err(because(error)),
             }
-            Ok(ExitCode::SUCCESS)
+            let (governor, words) = match governor {
+                Governor::Provisioning => ("provisioning", "governed by provisioning from now on"),
+                Governor::Hand => ("hand", "governed by hand from now on, and in no provisioned group"),
+            };
+            let value = with(&person, json!({ "governed_by": governor }));
+            print::done(output.format(), &value, &format!("{} is {words}.", person.login))
         }
-        UserCommand::Identify { login, provider, subject, config } => {
+        UserCommand::Identify { login, provider, subject, config, output } => {
             let house = open(&config.config).await?;
-            identify(&house, &login, &provider, &subject).await
+            identify(&house, &login, &provider, &subject, output.format()).await
         }
-        UserCommand::Remove { login, config } => {
+        UserCommand::Remove { login, config, output } => {
             let house = open(&config.config).await?;
             let person = find(&house.flows, &login).await?;
             house.flows.remove_person(&person, &by()).await.map_err(because)?;
-            println!("Removed {}: sessions, factors and links have ended.", person.login);
-            Ok(ExitCode::SUCCESS)
+            let words = format!("Removed {}: sessions, factors and links have ended.", person.login);
+            print::done(output.format(), &with(&person, json!({ "removed": true })), &words)
         }
         UserCommand::List { config, output } => {
             let house = open(&config.config).await?;
             list(&house.flows, output.format()).await
         }
-        UserCommand::Unlock { login, factor, config } => {
+        UserCommand::Unlock { login, factor, config, output } => {
             let house = open(&config.config).await?;
             let person = find(&house.flows, &login).await?;
             let kind: FactorKind = factor.parse().map_err(wrong_input)?;
@@ -106,13 +110,13 @@ pub(super) async fn run(command: UserCommand) -> Done {
             let details = serde_json::json!({ "unlocked": kind.name() });
             let entry = house.flows.entry_with(house.flows.clock.now(), event, details);
             house.flows.store.reset_tries(person.id, kind, entry).await.map_err(because)?;
-            println!("{} of {} can be tried again.", kind.title(), person.login);
-            Ok(ExitCode::SUCCESS)
+            let words = format!("{} of {} can be tried again.", kind.title(), person.login);
+            print::done(output.format(), &with(&person, json!({ "unlocked": kind.name() })), &words)
         }
     }
 }
 
-async fn identify(house: &House, login: &str, provider: &str, subject: &str) -> Done {
+async fn identify(house: &House, login: &str, provider: &str, subject: &str, format: Format) -> Done {
     let person = find(&house.flows, login).await?;
     let all = house.flows.live.load().providers.all().to_vec();
     let Some(known) = all.iter().find(|one| one.name.as_str() == provider) else {
@@ -127,39 +131,45 @@ async fn identify(house: &House, login: &str, provider: &str, subject: &str) -> 
     }
     match house.flows.add_identity(&person, known, subject, &by()).await {
         Ok(_) => {
-            println!("{} can sign in with {} from now on.", person.login, known.title);
-            Ok(ExitCode::SUCCESS)
+            let value = with(&person, json!({ "provider": provider, "subject": subject }));
+            print::done(format, &value, &format!("{} can sign in with {} from now on.", person.login, known.title))
         }
         Err(ChangeError::UsedBefore) => Err(failed(format!("somebody is {subject:?} at {provider} already"))),
         Err(error) => Err(because(error)),
     }
 }
 
-/// Longest name, address and name of a group, in bytes.
-const TEXT_MAX: usize = 254;
-
-/// Refuses what no header and no page could say as it is: a name with control characters, an
-/// address that is none, a group without a name.
+/// Says of which option something is not fit, before anything is opened for writing. A comma in a group's name
+/// is more likely two groups.
 fn fit(name: &str, email: &str, groups: &[String]) -> Result<(), Failure> {
-    let text = |text: &str| text.len() <= TEXT_MAX && shown(text, TEXT_MAX) == text;
-    if !text(name) {
-        return Err(wrong_input(format!("--name: at most {TEXT_MAX} bytes, without control or invisible characters")));
+    if let Some(group) = groups.iter().find(|group| group.contains(',')) {
+        return Err(wrong_input(format!(
+            "--group: a name without commas is expected, not {group:?}; give each its own --group"
+        )));
     }
-    let is_address = || {
-        email.split_once('@').is_some_and(|(local, host)| !local.is_empty() && !host.is_empty() && !host.contains('@'))
-            && email.bytes().all(|byte| byte.is_ascii_graphic())
-            && text(email)
-    };
-    let is_none_or_address = email.is_empty() || is_address();
-    if !is_none_or_address {
-        return Err(wrong_input(format!("--email: an address like alice@example.com is expected, not {email:?}")));
+    match Profile::parse(name, email, groups.to_vec()) {
+        Ok(_) => Ok(()),
+        Err(error @ Unfit::Name) => Err(wrong_input(format!("--name: {error}"))),
+        Err(error @ Unfit::Email) => Err(wrong_input(format!("--email: {error}, not {email:?}"))),
+        Err(error @ Unfit::Group) => Err(wrong_input(format!("--group: {error}; for none, --no-groups"))),
     }
-    match groups.iter().find(|group| group.trim().is_empty() || !text(group) || group.contains(',')) {
-        Some(group) => Err(wrong_input(format!(
-            "--group: a name of at most {TEXT_MAX} bytes without commas is expected, not {group:?}; for none, --no-groups"
-        ))),
-        None => Ok(()),
+}
+
+/// A person, as commands tell programs.
+fn told(person: &Person) -> Value {
+    json!({
+        "person": person.id.to_string(), "login": person.login.as_str(), "name": person.name,
+        "email": person.email, "groups": person.groups, "active": person.active,
+    })
+}
+
+/// What was done to a person: who it is, and these members.
+fn with(person: &Person, more: Value) -> Value {
+    let mut value = json!({ "person": person.id.to_string(), "login": person.login.as_str() });
+    if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
+        value.extend(more);
     }
+    value
 }
 
 /// Provisioning, as commands use it.
@@ -167,17 +177,21 @@ pub(super) fn provisioning(house: &House) -> Provisioning {
     Provisioning { flows: Arc::clone(&house.flows), accounts: Arc::clone(&house.database) as _ }
 }
 
-async fn set_active(config: &ConfigArgs, login: &str, active: bool) -> Done {
+async fn set_active(config: &ConfigArgs, login: &str, active: bool, format: Format) -> Done {
     let house = open(&config.config).await?;
     let person = find(&house.flows, login).await?;
     let word = if active { "active" } else { "inactive" };
     match provisioning(&house).set_active(person.id, active, &by()).await {
-        Ok(()) if active => println!("{login} may sign in again, once they have enrolled factors."),
-        Ok(()) => println!("{login} may not sign in any more: sessions, factors and links have ended."),
+        Ok(()) => {}
         Err(ProvisionError::Changed) => return Err(failed(format!("{login} is {word} already"))),
         Err(error) => return Err(because(error)),
     }
-    Ok(ExitCode::SUCCESS)
+    let words = if active {
+        "may sign in again, once they have enrolled factors"
+    } else {
+        "may not sign in any more: sessions, factors and links have ended"
+    };
+    print::done(format, &with(&person, json!({ "active": active })), &format!("{login} {words}."))
 }
 
 /// Says which of the groups no policy names: whoever is in such a group alone may do nothing. It is done
@@ -237,11 +251,13 @@ async fn list(flows: &Flows, format: Format) -> Done {
                         kinds.join(", ")
                     }
                 ),
-                Format::Json => rows.push(serde_json::json!({
-                    "person": person.id.to_string(), "login": person.login.as_str(), "name": person.name,
-                    "email": person.email, "groups": person.groups, "active": person.active,
-                    "factors": kinds,
-                })),
+                Format::Json => {
+                    let mut row = told(&person);
+                    if let Value::Object(row) = &mut row {
+                        row.insert("factors".to_owned(), json!(kinds));
+                    }
+                    rows.push(row);
+                }
             }
         }
     }

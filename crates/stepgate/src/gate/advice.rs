@@ -44,8 +44,14 @@ pub(super) fn keyring_advice(error: &KeyringError) -> String {
     .to_owned()
 }
 
+/// What to do about a store that others may read.
+pub(super) const NOT_PRIVATE: &str = "whoever reads this file can read who everybody is and what they did, and whoever \
+     writes it can change it: `chmod 600` it, and see who could until now. A copy made with another umask is the \
+     usual reason";
+
 pub(super) fn open_advice(error: &OpenError) -> String {
     match error {
+        OpenError::NotPrivate(_) => NOT_PRIVATE.to_owned(),
         OpenError::Schema(SchemaError::Newer { .. }) => {
             "a newer Stepgate has migrated this store. Run that version; to go back, restore the backup that was made \
              before the upgrade"

@@ -10,9 +10,9 @@ use stepgate_gateway::http::SignerError;
 use stepgate_gateway::server::{BindingError, CertificateError};
 use stepgate_gateway::upstream::{ConnectorError, OriginError};
 use stepgate_ledger::checkpoint::BadOrigin;
-use stepgate_store::{KeyringError, NotAStoreUrl, OpenError};
+use stepgate_store::{KeyringError, NotAStoreUrl, NotPrivate, OpenError};
 
-use super::advice::{keyring_advice, listen_advice, open_advice, store_advice};
+use super::advice::{NOT_PRIVATE, keyring_advice, listen_advice, open_advice, store_advice};
 use super::policies::PolicyErrors;
 use crate::config;
 
@@ -46,6 +46,10 @@ pub enum StartError {
     #[error("the store failed")]
     #[diagnostic(help("{}", store_advice(.0)))]
     Store(#[from] StoreError),
+    /// A file of the store is open to others.
+    #[error("the store is open to others than its owner")]
+    #[diagnostic(help("{}", NOT_PRIVATE))]
+    NotPrivate(#[from] NotPrivate),
     /// The directory of an SQLite file is not there.
     #[error("there is no directory {} for the store", path.display())]
     #[diagnostic(help("make it, owned by the gate's user, or change `[gate] store`"))]

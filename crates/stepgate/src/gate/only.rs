@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
 use stepgate_store::StoreUrl;
@@ -32,8 +33,10 @@ impl OnlyGate {
         name.push(".lock");
         let path = PathBuf::from(name);
         let failed = |source| StartError::Lock { path: path.clone(), source };
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+        // Beside a database that is its owner's alone: so is this, and who waits on it.
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -64,6 +67,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = StoreUrl::sqlite(&folder.path().join("stepgate.db"));
         let first = OnlyGate::on(&store).unwrap();
+        store.look_at_modes().unwrap();
         let second = OnlyGate::on(&store);
         assert!(
             matches!(second, Err(StartError::AnotherGate { pid: Some(pid), .. }) if pid == std::process::id()),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test fails")]
 
 mod evidence;
+mod json;
 mod mistakes;
 
 use std::path::Path;
@@ -248,6 +249,24 @@ fn the_key_file_must_be_its_owners_alone() {
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
     let said = check(&["user", "list"], directory.path(), 1);
     assert!(said.contains("master key"), "{said}");
+}
+
+#[test]
+fn the_database_must_be_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = deployment();
+    let here = directory.path();
+    let database = here.join("stepgate.db");
+    let mode = |mode| std::fs::set_permissions(&database, std::fs::Permissions::from_mode(mode)).unwrap();
+    assert_eq!(std::fs::metadata(&database).unwrap().permissions().mode() & 0o777, 0o600, "as `init` makes it");
+    mode(0o644);
+    for (command, code) in [("check", 2), ("run", 1), ("migrate", 1)] {
+        let said = check(&[command], here, code);
+        assert!(said.contains("mode 644") && said.contains("chmod 600"), "{command}: {said}");
+    }
+    assert!(check(&["user", "list"], here, 1).contains("stepgate.db is open to others"));
+    mode(0o600);
+    check(&["user", "list"], here, 0);
 }
 
 #[test]
@@ -528,7 +547,7 @@ fn a_store_that_does_not_open_says_what_to_do() {
     std::fs::write(&key, kept).unwrap();
     list(0);
 
-    std::fs::write(here.join("other.db"), "this is no database at all, it is a text").unwrap();
+    write_secret(&here.join("other.db"), "this is no database at all, it is a text");
     configure(here, "sqlite:stepgate.db", "sqlite:other.db");
     assert!(list(1).contains("is no SQLite database"));
     configure(here, "sqlite:other.db", "sqlite:nowhere/stepgate.db");

@@ -8,7 +8,29 @@ use super::{check, deployment};
 fn what_the_gate_refuses_check_refuses_too() {
     let directory = deployment();
     let said = check(&["check", "POST", "http://app.localhost:4180/Payments/42/approve"], directory.path(), 2);
-    assert!(said.contains("another spelling of a declared operation"), "{said}");
+    let near = "another spelling of a declared operation's path: app POST /payments/{id}/approve";
+    assert!(said.split_whitespace().collect::<Vec<_>>().join(" ").contains(near), "{said}");
+}
+
+#[test]
+fn an_origin_where_nobody_listens_is_no_mistake_but_said() {
+    let directory = deployment();
+    let here = directory.path();
+    assert!(!check(&["check"], here, 0).contains("advice"), "nothing is odd at first");
+    let file = here.join("stepgate.toml");
+    let config = std::fs::read_to_string(&file).unwrap();
+    let elsewhere = config.replace("http://app.localhost:4180", "http://app.localhost:8443");
+    assert_ne!(elsewhere, config);
+    std::fs::write(&file, &elsewhere).unwrap();
+    let said = check(&["check"], here, 0);
+    let expected = "advice: nobody reaches app at http://app.localhost:8443 unless something in front passes it on: \
+                    the gate listens at port 4180";
+    assert!(said.contains(expected), "{said}");
+    assert!(check(&["check", "--json"], here, 0).contains("nobody reaches app at"));
+    // Who says that something stands in front is not told that it must.
+    let hop = elsewhere.replace("[gate]", "[gate]\ntrusted_hops = [\"127.0.0.2\"]");
+    std::fs::write(&file, hop).unwrap();
+    assert!(!check(&["check"], here, 0).contains("advice"));
 }
 
 #[test]
@@ -30,19 +52,21 @@ fn what_no_header_could_say_is_refused() {
         let said = check(&[&["user", "add", "mallory"], more].concat(), here, 2);
         assert!(said.contains(expected), "{more:?}: {said}");
     };
-    for email in ["x", "a@b@c", "a b@c", "@c", "a@", "a\u{200b}@c", "ä@c"] {
+    for email in ["x", "a@b@c", "a b@c", "@c", "a@", "a\u{200b}@c", "a@b,c"] {
         add(&["--email", email], "an address like alice@example.com");
     }
     add(&["--email", &format!("{}@c", "a".repeat(254))], "an address like");
     add(&["--name", "a\nb"], "without control or invisible characters");
     add(&["--name", "a\u{202e}b"], "without control or invisible characters");
+    add(&["--name", &"a".repeat(101)], "1 to 100 characters");
+    add(&["--group", "a\u{200b}b"], "--group: a group's name");
     add(&["--group", ""], "for none, --no-groups");
     add(&["--group", "a,b"], "without commas");
     for hours in ["0", "721", "-1"] {
         check(&["user", "link", "admin", "--hours", hours], here, 2);
     }
     assert!(!check(&["user", "list"], here, 0).contains("mallory"), "nothing was added");
-    check(&["user", "add", "alice", "--email", "alice@example.com", "--name", "Älice Müller"], here, 0);
+    check(&["user", "add", "alice", "--email", "älice@example.com", "--name", "Älice Müller"], here, 0);
 }
 
 /// Changes the configuration, and gives what `check` says to it.

@@ -1,5 +1,7 @@
 //! Who somebody is whom a provider names: found by issuer and subject alone, or added.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 use stepgate_evidence::Event;
 
@@ -8,7 +10,7 @@ use super::super::{Flows, PeopleError};
 use super::LoginError;
 use crate::factor::{EnrolledFactor, FactorKind, FactorSecret, Identity, identity_digest};
 use crate::id::FactorId;
-use crate::person::{Login, Person};
+use crate::person::{Login, Person, name_of, parse_email, parse_group, parse_name};
 use crate::ports::{ChangeError, StoreError};
 use crate::provider::{Asserted, Claims, Provider};
 use crate::time::Timestamp;
@@ -51,10 +53,10 @@ impl Flows {
     ) -> Result<(Person, FactorId), LoginError> {
         let at = self.clock.now();
         let claims = &asserted.claims;
-        let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        let groups = if provider.governs_groups { claims.groups.clone().unwrap_or_default() } else { Vec::new() };
-        let name = claims.name.clone().unwrap_or_else(|| login.as_str().to_owned());
-        let person = self.described(self.id(), login, &name, &text(&claims.email), groups);
+        let groups = fit_groups(claims).filter(|_| provider.governs_groups).unwrap_or_default();
+        let name = fit_name(claims).map_or_else(|| name_of(&login), str::to_owned);
+        let email = fit_email(claims).unwrap_or_default().to_owned();
+        let person = Person { id: self.id(), login, name, email, groups, active: true };
         let by = format!("provider:{}", provider.name);
         let identity = self.identity(provider, asserted.issuer.clone(), asserted.subject.clone(), at);
         let added = Event::PersonAdded { person: person.id.to_string(), by: by.clone() };
@@ -120,19 +122,33 @@ impl Flows {
         person: Person,
         claims: &Claims,
     ) -> Result<Person, StoreError> {
-        let Some(groups) = claims.groups.as_ref().filter(|_| provider.governs_groups) else { return Ok(person) };
-        let name = claims.name.as_ref().unwrap_or(&person.name);
-        let email = claims.email.as_ref().unwrap_or(&person.email);
-        let claimed = self.described(person.id, person.login.clone(), name, email, groups.clone());
-        if claimed == person {
+        let Some(groups) = fit_groups(claims).filter(|_| provider.governs_groups) else { return Ok(person) };
+        let name = fit_name(claims).unwrap_or(&person.name);
+        let email = fit_email(claims).unwrap_or(&person.email);
+        if (name, email, &groups) == (person.name.as_str(), person.email.as_str(), &person.groups) {
             return Ok(person);
         }
         let by = format!("provider:{}", provider.name);
-        match self.change_person(&person, name, email, groups.clone(), &by).await {
+        match self.change_person(&person, name, email, groups, &by).await {
             Ok(changed) => Ok(changed),
             Err(PeopleError::Store(error)) => Err(error),
             // They were removed beside this; the session will not start.
             Err(_) => Ok(person),
         }
     }
+}
+
+/// What a claim says, where it is fit to be a person's: a provider's bad name or address locks nobody out.
+fn fit_name(claims: &Claims) -> Option<&str> {
+    parse_name(claims.name.as_deref()?).ok()
+}
+
+fn fit_email(claims: &Claims) -> Option<&str> {
+    parse_email(claims.email.as_deref()?).ok()
+}
+
+/// A group that no other door would let be is none of ours.
+fn fit_groups(claims: &Claims) -> Option<Vec<String>> {
+    let fit = claims.groups.as_ref()?.iter().filter_map(|group| parse_group(group).ok()).map(str::to_owned);
+    Some(fit.collect::<BTreeSet<_>>().into_iter().collect())
 }
