@@ -4,6 +4,7 @@
 
 mod evidence;
 mod json;
+mod missing;
 mod mistakes;
 
 use std::path::Path;
@@ -433,7 +434,7 @@ fn configure(directory: &Path, from: &str, to: &str) {
 }
 
 /// Starts a gate that must not start, and gives what it says. One that does start is stopped.
-fn refused_to_run(directory: &Path) -> String {
+fn refused_to_run(directory: &Path, code: i32) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stepgate"));
     command.arg("run").current_dir(directory).env_remove("STEPGATE_CONFIG").env("NO_COLOR", "1");
     let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
@@ -446,7 +447,7 @@ fn refused_to_run(directory: &Path) -> String {
     // Of one that has ended, nothing is left to kill.
     let _ = child.kill();
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
     text(&output.stderr)
 }
 
@@ -455,7 +456,7 @@ fn a_second_gate_on_the_same_file_is_refused_and_commands_are_not() {
     let directory = on_a_free_port();
     let here = directory.path();
     let running = Running::start(here);
-    let said = refused_to_run(here);
+    let said = refused_to_run(here, 1);
     assert!(said.contains("another gate runs on") && said.contains(&format!("process {}", running.0.id())), "{said}");
     assert!(said.contains("PostgreSQL"), "{said}");
     check(&["user", "list"], here, 0);

@@ -147,8 +147,28 @@ fn fit_email(claims: &Claims) -> Option<&str> {
     parse_email(claims.email.as_deref()?).ok()
 }
 
-/// A group that no other door would let be is none of ours.
+/// A group that no other door would let be is none of ours; nor is one that would be ours but for white space.
 fn fit_groups(claims: &Claims) -> Option<Vec<String>> {
-    let fit = claims.groups.as_ref()?.iter().filter_map(|group| parse_group(group).ok()).map(str::to_owned);
-    Some(fit.collect::<BTreeSet<_>>().into_iter().collect())
+    let fit = claims.groups.as_ref()?.iter().filter(|group| parse_group(group) == Ok(group.as_str()));
+    Some(fit.cloned().collect::<BTreeSet<_>>().into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_provider_says_that_no_door_lets_in_is_left_out() {
+        let claims = Claims {
+            login: None,
+            name: Some("a\u{202e}b".to_owned()),
+            email: Some("a@b@c".to_owned()),
+            groups: Some(["ops", "", " admins", "a\u{200b}", "finance", "ops"].map(str::to_owned).to_vec()),
+        };
+        assert_eq!((fit_name(&claims), fit_email(&claims)), (None, None));
+        assert_eq!(fit_groups(&claims), Some(vec!["finance".to_owned(), "ops".to_owned()]));
+        // To say nothing of groups is not to say that there are none.
+        let silent = Claims { name: Some("Ada".to_owned()), email: Some("a@b".to_owned()), ..Claims::default() };
+        assert_eq!((fit_name(&silent), fit_email(&silent), fit_groups(&silent)), (Some("Ada"), Some("a@b"), None));
+    }
 }

@@ -1,0 +1,52 @@
+//! What the configuration names and is not there (attack B83): nothing starts, and nothing less is put in its place.
+
+use super::{check, configure, on_a_free_port, refused_to_run};
+
+/// Says what `run` and `check` say to it; neither takes it for right.
+#[track_caller]
+fn refused(here: &std::path::Path, code: i32, words: &str) {
+    for said in [refused_to_run(here, code), check(&["check"], here, 2)] {
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
+#[test]
+fn b83_a_directory_that_is_not_there_is_not_an_empty_one() {
+    let directory = on_a_free_port();
+    let here = directory.path();
+    // The built-in policies alone would permit nothing at services, and forget what was forbidden.
+    std::fs::rename(here.join("policies"), here.join("elsewhere")).unwrap();
+    refused(here, 2, "policies cannot be read");
+    std::fs::rename(here.join("elsewhere"), here.join("policies")).unwrap();
+    // A file that is listed and cannot be read is not passed over either.
+    std::os::unix::fs::symlink("nowhere", here.join("policies/more.cedar")).unwrap();
+    refused(here, 2, "more.cedar cannot be read");
+    std::fs::remove_file(here.join("policies/more.cedar")).unwrap();
+    check(&["check"], here, 0);
+}
+
+#[test]
+fn b83_a_variable_that_is_not_set_is_not_an_empty_one() {
+    let directory = on_a_free_port();
+    let here = directory.path();
+    let unset = "STEPGATE_TEST_NOBODY_SETS_THIS";
+    let (file, variable) = ("master_key_file = \"keys/master.key\"", format!("master_key_env = \"{unset}\""));
+    configure(here, file, &variable);
+    refused(here, 1, &format!("the environment variable {unset} with the master key is not set"));
+    configure(here, &variable, file);
+
+    let (store, variable) = ("store = \"sqlite:stepgate.db\"", format!("store_env = \"{unset}\""));
+    configure(here, store, &variable);
+    refused(here, 2, &format!("the environment variable {unset} is not set"));
+    configure(here, &variable, store);
+
+    let provider = format!(
+        "[[provider]]\nname = \"company\"\ntitle = \"Company\"\nissuer = \"https://id.example\"\nclient_id = \"x\"\n\
+         client_secret_env = \"{unset}\"\n\n[[service]]"
+    );
+    configure(here, "[[service]]", &provider);
+    refused(here, 2, &format!("the environment variable {unset} is not set"));
+    configure(here, &provider, "[[service]]");
+    check(&["check"], here, 0);
+}
