@@ -1,5 +1,6 @@
 //! Browsers that a person has used before, as policies know them.
 
+use stepgate_core::factor::FactorKind;
 use stepgate_testkit::Person;
 
 use crate::world::{Behind, Member, Payments, World};
@@ -40,7 +41,8 @@ async fn the_enrolling_browser_is_known_from_the_second_sign_in_on() {
     assert_eq!(approve(&world, &ada).await, 200);
     assert_eq!(approve(&world, &elsewhere).await, 200);
     // What one person did there says nothing of the next one.
-    let bob = world.member_with(ada.person, "bob", &["finance"], &[stepgate_core::factor::FactorKind::Password]).await;
+    let kinds = [FactorKind::Password, FactorKind::Totp];
+    let bob = world.member_with(ada.person, "bob", &["finance"], &kinds).await;
     assert_eq!(approve(&world, &bob).await, 403);
     world.verified_evidence();
 }
