@@ -15,8 +15,12 @@ pub(crate) fn run(names: &[String]) -> Result<(), Failure> {
     if let Some(unknown) = names.iter().find(|name| !programs.contains(name)) {
         return Err(Failure::new(format!("there is no benchmark '{unknown}'; there are {}", programs.join(", "))));
     }
-    if names.is_empty() || names.iter().any(|name| name == "proxy") {
-        tools::prepare_bench()?;
+    let wants = |program: &str| names.is_empty() || names.iter().any(|name| name == program);
+    if wants("proxy") || wants("tokens") {
+        tools::prepare_bench("nginx", "nginx-light")?;
+    }
+    if wants("tokens") {
+        tools::prepare_bench("haproxy", "haproxy")?;
     }
     step(project::cargo().args(["build", "--release", "--locked", "--package", "stepgate-bench", "--bins"]))?;
     // Some measure the gate itself, as people run it.

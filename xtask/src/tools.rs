@@ -70,11 +70,12 @@ impl Tools {
     }
 }
 
-/// Installs nginx, beside which the proxy is measured.
-pub(crate) fn prepare_bench() -> Result<(), Failure> {
-    match find("nginx").or_else(|| Some(PathBuf::from("/usr/sbin/nginx")).filter(|path| path.is_file())) {
+/// Installs what something is measured beside: nginx, HAProxy.
+pub(crate) fn prepare_bench(program: &str, package: &str) -> Result<(), Failure> {
+    let of_the_system = Path::new("/usr/sbin").join(program);
+    match find(program).or_else(|| Some(of_the_system).filter(|path| path.is_file())) {
         Some(_) => Ok(()),
-        None => install_packages(&["nginx-light"]),
+        None => install_packages(&[package]),
     }
 }
 
