@@ -1,3 +1,4 @@
 mod properties;
 mod sentences;
 mod time;
+mod tokens;

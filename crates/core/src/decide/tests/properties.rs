@@ -14,7 +14,7 @@ use crate::session::{Assurance, Proof, SessionView};
 use crate::surroundings::Surroundings;
 use crate::time::Timestamp;
 
-const PRINCIPALS: [&str; 11] = [
+const PRINCIPALS: [&str; 14] = [
     "principal",
     "principal",
     "principal == Person::\"alice\"",
@@ -26,6 +26,9 @@ const PRINCIPALS: [&str; 11] = [
     "principal is Anonymous",
     "principal == Anonymous::\"nobody\"",
     "principal is Agent",
+    "principal == Agent::\"corp/robot\"",
+    "principal in Agent::\"corp/robot\"",
+    "principal is Agent in Group::\"red\"",
 ];
 const ACTIONS: [&str; 7] = [
     "action",
@@ -119,7 +122,7 @@ fn policy() -> impl Strategy<Value = String> {
 }
 
 /// A set that loads: Cedar finds some random policies impossible, and those go.
-fn policies() -> impl Strategy<Value = Policies> {
+pub(super) fn policies() -> impl Strategy<Value = Policies> {
     proptest::collection::vec(policy(), 1..10).prop_map(|texts| {
         let numbered: Vec<String> =
             texts.iter().enumerate().map(|(at, text)| format!("@id(\"p{at}\") {text}")).collect();
@@ -149,7 +152,7 @@ fn who() -> impl Strategy<Value = Option<SessionView>> {
     proptest::option::weighted(0.7, known)
 }
 
-fn around() -> impl Strategy<Value = Surroundings> {
+pub(super) fn around() -> impl Strategy<Value = Surroundings> {
     let levels = select(vec!["unknown", "low", "high"]);
     let signals = proptest::sample::subsequence(vec!["new_country", "tor"], 0..=2);
     (any::<bool>(), levels, signals, -12..12i64).prop_map(|(office, level, signals, hours)| Surroundings {
@@ -180,11 +183,11 @@ fn with_proofs(session: &SessionView, kinds: &[FactorKind], at: Timestamp) -> Se
     SessionView { assurance: Assurance::new(older.into_iter().chain(proofs).collect()), ..session.clone() }
 }
 
-fn operations() -> impl Iterator<Item = Operation> {
+pub(super) fn operations() -> impl Iterator<Item = Operation> {
     OPERATIONS.into_iter().map(operation)
 }
 
-fn sets(cases: u32) -> ProptestConfig {
+pub(super) fn sets(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 

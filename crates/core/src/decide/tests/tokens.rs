@@ -1,0 +1,125 @@
+//! Askers with access tokens: the index holds for them too, and what is asked for suffices.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::properties::{around, operations, policies, sets};
+use crate::access::{TokenView, VerifiedToken, Whose};
+use crate::catalogue::Host;
+use crate::challenge::GrantKind;
+use crate::decide::search::{case, prepare};
+use crate::decide::{Asker, Verdict, decide};
+use crate::factor::{FactorKind, Strength};
+use crate::id::AccessTokenId;
+use crate::person::Agent;
+use crate::policy::Proven;
+use crate::policy::fixture::person;
+use crate::provider::{Level, Provider, ProviderName};
+use crate::time::Timestamp;
+
+fn corp() -> Provider {
+    let level = |acr: &str, strength| Level { acr: acr.to_owned(), strength };
+    let strong = Strength::SECOND_FACTOR.and(Strength::PHISHING_RESISTANT).and(Strength::POSSESSION);
+    Provider {
+        name: ProviderName::parse("corp").unwrap(),
+        title: String::new(),
+        issuer: "https://id.example".to_owned(),
+        levels: vec![level("phr", strong), level("pwd", Strength::KNOWLEDGE)],
+        adds_people: false,
+        governs_groups: false,
+        renews_every: None,
+    }
+}
+
+fn token(strength: Strength, auth_time: Option<Timestamp>) -> Arc<VerifiedToken> {
+    Arc::new(VerifiedToken {
+        id: AccessTokenId::from_bytes([1; 16]),
+        provider: corp().name,
+        issuer: corp().issuer,
+        whose: Whose::Person { subject: "00u1".to_owned() },
+        client: "robot".to_owned(),
+        jti: None,
+        scopes: Vec::new(),
+        acr: String::new(),
+        amr: Vec::new(),
+        auth_time,
+        strength,
+        issued_at: None,
+        expires_at: Timestamp::from_ms(i64::MAX),
+        bound_to: None,
+    })
+}
+
+/// A person's token or an agent's, with what it proves and how many minutes ago.
+fn who() -> impl Strategy<Value = (TokenView, Option<u64>)> {
+    let groups = select(vec![&[][..], &["red"][..], &["red", "blue"][..]]);
+    let strengths = [Strength::NONE, corp().levels[0].strength, corp().levels[1].strength];
+    let enrolled = select(vec![vec![], vec![FactorKind::Passkey], vec![FactorKind::Passkey, FactorKind::Totp]]);
+    let age = proptest::option::of(select(vec![1, 4, 200]));
+    (groups, any::<bool>(), select(strengths.to_vec()), age, enrolled).prop_map(
+        |(groups, acts, strength, age, enrolled)| {
+            let agent = acts.then(|| {
+                let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+                Arc::new(Agent { name: "corp/robot".into(), groups })
+            });
+            let view = TokenView {
+                token: token(strength, None),
+                agent,
+                person: person("alice", if acts { &[] } else { groups }),
+                enrolled: enrolled.into(),
+                risks: Arc::new([]),
+                host: Host::parse("ledger.example").unwrap(),
+            };
+            (view, age)
+        },
+    )
+}
+
+fn at(view: &TokenView, strength: Strength, age: Option<Duration>, now: Timestamp) -> TokenView {
+    let ago = |age: Duration| Timestamp::from_ms(now.as_ms() - i64::try_from(age.as_millis()).unwrap());
+    TokenView { token: token(strength, age.map(ago)), ..view.clone() }
+}
+
+proptest! {
+    #![proptest_config(sets(12))]
+
+    #[test]
+    fn a_slice_decides_for_tokens_as_the_whole_set(policies in policies(), (view, age) in who(), around in around()) {
+        let view = at(&view, view.token.strength, age.map(|minutes| Duration::from_secs(minutes * 60)), around.now);
+        let asker = Asker::Token(&view);
+        for operation in operations() {
+            let (_, prepared) = prepare(&policies, &operation, asker).unwrap().unwrap();
+            let case = case(&policies, &operation, asker, &around, &prepared);
+            let now = Proven::now(asker, &[], around.now);
+            for proven in [now, now.confirmed_with(&FactorKind::OWN)] {
+                prop_assert_eq!(case.ask(&proven), case.ask_whole(&policies, &proven), "{}", operation.endpoint.resource);
+            }
+        }
+    }
+
+    /// RFC 9470: the token that the challenge asks for goes through, as old as it may be; and what
+    /// no better token turns is a confirmation, which goes through when it is given.
+    #[test]
+    fn the_token_that_is_asked_for_suffices(policies in policies(), (view, age) in who(), around in around()) {
+        let policies = policies.with_providers(&[corp()]);
+        let view = at(&view, view.token.strength, age.map(|minutes| Duration::from_secs(minutes * 60)), around.now);
+        for operation in operations() {
+            let Verdict::Challenge(challenged) = decide(&policies, operation.clone(), Asker::Token(&view), &around, &[]) else { continue };
+            for way in &challenged.ask.ways {
+                let (better, confirmed) = match challenged.ask.grant {
+                    GrantKind::Freshness => {
+                        let [FactorKind::Idp(strength)] = way[..] else { panic!("no token proves {way:?}") };
+                        (at(&view, strength, challenged.max_age, around.now), Vec::new())
+                    }
+                    GrantKind::Confirmation => (view.clone(), way.iter().map(|kind| (*kind, around.now)).collect()),
+                };
+                let then = decide(&policies, operation.clone(), Asker::Token(&better), &around, &confirmed);
+                let restores = challenged.ask.grant == GrantKind::Freshness && better.token.auth_time < view.token.auth_time;
+                prop_assert!(matches!(then, Verdict::Permit(_)) || restores, "{}: {}", operation.endpoint.resource, challenged.ask.summary());
+            }
+        }
+    }
+}
