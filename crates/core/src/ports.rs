@@ -192,8 +192,18 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         of: &LoggedOut,
         now: Timestamp,
     ) -> Result<Vec<(SessionId, PersonId)>, StoreError>;
-    /// Takes something that may be taken once (a logout token); `UsedBefore` if it was.
-    async fn use_once(&self, digest: TokenDigest, at: Timestamp) -> Result<(), ChangeError>;
+    /// Carries out a logout at a provider: takes its token, once (`UsedBefore` if it was taken),
+    /// and ends these sessions. `Conflict` if others than these rest on it by now: then
+    /// nothing happened, and the caller looks again.
+    async fn log_out(
+        &self,
+        token: TokenDigest,
+        provider: &ProviderName,
+        of: &LoggedOut,
+        sessions: Vec<SessionId>,
+        at: Timestamp,
+        entries: Vec<Entry>,
+    ) -> Result<(), ChangeError>;
     /// Live sessions whose provider is to be asked at `now`, at most `limit`. Each is put
     /// off until `again_at`, so that no other node asks too.
     async fn take_due_renewals(
@@ -202,11 +212,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         again_at: Timestamp,
         limit: u32,
     ) -> Result<Vec<DueRenewal>, StoreError>;
-    /// Keeps the refresh token of a login that stands, and when to ask again. `Conflict` if
-    /// the session rests on no login.
+    /// Keeps the refresh token that followed `was`, and when to ask again (`None`: as it is).
+    /// `Conflict` if the session rests on no login, or another token followed already.
     async fn renewed(
         &self,
         session: SessionId,
+        was: SecretString,
         refresh_token: SecretString,
         renew_at: Option<Timestamp>,
     ) -> Result<(), ChangeError>;

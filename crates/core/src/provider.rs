@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 use stepgate_evidence::LoginProof;
 
-use crate::factor::Strength;
+use crate::factor::{Identity, Strength};
 use crate::time::Timestamp;
 
 /// The longest subject that is kept, in bytes (OpenID Connect Core, section 2: 255 ASCII characters).
@@ -81,6 +81,12 @@ pub struct Provider {
 }
 
 impl Provider {
+    /// Whether somebody's identity is one at this provider: a name may be given to another
+    /// issuer, and then it knows nobody of before.
+    pub fn knows(&self, identity: &Identity) -> bool {
+        identity.provider == self.name && identity.issuer == self.issuer
+    }
+
     /// The classes that are worth at least this, in order of preference.
     pub fn classes_worth(&self, wanted: Strength) -> impl Iterator<Item = &str> {
         self.levels.iter().filter(move |level| level.strength.covers(wanted)).map(|level| level.acr.as_str())
@@ -293,8 +299,11 @@ pub enum Renewed {
     },
     /// The provider ended it (`invalid_grant`).
     Ended,
-    /// The provider cannot be reached: nobody knows.
-    Away,
+    /// The provider cannot be reached or believed: nobody knows.
+    Away {
+        /// The next refresh token, if the former was rotated all the same.
+        refresh_token: Option<SecretString>,
+    },
 }
 
 /// The identity providers that are configured.
@@ -363,6 +372,6 @@ impl IdentityProviders for NoProviders {
     }
 
     async fn renew(&self, _: &ProviderName, _: &str, _: &SecretString, _: Timestamp) -> Renewed {
-        Renewed::Away
+        Renewed::Away { refresh_token: None }
     }
 }

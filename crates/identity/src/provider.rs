@@ -236,7 +236,7 @@ impl IdentityProviders for Providers {
     ) -> Renewed {
         match self.using(provider, now).await {
             Ok(of) => renew::renew(&of, subject, refresh_token, now).await,
-            Err(_) => Renewed::Away,
+            Err(_) => Renewed::Away { refresh_token: None },
         }
     }
 }

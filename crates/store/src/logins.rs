@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
+use sqlx::AnyConnection;
 use stepgate_core::factor::EnrolledFactor;
 use stepgate_core::id::{FactorId, PersonId, SessionId};
 use stepgate_core::person::Person;
@@ -20,6 +21,7 @@ use crate::intent::{Intent, Work};
 use crate::options::PENDING_LOGINS_MAX;
 use crate::people;
 use crate::row::Fields;
+use crate::sessions;
 
 const PENDING: &str = "pending_logins";
 const RESTED_ON: &str = "provider_logins";
@@ -130,6 +132,7 @@ impl Intent for TakePendingLogin {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Sealed {
+    issuer: String,
     subject: String,
     id_token: String,
     refresh_token: Option<String>,
@@ -152,7 +155,8 @@ pub(crate) async fn keep(work: &mut Work<'_>, session: SessionId, login: &Provid
     let session = session.to_string();
     let refresh_token = login.refresh_token.as_ref().map(|token| token.expose_secret().to_owned());
     let id_token = login.id_token.expose_secret().to_owned();
-    let sealed = Sealed { subject: login.subject.clone(), id_token, refresh_token };
+    let (issuer, subject) = (login.issuer.clone(), login.subject.clone());
+    let sealed = Sealed { issuer, subject, id_token, refresh_token };
     let sealed = seal(work, &session, &sealed)?;
     sqlx::query(
         "INSERT INTO provider_logins (session, provider, identity, sid, renew_at, sealed) \
@@ -170,17 +174,31 @@ pub(crate) async fn keep(work: &mut Work<'_>, session: SessionId, login: &Provid
     .map(|_| ())
 }
 
-pub(crate) struct UseOnce {
-    pub(crate) digest: TokenDigest,
+pub(crate) struct LogOut {
+    pub(crate) token: TokenDigest,
+    pub(crate) provider: ProviderName,
+    pub(crate) of: LoggedOut,
+    pub(crate) sessions: Vec<SessionId>,
     pub(crate) at: Timestamp,
 }
 
 #[async_trait]
-impl Intent for UseOnce {
+impl Intent for LogOut {
     type Output = ();
 
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
-        crate::sessions::use_prompt(work, self.digest, self.at).await
+        sessions::use_prompt(work, self.token, self.at).await?;
+        let mut resting = resting_on(&mut *work.connection, &self.provider, &self.of, self.at).await?;
+        let mut expected = self.sessions.clone();
+        resting.sort_unstable();
+        expected.sort_unstable();
+        if resting.iter().map(|(session, _)| session).ne(&expected) {
+            return Err(ChangeError::Conflict);
+        }
+        for (session, person) in resting {
+            sessions::EndSession { session, person, at: self.at }.apply(work).await?;
+        }
+        Ok(())
     }
 }
 
@@ -215,12 +233,21 @@ impl Intent for TakeDueRenewals {
                 .execute(&mut *work.connection)
                 .await
                 .stored()?;
-            let sealed = open(work.inner, &fields)?;
+            let sealed = match open(work.inner, &fields) {
+                Ok(sealed) => sealed,
+                Err(error) => {
+                    // One that cannot be read is no reason not to ask about the others.
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, session = fields.key(), "a login cannot be renewed");
+                    continue;
+                }
+            };
             if let (1, Some(token)) = (mine.rows_affected(), &sealed.refresh_token) {
                 due.push(DueRenewal {
                     session: fields.id("session")?,
                     person: fields.id("person")?,
                     provider: provider(&fields)?,
+                    issuer: sealed.issuer.clone(),
                     subject: sealed.subject.clone(),
                     refresh_token: SecretString::from(token.clone()),
                 });
@@ -232,6 +259,7 @@ impl Intent for TakeDueRenewals {
 
 pub(crate) struct RenewLogin {
     pub(crate) session: SessionId,
+    pub(crate) was: SecretString,
     pub(crate) refresh_token: SecretString,
     pub(crate) renew_at: Option<Timestamp>,
 }
@@ -246,10 +274,13 @@ impl Intent for RenewLogin {
         let row = work.inner.backend.locked(select).bind(&session).fetch_optional(&mut *work.connection).await;
         let row = row.stored()?.ok_or(ChangeError::Conflict)?;
         let mut sealed = open(work.inner, &Fields::of(RESTED_ON, &row))?;
+        if sealed.refresh_token.as_deref() != Some(self.was.expose_secret()) {
+            return Err(ChangeError::Conflict);
+        }
         sealed.refresh_token.zeroize();
         sealed.refresh_token = Some(self.refresh_token.expose_secret().to_owned());
         let sealed = seal(work, &session, &sealed)?;
-        sqlx::query("UPDATE provider_logins SET sealed = $1, renew_at = $3 WHERE session = $2")
+        sqlx::query("UPDATE provider_logins SET sealed = $1, renew_at = COALESCE($3, renew_at) WHERE session = $2")
             .bind(sealed)
             .bind(&session)
             .bind(self.renew_at.map(Timestamp::as_ms))
@@ -303,6 +334,7 @@ impl Inner {
             Ok(Some(ProviderLogin {
                 provider: provider(&fields)?,
                 identity: fields.digest("identity")?.0,
+                issuer: sealed.issuer.clone(),
                 subject: sealed.subject.clone(),
                 sid: fields.maybe_text("sid")?,
                 id_token: SecretString::from(sealed.id_token.clone()),
@@ -319,29 +351,37 @@ impl Inner {
         of: &LoggedOut,
         now: Timestamp,
     ) -> Result<Vec<(SessionId, PersonId)>, StoreError> {
-        let (sid, identity) = match of {
-            LoggedOut::Sid(sid) => (Some(sid.as_str()), None),
-            LoggedOut::Identity(identity) => (None, Some(hex::encode(identity))),
-        };
         read(async {
-            let rows = sqlx::query(
-                "SELECT l.session, s.person FROM provider_logins l JOIN sessions s ON s.id = l.session \
-                 WHERE l.provider = $1 AND (l.sid = $2 OR l.identity = $3) \
-                 AND s.ended_at IS NULL AND s.ends_at > $4 ORDER BY s.started_at, l.session",
-            )
-            .bind(provider.as_str())
-            .bind(sid)
-            .bind(identity)
-            .bind(now.as_ms())
-            .fetch_all(&self.readers)
-            .await
-            .stored()?;
-            let one = |row| {
-                let fields = Fields::of(RESTED_ON, row);
-                Ok((fields.id("session")?, fields.id("person")?))
-            };
-            rows.iter().map(one).collect()
+            let mut connection = self.readers.acquire().await.stored()?;
+            resting_on(&mut connection, provider, of, now).await
         })
         .await
     }
+}
+
+/// The live sessions that rest on logins like this.
+async fn resting_on(
+    connection: &mut AnyConnection,
+    provider: &ProviderName,
+    of: &LoggedOut,
+    now: Timestamp,
+) -> Result<Vec<(SessionId, PersonId)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT l.session, s.person FROM provider_logins l JOIN sessions s ON s.id = l.session \
+         WHERE l.provider = $1 AND (l.sid = $2 OR (l.identity = $3 AND ($5 = 1 OR l.sid IS NULL))) \
+         AND s.ended_at IS NULL AND s.ends_at > $4 ORDER BY s.started_at, l.session",
+    )
+    .bind(provider.as_str())
+    .bind(of.sid.as_deref())
+    .bind(of.identity.map(hex::encode))
+    .bind(now.as_ms())
+    .bind(i64::from(of.sid.is_none()))
+    .fetch_all(connection)
+    .await
+    .stored()?;
+    let one = |row| {
+        let fields = Fields::of(RESTED_ON, row);
+        Ok((fields.id("session")?, fields.id("person")?))
+    };
+    rows.iter().map(one).collect()
 }

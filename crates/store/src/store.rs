@@ -30,7 +30,7 @@ use crate::enrolment::{BeginOnTicket, EndTicket, PutLink, PutTicket, UseLink};
 use crate::error::unavailable;
 use crate::factors::{Enrol, RemoveFactor};
 use crate::logins::{
-    AddIdentity, AddPersonKnownBy, PutPendingLogin, RenewLogin, TakeDueRenewals, TakePendingLogin, UseOnce,
+    AddIdentity, AddPersonKnownBy, LogOut, PutPendingLogin, RenewLogin, TakeDueRenewals, TakePendingLogin,
 };
 use crate::people::{AddPerson, ChangePerson, RemovePerson};
 use crate::sessions::{EndSession, StartSession};
@@ -230,8 +230,17 @@ impl Store for Database {
         self.inner.sessions_logged_out(provider, of, now).await
     }
 
-    async fn use_once(&self, digest: TokenDigest, at: Timestamp) -> Result<(), ChangeError> {
-        self.write(UseOnce { digest, at }, Vec::new()).await
+    async fn log_out(
+        &self,
+        token: TokenDigest,
+        provider: &ProviderName,
+        of: &LoggedOut,
+        sessions: Vec<SessionId>,
+        at: Timestamp,
+        entries: Vec<Entry>,
+    ) -> Result<(), ChangeError> {
+        let log_out = LogOut { token, provider: provider.clone(), of: of.clone(), sessions, at };
+        self.write(log_out, entries).await
     }
 
     async fn take_due_renewals(
@@ -246,10 +255,11 @@ impl Store for Database {
     async fn renewed(
         &self,
         session: SessionId,
+        was: SecretString,
         refresh_token: SecretString,
         renew_at: Option<Timestamp>,
     ) -> Result<(), ChangeError> {
-        self.write(RenewLogin { session, refresh_token, renew_at }, Vec::new()).await
+        self.write(RenewLogin { session, was, refresh_token, renew_at }, Vec::new()).await
     }
 
     async fn put_code(&self, code: NewCode) -> Result<(), StoreError> {

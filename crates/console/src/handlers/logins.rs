@@ -106,7 +106,7 @@ pub(crate) async fn logout(visit: Visit, Path(provider): Path<String>, body: Byt
         match visit.console.flows.logged_out_at_provider(&provider, &token).await {
             // The same token again: it was carried out.
             Ok(_) | Err(LogoutError::Again) => Ok(no_store(StatusCode::OK.into_response())),
-            Err(LogoutError::NotAsserted(NotAsserted::Away(_) | NotAsserted::Unusable(_))) => {
+            Err(LogoutError::Busy | LogoutError::NotAsserted(NotAsserted::Away(_) | NotAsserted::Unusable(_))) => {
                 Err(Outcome::Unavailable { retry_after_s: 5 }.into())
             }
             Err(LogoutError::NotAsserted(why)) => Ok(bad_logout("invalid_request", why.code())),

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use http::StatusCode;
 use parking_lot::Mutex;
 use secrecy::{ExposeSecret as _, SecretString};
-use stepgate_core::challenge::{Challenge, GrantKind};
+use stepgate_core::challenge::{Challenge, ChallengeState, GrantKind};
 use stepgate_core::factor::{FactorKind, Strength};
 use stepgate_core::flows::Live;
 use stepgate_core::provider::{
@@ -135,7 +135,7 @@ impl House {
             all: vec![provider],
             asked: Mutex::default(),
             answers: Mutex::new(says("00u1", "mfa")),
-            renewed: Mutex::new(|| Renewed::Away),
+            renewed: Mutex::new(|| Renewed::Away { refresh_token: None }),
         });
         let live = house.flows.live.load_full();
         house.flows.live.store(Arc::new(Live {
@@ -481,7 +481,7 @@ async fn a_login_that_no_longer_stands_ends_its_session() {
         claims: Some(Claims { groups: Some(vec!["auditors".to_owned()]), ..claims() }),
         refresh_token: None,
     };
-    house.clock.advance(Duration::from_secs(60));
+    house.clock.advance(Duration::from_secs(120));
     assert_eq!(house.flows.renew_logins().await.unwrap(), 1);
     assert_eq!(browser.session().await.unwrap().0.person.groups, ["auditors"], "groups follow");
     *provider.renewed.lock() = || Renewed::Ended;
@@ -489,6 +489,28 @@ async fn a_login_that_no_longer_stands_ends_its_session() {
     assert_eq!(house.flows.renew_logins().await.unwrap(), 1);
     assert!(browser.session().await.is_none());
     assert_eq!(house.said("session.ended").await[0]["reason"], "ended_at_provider");
+}
+
+#[tokio::test]
+async fn b75_a_request_that_waited_for_a_sign_in_rests_on_a_proof_as_old_as_the_login() {
+    let (house, provider) = House::with_provider().await;
+    let browser = house.browser();
+    browser.sign_in_at_the_provider().await;
+    let (session, _) = browser.session().await.unwrap();
+    house.clock.advance(Duration::from_secs(55 * 60));
+    let waiting = browser.ask(What { grant: GrantKind::Freshness, ways: Vec::new(), ..What::default() }).await;
+    house.clock.advance(Duration::from_secs(6 * 60));
+    assert!(browser.session().await.is_none(), "the session has lapsed");
+    // The provider lets a login of two hours ago count, without asking anybody.
+    let login = Timestamp::from_ms(house.clock.now().as_ms() - 7_200_000);
+    provider
+        .answers(Box::new(move |_| Ok(Said { subject: "00u1", acr: "mfa", auth_time: Some(login), claims: claims() })));
+    let back = browser.leave(&format!("/sign-in?continue={}", waiting.id)).await;
+    browser.open(&back).await;
+    assert_ne!(browser.session().await.unwrap().0.id, session.id);
+    let adopted = house.store().challenge(waiting.id).await.unwrap().unwrap();
+    let ChallengeState::Passed { answered, .. } = adopted.state else { panic!("{:?}", adopted.state) };
+    assert_eq!(answered, [(FactorKind::Idp(MFA), login)], "not as old as its arrival");
 }
 
 #[tokio::test]

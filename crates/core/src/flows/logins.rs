@@ -200,7 +200,7 @@ impl Flows {
         if standing == Standing::OtherSession {
             self.check_number(&challenge, answered, *wrong, wanted, leave.number).await?;
         }
-        let identity = self.identity_at(&challenge, leave.provider).await?.ok_or(LoginError::NoProvider)?;
+        let identity = self.identity_at(&challenge, provider).await?.ok_or(LoginError::NoProvider)?;
         let nonce = hex::encode(binding(&challenge).map_err(AnswerError::from)?.0);
         let max_age_s = challenge.max_age().unwrap_or_default().as_secs();
         let what_for = WhatFor::Prove {
@@ -302,7 +302,8 @@ impl Flows {
                 };
                 let answered = match finished {
                     Ok(asserted) => {
-                        self.login_answers(challenge, session, token, back.provider, asserted, trier).await?
+                        let provider = providers.named(back.provider).ok_or(LoginError::NoProvider)?;
+                        self.login_answers(challenge, session, token, provider, asserted, trier).await?
                     }
                     Err(why) => return Err(self.login_failed(challenge, session, why).await?),
                 };
@@ -372,6 +373,7 @@ fn rests_on(provider: &Provider, asserted: Asserted, now: Timestamp) -> Provider
     ProviderLogin {
         provider: provider.name.clone(),
         identity: identity_digest(&asserted.issuer, &asserted.subject),
+        issuer: asserted.issuer,
         subject: asserted.subject,
         sid: asserted.sid,
         id_token: asserted.id_token,

@@ -8,7 +8,7 @@ use crate::challenge::{Challenge, ChallengeState};
 use crate::factor::{Binding, EnrolledFactor, FactorKind, FactorSecret, Prompt};
 use crate::id::ChallengeId;
 use crate::ports::StoreError;
-use crate::provider::ProviderName;
+use crate::provider::{Provider, ProviderName};
 use crate::session::SessionView;
 
 /// Whose challenge it is, seen from a session.
@@ -63,15 +63,15 @@ impl Flows {
         let enrolled = self.store.factors(challenge.person).await?;
         let next = challenge.ask.next(&kinds(answered));
         let live = self.live.load_full();
-        let is_known_at = |name: &ProviderName| {
-            let at = |one: &EnrolledFactor| matches!(&one.secret, FactorSecret::Idp(who) if who.provider == *name);
+        let is_known_at = |provider: &Provider| {
+            let at = |one: &EnrolledFactor| matches!(&one.secret, FactorSecret::Idp(who) if provider.knows(who));
             enrolled.iter().any(at)
         };
         let logins = live
             .providers
             .all()
             .iter()
-            .filter(|provider| is_known_at(&provider.name) && !classes(provider, &next).0.is_empty())
+            .filter(|provider| is_known_at(provider) && !classes(provider, &next).0.is_empty())
             .map(|provider| (provider.name.clone(), provider.title.clone()))
             .collect();
         let prompts = next

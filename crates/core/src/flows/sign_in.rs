@@ -200,7 +200,7 @@ impl Flows {
         }
         let go_on = match attempt.continues {
             None => None,
-            Some(id) => self.adopt(id, person, session, &proven.proof, proven.kind, at).await?,
+            Some(id) => self.adopt(id, person, session, &proven.proof, (proven.kind, proven.at), at).await?,
         };
         let device = Token::parse(device.expose()).unwrap_or(new_device);
         Ok(SignedIn { session, person: proven.person, gate_token, device, go_on })
@@ -213,7 +213,8 @@ impl Flows {
         person: PersonId,
         session: SessionId,
         proof: &stepgate_evidence::FactorProof,
-        kind: FactorKind,
+        // As the session has it: a company login may be older than this sign-in.
+        proved: (FactorKind, Timestamp),
         at: Timestamp,
     ) -> Result<Option<GoOn>, SignInError> {
         let Some(challenge) = self.store.challenge(id).await? else { return Ok(None) };
@@ -235,7 +236,7 @@ impl Flows {
             },
         );
         let spend_before = at.plus(self.live.load().challenges.spend_within);
-        let state = ChallengeState::Passed { answered: vec![(kind, at)], at, spend_before };
+        let state = ChallengeState::Passed { answered: vec![proved], at, spend_before };
         match self.store.adopt_challenge(id, challenge.version, session, state, new_code, vec![entry]).await {
             Ok(()) => Ok(Some(GoOn::Browser { origin: self.origin_of(&challenge), code })),
             Err(ChangeError::Store(error)) => Err(SignInError::Store(error)),

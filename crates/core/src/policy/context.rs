@@ -39,6 +39,8 @@ pub(crate) struct Proven {
     /// In the order of [`COUNTED`].
     counted: [Option<Duration>; COUNTED.len()],
     confirmed: [bool; SLOTS],
+    /// What the proofs of the confirmation count as, in the order of [`COUNTED`].
+    confirmed_as: [bool; COUNTED.len()],
 }
 
 /// The kinds of factors, whatever they count as.
@@ -64,15 +66,20 @@ impl Proven {
     ///
     /// A proof from the future counts as never, also as a confirmation.
     pub(crate) fn now(asker: Asker<'_>, confirmed: &[(FactorKind, Timestamp)], now: Timestamp) -> Self {
-        let mut proven = Self { ages: [None; SLOTS], counted: [None; COUNTED.len()], confirmed: [false; SLOTS] };
+        let mut proven = Self {
+            ages: [None; SLOTS],
+            counted: [None; COUNTED.len()],
+            confirmed: [false; SLOTS],
+            confirmed_as: [false; COUNTED.len()],
+        };
         for (kind, at) in asker.proofs().chain(confirmed.iter().copied()) {
             if let Some(age) = now.since(at) {
                 proven.add(kind, age);
             }
         }
         for (kind, at) in confirmed {
-            if let (Some(flag), Some(_)) = (proven.confirmed.get_mut(slot(*kind)), now.since(*at)) {
-                *flag = true;
+            if now.since(*at).is_some() {
+                proven.confirm(*kind);
             }
         }
         proven
@@ -90,6 +97,14 @@ impl Proven {
             .for_each(|(_, age)| younger(age));
     }
 
+    /// The operation was confirmed with this.
+    fn confirm(&mut self, kind: FactorKind) {
+        self.confirmed.get_mut(slot(kind)).into_iter().for_each(|flag| *flag = true);
+        let strength = kind.strength();
+        let counted = COUNTED.iter().zip(&mut self.confirmed_as).filter(|(one, _)| strength.covers(**one));
+        counted.for_each(|(_, flag)| *flag = true);
+    }
+
     /// This, and these factors proved `age` ago.
     pub(crate) fn proved(mut self, kinds: &[FactorKind], age: Duration) -> Self {
         kinds.iter().for_each(|kind| self.add(*kind, age));
@@ -98,9 +113,7 @@ impl Proven {
 
     /// This, and the operation confirmed with these factors just now.
     pub(crate) fn confirmed_with(mut self, kinds: &[FactorKind]) -> Self {
-        for kind in kinds {
-            self.confirmed.get_mut(slot(*kind)).into_iter().for_each(|flag| *flag = true);
-        }
+        kinds.iter().for_each(|kind| self.confirm(*kind));
         self.proved(kinds, Duration::ZERO)
     }
 
@@ -189,8 +202,9 @@ fn value(part: &str, moment: &Moment<'_>, proven: &Proven) -> Result<Value, Cont
     let texts = |texts: &mut dyn Iterator<Item = &str>| Value::set(texts.map(Value::from), None);
     Ok(match part {
         "confirmed" => {
-            let kinds = NAMES.into_iter().zip(proven.confirmed).filter(|(_, confirmed)| *confirmed);
-            texts(&mut kinds.map(|(name, _)| name))
+            let kinds = NAMES.into_iter().zip(proven.confirmed);
+            let counted = COUNTED.into_iter().flat_map(Strength::names).zip(proven.confirmed_as);
+            texts(&mut kinds.chain(counted).filter(|(_, confirmed)| *confirmed).map(|(name, _)| name))
         }
         // Approvals by other people are not asked for yet.
         "approvals" => Value::from(0_i64),

@@ -14,7 +14,17 @@ use crate::catalogue::Catalogue;
 use crate::similar::nearest;
 
 const WEEKDAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
-const FACTORS: [&str; 5] = ["passkey", "totp", "idp", "password", "recovery_code"];
+const FACTORS: [&str; 9] = [
+    "passkey",
+    "totp",
+    "idp",
+    "password",
+    "recovery_code",
+    "second_factor",
+    "phishing_resistant",
+    "knowledge",
+    "possession",
+];
 const RISK_LEVELS: [&str; 4] = ["unknown", "low", "medium", "high"];
 
 /// Comparisons with words, in Cedar's JSON form.
@@ -74,7 +84,7 @@ fn parts(catalogue: &Catalogue, networks: Option<&[&str]>) -> BTreeMap<&'static 
         grows: true,
     };
     let mut parts = BTreeMap::from([
-        ("context.confirmed", fixed("a factor", &FACTORS)),
+        ("context.confirmed", fixed("a factor or what one counts as", &FACTORS)),
         ("context.risk.level", fixed("a level of risk", &RISK_LEVELS)),
         ("context.time.weekday", fixed("a weekday", &WEEKDAYS)),
         ("resource.kind", declared("a kind of operation", |endpoint| &endpoint.kind)),
@@ -173,7 +183,10 @@ mod tests {
     fn a_word_that_nothing_is_stands_with_its_place_and_what_was_meant() {
         check("context.confirmed.contains(\"paskey\")", "test.cedar:4:35: context.confirmed is never \"paskey\"");
         check("context.confirmed.contains(\"paskey\")", "did you mean \"passkey\"?");
-        check("context.confirmed.contains(\"fingerprint\")", "there are: idp, passkey, password, recovery_code, totp");
+        check(
+            "context.confirmed.contains(\"fingerprint\")",
+            "there are: idp, knowledge, passkey, password, phishing_resistant, possession, recovery_code, second_factor, totp",
+        );
         check("context.confirmed.containsAll([\"totp\", \"pin\"])", "\"pin\"");
         check("\"hihg\" == context.risk.level", "did you mean \"high\"?");
         check("[\"Sunday\"].contains(context.time.weekday)", "did you mean \"sunday\"?");

@@ -27,6 +27,8 @@ pub struct PendingLogin {
 pub struct ProviderLogin {
     /// The provider.
     pub provider: ProviderName,
+    /// Its issuer identifier, when the person came from there; sealed.
+    pub issuer: String,
     /// Digest of issuer and subject.
     pub identity: [u8; 32],
     /// `sub`; sealed.
@@ -48,19 +50,22 @@ pub struct DueRenewal {
     pub session: SessionId,
     /// Whose it is.
     pub person: PersonId,
-    /// Whom to ask.
+    /// Whom to ask, as the configuration called it.
     pub provider: ProviderName,
+    /// Whom to ask: the same, if it still has this issuer identifier.
+    pub issuer: String,
     /// Of whom.
     pub subject: String,
     /// What with.
     pub refresh_token: SecretString,
 }
 
-/// The sessions that a provider's logout concerns.
+/// What a provider's logout concerns: the sessions of its own session, and those of the
+/// person that name none; without its session, all of the person.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LoggedOut {
-    /// The one session of the provider.
-    Sid(String),
-    /// All of somebody.
-    Identity([u8; 32]),
+pub struct LoggedOut {
+    /// The provider's session.
+    pub sid: Option<String>,
+    /// Whose it is.
+    pub identity: Option<[u8; 32]>,
 }

@@ -315,13 +315,27 @@ impl Store for Memory {
     ) -> Result<Vec<(SessionId, PersonId)>, StoreError> {
         Err(gone())
     }
-    async fn use_once(&self, _: TokenDigest, _: Timestamp) -> Result<(), ChangeError> {
+    async fn log_out(
+        &self,
+        _: TokenDigest,
+        _: &ProviderName,
+        _: &LoggedOut,
+        _: Vec<SessionId>,
+        _: Timestamp,
+        _: Vec<Entry>,
+    ) -> Result<(), ChangeError> {
         Err(gone().into())
     }
     async fn take_due_renewals(&self, _: Timestamp, _: Timestamp, _: u32) -> Result<Vec<DueRenewal>, StoreError> {
         Err(gone())
     }
-    async fn renewed(&self, _: SessionId, _: SecretString, _: Option<Timestamp>) -> Result<(), ChangeError> {
+    async fn renewed(
+        &self,
+        _: SessionId,
+        _: SecretString,
+        _: SecretString,
+        _: Option<Timestamp>,
+    ) -> Result<(), ChangeError> {
         Err(gone().into())
     }
     async fn add_person(&self, _: &Person, _: Timestamp, _: Entry) -> Result<(), ChangeError> {

@@ -93,7 +93,7 @@ impl IdentityProviders for Corp {
     }
 
     async fn renew(&self, _: &ProviderName, _: &str, _: &SecretString, _: Timestamp) -> Renewed {
-        Renewed::Away
+        Renewed::Away { refresh_token: None }
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) fn of_jws(error: JwsError) -> NotAsserted {
     }
 }
 
-fn of_type(wrong: WrongType) -> NotAsserted {
+pub(super) fn of_type(wrong: WrongType) -> NotAsserted {
     token(match wrong.name {
         "iss" => "issuer",
         "aud" => "audience",
@@ -209,7 +209,11 @@ impl Login {
     /// was read off, where it was; and what all classes that the login is of are worth. A class
     /// that nobody configured is worth nothing.
     pub(super) fn class(&self, ask: &Ask, provider: &CheckedProvider) -> (String, Vec<String>, Strength) {
-        let levels = self.levels(provider);
+        let mut levels = self.levels(provider);
+        // One login is dated once: of a step-up only what was asked for is known to be of now.
+        if let Ask::StepUp { acr, .. } = ask {
+            levels.retain(|level| acr.contains(&level.acr));
+        }
         let strength = levels.iter().fold(Strength::NONE, |all, level| all.and(level.strength));
         let named = match ask {
             Ask::StepUp { acr, .. } => acr.iter().find_map(|acr| levels.iter().find(|level| level.acr == *acr)),
@@ -244,10 +248,14 @@ impl Login {
         // long the way back took. Most providers tell whole seconds, and a clock may be behind.
         let asked_at = Timestamp::from_ms(asked_at.as_ms() / 1000 * 1000);
         let was_young = auth_time.plus(Duration::from_secs(*max_age_s)) >= asked_at;
-        let is_new = auth_time.plus(provider.skew) >= asked_at;
+        let is_new = auth_time.plus(provider.skew.min(NEW_LOGIN_SKEW_MAX)) >= asked_at;
         if was_young || is_new { Ok(()) } else { Err(NotAsserted::OldLogin) }
     }
 }
+
+/// A login that is to be new may seem to be this much older than the question, because the
+/// provider's clock is behind; not the whole skew that is allowed elsewhere.
+const NEW_LOGIN_SKEW_MAX: Duration = Duration::from_secs(5);
 
 /// `acr`; an empty one is none.
 fn bounded_or_empty(claims: &TokenClaims) -> Result<Option<String>, NotAsserted> {

@@ -1,18 +1,22 @@
 //! Logout: that of the provider, told to us by itself (OpenID Connect Back-Channel
 //! Logout 1.0), and ours, told to it by the browser (RP-Initiated Logout 1.0).
 
+use std::time::Duration;
+
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use stepgate_core::provider::{LogoutToken, NotAsserted};
 use stepgate_core::time::Timestamp;
 
 use super::Use;
-use super::id_token::{check_frame, of_jws, sid, subject, token};
+use super::id_token::{check_frame, of_jws, of_type, sid, subject, token};
 use super::request::with_query;
 use crate::jws::Jws;
 
 /// The longest logout token that is read; it has no more than a few claims.
 const TOKEN_LEN_MAX: usize = 16 * 1024;
+/// A logout is told at once or not at all (section 2.6 lets us choose).
+const TOKEN_AGE_MAX: Duration = Duration::from_secs(10 * 60);
 /// The longest `jti`.
 const ID_LEN_MAX: usize = 255;
 /// The longest URL to which a browser is sent with an ID token in it.
@@ -30,6 +34,11 @@ pub(super) async fn verify(of: &Use<'_>, text: &str, now: Timestamp) -> Result<L
     let verified = read.verify(&of.metadata.keys, &of.provider.algorithms, now).await.map_err(of_jws)?;
     let claims = &verified.claims;
     check_frame(claims, of.provider, &of.metadata, now)?;
+    // It is taken once, and that is remembered for a day: an older one might be taken again.
+    let is_old = |iat: Timestamp| now.since(iat).is_some_and(|age| age > TOKEN_AGE_MAX);
+    if claims.moment("iat").map_err(of_type)?.is_none_or(is_old) {
+        return Err(token("old"));
+    }
     if !claims.value("events").and_then(|events| events.get(EVENT)).is_some_and(Value::is_object) {
         return Err(token("events"));
     }

@@ -160,14 +160,16 @@ async fn discover(http: &Http, issuer: &str) -> Result<Metadata, NoMetadata> {
     let place = format!("{}/.well-known/openid-configuration", issuer.strip_suffix('/').unwrap_or(issuer));
     let place = Url::parse(&place).map_err(|error| NoMetadata::Unusable(format!("{place}: {error}")))?;
     let answer = http.get(&place).send().await.map_err(|error| match error {
-        HttpError::NotAllowed(_) | HttpError::Redirect { .. } | HttpError::TooLarge { .. } => {
-            NoMetadata::Unusable(error.to_string())
-        }
-        HttpError::Unreachable { .. } | HttpError::TooSlow { .. } => NoMetadata::Away(error.to_string()),
+        HttpError::NotAllowed(_) => NoMetadata::Unusable(error.to_string()),
+        // A page that says that the provider is being worked on is no mistake of anybody's.
+        HttpError::Redirect { .. }
+        | HttpError::TooLarge { .. }
+        | HttpError::Unreachable { .. }
+        | HttpError::TooSlow { .. } => NoMetadata::Away(error.to_string()),
     })?;
     if !answer.status.is_success() {
         return Err(NoMetadata::Away(format!("{place} answered with {}", answer.status)));
     }
-    let said = answer.object().map_err(|error| NoMetadata::Unusable(format!("{place}: {error}")))?;
+    let said = answer.object().map_err(|error| NoMetadata::Away(format!("{place}: {error}")))?;
     Metadata::read(http, issuer, &said)
 }

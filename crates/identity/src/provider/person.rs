@@ -17,19 +17,39 @@ pub(super) struct Mapping {
     pub(super) groups_prefix: Option<String>,
 }
 
+/// What a token was made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TokenOf {
+    /// A login.
+    Login,
+    /// A renewal of one.
+    Renewal,
+}
+
 impl Mapping {
     /// Reads what is said. What is not needed and cannot be used is dropped; groups that
     /// cannot be read are an error, because policies rest on them.
-    pub(super) fn read(&self, said: &TokenClaims) -> Result<Claims, NotAsserted> {
+    ///
+    /// A token of a new login says all that there is: no groups are none. A renewed one may
+    /// say less (OpenID Connect Core, section 12.2), so there it means that nothing was said.
+    pub(super) fn read(&self, said: &TokenClaims, token: TokenOf) -> Result<Claims, NotAsserted> {
         let text = |name: &str| said.value(name).and_then(Value::as_str);
-        let is_unverified = said.value("email_verified").is_some_and(|value| *value == false || *value == "false");
+        let says =
+            |word: bool, text: &str| said.value("email_verified").is_some_and(|value| *value == word || *value == text);
+        let is_unverified = says(false, "false");
+        // An address that nobody verified is whoever's one likes.
+        let may_be_login = self.login_claim != "email" || says(true, "true");
         Ok(Claims {
             login: text(&self.login_claim)
+                .filter(|_| may_be_login)
                 .and_then(|text| Login::parse(text).ok())
                 .map(|login| login.as_str().to_owned()),
             name: text("name").and_then(|name| parse_name(name).ok()).map(String::from),
             email: text("email").filter(|_| !is_unverified).and_then(|email| parse_email(email).ok()).map(String::from),
-            groups: self.groups(said)?,
+            groups: match (self.groups(said)?, token) {
+                (None, TokenOf::Login) if self.groups_claim.is_some() => Some(Vec::new()),
+                (groups, _) => groups,
+            },
         })
     }
 
@@ -101,7 +121,7 @@ mod tests {
 
     fn read(mapping: &Mapping, said: &Value) -> Result<Claims, &'static str> {
         let said = TokenClaims::new(said.as_object().unwrap().clone());
-        mapping.read(&said).map_err(|error| error.code())
+        mapping.read(&said, TokenOf::Login).map_err(|error| error.code())
     }
 
     #[track_caller]
@@ -117,7 +137,10 @@ mod tests {
         groups("g", Some("co:"), &json!({ "g": ["z", "their-ops", "a"] }), Ok(Some(&["co:a", "co:z", "ops"])));
         groups("g", Some(""), &json!({ "g": "one" }), Ok(Some(&["one"])));
         groups("g", None, &json!({ "g": [] }), Ok(Some(&[])));
-        groups("g", None, &json!({}), Ok(None));
+        // A login says all; a renewal may say less.
+        groups("g", None, &json!({}), Ok(Some(&[])));
+        let nothing = TokenClaims::new(serde_json::Map::new());
+        assert_eq!(mapping("g", None).read(&nothing, TokenOf::Renewal).unwrap().groups, None);
         groups("/realm/roles", Some(""), &json!({ "realm": { "roles": ["a"] } }), Ok(Some(&["a"])));
         groups("/a~1b/0", Some(""), &json!({ "a/b": { "0": ["a"] } }), Ok(Some(&["a"])));
         groups("https://x.example/g", Some(""), &json!({ "https://x.example/g": ["a"] }), Ok(Some(&["a"])));
@@ -147,6 +170,17 @@ mod tests {
         ] {
             groups("g", Some(""), &json!({ "g": bad }), Err("groups_malformed"));
         }
+    }
+
+    #[test]
+    fn an_address_that_nobody_verified_is_no_name_to_sign_in_with() {
+        let by_email = Mapping { login_claim: "email".into(), ..mapping("g", None) };
+        let login = |verified: Value| {
+            read(&by_email, &json!({ "email": "ceo@corp.example", "email_verified": verified })).unwrap().login
+        };
+        assert_eq!(login(json!(true)).as_deref(), Some("ceo@corp.example"));
+        assert_eq!((login(json!(false)), login(Value::Null)), (None, None));
+        assert_eq!(read(&by_email, &json!({ "email": "ceo@corp.example" })).unwrap().login, None);
     }
 
     #[test]

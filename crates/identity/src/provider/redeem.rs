@@ -8,6 +8,7 @@ use stepgate_core::provider::{Asserted, CameBack, NotAsserted};
 
 use super::Use;
 use super::id_token::{Expected, IdToken};
+use super::person::TokenOf;
 use super::request::Kept;
 use crate::http::{Answer, HttpError};
 
@@ -94,7 +95,7 @@ pub(super) async fn finish(of: &Use<'_>, answer: &CameBack<'_>, kept: &Kept) -> 
     };
     let read = IdToken::verify(&id_token, &expected).await?;
     read.login.check(answer.ask, of.provider, answer.asked_at)?;
-    let claims = of.provider.people.read(&read.verified.claims)?;
+    let claims = of.provider.people.read(&read.verified.claims, TokenOf::Login)?;
     let (acr, methods, strength) = read.login.class(answer.ask, of.provider);
     Ok(Asserted {
         issuer: of.metadata.issuer.clone(),

@@ -60,20 +60,21 @@ async fn endpoints_on_this_machine_are_refused_unless_allowed() {
 
 #[tokio::test]
 async fn answers_that_are_no_metadata_are_refused() {
-    type Case = (&'static str, bool, fn() -> Answer);
+    type Case = (&'static str, fn() -> Answer);
+    // A page that says that somebody works on it is no mistake of the configuration: it heals.
     let cases: [Case; 6] = [
-        ("not a JSON object", false, || Answer::text("hello")),
-        ("not a JSON object", false, || Answer::new(200, &[], r#"{"issuer":"a","issuer":"b"}"#)),
-        ("larger than", false, || Answer::new(200, &[], vec![b' '; 300 * 1024])),
-        ("redirect", false, || Answer::new(302, &[("Location", "https://other.example/")], "")),
-        ("answered with 404", true, || Answer::new(404, &[], "")),
-        ("cannot be reached", true, Answer::hang_up),
+        ("not a JSON object", || Answer::text("hello")),
+        ("not a JSON object", || Answer::new(200, &[], r#"{"issuer":"a","issuer":"b"}"#)),
+        ("larger than", || Answer::new(200, &[], vec![b' '; 300 * 1024])),
+        ("redirect", || Answer::new(302, &[("Location", "https://other.example/")], "")),
+        ("answered with 404", || Answer::new(404, &[], "")),
+        ("cannot be reached", Answer::hang_up),
     ];
-    for (why, may_heal, answer) in cases {
+    for (why, answer) in cases {
         let house = House::start().await;
         house.idp.answer_instead("/.well-known/openid-configuration", move |_| answer());
         let error = look(&house).await.unwrap_err();
-        assert_eq!(matches!(error, NoMetadata::Away(_)), may_heal, "{error}");
+        assert!(matches!(error, NoMetadata::Away(_)), "{error}");
         assert!(error.to_string().contains(why), "{error}");
     }
 }

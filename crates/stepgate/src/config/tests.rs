@@ -526,7 +526,8 @@ fn b49_no_proof_of_a_session_stands_for_the_confirmation_of_a_factors_change() {
     let changes = service.endpoints.iter().filter(|endpoint| endpoint.action.as_str().starts_with("factors."));
     assert_eq!(changes.clone().count(), 2, "to enrol and to remove");
     for endpoint in changes {
-        let value = |input: &stepgate_core::catalogue::InputSpec| (input.name.clone(), InputValue::String("x".into()));
+        let value =
+            |input: &stepgate_core::catalogue::InputSpec| (input.name.clone(), InputValue::String("passkey".into()));
         let operation = Operation {
             service: Arc::clone(&service),
             endpoint: Arc::clone(endpoint),
@@ -564,6 +565,22 @@ fn b49_no_proof_of_a_session_stands_for_the_confirmation_of_a_factors_change() {
         );
         assert_eq!(said_by(&by_login, who, &[FactorKind::Idp(mfa)]) == "permit", adds);
         assert_ne!(said_by(&by_login, who, &[FactorKind::Idp(Strength::KNOWLEDGE)]), "permit");
+        // A strong login before does not stand for a strong login for this.
+        let signed_in_well = SessionView { enrolled: Arc::new([]), ..session(&[FactorKind::Idp(mfa)]) };
+        let who = Asker::SignedIn(&signed_in_well);
+        assert_ne!(said_by(&by_login, who, &[FactorKind::Idp(Strength::KNOWLEDGE)]), "permit");
+        assert!(!said_by(&by_login, who, &[]).contains("idp:knowledge"), "it is not even offered");
+        // It adds a passkey and nothing else.
+        let other = Operation {
+            inputs: endpoint
+                .inputs
+                .iter()
+                .map(|input| (input.name.clone(), InputValue::String("totp".into())))
+                .collect(),
+            ..operation.clone()
+        };
+        let confirmed = [(FactorKind::Idp(mfa), at)];
+        assert_ne!(decide(&by_login, other, who, &surroundings, &confirmed).summary(), "permit");
     }
 }
 

@@ -203,9 +203,9 @@ store! {
     async fn take_pending_login(&self, state: TokenDigest, browser: TokenDigest, provider: &ProviderName, now: Timestamp) -> Result<Option<SecretString>, StoreError>;
     async fn provider_login(&self, session: SessionId) -> Result<Option<ProviderLogin>, StoreError>;
     async fn sessions_logged_out(&self, provider: &ProviderName, of: &LoggedOut, now: Timestamp) -> Result<Vec<(SessionId, PersonId)>, StoreError>;
-    async fn use_once(&self, digest: TokenDigest, at: Timestamp) -> Result<(), ChangeError>;
+    async fn log_out(&self, token: TokenDigest, provider: &ProviderName, of: &LoggedOut, sessions: Vec<SessionId>, at: Timestamp, entries: Vec<Entry>) -> Result<(), ChangeError>;
     async fn take_due_renewals(&self, now: Timestamp, again_at: Timestamp, limit: u32) -> Result<Vec<DueRenewal>, StoreError>;
-    async fn renewed(&self, session: SessionId, refresh_token: SecretString, renew_at: Option<Timestamp>) -> Result<(), ChangeError>;
+    async fn renewed(&self, session: SessionId, was: SecretString, refresh_token: SecretString, renew_at: Option<Timestamp>) -> Result<(), ChangeError>;
     async fn enrol(&self, ticket: TokenDigest, then: TicketThen, person: PersonId, factor: &EnrolledFactor, at: Timestamp, entry: Entry) -> Result<(), ChangeError>;
     async fn remove_factor(&self, person: PersonId, factor: FactorId, leaves: Vec<FactorId>, entry: Entry) -> Result<(), ChangeError>;
     async fn begin_try(&self, person: PersonId, kind: FactorKind, from: Trier, limits: TryLimits, at: Timestamp, locked: Entry) -> Result<Try, StoreError>;

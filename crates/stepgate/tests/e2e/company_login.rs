@@ -26,7 +26,7 @@ permit (principal in Group::"finance", action, resource in Service::"ledger");
 @reason("Payments over 10,000 need a passkey, here or at your company's login, for this payment alone.")
 forbid (principal, action == Action::"payments.approve", resource in Service::"ledger")
 when   { context.input.amount > 10000 }
-unless { !context.confirmed.isEmpty() && context.age.phishing_resistant <= duration("1m") };
+unless { context.confirmed.contains("phishing_resistant") };
 
 @id("exports-need-a-fresh-second-factor")
 @reason("Exports need a second factor from the last five minutes.")

@@ -1,5 +1,6 @@
 use secrecy::{ExposeSecret as _, SecretString};
 use stepgate_core::factor::{EnrolledFactor, FactorKind, FactorSecret, FactorUse, Identity, Strength, identity_digest};
+use stepgate_core::id::SessionId;
 use stepgate_core::ports::{LoggedOut, NewSession, PendingLogin, ProviderLogin, Store as _};
 use stepgate_core::provider::ProviderName;
 
@@ -16,6 +17,10 @@ fn known_as(house: &House, subject: &str) -> EnrolledFactor {
     house.factor(FactorSecret::Idp(identity))
 }
 
+fn sid(sid: &str) -> LoggedOut {
+    LoggedOut { sid: Some(sid.to_owned()), identity: None }
+}
+
 fn pending(house: &House) -> PendingLogin {
     PendingLogin {
         state: house.digest(),
@@ -29,6 +34,7 @@ fn pending(house: &House) -> PendingLogin {
 fn login(subject: &str, sid: Option<&str>) -> ProviderLogin {
     ProviderLogin {
         provider: corp(),
+        issuer: ISSUER.to_owned(),
         identity: identity_digest(ISSUER, subject),
         subject: subject.to_owned(),
         sid: sid.map(str::to_owned),
@@ -177,10 +183,10 @@ pub(crate) async fn a_logout_there_finds_its_sessions_here(house: House) {
         let (store, now) = (house.store.clone(), house.now());
         async move { store.sessions_logged_out(&corp(), &of, now).await.unwrap() }
     };
-    assert_eq!(found(LoggedOut::Sid("sid-1".to_owned())).await, [(first.id, first.person)]);
-    let of_bob = LoggedOut::Identity(identity_digest(ISSUER, "00u2"));
+    assert_eq!(found(sid("sid-1")).await, [(first.id, first.person)]);
+    let of_bob = LoggedOut { sid: None, identity: Some(identity_digest(ISSUER, "00u2")) };
     assert_eq!(found(of_bob.clone()).await, [(bob.id, bob.person)]);
-    assert_eq!(found(LoggedOut::Sid("sid-3".to_owned())).await, []);
+    assert_eq!(found(sid("sid-3")).await, []);
     let other = ProviderName::parse("other").unwrap();
     let elsewhere = house.store.sessions_logged_out(&other, &of_bob, house.now()).await.unwrap();
     assert_eq!(elsewhere, [], "another provider's logout is none of its");
@@ -188,11 +194,27 @@ pub(crate) async fn a_logout_there_finds_its_sessions_here(house: House) {
     assert_eq!(found(of_bob).await, [], "it has ended");
 }
 
-pub(crate) async fn what_is_used_once_is_used_once(house: House) {
-    let digest = house.digest();
-    house.store.use_once(digest, house.now()).await.unwrap();
-    is_used_before(house.store.use_once(digest, house.now()).await);
-    house.store.use_once(house.digest(), house.now()).await.unwrap();
+pub(crate) async fn a_logout_there_is_carried_out_once_and_whole(house: House) {
+    let named = arrived(&house, "alice", login("00u1", Some("sid-1"))).await;
+    let nameless = arrived(&house, "bob", login("00u2", None)).await;
+    let of = LoggedOut { sid: Some("sid-9".to_owned()), identity: Some(identity_digest(ISSUER, "00u2")) };
+    let found = house.store.sessions_logged_out(&corp(), &of, house.now()).await.unwrap();
+    assert_eq!(found, [(nameless.id, nameless.person)], "a session that names none is of its person");
+    let token = house.digest();
+    let log_out = |token, of: LoggedOut, sessions: Vec<SessionId>, said: &'static str| {
+        let (store, now, entry) = (house.store.clone(), house.now(), house.said(said));
+        async move { store.log_out(token, &corp(), &of, sessions, now, vec![entry]).await }
+    };
+    is_conflict(log_out(token, of.clone(), Vec::new(), "early").await);
+    is_conflict(log_out(token, of.clone(), vec![nameless.id, named.id], "others").await);
+    assert!(house.look(nameless.gate_token).await.is_some(), "nothing happened");
+    log_out(token, of.clone(), vec![nameless.id], "out").await.unwrap();
+    assert!(house.look(nameless.gate_token).await.is_none());
+    assert!(house.look(named.gate_token).await.is_some());
+    is_used_before(log_out(token, of, Vec::new(), "again").await);
+    for (said, count) in [("early", 0), ("others", 0), ("out", 1), ("again", 0)] {
+        assert_eq!(house.count_said(said).await, count, "{said}");
+    }
 }
 
 pub(crate) async fn a_renewal_is_due_once_and_keeps_what_it_brought(house: House) {
@@ -210,9 +232,17 @@ pub(crate) async fn a_renewal_is_due_once_and_keeps_what_it_brought(house: House
     assert_eq!(taken[0].refresh_token.expose_secret(), "refresh-token-not-in-the-clear");
     assert!(take(house.now(), 10).await.unwrap().is_empty(), "another node would not ask too");
     let next = SecretString::from("the next refresh token");
-    house.store.renewed(session.id, next, Some(again_at.plus(MINUTE))).await.unwrap();
+    let was = || SecretString::from("refresh-token-not-in-the-clear");
+    house.store.renewed(session.id, was(), next, Some(again_at.plus(MINUTE))).await.unwrap();
     let read = house.store.provider_login(session.id).await.unwrap().unwrap();
     assert_eq!(read.refresh_token.unwrap().expose_secret(), "the next refresh token");
     assert_eq!(read.renew_at, Some(again_at.plus(MINUTE)));
-    is_conflict(house.store.renewed(house.id(), SecretString::from("x"), None).await);
+    // Somebody who was slow does not put an older one back.
+    is_conflict(house.store.renewed(session.id, was(), SecretString::from("older"), None).await);
+    is_conflict(house.store.renewed(house.id(), was(), SecretString::from("x"), None).await);
+    // Another one, to be asked about when that was due anyway.
+    let last = SecretString::from("the last");
+    house.store.renewed(session.id, SecretString::from("the next refresh token"), last, None).await.unwrap();
+    let read = house.store.provider_login(session.id).await.unwrap().unwrap();
+    assert_eq!(read.renew_at, Some(again_at.plus(MINUTE)));
 }

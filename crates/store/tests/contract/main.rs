@@ -74,7 +74,7 @@ contract! {
         the_login_that_a_session_rests_on_reads_back_sealed
         a_session_tells_what_its_login_counts_as
         a_logout_there_finds_its_sessions_here
-        what_is_used_once_is_used_once
+        a_logout_there_is_carried_out_once_and_whole
         a_renewal_is_due_once_and_keeps_what_it_brought;
     tokens:
         what_a_token_asks_is_answered_by_its_person_from_a_session

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepgate_evidence::Event;
+use secrecy::SecretString;
+use stepgate_evidence::{Entry, Event};
 
 use super::super::Flows;
 use crate::factor::identity_digest;
@@ -11,11 +12,17 @@ use crate::id::{PersonId, SessionId};
 use crate::ports::{ChangeError, DueRenewal, LoggedOut, StoreError};
 use crate::provider::{IdentityProviders, NotAsserted, ProviderName, Renewed};
 use crate::secret::once;
+use crate::time::Timestamp;
 
-/// How many logins are asked about at once.
+/// How many logins are asked about in one go, one after the other.
 const RENEWED_AT_ONCE: u32 = 20;
-/// When a provider that was away is asked again.
-const AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// When a provider that was away is asked again; longer than one question takes with all
+/// its calls, so that no other node asks with the same token meanwhile.
+const AGAIN_AFTER: Duration = Duration::from_secs(120);
+/// How often it is looked who rests on a login that ends, before others are let in.
+const LOOKS: usize = 5;
+/// How often it is tried to keep a refresh token.
+const KEEPS: usize = 5;
 
 /// Why a provider's logout was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +30,9 @@ pub enum LogoutError {
     /// The token is worth nothing.
     #[error(transparent)]
     NotAsserted(#[from] NotAsserted),
+    /// People come and go there faster than it can be carried out.
+    #[error("sessions begin and end too fast; try again")]
+    Busy,
     /// It came before.
     #[error("this logout token came before")]
     Again,
@@ -45,23 +55,31 @@ impl Flows {
                 return Err(why.into());
             }
         };
-        let digest = once("logout-token", &[&logout.issuer, &logout.id]);
-        match self.store.use_once(digest, now).await {
-            Ok(()) => {}
-            Err(ChangeError::Store(error)) => return Err(error.into()),
-            Err(_) => return Err(LogoutError::Again),
-        }
-        let of = match (logout.sid, logout.subject) {
-            (Some(sid), _) => LoggedOut::Sid(sid),
-            (None, Some(subject)) => LoggedOut::Identity(identity_digest(&logout.issuer, &subject)),
-            (None, None) => return Err(NotAsserted::Malformed("neither sid nor sub".to_owned()).into()),
+        let of = LoggedOut {
+            identity: logout.subject.as_deref().map(|subject| identity_digest(&logout.issuer, subject)),
+            sid: logout.sid,
         };
-        let mut ended = 0_u32;
-        for (session, person) in self.store.sessions_logged_out(provider, &of, now).await? {
-            self.end_login(session, person, provider, "logged_out_at_provider").await?;
-            ended = ended.saturating_add(1);
+        if of.sid.is_none() && of.identity.is_none() {
+            return Err(NotAsserted::Malformed("neither sid nor sub".to_owned()).into());
         }
-        Ok(ended)
+        let token = once("logout-token", &[&logout.issuer, &logout.id]);
+        // Somebody may arrive between the look and the end: then it is looked at again.
+        for _ in 0..LOOKS {
+            let sessions = self.store.sessions_logged_out(provider, &of, now).await?;
+            let entries = sessions
+                .iter()
+                .map(|(session, person)| self.login_ended(*session, *person, provider, "logged_out_at_provider"))
+                .collect();
+            let ids: Vec<_> = sessions.iter().map(|(session, _)| *session).collect();
+            let ended = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+            match self.store.log_out(token, provider, &of, ids, now, entries).await {
+                Ok(()) => return Ok(ended),
+                Err(ChangeError::UsedBefore) => return Err(LogoutError::Again),
+                Err(ChangeError::Store(error)) => return Err(error.into()),
+                Err(ChangeError::Conflict | ChangeError::Limit(_)) => {}
+            }
+        }
+        Err(LogoutError::Busy)
     }
 
     /// Where the person of a session signs out at their provider too; `None` if they did
@@ -75,7 +93,8 @@ impl Flows {
             }
         };
         let providers = Arc::clone(&self.live.load().providers);
-        providers.logout_url(&login.provider, &login.id_token).await
+        let is_that = providers.named(&login.provider).is_some_and(|known| known.issuer == login.issuer);
+        if is_that { providers.logout_url(&login.provider, &login.id_token).await } else { None }
     }
 
     /// Asks providers whether the logins that sessions rest on still stand, where that is
@@ -85,37 +104,64 @@ impl Flows {
         if live.providers.all().iter().all(|provider| provider.renews_every.is_none()) {
             return Ok(0);
         }
-        let now = self.clock.now();
-        let due = self.store.take_due_renewals(now, now.plus(AGAIN_AFTER), RENEWED_AT_ONCE).await?;
-        let asked = u32::try_from(due.len()).unwrap_or(u32::MAX);
-        for one in due {
-            self.renew_login(live.providers.as_ref(), one).await?;
+        let mut asked = 0_u32;
+        while asked < RENEWED_AT_ONCE {
+            // Each is put off just before it is asked about, so that it is this node's alone.
+            let now = self.clock.now();
+            let Some(due) = self.store.take_due_renewals(now, now.plus(AGAIN_AFTER), 1).await?.pop() else { break };
+            asked = asked.saturating_add(1);
+            let session = due.session;
+            if let Err(error) = self.renew_login(live.providers.as_ref(), due).await {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, %session, "what a provider said of a login could not be kept");
+            }
         }
         Ok(asked)
     }
 
     async fn renew_login(&self, providers: &dyn IdentityProviders, due: DueRenewal) -> Result<(), StoreError> {
-        let DueRenewal { session, person, provider, subject, refresh_token } = due;
+        let DueRenewal { session, person, provider, issuer, subject, refresh_token } = due;
         let now = self.clock.now();
-        let Some(known) = providers.named(&provider) else {
-            // It is configured no longer: nobody can say that the login stands.
+        let Some(known) = providers.named(&provider).filter(|known| known.issuer == issuer) else {
+            // It is configured no longer, or its name is another's: nobody can say that the
+            // login stands, and nobody else is to see the token.
             return self.end_login(session, person, &provider, "provider_removed").await;
         };
         match providers.renew(&provider, &subject, &refresh_token, now).await {
-            Renewed::Away => Ok(()),
             Renewed::Ended => self.end_login(session, person, &provider, "ended_at_provider").await,
+            Renewed::Away { refresh_token: None } => Ok(()),
+            Renewed::Away { refresh_token: Some(next) } => self.keep(session, &refresh_token, next, None).await,
             Renewed::Stands { claims, refresh_token: next } => {
+                // First what nobody can ask for again.
+                let renew_at = known.renews_every.map(|every| now.plus(every));
+                let next = next.unwrap_or_else(|| refresh_token.clone());
+                self.keep(session, &refresh_token, next, renew_at).await?;
                 if let (Some(claims), Some(person)) = (claims, self.store.person(person).await?) {
                     self.as_claimed(known, person, &claims).await?;
                 }
-                let renew_at = known.renews_every.map(|every| now.plus(every));
-                match self.store.renewed(session, next.unwrap_or(refresh_token), renew_at).await {
-                    Err(ChangeError::Store(error)) => Err(error),
-                    // The session ended beside this.
-                    Ok(()) | Err(_) => Ok(()),
-                }
+                Ok(())
             }
         }
+    }
+
+    /// Keeps a refresh token. The former one may be worth nothing by now, so it is tried
+    /// again where nobody knows whether it was kept.
+    async fn keep(
+        &self,
+        session: SessionId,
+        was: &SecretString,
+        next: SecretString,
+        renew_at: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let mut failed = None;
+        for _ in 0..KEEPS {
+            match self.store.renewed(session, was.clone(), next.clone(), renew_at).await {
+                Err(ChangeError::Store(error)) => failed = Some(error),
+                // The session ended beside this, or it was kept after all.
+                Ok(()) | Err(_) => return Ok(()),
+            }
+        }
+        failed.map_or(Ok(()), Err)
     }
 
     async fn end_login(
@@ -125,17 +171,30 @@ impl Flows {
         provider: &ProviderName,
         reason: &'static str,
     ) -> Result<(), StoreError> {
+        let entry = self.login_ended(session, person, provider, reason);
+        match self.store.end_session(session, person, entry).await {
+            Err(ChangeError::Store(error)) => Err(error),
+            // It had ended already.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+impl Flows {
+    fn login_ended(
+        &self,
+        session: SessionId,
+        person: PersonId,
+        provider: &ProviderName,
+        reason: &'static str,
+    ) -> Entry {
         let event = Event::SessionEnded {
             session: session.to_string(),
             person: person.to_string(),
             reason: reason.to_owned(),
             by: format!("provider:{provider}"),
         };
-        match self.store.end_session(session, person, self.entry(self.clock.now(), event)).await {
-            Err(ChangeError::Store(error)) => Err(error),
-            // It had ended already.
-            Ok(()) | Err(_) => Ok(()),
-        }
+        self.entry(self.clock.now(), event)
     }
 }
 

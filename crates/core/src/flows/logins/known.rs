@@ -66,6 +66,13 @@ impl Flows {
             Ok(()) => Ok((person, identity.id)),
             Err(ChangeError::Store(error)) => Err(error.into()),
             Err(_) => {
+                // Two first logins at once: the other one was faster.
+                let digest = identity_digest(&asserted.issuer, &asserted.subject);
+                if let Some((id, factor)) = self.store.person_by_identity(digest).await?
+                    && let Some(person) = self.store.person(id).await?
+                {
+                    return Ok((person, factor));
+                }
                 self.unverified(None, FactorKind::Idp(asserted.strength), "name_taken").await?;
                 Err(LoginError::Taken)
             }

@@ -11,7 +11,7 @@ use crate::challenge::{Challenge, ChallengeState};
 use crate::factor::{FactorKind, FactorSecret, FactorUse, Identity, Proved};
 use crate::id::{ChallengeId, FactorId};
 use crate::ports::{ChangeError, StoreError, Trier};
-use crate::provider::{Asserted, NotAsserted, ProviderName};
+use crate::provider::{Asserted, NotAsserted, Provider};
 use crate::secret::TokenDigest;
 use crate::session::SessionView;
 use crate::time::Timestamp;
@@ -23,7 +23,7 @@ impl Flows {
         id: ChallengeId,
         session: &SessionView,
         token: TokenDigest,
-        provider: &ProviderName,
+        provider: &Provider,
         asserted: Asserted,
         trier: Trier,
     ) -> Result<Answered, LoginError> {
@@ -107,11 +107,11 @@ impl Flows {
     pub(super) async fn identity_at(
         &self,
         challenge: &Challenge,
-        provider: &ProviderName,
+        provider: &Provider,
     ) -> Result<Option<(FactorId, Identity)>, StoreError> {
         let enrolled = self.store.factors(challenge.person).await?;
         Ok(enrolled.into_iter().find_map(|one| match one.secret {
-            FactorSecret::Idp(identity) if identity.provider == *provider => Some((one.id, identity)),
+            FactorSecret::Idp(identity) if provider.knows(&identity) => Some((one.id, identity)),
             _ => None,
         }))
     }
