@@ -11,6 +11,7 @@ mod error;
 mod leaves;
 mod logins;
 mod signals;
+mod streams;
 mod tries;
 
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub use error::{ChangeError, StoreError};
 pub use leaves::{Leaf, LeafDetails, LogKeys};
 pub use logins::{DueRenewal, LoggedOut, PendingLogin, ProviderLogin};
 pub use signals::{Concerned, SignalEffect, SignalStore, TakenSignal};
+pub use streams::{Delivery, Stream, StreamStatus, Streams, WAITING_MAX, WaitingSet};
 pub use tries::{ADDRESS_LOCK_MAX, Trier, Try, TryLimits};
 
 /// The store: see the module for the contract that each method keeps.

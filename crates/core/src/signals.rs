@@ -176,3 +176,46 @@ impl Transmitters for NoTransmitters {
         Err(NotASet::Unknown)
     }
 }
+
+/// Signs security event tokens (RS256, so that every receiver can check them).
+pub trait SetSigner: Send + Sync + std::fmt::Debug {
+    /// The token with these claims.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be signed, for the operator.
+    fn sign(&self, claims: &str) -> Result<String, String>;
+    /// The public keys, as a JWK set.
+    fn jwks(&self) -> serde_json::Value;
+}
+
+/// What a receiver said to an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivered {
+    /// It has it.
+    Taken,
+    /// It will never take this one: its code and words, shortened.
+    Refused(String),
+}
+
+/// The way to receivers.
+#[async_trait]
+pub trait Receivers: Send + Sync + std::fmt::Debug {
+    /// Whether events may be posted there: https, and no address that a stranger must not name.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    fn allowed(&self, endpoint: &str) -> Result<(), String>;
+    /// Posts an event (RFC 8935, section 2).
+    ///
+    /// # Errors
+    ///
+    /// Why it did not come there, or was not judged: it is to be tried again.
+    async fn push(
+        &self,
+        endpoint: &str,
+        authorization: Option<&secrecy::SecretString>,
+        set: &str,
+    ) -> Result<Delivered, String>;
+}

@@ -2,6 +2,7 @@
 
 mod event;
 mod reach;
+mod sign;
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,8 @@ use stepgate_core::time::Timestamp;
 use crate::jws::{Jws, JwsError};
 use crate::keys::{Algorithm, KeyError, Keys};
 
-pub use reach::{Deliver, Delivered, PollAnswer, Poller};
+pub use reach::{Deliver, PollAnswer, Poller};
+pub use sign::RsaSetSigner;
 
 /// What security events may be signed with. The interoperability profile demands RS256.
 pub const ALGORITHMS: [Algorithm; 5] =

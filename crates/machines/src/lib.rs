@@ -8,6 +8,7 @@ mod answer;
 mod caller;
 mod receiver;
 mod scim;
+mod transmitter;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use stepgate_core::flows::{Provisioning, Signals};
 use stepgate_core::web::{LocalBody, LocalService};
 
 pub use scim::{SCIM_BODY_MAX, fuzz_filter};
+pub use transmitter::Transmitter;
 
 /// What the machines' listener serves.
 #[derive(Clone, Debug)]
@@ -25,6 +27,7 @@ pub struct Machines {
     provisioning: Provisioning,
     scim: Option<Arc<scim::Scim>>,
     signals: Option<Signals>,
+    transmitter: Option<Transmitter>,
 }
 
 /// What is served, and under which address others know it.
@@ -38,15 +41,17 @@ pub struct MachinesParts {
     pub scim: bool,
     /// Whose security events are taken, if anybody's are.
     pub signals: Option<Signals>,
+    /// Our own security events, if they are told.
+    pub transmitter: Option<Transmitter>,
 }
 
 impl Machines {
     /// What the listener serves.
     #[must_use]
     pub fn new(parts: MachinesParts) -> Self {
-        let MachinesParts { provisioning, origin, scim, signals } = parts;
+        let MachinesParts { provisioning, origin, scim, signals, transmitter } = parts;
         let scim = scim.then(|| Arc::new(scim::Scim::new(provisioning.clone(), format!("{origin}/scim/v2"))));
-        Self { provisioning, scim, signals }
+        Self { provisioning, scim, signals, transmitter }
     }
 }
 
@@ -54,10 +59,15 @@ impl Machines {
 impl LocalService for Machines {
     async fn call(&self, request: Request<Bytes>) -> Response<LocalBody> {
         let path = request.uri().path();
-        match (&self.scim, &self.signals) {
-            (Some(scim), _) if path == "/scim/v2" || path.starts_with("/scim/v2/") => scim.call(&request).await,
-            (_, Some(signals)) if path == receiver::PATH => receiver::call(&self.provisioning, signals, &request).await,
-            _ => answer::empty(StatusCode::NOT_FOUND),
+        if let Some(scim) = self.scim.as_ref().filter(|_| path == "/scim/v2" || path.starts_with("/scim/v2/")) {
+            return scim.call(&request).await;
         }
+        if let Some(signals) = self.signals.as_ref().filter(|_| path == receiver::PATH) {
+            return receiver::call(&self.provisioning, signals, &request).await;
+        }
+        if let Some(transmitter) = self.transmitter.as_ref().filter(|_| transmitter::serves(path)) {
+            return transmitter.call(&self.provisioning, &request).await;
+        }
+        answer::empty(StatusCode::NOT_FOUND)
     }
 }

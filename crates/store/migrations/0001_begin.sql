@@ -190,6 +190,38 @@ CREATE TABLE received_sets (
 ) {STRICT};
 CREATE INDEX received_sets_by_time ON received_sets (received_at);
 
+-- Streams of security events to other systems, and what waits in them.
+CREATE TABLE streams (
+    id TEXT NOT NULL PRIMARY KEY,
+    machine {SORTED} NOT NULL UNIQUE REFERENCES machines (name) ON DELETE CASCADE,
+    audience TEXT NOT NULL,
+    endpoint TEXT, -- where events are posted; NULL: they are fetched
+    requested TEXT NOT NULL, -- JSON array
+    description TEXT NOT NULL,
+    status TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    next_entry {INT} NOT NULL, -- of the ledger: what is before it was looked at
+    ordinal {INT} NOT NULL, -- counts the events that were put
+    leased_until {INT} NOT NULL, -- one node posts at a time
+    version {INT} NOT NULL, -- compare-and-swap
+    sealed {BYTES} -- the value of Authorization for posting
+) {STRICT};
+
+CREATE TABLE waiting_sets (
+    stream TEXT NOT NULL REFERENCES streams (id) ON DELETE CASCADE,
+    ordinal {INT} NOT NULL,
+    id TEXT NOT NULL,
+    claims TEXT NOT NULL, -- JSON, not signed yet
+    PRIMARY KEY (stream, ordinal)
+) {STRICT};
+CREATE UNIQUE INDEX waiting_sets_by_id ON waiting_sets (stream, id);
+
+CREATE TABLE left_out (
+    stream TEXT NOT NULL REFERENCES streams (id) ON DELETE CASCADE,
+    person TEXT NOT NULL REFERENCES people (id) ON DELETE CASCADE,
+    PRIMARY KEY (stream, person)
+) {STRICT};
+
 -- What other systems told of risks.
 CREATE TABLE risks (
     person TEXT NOT NULL REFERENCES people (id) ON DELETE CASCADE,

@@ -25,6 +25,8 @@ pub(crate) const CHECKPOINT: &str = "checkpoint";
 const ASSERTION: &str = "assertion";
 /// Purpose names of secrets that are no signing keys but are the same on every node.
 const COOKIE_MAC: &str = "cookie-mac";
+/// Signs security events for other systems.
+const SIGNALS: &str = "signals";
 
 /// The public side of the checkpoint key, the assertion keys, and the key of tags.
 pub struct SigningKeys {
@@ -109,7 +111,7 @@ impl Database {
                     made_at,
                     signs_from: fields.time("signs_from")?,
                 });
-            } else {
+            } else if fields.text("purpose")? == COOKIE_MAC {
                 let bytes = <[u8; 32]>::try_from(secret.as_slice());
                 mac = Some(Zeroizing::new(bytes.map_err(|_| fields.corrupt("sealed is not 32 bytes"))?));
             }
@@ -134,9 +136,70 @@ impl Database {
         Ok(id)
     }
 
+    /// The key that signs security events: its id and the private key (PKCS#8, DER), the same on every
+    /// node. If there is none yet, `made` becomes it, unless another node is first.
+    pub async fn signal_key(
+        &self,
+        made: impl FnOnce() -> Option<(String, Zeroizing<Vec<u8>>)>,
+    ) -> Result<(String, Zeroizing<Vec<u8>>), StoreError> {
+        if let Some(key) = self.stored_signal_key().await? {
+            return Ok(key);
+        }
+        let (id, secret) = made().ok_or_else(|| unavailable("a key for signals could not be made"))?;
+        let at = self.inner.clock.now();
+        match self.write(NewSignalKey { id, secret, at }, Vec::new()).await {
+            Ok(()) | Err(ChangeError::Conflict) => {}
+            Err(ChangeError::Store(error)) => return Err(error),
+            Err(other) => return Err(unavailable(other)),
+        }
+        let missing =
+            || StoreError::Corrupt { table: "signing_keys", row: SIGNALS.to_owned(), what: "is missing".to_owned() };
+        self.stored_signal_key().await?.ok_or_else(missing)
+    }
+
+    async fn stored_signal_key(&self) -> Result<Option<(String, Zeroizing<Vec<u8>>)>, StoreError> {
+        read(async {
+            let row =
+                sqlx::query("SELECT id, sealed FROM signing_keys WHERE purpose = $1 ORDER BY ordinal DESC LIMIT 1")
+                    .bind(SIGNALS)
+                    .fetch_optional(&self.inner.readers)
+                    .await
+                    .stored()?;
+            let Some(row) = row else { return Ok(None) };
+            let fields = Fields::of("signing_keys", &row);
+            let secret = self.inner.open("signing_keys", "sealed", fields.key(), &fields.bytes("sealed")?)?;
+            Ok(Some((fields.key().to_owned(), secret)))
+        })
+        .await
+    }
+
     /// The name of the log.
     pub fn origin(&self) -> &Origin {
         &self.inner.origin
+    }
+}
+
+struct NewSignalKey {
+    id: String,
+    secret: Zeroizing<Vec<u8>>,
+    at: Timestamp,
+}
+
+#[async_trait]
+impl Intent for NewSignalKey {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        // One row that every node takes, so that of two nodes one makes the key.
+        let head = work.inner.backend.locked("SELECT origin, size FROM ledger_head WHERE id = 1");
+        head.fetch_one(&mut *work.connection).await.stored()?;
+        let there = sqlx::query("SELECT id FROM signing_keys WHERE purpose = $1").bind(SIGNALS);
+        if there.fetch_optional(&mut *work.connection).await.stored()?.is_some() {
+            return Err(ChangeError::Conflict);
+        }
+        let sealed = work.seal("signing_keys", "sealed", &self.id, &self.secret)?;
+        let secret = NewSecret { id: &self.id, purpose: SIGNALS, signs_from: self.at, sealed: &sealed };
+        Ok(insert(work.connection, secret, self.at).await?)
     }
 }
 

@@ -42,6 +42,7 @@ mod sessions;
 mod signals;
 mod spend;
 mod store;
+mod streams;
 mod tokens;
 mod tries;
 mod writer;

@@ -55,7 +55,8 @@ const OVER: [(&str, &str, &str, std::time::Duration); 14] = [
 ];
 
 /// Columns that hold sealed values, as `(table, key, column)`.
-const SEALED: [(&str, &str, &str); 6] = [
+const SEALED: [(&str, &str, &str); 7] = [
+    ("streams", "id", "sealed"),
     ("factors", "id", "sealed"),
     ("challenges", "id", "held_request"),
     ("tickets", "digest", "begun"),

@@ -19,6 +19,7 @@ mod refuse;
 mod sign_in;
 mod signals;
 mod tokens;
+mod transmit;
 mod way_back;
 
 use std::collections::BTreeMap;
@@ -43,6 +44,7 @@ pub use refuse::NotMe;
 pub use sign_in::{SignInAs, SignInAttempt, SignInError, SignInPrompt, SignedIn, is_sign_in_again};
 pub use signals::{CREDENTIAL_CHANGE, DEVICE_NOT_COMPLIANT, EVENT_AGE_MAX, NotTaken, Signals, Taken};
 pub use tokens::{BetterToken, LOOP_GUARD, Loops, NotEnough, SAME_CHALLENGES_MAX, SAME_CHALLENGES_WINDOW};
+pub use transmit::{TRANSMITTED, Transmitting};
 
 use crate::catalogue::Catalogue;
 use crate::challenge::ChallengeLimits;

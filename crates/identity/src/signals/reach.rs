@@ -4,22 +4,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use stepgate_core::signals::{Delivered, Receivers};
 use url::Url;
 
 use crate::http::{Http, HttpError};
-
-/// What a receiver said to an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Delivered {
-    /// It has it.
-    Taken,
-    /// It will never take this one: its code and words, shortened.
-    Refused(String),
-}
 
 /// Hands events to a receiver.
 #[derive(Clone, Debug)]
@@ -28,15 +21,17 @@ pub struct Deliver {
     pub http: Http,
 }
 
-impl Deliver {
-    /// Posts one event (RFC 8935, section 2).
-    ///
-    /// # Errors
-    ///
-    /// Why it did not come there, or was not judged: it is to be tried again.
-    pub async fn push(&self, url: &Url, authorization: Option<&SecretString>, set: &str) -> Result<Delivered, String> {
+#[async_trait]
+impl Receivers for Deliver {
+    fn allowed(&self, endpoint: &str) -> Result<(), String> {
+        let url = Url::parse(endpoint).map_err(|error| error.to_string())?;
+        self.http.reach().check(&url).map_err(|error| error.to_string())
+    }
+
+    async fn push(&self, endpoint: &str, authorization: Option<&SecretString>, set: &str) -> Result<Delivered, String> {
+        let url = Url::parse(endpoint).map_err(|error| error.to_string())?;
         let kind = HeaderValue::from_static("application/secevent+jwt");
-        let mut call = self.http.post(url).body(kind, Bytes::copy_from_slice(set.as_bytes())).at_most(16 * 1024);
+        let mut call = self.http.post(&url).body(kind, Bytes::copy_from_slice(set.as_bytes())).at_most(16 * 1024);
         if let Some(value) = authorization {
             call = call.authorization_header(value);
         }

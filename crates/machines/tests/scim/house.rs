@@ -99,8 +99,13 @@ impl House {
             loops: Loops::default(),
         });
         let provisioning = Provisioning { flows, accounts: store };
-        let parts =
-            MachinesParts { provisioning: provisioning.clone(), origin: ORIGIN.to_owned(), scim: true, signals: None };
+        let parts = MachinesParts {
+            provisioning: provisioning.clone(),
+            origin: ORIGIN.to_owned(),
+            scim: true,
+            signals: None,
+            transmitter: None,
+        };
         let machines = Machines::new(parts);
         let mut house = Self { provisioning, clock, machines, token: String::new(), _folder: folder };
         house.token = house.machine("hr", &[Scope::Scim]).await;

@@ -27,6 +27,15 @@ pub struct MachinesSettings {
     pub scim: Option<ScimSettings>,
     /// Whose security events are taken.
     pub transmitters: Vec<TransmitterSettings>,
+    /// Our own security events, if they are told.
+    pub streams: Option<StreamsSettings>,
+}
+
+/// Our own security events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamsSettings {
+    /// How far events are posted.
+    pub reach: Reach,
 }
 
 /// Another system that tells of security events.
@@ -87,8 +96,10 @@ pub(super) fn machines(table: Table<'_>, base: &Path) -> Option<MachinesSettings
             transmitters.push(read);
         }
     }
-    if scim.is_none() && transmitters.is_empty() {
-        table.mistake(table.span(), "[machines] serves nothing: set [machines.scim] or [[machines.transmitter]]");
+    let streams = table.table("streams").map(streams);
+    if scim.is_none() && transmitters.is_empty() && streams.is_none() {
+        let what = "[machines] serves nothing: set [machines.scim], [machines.streams] or [[machines.transmitter]]";
+        table.mistake(table.span(), what);
     }
     table.finish();
     Some(MachinesSettings {
@@ -98,12 +109,24 @@ pub(super) fn machines(table: Table<'_>, base: &Path) -> Option<MachinesSettings
         danger_plaintext,
         scim,
         transmitters,
+        streams,
     })
 }
 
 fn scim(table: Table<'_>) -> ScimSettings {
     table.finish();
     ScimSettings {}
+}
+
+fn streams(table: Table<'_>) -> StreamsSettings {
+    let (private, loopback) = (table.flag("private_receivers"), table.flag("danger_loopback"));
+    table.finish();
+    let reach = match (loopback, private) {
+        (true, _) => Reach::DangerLoopback,
+        (false, true) => Reach::Network,
+        (false, false) => Reach::Public,
+    };
+    StreamsSettings { reach }
 }
 
 fn transmitter(table: Table<'_>, base: &Path) -> Option<TransmitterSettings> {

@@ -36,7 +36,7 @@ use url::Url;
 
 pub(crate) use gate::parse_origin;
 pub use gate_service::{FACTOR_POLICIES, FACTOR_POLICIES_BY_COMPANY_LOGIN, GATE_POLICIES};
-pub use machines::{MachinesSettings, ScimSettings, TransmitterSettings};
+pub use machines::{MachinesSettings, ScimSettings, StreamsSettings, TransmitterSettings};
 pub use read::parse_duration;
 pub use reference::{Key, REFERENCE, reference};
 pub use service::{Assertion, Upstream};

@@ -363,6 +363,27 @@ pub const REFERENCE: &[Key] = &[
         "Systems whose security events (SSF, CAEP) are taken: `[[machines.transmitter]]`.",
     ),
     key(
+        "[machines]",
+        "streams",
+        "table",
+        "none",
+        "Tells our own security events (SSF, CAEP) to systems that subscribe.",
+    ),
+    key(
+        "[machines.streams]",
+        "private_receivers",
+        "true or false",
+        "false",
+        "Events may also be posted to names that stand for private addresses.",
+    ),
+    key(
+        "[machines.streams]",
+        "danger_loopback",
+        "true or false",
+        "false",
+        "Events may also be posted to this machine, and without TLS there.",
+    ),
+    key(
         "[machines.tls]",
         "certificate",
         "file",

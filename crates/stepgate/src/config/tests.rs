@@ -151,6 +151,9 @@ origin = "https://machines.example"
 tls = { certificate = "cert.pem", key = "key.pem" }
 danger_plaintext = false
 [machines.scim]
+[machines.streams]
+private_receivers = true
+danger_loopback = false
 [[machines.transmitter]]
 name = "corp"
 issuer = "https://idp.example"

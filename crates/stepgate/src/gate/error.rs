@@ -115,6 +115,12 @@ pub enum StartError {
         #[source]
         source: stepgate_identity::http::HttpUnusable,
     },
+    /// Security events cannot be posted.
+    #[error("security events cannot be posted")]
+    Receivers(#[source] stepgate_identity::http::HttpUnusable),
+    /// The key that signs security events.
+    #[error("the key that signs security events cannot be used")]
+    SignalKey,
     /// The file with which a transmitter is polled.
     #[error("the token in {} cannot be read", path.display())]
     #[diagnostic(help("`[[machines.transmitter]] poll_token_file` names a file with a bearer token and nothing else"))]

@@ -12,7 +12,7 @@ use stepgate_core::web::LocalService as _;
 use stepgate_gateway::body::{Body, BodyLimits, refuse_encoded};
 use stepgate_gateway::canonical::TrustedHops;
 use stepgate_gateway::server::{Arrived, Binding, Certificates, Handler, Server, ServerLimits};
-use stepgate_machines::{Machines, MachinesParts, SCIM_BODY_MAX};
+use stepgate_machines::{Machines, MachinesParts, SCIM_BODY_MAX, Transmitter};
 use stepgate_store::Database;
 use tokio::net::TcpListener;
 
@@ -40,6 +40,7 @@ pub(super) fn server(
     flows: &Arc<Flows>,
     database: &Arc<Database>,
     signals: Option<&Signals>,
+    transmitter: Option<Transmitter>,
 ) -> Result<(Server<MachinesDoor>, Option<Arc<Certificates>>), StartError> {
     let certificates = certificates_of(&settings.tls)?;
     let binding = match &certificates {
@@ -52,6 +53,7 @@ pub(super) fn server(
         origin: settings.origin.clone(),
         scim: settings.scim.is_some(),
         signals: signals.cloned(),
+        transmitter,
     };
     let door = MachinesDoor { flows: Arc::clone(flows), machines: Machines::new(parts) };
     let limits = ServerLimits { connections: CONNECTIONS_MAX, ..ServerLimits::default() };

@@ -10,6 +10,7 @@ mod policies;
 mod running;
 mod settled;
 mod signals;
+mod streams;
 mod upkeep;
 
 use std::path::PathBuf;
@@ -170,7 +171,13 @@ impl House {
         if let Some(configured) = &settings.machines {
             let listener = bind(configured.listen).await?;
             let signals = signals::receiving(configured, &flows, &database)?;
-            let (server, certificates) = machines::server(listener, configured, &flows, &database, signals.as_ref())?;
+            let transmitter = streams::transmitter(configured, &flows, &database).await?;
+            if let Some(transmitter) = &transmitter {
+                tasks.spawn(streams::fill(transmitter.clone(), stop.clone()));
+                tasks.spawn(streams::push(transmitter.clone(), stop.clone()));
+            }
+            let (server, certificates) =
+                machines::server(listener, configured, &flows, &database, signals.as_ref(), transmitter.clone())?;
             if let Some(signals) = &signals {
                 for (name, poller) in signals::pollers(configured)? {
                     tasks.spawn(signals::poll(signals.clone(), name, poller, stop.clone()));

@@ -254,3 +254,219 @@ async fn a_session_that_another_system_revokes_is_over_and_what_is_no_event_is_t
     assert!(ada.person.open_once(&world.at_service("/payments")).await.status.is_redirection());
     world.verified_evidence();
 }
+
+const TELLS: &str = "[machines]\nlisten = \"127.0.0.1:0\"\norigin = \"http://localhost:4182\"\n\
+    [machines.streams]\ndanger_loopback = true\n";
+const SELF: &str = "http://localhost:4182";
+const CAEP: &str = "https://schemas.openid.net/secevent/caep/event-type/";
+
+/// The claims of a token that this transmitter signed, verified by its published keys.
+async fn verified(system: &System, token: &str) -> Value {
+    use stepgate_identity::jws::Jws;
+    use stepgate_identity::keys::{Algorithm, KeySet, Keys};
+    let (status, jwks) = system.call("GET", "/ssf/jwks.json", &Value::Null).await;
+    assert_eq!(status, 200);
+    let keys = Keys::fixed(KeySet::read(jwks.to_string().as_bytes()).unwrap());
+    let read = Jws::read(token, 10_000).unwrap();
+    assert_eq!(read.kind().as_deref(), Some("secevent+jwt"));
+    let now = stepgate_testkit::clock::BEGINNING;
+    let verified = read.verify(&keys, &[Algorithm::Rs256], now).await.unwrap();
+    Value::Object(verified.claims.object().clone())
+}
+
+impl System {
+    /// Fetches until there is something.
+    async fn fetch(&self, endpoint: &str, question: &Value) -> Vec<(String, String)> {
+        let path = endpoint.strip_prefix(SELF).unwrap();
+        for _ in 0..40 {
+            let (status, answer) = self.call("POST", path, question).await;
+            assert_eq!(status, 200, "{answer}");
+            let sets = answer["sets"].as_object().unwrap();
+            if !sets.is_empty() {
+                return sets.iter().map(|(id, set)| (id.clone(), set.as_str().unwrap().to_owned())).collect();
+            }
+        }
+        panic!("nothing came");
+    }
+}
+
+/// SSF 1.0, section 8.1, as its conformance tests go through it: created, doubled, read, changed, replaced, paused, verified, deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_set_up_verified_and_tells_of_a_session_that_ended() {
+    let payments = Payments::start().await;
+    let world = World::start(with_machines(&payments, TELLS)).await;
+    let sp = System::new(&world, "sp", &["ssf.manage"], &[]);
+    let (status, told) = sp.call("GET", "/.well-known/ssf-configuration", &Value::Null).await;
+    assert_eq!(status, 200);
+    assert_eq!((&told["spec_version"], &told["issuer"]), (&json!("1_0"), &json!(SELF)));
+    assert_eq!(told["delivery_methods_supported"], json!(["urn:ietf:rfc:8935", "urn:ietf:rfc:8936"]));
+    assert_eq!(told["authorization_schemes"][0]["spec_urn"], "urn:ietf:rfc:6749");
+
+    let wanted =
+        json!({ "events_requested": [format!("{CAEP}session-revoked"), "urn:unknown"], "description": "ours" });
+    let (status, stream) = sp.call("POST", "/ssf/streams", &wanted).await;
+    assert_eq!(status, 201, "{stream}");
+    // Without a delivery it is fetched.
+    assert_eq!(stream["delivery"]["method"], "urn:ietf:rfc:8936");
+    assert_eq!(stream["events_delivered"], json!([format!("{CAEP}session-revoked")]));
+    let id = stream["stream_id"].as_str().unwrap().to_owned();
+    assert_eq!(sp.call("POST", "/ssf/streams", &json!({})).await.0, 409);
+    let named = format!("/ssf/streams?stream_id={id}");
+    assert_eq!(sp.call("GET", &named, &Value::Null).await, (200, stream.clone()));
+    assert_eq!(sp.call("GET", "/ssf/streams", &Value::Null).await.1, json!([stream]));
+    let other = System::new(&world, "other", &["ssf.manage"], &[]);
+    assert_eq!(other.call("GET", &named, &Value::Null).await.0, 404);
+    let reader = System::new(&world, "reader", &["ssf.read"], &[]);
+    assert_eq!(reader.call("POST", "/ssf/streams", &json!({})).await.0, 403);
+
+    let changed = json!({ "stream_id": id, "description": "changed" });
+    let (status, told) = sp.call("PATCH", "/ssf/streams", &changed).await;
+    assert_eq!(
+        (status, &told["description"], &told["events_requested"]),
+        (200, &json!("changed"), &stream["events_requested"])
+    );
+    let (status, told) = sp.call("PUT", "/ssf/streams", &json!({ "stream_id": id })).await;
+    assert_eq!((status, told["events_delivered"].as_array().unwrap().len()), (200, 3));
+    for bad in ["ftp://x", "https://u:p@sp.example", "http://10.0.0.1/events"] {
+        let push = json!({ "stream_id": id, "delivery": { "method": "urn:ietf:rfc:8935", "endpoint_url": bad } });
+        assert_eq!(sp.call("PATCH", "/ssf/streams", &push).await.0, 400, "{bad}");
+    }
+
+    let endpoint = stream["delivery"]["endpoint_url"].as_str().unwrap();
+    let verify = json!({ "stream_id": id, "state": "VGhpcyBpcyBhbiBleGFtcGxl" });
+    assert_eq!(sp.call("POST", "/ssf/verify", &verify).await.0, 204);
+    let now = json!({ "returnImmediately": true });
+    let sets = sp.fetch(endpoint, &now).await;
+    let claims = verified(&sp, &sets[0].1).await;
+    assert_eq!(claims["sub_id"], json!({ "format": "opaque", "id": id }));
+    let body = &claims["events"]["https://schemas.openid.net/secevent/ssf/event-type/verification"];
+    assert_eq!(body["state"], "VGhpcyBpcyBhbiBleGFtcGxl");
+
+    let ada = world.ada().await;
+    ada.sign_in_at(&world.at_service("/payments")).await;
+    let person = world.gate.flows.store.person_by_login(&Login::parse("ada").unwrap()).await.unwrap().unwrap();
+    deactivate(&world, "ada").await;
+    let acked = json!({ "ack": [sets[0].0], "maxEvents": 10 });
+    let mut kinds = Vec::new();
+    let mut question = acked;
+    while !kinds.iter().any(|kind: &String| kind.ends_with("session-revoked")) {
+        let sets = sp.fetch(endpoint, &question).await;
+        for (_, set) in &sets {
+            let claims = verified(&sp, set).await;
+            for absent in ["exp", "sub"] {
+                assert!(claims.get(absent).is_none(), "{claims}");
+            }
+            assert_eq!((&claims["iss"], &claims["aud"]), (&json!(SELF), &json!("sp")));
+            assert!(claims["txn"].is_string() && claims["jti"].is_string() && claims["iat"].is_number());
+            let events = claims["events"].as_object().unwrap();
+            assert_eq!(events.len(), 1);
+            let subject = claims["sub_id"].get("user").unwrap_or(&claims["sub_id"]);
+            assert_eq!(subject["sub"], person.id.to_string());
+            kinds.extend(events.keys().cloned());
+        }
+        question = json!({ "ack": sets.iter().map(|(id, _)| id).collect::<Vec<_>>() });
+    }
+    assert!(kinds.iter().any(|kind| kind.ends_with("credential-change")), "{kinds:?}");
+
+    let status = json!({ "stream_id": id, "status": "paused", "reason": "maintenance" });
+    let (code, told) = sp.call("POST", "/ssf/status", &status).await;
+    assert_eq!((code, &told["status"]), (200, &json!("paused")));
+    assert_eq!(sp.call("GET", &format!("/ssf/status?stream_id={id}"), &Value::Null).await.1, told);
+    assert_eq!(sp.call("POST", "/ssf/status", &json!({ "stream_id": id, "status": "off" })).await.0, 400);
+    let subject =
+        json!({ "stream_id": id, "subject": { "format": "iss_sub", "iss": SELF, "sub": person.id.to_string() } });
+    assert_eq!(sp.call("POST", "/ssf/subjects:remove", &subject).await.0, 204);
+    assert_eq!(sp.call("POST", "/ssf/subjects:add", &subject).await.0, 200);
+    assert_eq!(sp.call("DELETE", &named, &Value::Null).await.0, 204);
+    assert_eq!(sp.call("GET", &named, &Value::Null).await.0, 404);
+    world.verified_evidence();
+}
+
+/// Somebody leaves, by the clock of their gate.
+async fn deactivate(world: &World, login: &str) {
+    let flows = std::sync::Arc::clone(&world.gate.flows);
+    let person = flows.store.person_by_login(&Login::parse(login).unwrap()).await.unwrap().unwrap();
+    let accounts = std::sync::Arc::clone(&world.gate.database) as _;
+    let provisioning = stepgate_core::flows::Provisioning { flows, accounts };
+    provisioning.set_active(person.id, false, "cli:test").await.unwrap();
+}
+
+/// Somebody who signs in at one gate with an identity that another gate gave them.
+async fn known_elsewhere(here: &World, there: &World, login: &str) {
+    use stepgate_core::factor::{EnrolledFactor, FactorSecret, Identity};
+    use stepgate_core::provider::ProviderName;
+    let login = Login::parse(login).unwrap();
+    let elsewhere = there.gate.flows.store.person_by_login(&login).await.unwrap().unwrap();
+    let own = here.gate.flows.store.person_by_login(&login).await.unwrap().unwrap();
+    let identity = Identity {
+        provider: ProviderName::parse("other").unwrap(),
+        issuer: SELF.to_owned(),
+        subject: elsewhere.id.to_string(),
+    };
+    let factor = EnrolledFactor {
+        id: stepgate_core::id::Id::from_bytes([9; 16]),
+        name: "elsewhere".to_owned(),
+        enrolled_at: here.clock.now(),
+        last_used_at: None,
+        secret: FactorSecret::Idp(identity),
+    };
+    let event = stepgate_evidence::Event::Fault { node: "test".to_owned(), what: "an identity".to_owned() };
+    let flows = &here.gate.flows;
+    flows.store.add_identity(own.id, &factor, flows.entry(here.clock.now(), event)).await.unwrap();
+}
+
+/// Two gates: what ends at one ends at the other.
+async fn one_gate_tells_another(by_push: bool) {
+    let (payments, others) = (Payments::start().await, Payments::start().await);
+    let there = World::start(with_machines(&others, TELLS)).await;
+    let sp = System::new(&there, "sp", &["ssf.manage"], &[]);
+    let at = there.gate.machines.unwrap();
+    let mut configured = format!(
+        "{MACHINES}[[machines.transmitter]]\nname = \"other\"\nissuer = \"{SELF}\"\naudience = \"sp\"\n\
+         jwks_uri = \"http://{at}/ssf/jwks.json\"\ndanger_loopback = true\n"
+    );
+    let token = tempfile::NamedTempFile::new().unwrap();
+    if !by_push {
+        let (status, stream) = sp.call("POST", "/ssf/streams", &json!({})).await;
+        assert_eq!(status, 201, "{stream}");
+        std::fs::write(token.path(), format!("{}\n", sp.token)).unwrap();
+        let id = stream["stream_id"].as_str().unwrap();
+        configured +=
+            &format!("poll = \"http://{at}/ssf/poll/{id}\"\npoll_token_file = \"{}\"\n", token.path().display());
+    }
+    let here = World::start(with_machines(&payments, &configured)).await;
+    if by_push {
+        let pusher = System::new(&here, "other", &["signals.push"], &["--transmitter", "other"]);
+        let delivery = json!({ "delivery": {
+            "method": "urn:ietf:rfc:8935", "endpoint_url": format!("{}/signals/events", pusher.base),
+            "authorization_header": format!("Bearer {}", pusher.token)
+        } });
+        let (status, stream) = sp.call("POST", "/ssf/streams", &delivery).await;
+        assert_eq!(status, 201, "{stream}");
+        assert!(!stream.to_string().contains(&pusher.token), "what is presented at the receiver is not told back");
+    }
+    let (ada, twin) = (here.ada().await, there.ada().await);
+    known_elsewhere(&here, &there, "ada").await;
+    ada.sign_in_at(&here.at_service("/payments")).await;
+    twin.sign_in_at(&there.at_service("/payments")).await;
+    assert!(ada.person.open_once(&here.at_service("/payments")).await.status.is_success());
+
+    deactivate(&there, "ada").await;
+    let ends = async {
+        while !ada.person.open_once(&here.at_service("/payments")).await.status.is_redirection() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), ends).await.expect("the session ends here too");
+    here.verified_evidence();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_at_one_gate_ends_at_another_by_push() {
+    one_gate_tells_another(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_at_one_gate_ends_at_another_by_poll() {
+    one_gate_tells_another(false).await;
+}

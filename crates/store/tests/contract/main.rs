@@ -109,7 +109,13 @@ contract! {
         what_happened_earlier_replaces_nothing
         a_risk_of_a_session_is_that_sessions_alone
         what_is_open_ends_when_a_risk_is_told
-        an_address_finds_whoever_has_it;
+        an_address_finds_whoever_has_it
+        a_stream_reads_back_and_each_machine_has_one
+        a_stream_is_filled_once_by_whichever_node_and_in_order
+        a_stream_that_is_full_waits_and_loses_nothing
+        one_node_at_a_time_posts_for_a_stream
+        somebody_may_be_left_out_of_a_stream
+        the_key_of_signals_is_made_once_and_sealed;
     tries:
         a_try_is_counted_before_it_is_verified
         b62_a_count_outlives_what_fails_after_it

@@ -2,15 +2,20 @@
 
 use std::time::Duration;
 
+use secrecy::{ExposeSecret as _, SecretString};
 use stepgate_core::challenge::{ChallengeState, GrantKind};
 use stepgate_core::id::PersonId;
-use stepgate_core::ports::{Concerned, SignalEffect, SignalStore as _, Store as _, TakenSignal};
+use stepgate_core::machine::{Machine, MachineName, Scope};
+use stepgate_core::ports::{
+    Accounts as _, Concerned, Delivery, SignalEffect, SignalStore as _, Store as _, Stream, StreamStatus, Streams as _,
+    TakenSignal, WaitingSet,
+};
 use stepgate_core::risk::{Risk, RiskKind, RiskLevel};
 use stepgate_core::session::Audience;
 use stepgate_core::time::Timestamp;
 use stepgate_evidence::Event;
 
-use crate::house::{House, MINUTE, SignedIn, is_used_before, until};
+use crate::house::{House, MINUTE, SignedIn, is_conflict, is_limit, is_used_before, until};
 
 impl House {
     fn signal(&self, effects: Vec<(Concerned, SignalEffect)>) -> TakenSignal {
@@ -151,4 +156,130 @@ pub(crate) async fn an_address_finds_whoever_has_it(house: House) {
     twin.email = "alice@EXAMPLE.com".to_owned();
     house.store.add_person(&twin, house.now(), house.said("twin")).await.unwrap();
     assert_eq!(house.store.people_by_email("alice@example.com").await.unwrap().len(), 2);
+}
+
+impl House {
+    async fn a_stream(&self, name: &str, cursor: u64) -> Stream {
+        let machine = Machine {
+            name: MachineName::parse(name).unwrap(),
+            scopes: vec![Scope::SignalsManage],
+            transmitter: String::new(),
+            added_at: self.now(),
+            expires_at: None,
+        };
+        self.store.add_machine(&machine, self.digest(), self.said("machine")).await.unwrap();
+        let stream = Stream {
+            id: self.id(),
+            machine: machine.name,
+            audience: "aud".to_owned(),
+            delivery: Delivery::Push {
+                endpoint: "https://sp.example.net/events".to_owned(),
+                authorization: Some(SecretString::from("Bearer not-in-the-clear")),
+            },
+            requested: vec!["urn:x".to_owned()],
+            description: "ours".to_owned(),
+            status: StreamStatus::Enabled,
+            reason: String::new(),
+            cursor,
+            version: 1,
+        };
+        self.store.add_stream(&stream, self.said("stream")).await.unwrap();
+        stream
+    }
+
+    async fn waits(&self, stream: &Stream) -> Vec<String> {
+        self.store.waiting(stream.id, 100).await.unwrap().into_iter().map(|set| set.id).collect()
+    }
+}
+
+fn sets(ids: &[&str]) -> Vec<WaitingSet> {
+    ids.iter().map(|id| WaitingSet { id: (*id).to_owned(), claims: format!("{{\"jti\":\"{id}\"}}") }).collect()
+}
+
+pub(crate) async fn a_stream_reads_back_and_each_machine_has_one(house: House) {
+    let stream = house.a_stream("sp", 7).await;
+    let read = house.store.stream_of(&stream.machine).await.unwrap().unwrap();
+    assert_eq!(format!("{read:?}"), format!("{stream:?}"));
+    let Delivery::Push { authorization: Some(value), .. } = &read.delivery else { panic!("{read:?}") };
+    assert_eq!(value.expose_secret(), "Bearer not-in-the-clear");
+    let twin = Stream { id: house.id(), ..stream.clone() };
+    is_used_before(house.store.add_stream(&twin, house.said("twin")).await);
+    let nobodys = Stream { id: house.id(), machine: MachineName::parse("nobody").unwrap(), ..stream.clone() };
+    is_conflict(house.store.add_stream(&nobodys, house.said("twin")).await);
+    assert_eq!(house.count_said("twin").await, 0);
+    let changed = Stream { delivery: Delivery::Poll, status: StreamStatus::Paused, ..stream.clone() };
+    house.store.change_stream(&changed, house.said("changed")).await.unwrap();
+    is_conflict(house.store.change_stream(&changed, house.said("changed")).await);
+    let read = house.store.streams().await.unwrap();
+    assert_eq!((read.len(), read[0].version, read[0].status), (1, 2, StreamStatus::Paused));
+    assert!(matches!(read[0].delivery, Delivery::Poll));
+    house.store.remove_stream(stream.id, house.said("removed")).await.unwrap();
+    is_conflict(house.store.remove_stream(stream.id, house.said("removed")).await);
+    assert!(house.store.streams().await.unwrap().is_empty());
+}
+
+pub(crate) async fn a_stream_is_filled_once_by_whichever_node_and_in_order(house: House) {
+    let stream = house.a_stream("sp", 7).await;
+    let other = house.another_node(9).await;
+    house.store.fill_stream(stream.id, 7, 9, sets(&["a", "b"])).await.unwrap();
+    is_conflict(other.fill_stream(stream.id, 7, 9, sets(&["c", "d"])).await);
+    other.fill_stream(stream.id, 9, 10, sets(&["c"])).await.unwrap();
+    assert_eq!(house.waits(&stream).await, ["a", "b", "c"]);
+    assert_eq!(house.store.waiting(stream.id, 1).await.unwrap(), sets(&["a"]));
+    house.store.settle(stream.id, vec!["a".to_owned(), "nothing".to_owned()]).await.unwrap();
+    assert_eq!(house.waits(&stream).await, ["b", "c"]);
+    // What was disabled is forgotten; the cursor stays.
+    let read = house.store.stream_of(&stream.machine).await.unwrap().unwrap();
+    assert_eq!(read.cursor, 10);
+    let off = Stream { status: StreamStatus::Disabled, ..read };
+    house.store.change_stream(&off, house.said("off")).await.unwrap();
+    assert!(house.waits(&stream).await.is_empty());
+}
+
+pub(crate) async fn a_stream_that_is_full_waits_and_loses_nothing(house: House) {
+    let stream = house.a_stream("sp", 0).await;
+    let many: Vec<WaitingSet> =
+        (0..10_000).map(|n| WaitingSet { id: n.to_string(), claims: "{}".to_owned() }).collect();
+    for (at, some) in many.chunks(2_500).enumerate() {
+        let at = u64::try_from(at).unwrap();
+        house.store.fill_stream(stream.id, at, at + 1, some.to_vec()).await.unwrap();
+    }
+    is_limit(house.store.fill_stream(stream.id, 4, 5, sets(&["more"])).await);
+    // What tells nothing goes on.
+    house.store.fill_stream(stream.id, 4, 5, Vec::new()).await.unwrap();
+    house.store.settle(stream.id, vec!["0".to_owned()]).await.unwrap();
+    house.store.fill_stream(stream.id, 5, 6, sets(&["more"])).await.unwrap();
+}
+
+pub(crate) async fn one_node_at_a_time_posts_for_a_stream(house: House) {
+    let stream = house.a_stream("sp", 0).await;
+    let other = house.another_node(9).await;
+    let (now, until) = (house.now(), house.until(30));
+    assert!(house.store.lease_stream(stream.id, now, until).await.unwrap());
+    assert!(!other.lease_stream(stream.id, now, until).await.unwrap());
+    assert!(other.lease_stream(stream.id, until, house.until(60)).await.unwrap());
+}
+
+pub(crate) async fn somebody_may_be_left_out_of_a_stream(house: House) {
+    let stream = house.a_stream("sp", 0).await;
+    let (alice, bob) = (house.person("alice").await.id, house.person("bob").await.id);
+    for _ in 0..2 {
+        house.store.leave_out(stream.id, alice, true).await.unwrap();
+    }
+    assert!(house.store.left_out(stream.id, alice).await.unwrap());
+    assert!(!house.store.left_out(stream.id, bob).await.unwrap());
+    house.store.leave_out(stream.id, alice, false).await.unwrap();
+    assert!(!house.store.left_out(stream.id, alice).await.unwrap());
+    is_conflict(house.store.leave_out(stream.id, house.id(), true).await);
+}
+
+pub(crate) async fn the_key_of_signals_is_made_once_and_sealed(house: House) {
+    let made = |id: &str, byte: u8| Some((id.to_owned(), vec![byte; 40].into()));
+    let (id, key) = house.store.signal_key(|| made("one", 1)).await.unwrap();
+    assert_eq!((id.as_str(), key.as_slice()), ("one", [1; 40].as_slice()));
+    let other = house.another_node(9).await;
+    let (id, key) = other.signal_key(|| made("two", 2)).await.unwrap();
+    assert_eq!((id.as_str(), key.as_slice()), ("one", [1; 40].as_slice()));
+    // The other keys are found beside it.
+    assert_eq!(house.store.signing_keys().await.unwrap().assertion.len(), 1);
 }

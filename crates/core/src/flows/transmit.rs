@@ -1,0 +1,207 @@
+//! What happens here, told to other systems: the ledger read in order, as security events.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+use stepgate_evidence::Event;
+
+use super::Flows;
+use crate::factor::{FactorKind, FactorSecret};
+use crate::id::{Id, PersonId, StreamId, kind};
+use crate::ports::{ChangeError, EntryQuery, RecordedEntry, StoreError, Stream, StreamStatus, Streams, WaitingSet};
+use crate::signals::SetSigner;
+
+/// The events that are transmitted, by their URIs.
+pub const TRANSMITTED: [&str; 3] = [
+    "https://schemas.openid.net/secevent/caep/event-type/session-revoked",
+    "https://schemas.openid.net/secevent/caep/event-type/credential-change",
+    "https://schemas.openid.net/secevent/caep/event-type/assurance-level-change",
+];
+const VERIFICATION: &str = "https://schemas.openid.net/secevent/ssf/event-type/verification";
+/// Entries that are looked at in one step.
+const AT_ONCE: u32 = 200;
+
+/// Transmitting security events.
+#[derive(Clone, Debug)]
+pub struct Transmitting {
+    /// The flows.
+    pub flows: Arc<Flows>,
+    /// The streams.
+    pub streams: Arc<dyn Streams>,
+    /// Who signs.
+    pub signer: Arc<dyn SetSigner>,
+    /// `iss` of the events.
+    pub issuer: String,
+}
+
+impl Transmitting {
+    /// The end of the ledger: where a new stream begins.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn end(&self) -> Result<u64, StoreError> {
+        let newest = EntryQuery { before: Some(i64::MAX.unsigned_abs()), limit: 1, ..EntryQuery::default() };
+        let newest = self.flows.store.entries(newest).await?;
+        Ok(newest.first().map_or(0, |entry| entry.index.saturating_add(1)))
+    }
+
+    /// Looks at what was recorded since and puts what it tells into the stream. Gives whether
+    /// there may be more. A stream that is full waits; the ledger loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn fill(&self, stream: &Stream) -> Result<bool, StoreError> {
+        let query = EntryQuery { from: Some(stream.cursor), limit: AT_ONCE, ..EntryQuery::default() };
+        let entries = self.flows.store.entries(query).await?;
+        let Some(last) = entries.last() else { return Ok(false) };
+        let to = last.index.saturating_add(1);
+        let mut sets = Vec::new();
+        for entry in &entries {
+            if stream.status == StreamStatus::Disabled {
+                break;
+            }
+            if let Some((uri, body, person, session)) = told(entry)
+                && (stream.requested.is_empty() || stream.requested.iter().any(|wanted| wanted == uri))
+            {
+                let person: Option<PersonId> = person.parse().ok();
+                let Some(person) = person else { continue };
+                if self.streams.left_out(stream.id, person).await? {
+                    continue;
+                }
+                let subject = self.subject(person, session).await?;
+                sets.push(self.set(stream, entry, uri, body, subject));
+            }
+        }
+        match self.streams.fill_stream(stream.id, stream.cursor, to, sets).await {
+            Ok(()) => Ok(entries.len() == AT_ONCE as usize),
+            Err(ChangeError::Store(error)) => Err(error),
+            // Another node was first, or the stream is full or gone.
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Puts the event that shows a receiver that its stream works (SSF 1.0, section 8.1.4).
+    ///
+    /// # Errors
+    ///
+    /// The store's; `Conflict` if the stream was filled at the same moment.
+    pub async fn verify(&self, stream: &Stream, state: Option<&str>) -> Result<(), ChangeError> {
+        let mut body = Map::new();
+        if let Some(state) = state {
+            body.insert("state".to_owned(), state.into());
+        }
+        let id = Id::<kind::Entry>::random(self.flows.random.as_ref()).to_string();
+        let claims = json!({
+            "iss": self.issuer, "jti": id, "iat": self.flows.clock.now().as_ms().div_euclid(1000),
+            "aud": stream.audience, "txn": id,
+            "sub_id": { "format": "opaque", "id": stream.id.to_string() },
+            "events": { VERIFICATION: body },
+        });
+        let set = WaitingSet { id, claims: claims.to_string() };
+        self.streams.fill_stream(stream.id, stream.cursor, stream.cursor, vec![set]).await
+    }
+
+    /// Whom an event is about: by the identity that others know, or else by ours.
+    async fn subject(&self, person: PersonId, session: Option<&str>) -> Result<Value, StoreError> {
+        let factors = self.flows.store.factors(person).await?;
+        let identity = factors.iter().find_map(|factor| match &factor.secret {
+            FactorSecret::Idp(identity) => Some((identity.issuer.clone(), identity.subject.clone())),
+            _ => None,
+        });
+        let (issuer, subject) = identity.unwrap_or_else(|| (self.issuer.clone(), person.to_string()));
+        let user = json!({ "format": "iss_sub", "iss": issuer, "sub": subject });
+        Ok(match session {
+            None => user,
+            Some(session) => json!({
+                "format": "complex", "user": user, "session": { "format": "opaque", "id": session }
+            }),
+        })
+    }
+
+    fn set(&self, stream: &Stream, entry: &RecordedEntry, uri: &str, body: Value, subject: Value) -> WaitingSet {
+        let id = set_id(stream.id, entry.index);
+        let mut body = body;
+        if let Some(body) = body.as_object_mut() {
+            body.insert("event_timestamp".to_owned(), entry.entry.at_ms.div_euclid(1000).into());
+        }
+        let claims = json!({
+            "iss": self.issuer, "jti": id, "iat": self.flows.clock.now().as_ms().div_euclid(1000),
+            "aud": stream.audience, "txn": txn(entry), "sub_id": subject, "events": { uri: body },
+        });
+        WaitingSet { id, claims: claims.to_string() }
+    }
+}
+
+/// The same for the same entry of the same stream, whoever makes it.
+fn set_id(stream: StreamId, index: u64) -> String {
+    let mut hash = Sha256::new();
+    hash.update(b"stepgate/signal/v1\0");
+    hash.update(stream.as_bytes());
+    hash.update(index.to_be_bytes());
+    hex::encode(hash.finalize().get(..16).unwrap_or_default())
+}
+
+/// What ties an event to the evidence: the challenge that it came of, or the entry itself.
+fn txn(entry: &RecordedEntry) -> String {
+    match &entry.entry.event {
+        Event::ChallengePassed { challenge, .. } => challenge.clone(),
+        _ => entry.entry.id.clone(),
+    }
+}
+
+/// Who began it, as CAEP names them.
+fn initiator(by: &str) -> &'static str {
+    match by.split_once(':') {
+        Some(("cli" | "machine", _)) => "admin",
+        Some(("signal", _)) => "policy",
+        _ => "user",
+    }
+}
+
+/// Which event an entry is, its body, and whose: person and session.
+fn told(entry: &RecordedEntry) -> Option<(&'static str, Value, &str, Option<&str>)> {
+    let [session_revoked, credential_change, assurance_level_change] = TRANSMITTED;
+    match &entry.entry.event {
+        Event::SessionEnded { session, person, by, reason } if reason != "signed_in_again" => {
+            Some((session_revoked, json!({ "initiating_entity": initiator(by) }), person, Some(session)))
+        }
+        Event::FactorEnrolled { person, factor, key, .. } => {
+            let synced = key.as_ref().is_some_and(|key| key.backup_eligible);
+            let body = json!({
+                "credential_type": credential(factor, synced)?, "change_type": "create", "initiating_entity": "user"
+            });
+            Some((credential_change, body, person, None))
+        }
+        Event::FactorRemoved { person, factor, authority, .. } => {
+            let body = json!({
+                "credential_type": credential(factor, false)?, "change_type": "delete",
+                "initiating_entity": initiator(authority)
+            });
+            Some((credential_change, body, person, None))
+        }
+        Event::ChallengePassed { session, person, proof, .. } => {
+            let kind: FactorKind = proof.factor.parse().ok()?;
+            let level = kind.amr().first()?;
+            let body = json!({
+                "namespace": "RFC8176", "current_level": level, "change_direction": "increase",
+                "initiating_entity": "user"
+            });
+            Some((assurance_level_change, body, person, Some(session)))
+        }
+        _ => None,
+    }
+}
+
+/// CAEP 1.0, section 3.3.1. What has no name there is not told.
+fn credential(factor: &str, synced: bool) -> Option<&'static str> {
+    match factor {
+        "password" => Some("password"),
+        "totp" => Some("app"),
+        "passkey" if synced => Some("fido2-platform"),
+        "passkey" => Some("fido2-roaming"),
+        _ => None,
+    }
+}
