@@ -41,7 +41,7 @@ pub use changes::{
 };
 pub use error::{ChangeError, StoreError};
 pub use leaves::{Leaf, LeafDetails, LogKeys};
-pub use logins::{DueRenewal, LoggedOut, PendingLogin, ProviderLogin};
+pub use logins::{DueRenewal, LeftBy, LoggedOut, PendingLogin, ProviderLogin};
 pub use signals::{Concerned, SignalEffect, SignalStore, TakenSignal};
 pub use streams::{Delivery, Stream, StreamStatus, Streams, WAITING_MAX, WaitingSet};
 pub use tries::{ADDRESS_LOCK_MAX, Trier, Try, TryLimits};
@@ -174,7 +174,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     // --- logins at identity providers ------------------------------------------
 
-    /// Puts a login that is on its way.
+    /// Puts a login that is on its way. What is too many pushes out the oldest: of the same
+    /// network or session, and of all strangers together; never those of the signed-in.
     async fn put_pending_login(&self, login: PendingLogin) -> Result<(), StoreError>;
     /// Takes a login that is on its way, exactly once across all nodes. `None` if there is
     /// none with this state for this browser and provider, or its time is over.

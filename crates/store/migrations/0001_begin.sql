@@ -166,9 +166,13 @@ CREATE TABLE pending_logins (
     browser TEXT NOT NULL,
     provider TEXT NOT NULL,
     expires_at {INT} NOT NULL,
+    stranger {INT} NOT NULL, -- 1: nobody knows who left
+    left_by TEXT NOT NULL,   -- a network or a session
     sealed {BYTES} NOT NULL
 ) {STRICT};
 CREATE INDEX pending_logins_by_expiry ON pending_logins (expires_at);
+CREATE INDEX pending_logins_of_strangers ON pending_logins (stranger, expires_at);
+CREATE INDEX pending_logins_of_one ON pending_logins (left_by, expires_at);
 
 -- The logins at identity providers that sessions rest on.
 CREATE TABLE provider_logins (

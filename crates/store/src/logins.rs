@@ -7,7 +7,7 @@ use sqlx::AnyConnection;
 use stepgate_core::factor::EnrolledFactor;
 use stepgate_core::id::{FactorId, PersonId, SessionId};
 use stepgate_core::person::Person;
-use stepgate_core::ports::{ChangeError, DueRenewal, LoggedOut, PendingLogin, ProviderLogin, StoreError};
+use stepgate_core::ports::{ChangeError, DueRenewal, LeftBy, LoggedOut, PendingLogin, ProviderLogin, StoreError};
 use stepgate_core::provider::ProviderName;
 use stepgate_core::secret::TokenDigest;
 use stepgate_core::time::Timestamp;
@@ -18,7 +18,7 @@ use crate::error::{ExactlyOne as _, Stored as _, unavailable};
 use crate::factors;
 use crate::inner::{Inner, read};
 use crate::intent::{Intent, Work};
-use crate::options::PENDING_LOGINS_MAX;
+use crate::options::{PENDING_LOGINS_MAX, PENDING_LOGINS_OF_ONE_MAX};
 use crate::people;
 use crate::row::Fields;
 use crate::sessions;
@@ -70,23 +70,39 @@ impl Intent for PutPendingLogin {
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
         let login = &self.login;
         let state = login.state.to_hex();
+        let by = match login.by {
+            LeftBy::Stranger(network) => network.to_string(),
+            LeftBy::Session(session) => session.to_string(),
+        };
         let sealed = work.seal(PENDING, "sealed", &state, login.kept.expose_secret().as_bytes())?;
         sqlx::query(
-            "INSERT INTO pending_logins (state, browser, provider, expires_at, sealed) VALUES ($1, $2, $3, $4, $5)",
+            "INSERT INTO pending_logins (state, browser, provider, expires_at, sealed, stranger, left_by) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(&state)
         .bind(login.browser.to_hex())
         .bind(login.provider.as_str())
         .bind(login.expires_at.as_ms())
         .bind(sealed)
+        .bind(i64::from(matches!(login.by, LeftBy::Stranger(_))))
+        .bind(&by)
         .execute(&mut *work.connection)
         .await
         .or_conflict()?;
+        sqlx::query(
+            "DELETE FROM pending_logins WHERE state IN \
+             (SELECT state FROM pending_logins WHERE left_by = $1 ORDER BY expires_at DESC, state LIMIT 100 OFFSET $2)",
+        )
+        .bind(&by)
+        .bind(PENDING_LOGINS_OF_ONE_MAX)
+        .execute(&mut *work.connection)
+        .await
+        .stored()?;
         // Nobody needs an account to leave for a provider: whoever leaves again and again
         // pushes out the oldest, and makes the table no larger.
         sqlx::query(
             "DELETE FROM pending_logins WHERE state IN \
-             (SELECT state FROM pending_logins ORDER BY expires_at DESC, state LIMIT 100 OFFSET $1)",
+             (SELECT state FROM pending_logins WHERE stranger = 1 ORDER BY expires_at DESC, state LIMIT 100 OFFSET $1)",
         )
         .bind(PENDING_LOGINS_MAX)
         .execute(&mut *work.connection)

@@ -86,7 +86,9 @@ pub(crate) const SESSIONS_PER_PERSON_MAX: i64 = 1_000;
 pub(crate) const DEVICES_PER_PERSON_MAX: i64 = 50;
 /// How long it is remembered that a network address was locked; longer than any of its locks.
 pub(crate) const ADDRESSES_REMEMBERED: Duration = Duration::from_secs(2 * 24 * 3600);
-/// Logins at identity providers that are on their way, of everybody together.
+/// Logins at identity providers that are on their way, from one network or session.
+pub(crate) const PENDING_LOGINS_OF_ONE_MAX: i64 = 100;
+/// Logins at identity providers that are on their way, of all strangers together.
 pub(crate) const PENDING_LOGINS_MAX: i64 = 10_000;
 /// Factors of one person.
 pub(crate) const FACTORS_PER_PERSON_MAX: i64 = 32;

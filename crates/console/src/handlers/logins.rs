@@ -32,6 +32,7 @@ pub(crate) async fn leave(visit: Visit, Path(provider): Path<String>, body: Byte
         let leave = LeaveToSignIn {
             provider: &provider,
             browser: &visit.browser,
+            address: visit.surroundings.address,
             next: onward.next.as_ref().map(Next::path),
             continues: onward.continues,
         };

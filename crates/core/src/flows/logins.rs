@@ -10,6 +10,7 @@ mod prove;
 
 pub use ends::LogoutError;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,12 +26,14 @@ use super::{AnswerError, Answered, Flows, SignInError, SignedIn};
 use crate::challenge::ChallengeState;
 use crate::factor::{Binding, FactorKind, FactorUse, identity_digest};
 use crate::id::{ChallengeId, FactorId};
-use crate::ports::{PendingLogin, ProviderLogin, StoreError, Trier};
+use crate::ports::{LeftBy, PendingLogin, ProviderLogin, StoreError, Trier};
 use crate::provider::{Ask, Asserted, Authorize, CameBack, NotAsserted, Provider, ProviderName};
 use crate::secret::{Purpose, Token, TokenDigest};
 use crate::session::SessionView;
 use crate::time::Timestamp;
 
+/// How much younger than a policy accepts a login is to be, for the way back: in seconds.
+const WAY_BACK_S: u64 = 60;
 /// How long a browser may be away at a provider.
 const AWAY_MAX: Duration = Duration::from_secs(10 * 60);
 
@@ -41,6 +44,8 @@ pub struct LeaveToSignIn<'a> {
     pub provider: &'a ProviderName,
     /// The gate's browser cookie.
     pub browser: &'a Token,
+    /// Where it leaves from.
+    pub address: IpAddr,
     /// Where it goes on afterwards; given back as it is.
     pub next: Option<String>,
     /// The request that waits for this sign-in.
@@ -181,7 +186,8 @@ impl Flows {
         let statement = self.sign_in_statement(&Token::random(self.random.as_ref()), asked_at, leave.browser);
         let nonce = hex::encode(statement.digest().map_err(SignInError::Statement)?);
         let what_for = WhatFor::SignIn { next: leave.next, continues: leave.continues, statement };
-        self.leave(leave.provider, what_for, nonce, leave.browser, asked_at).await
+        let by = LeftBy::Stranger(Trier { device: None, address: leave.address }.network());
+        self.leave(leave.provider, what_for, nonce, leave.browser, by, asked_at).await
     }
 
     /// The URL at the provider where a challenge is answered. What the login must be is
@@ -202,7 +208,9 @@ impl Flows {
         }
         let identity = self.identity_at(&challenge, provider).await?.ok_or(LoginError::NoProvider)?;
         let nonce = hex::encode(binding(&challenge).map_err(AnswerError::from)?.0);
-        let max_age_s = challenge.max_age().unwrap_or_default().as_secs();
+        // The way back takes time, and the login has to be young enough then, too.
+        let accepted = challenge.max_age().unwrap_or_default().as_secs();
+        let max_age_s = accepted.saturating_sub(WAY_BACK_S.min(accepted / 2));
         let what_for = WhatFor::Prove {
             challenge: challenge.id,
             session: leave.session.id.to_string(),
@@ -210,7 +218,8 @@ impl Flows {
             max_age_s,
             subject: identity.1.subject,
         };
-        self.leave(leave.provider, what_for, nonce, leave.browser, self.clock.now()).await
+        let by = LeftBy::Session(leave.session.id);
+        self.leave(leave.provider, what_for, nonce, leave.browser, by, self.clock.now()).await
     }
 
     async fn leave(
@@ -219,6 +228,7 @@ impl Flows {
         what_for: WhatFor,
         nonce: String,
         browser: &Token,
+        by: LeftBy,
         asked_at: Timestamp,
     ) -> Result<String, LoginError> {
         let state = Token::random(self.random.as_ref());
@@ -233,6 +243,7 @@ impl Flows {
         let pending = PendingLogin {
             state: state.digest(Purpose::ProviderState),
             browser: browser.digest(Purpose::Browser),
+            by,
             provider: provider.clone(),
             kept: SecretString::from(kept),
             expires_at: asked_at.plus(AWAY_MAX),

@@ -1,5 +1,7 @@
 //! Logins at identity providers: on their way, and those that a session rests on.
 
+use std::net::IpAddr;
+
 use secrecy::SecretString;
 
 use crate::id::{PersonId, SessionId};
@@ -14,12 +16,23 @@ pub struct PendingLogin {
     pub state: TokenDigest,
     /// The browser that left.
     pub browser: TokenDigest,
+    /// Who left, as it is counted: nobody pushes out what others have on its way.
+    pub by: LeftBy,
     /// Where to.
     pub provider: ProviderName,
     /// What for, and what is needed to finish it; sealed.
     pub kept: SecretString,
     /// Until when it may come back.
     pub expires_at: Timestamp,
+}
+
+/// Who left for a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeftBy {
+    /// Nobody knows who: somebody who is to sign in, from this network.
+    Stranger(IpAddr),
+    /// Somebody who is signed in and answers a challenge.
+    Session(SessionId),
 }
 
 /// The login at a provider that a session rests on.

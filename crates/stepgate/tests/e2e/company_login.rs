@@ -211,7 +211,7 @@ async fn a_download_takes_a_login_of_the_last_five_minutes() {
     let file = company.confirm(&ada, &asked).await;
     assert_eq!(file.text(), "id,amount\n42,12000\n", "{}", file.told());
     let request = company.provider.asked().pop().unwrap();
-    assert_eq!((request["acr_values"].as_str(), request["max_age"].as_str()), ("mfa phr", "300"));
+    assert_eq!((request["acr_values"].as_str(), request["max_age"].as_str()), ("mfa phr", "240"));
     world.clock.advance(Duration::from_secs(301));
     let asked = ada.open(&world.at_service("/payments.csv")).await;
     assert!(asked.text().contains("from the last five minutes"), "{}", asked.told());

@@ -1,10 +1,10 @@
 use secrecy::{ExposeSecret as _, SecretString};
 use stepgate_core::factor::{EnrolledFactor, FactorKind, FactorSecret, FactorUse, Identity, Strength, identity_digest};
 use stepgate_core::id::SessionId;
-use stepgate_core::ports::{LoggedOut, NewSession, PendingLogin, ProviderLogin, Store as _};
+use stepgate_core::ports::{LeftBy, LoggedOut, NewSession, PendingLogin, ProviderLogin, Store as _};
 use stepgate_core::provider::ProviderName;
 
-use crate::house::{House, MINUTE, is_conflict, is_used_before};
+use crate::house::{ADDRESS, House, MINUTE, is_conflict, is_used_before};
 
 const ISSUER: &str = "https://id.example";
 
@@ -25,6 +25,7 @@ fn pending(house: &House) -> PendingLogin {
     PendingLogin {
         state: house.digest(),
         browser: house.digest(),
+        by: LeftBy::Stranger(ADDRESS),
         provider: corp(),
         kept: SecretString::from("what is kept and not in the clear"),
         expires_at: house.now().plus(MINUTE),
@@ -138,6 +139,24 @@ pub(crate) async fn a_login_that_took_too_long_is_gone(house: House) {
     let taken = house.store.take_pending_login(login.state, login.browser, &corp(), house.now()).await.unwrap();
     assert!(taken.is_none());
     assert!(house.store.purge(house.now()).await.unwrap() >= 1);
+}
+
+pub(crate) async fn one_network_pushes_out_its_own_logins_and_nobody_elses(house: House) {
+    let other = PendingLogin { by: LeftBy::Stranger("198.51.100.9".parse().unwrap()), ..pending(&house) };
+    let signed_in = PendingLogin { by: LeftBy::Session(house.id()), ..pending(&house) };
+    let first = pending(&house);
+    for login in [&other, &signed_in, &first] {
+        house.store.put_pending_login(login.clone()).await.unwrap();
+    }
+    // Those that came later expire later.
+    house.clock.advance(MINUTE / 2);
+    for _ in 0..100 {
+        house.store.put_pending_login(pending(&house)).await.unwrap();
+    }
+    for (login, is_there) in [(&other, true), (&signed_in, true), (&first, false)] {
+        let taken = house.store.take_pending_login(login.state, login.browser, &corp(), house.now()).await.unwrap();
+        assert_eq!(taken.is_some(), is_there, "{:?}", login.by);
+    }
 }
 
 pub(crate) async fn of_two_nodes_that_take_one_login_one_has_it(house: House) {

@@ -70,6 +70,7 @@ contract! {
         an_identity_goes_with_its_person
         a_login_on_its_way_is_taken_once_by_its_browser
         a_login_that_took_too_long_is_gone
+        one_network_pushes_out_its_own_logins_and_nobody_elses
         of_two_nodes_that_take_one_login_one_has_it
         the_login_that_a_session_rests_on_reads_back_sealed
         a_session_tells_what_its_login_counts_as
