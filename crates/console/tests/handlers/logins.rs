@@ -240,6 +240,14 @@ async fn what_the_provider_says_of_somebody_holds_from_their_next_sign_in() {
     browser.sign_in_at_the_provider().await;
     assert_eq!(browser.session().await.unwrap().0.person.groups, ["auditors"]);
     assert_eq!(house.said("person.changed").await[0]["by"], "provider:corp");
+
+    // The last group goes, too.
+    provider.answers(Box::new(|answer| {
+        let claims = Claims { groups: Some(Vec::new()), ..claims() };
+        Ok(Said { subject: "00u1", acr: "mfa", auth_time: Some(answer.now), claims })
+    }));
+    browser.sign_in_at_the_provider().await;
+    assert_eq!(browser.session().await.unwrap().0.person.groups, Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -119,9 +119,8 @@ impl Flows {
         if !challenge.ask.next(&kinds(&answered)).contains(&kind) {
             return Err(AnswerError::NotOffered);
         }
-        if standing == Standing::OtherSession && !is_number(&challenge.number, number) {
-            let left = self.wrong(&challenge, &answered, wrong, kind, "wrong_number").await?;
-            return Err(AnswerError::WrongNumber { left });
+        if standing == Standing::OtherSession {
+            self.check_number(&challenge, &answered, wrong, kind, number).await?;
         }
         let factor = self.factor(kind).ok_or(AnswerError::NotOffered)?;
         let binding = binding(&challenge)?;
@@ -174,6 +173,22 @@ impl Flows {
             }
             other => other,
         }
+    }
+
+    /// Whether the number of the asking screen was typed; a wrong one is a wrong answer.
+    pub(super) async fn check_number(
+        &self,
+        challenge: &Challenge,
+        answered: &[(FactorKind, Timestamp)],
+        wrong: u32,
+        kind: FactorKind,
+        typed: Option<&str>,
+    ) -> Result<(), AnswerError> {
+        if is_number(&challenge.number, typed) {
+            return Ok(());
+        }
+        let left = self.wrong(challenge, answered, wrong, kind, "wrong_number").await?;
+        Err(AnswerError::WrongNumber { left })
     }
 
     /// The challenge as it is by now, if it was this very challenge that took the code at
@@ -387,7 +402,7 @@ fn as_it_is(challenge: Challenge) -> Result<Answered, AnswerError> {
     }
 }
 
-pub(super) fn is_number(expected: &str, typed: Option<&str>) -> bool {
+fn is_number(expected: &str, typed: Option<&str>) -> bool {
     typed.is_some_and(|typed| expected.as_bytes().ct_eq(typed.as_bytes()).into())
 }
 

@@ -22,16 +22,8 @@ impl Flows {
         provider: &Provider,
         asserted: &Asserted,
     ) -> Result<(Person, FactorId), LoginError> {
-        let digest = identity_digest(&asserted.issuer, &asserted.subject);
-        if let Some((id, factor)) = self.store.person_by_identity(digest).await?
-            && let Some(person) = self.store.person(id).await?
-        {
-            if !person.active {
-                self.unverified(Some(id), FactorKind::Idp(asserted.strength), "inactive").await?;
-                return Err(LoginError::Stranger);
-            }
-            let person = self.as_claimed(provider, person, &asserted.claims).await?;
-            return Ok((person, factor));
+        if let Some(found) = self.found(provider, asserted).await? {
+            return Ok(found);
         }
         let kind = FactorKind::Idp(asserted.strength);
         if !provider.adds_people {
@@ -43,6 +35,18 @@ impl Flows {
             return Err(LoginError::Nameless);
         };
         self.add_known_by(provider, login, asserted).await
+    }
+
+    async fn found(&self, provider: &Provider, asserted: &Asserted) -> Result<Option<(Person, FactorId)>, LoginError> {
+        let digest = identity_digest(&asserted.issuer, &asserted.subject);
+        let Some((id, factor)) = self.store.person_by_identity(digest).await? else { return Ok(None) };
+        let Some(person) = self.store.person(id).await? else { return Ok(None) };
+        if !person.active {
+            self.unverified(Some(id), FactorKind::Idp(asserted.strength), "inactive").await?;
+            return Err(LoginError::Stranger);
+        }
+        let person = self.as_claimed(provider, person, &asserted.claims).await?;
+        Ok(Some((person, factor)))
     }
 
     async fn add_known_by(
@@ -67,11 +71,8 @@ impl Flows {
             Err(ChangeError::Store(error)) => Err(error.into()),
             Err(_) => {
                 // Two first logins at once: the other one was faster.
-                let digest = identity_digest(&asserted.issuer, &asserted.subject);
-                if let Some((id, factor)) = self.store.person_by_identity(digest).await?
-                    && let Some(person) = self.store.person(id).await?
-                {
-                    return Ok((person, factor));
+                if let Some(found) = self.found(provider, asserted).await? {
+                    return Ok(found);
                 }
                 self.unverified(None, FactorKind::Idp(asserted.strength), "name_taken").await?;
                 Err(LoginError::Taken)

@@ -2,7 +2,7 @@
 
 use stepgate_evidence::Event;
 
-use super::super::answer::{Shown, is_number};
+use super::super::answer::Shown;
 use super::super::ask::{kinds, reason};
 use super::super::look::binding;
 use super::super::{AnswerError, Answered, Flows};
@@ -14,7 +14,6 @@ use crate::ports::{ChangeError, StoreError, Trier};
 use crate::provider::{Asserted, NotAsserted, Provider};
 use crate::secret::TokenDigest;
 use crate::session::SessionView;
-use crate::time::Timestamp;
 
 impl Flows {
     /// The right answer to a challenge, if it is one.
@@ -114,20 +113,5 @@ impl Flows {
             FactorSecret::Idp(identity) if provider.knows(&identity) => Some((one.id, identity)),
             _ => None,
         }))
-    }
-
-    pub(super) async fn check_number(
-        &self,
-        challenge: &Challenge,
-        answered: &[(FactorKind, Timestamp)],
-        wrong: u32,
-        kind: FactorKind,
-        number: Option<&str>,
-    ) -> Result<(), LoginError> {
-        if is_number(&challenge.number, number) {
-            return Ok(());
-        }
-        let left = self.wrong(challenge, answered, wrong, kind, "wrong_number").await?;
-        Err(AnswerError::WrongNumber { left }.into())
     }
 }
