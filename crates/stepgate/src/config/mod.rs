@@ -38,7 +38,7 @@ pub(crate) use gate::parse_origin;
 pub use gate_service::{FACTOR_POLICIES, FACTOR_POLICIES_BY_COMPANY_LOGIN, GATE_POLICIES};
 pub use machines::{MachinesSettings, ScimSettings, StreamsSettings, TransmitterSettings};
 pub use read::parse_duration;
-pub use reference::{Key, REFERENCE, reference};
+pub use reference::{Key, reference};
 pub use service::{Assertion, Upstream};
 
 use read::{Mistake, Mistakes, Table};

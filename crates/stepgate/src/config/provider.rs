@@ -1,6 +1,7 @@
 //! `[[provider]]`: where people sign in with their company's login.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -177,6 +178,11 @@ pub(super) fn client_secret(table: &Table<'_>, base: &Path) -> Option<SecretStri
 /// The text of a file with a secret, without the line's end.
 fn secret_file(table: &Table<'_>, at: &At<String>, base: &Path) -> Option<SecretString> {
     let bytes = read_file(table, at, base)?;
+    let others_may = std::fs::metadata(base.join(&at.value)).is_ok_and(|about| about.mode() & 0o077 != 0);
+    if others_may {
+        table.mistake(at.span.clone(), format!("others may read {0}: `chmod 600 {0}`", base.join(&at.value).display()));
+        return None;
+    }
     match String::from_utf8(bytes) {
         Ok(text) => Some(SecretString::from(text.trim_end_matches(['\n', '\r']).to_owned())),
         Err(_) => {

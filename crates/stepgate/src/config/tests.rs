@@ -387,6 +387,26 @@ fn what_is_wrong_with_a_provider_is_told_at_its_place() {
 }
 
 #[test]
+fn a_clients_secret_that_others_may_read_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("corp.secret");
+    std::fs::write(&secret, "hunter2\n").unwrap();
+    let text = format!(
+        "[[provider]]\nname = \"corp\"\nissuer = \"https://id.example\"\nclient_id = \"gate\"\n\
+         client_secret_file = \"corp.secret\"\n{GOOD}"
+    );
+    for (mode, is_read) in [(0o644, false), (0o640, false), (0o600, true)] {
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(mode)).unwrap();
+        let read = parse(&text, "stepgate.toml", dir.path().to_owned());
+        assert_eq!(read.is_ok(), is_read, "{mode:o}");
+        if let Err(error) = read {
+            assert!(error.lines().join("\n").contains("5:") && error.lines().join("\n").contains("others may read"));
+        }
+    }
+}
+
+#[test]
 fn the_stores_password_is_not_printed() {
     let settings = parse(WHOLE, "stepgate.toml", PathBuf::from("/etc/stepgate")).unwrap();
     assert!(settings.store.contains("hunter2"));
@@ -399,12 +419,12 @@ fn the_reference_holds_exactly_the_keys_that_are_read() {
     read_with(WHOLE, "stepgate.toml", PathBuf::from("/etc/stepgate"), &notes).unwrap();
     let read: Vec<(String, &str)> =
         notes.keys().into_iter().filter(|(table, _)| table != "the configuration").collect();
-    let mut told: Vec<(String, &str)> = REFERENCE.iter().map(|key| (key.table.to_owned(), key.name)).collect();
+    let mut told: Vec<(String, &str)> = reference::keys().map(|key| (key.table.to_owned(), key.name)).collect();
     told.sort();
     assert_eq!(read, told);
     let markdown = reference();
     assert!(markdown.starts_with("## `[gate]`\n\n| key |"), "{markdown}");
-    for key in REFERENCE {
+    for key in reference::keys() {
         assert!(markdown.contains(&format!("| `{}` |", key.name)), "{}", key.name);
     }
 }
