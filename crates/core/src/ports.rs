@@ -33,7 +33,7 @@ use crate::time::Timestamp;
 
 pub use accounts::{
     Account, AccountChange, Accounts, GROUPS_PER_PERSON_MAX, Group, GroupChange, MembersChange, PROVISIONED_GROUPS_MAX,
-    Part, Provisioned, Sought,
+    Part, Provisioned, ProvisionedLink, Sought,
 };
 pub use changes::{
     AnsweredChallenge, CodeSees, EnrolmentLink, EntryQuery, KnownPerson, NewCode, NewSession, RecordedEntry,

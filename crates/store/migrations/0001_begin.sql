@@ -10,6 +10,7 @@ CREATE TABLE people (
     active {INT} NOT NULL,
     provisioned {INT} NOT NULL, -- 1: a provisioning system governs them
     external_id TEXT, -- what that system calls them
+    link TEXT, -- the id of the factor that links them to an identity provider, where provisioning keeps it
     given_name TEXT NOT NULL,
     family_name TEXT NOT NULL,
     version {INT} NOT NULL, -- compare-and-swap

@@ -1,13 +1,16 @@
 //! People whom a provisioning system governs.
 
 mod leaving;
+mod link;
 
 use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
-use stepgate_core::id::PersonId;
+use stepgate_core::id::{FactorId, PersonId};
 use stepgate_core::person::Login;
-use stepgate_core::ports::{Account, AccountChange, ChangeError, Part, Provisioned, Sought, StoreError};
+use stepgate_core::ports::{
+    Account, AccountChange, ChangeError, Part, Provisioned, ProvisionedLink, Sought, StoreError,
+};
 use stepgate_core::time::Timestamp;
 
 use crate::changes::Subject;
@@ -22,14 +25,15 @@ pub(crate) use leaving::{cancel_challenges, end_sessions};
 
 pub(crate) struct AddAccount {
     pub(crate) account: Account,
+    pub(crate) link: Option<ProvisionedLink>,
 }
 
 #[async_trait]
 impl Intent for AddAccount {
-    type Output = ();
+    type Output = Option<FactorId>;
 
-    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
-        let Account { person, provisioned, version, added_at, changed_at } = &self.account;
+    async fn apply(&self, work: &mut Work<'_>) -> Result<Option<FactorId>, ChangeError> {
+        let Account { person, provisioned, version, added_at, changed_at, .. } = &self.account;
         sqlx::query(
             "INSERT INTO people (id, login, name, email, group_names, active, provisioned, external_id, given_name, \
              family_name, version, added_at, changed_at) \
@@ -50,7 +54,10 @@ impl Intent for AddAccount {
         .await
         .or_conflict()
         .map_err(taken)?;
-        Ok(())
+        match &self.link {
+            Some(link) => link::set(work, person, link, "", *added_at).await,
+            None => Ok(None),
+        }
     }
 }
 
@@ -68,10 +75,10 @@ pub(crate) struct ChangeAccount {
 
 #[async_trait]
 impl Intent for ChangeAccount {
-    type Output = ();
+    type Output = Option<FactorId>;
 
-    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
-        let AccountChange { person, provisioned, version, at, by } = &self.change;
+    async fn apply(&self, work: &mut Work<'_>) -> Result<Option<FactorId>, ChangeError> {
+        let AccountChange { person, provisioned, link, version, at, by } = &self.change;
         let id = person.id.to_string();
         let was_active = take_person(work, &id).await?;
         sqlx::query(
@@ -92,7 +99,11 @@ impl Intent for ChangeAccount {
         .or_conflict()
         .map_err(taken)?
         .exactly_one()?;
-        set_active(work, person.id, (was_active, person.active), by, *at).await
+        set_active(work, person.id, (was_active, person.active), by, *at).await?;
+        match link {
+            Some(link) => link::set(work, person, link, by, *at).await,
+            None => link::kept(work, person.id).await,
+        }
     }
 }
 
@@ -192,11 +203,9 @@ impl Intent for Govern {
             .stored()?
             .exactly_one()?;
         if !self.provisioned {
-            sqlx::query("DELETE FROM memberships WHERE person = $1")
-                .bind(&id)
-                .execute(&mut *work.connection)
-                .await
-                .stored()?;
+            for text in ["DELETE FROM memberships WHERE person = $1", "UPDATE people SET link = NULL WHERE id = $1"] {
+                sqlx::query(text).bind(&id).execute(&mut *work.connection).await.stored()?;
+            }
         }
         work.changed(Subject::Person(self.person));
         Ok(())
@@ -230,7 +239,7 @@ impl Inner {
         read(async {
             let columns = columns(self.backend);
             let sql = AssertSqlSafe(format!(
-                "SELECT p.id, {columns}, p.external_id, p.given_name, p.family_name, p.version, p.added_at, \
+                "SELECT p.id, {columns}, p.external_id, p.link, p.given_name, p.family_name, p.version, p.added_at, \
                  p.changed_at FROM people p WHERE {condition} ORDER BY p.login LIMIT $2 OFFSET $3"
             ));
             let rows = sqlx::query(sql)
@@ -277,6 +286,7 @@ fn account(row: &AnyRow) -> Result<Account, StoreError> {
             given_name: fields.text("given_name")?,
             family_name: fields.text("family_name")?,
         },
+        link: fields.maybe_parsed("link")?,
         version: fields.count("version")?,
         added_at: fields.time("added_at")?,
         changed_at: fields.time("changed_at")?,

@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 use sqlx::any::AnyRow;
-use stepgate_core::id::{GroupId, PersonId};
+use stepgate_core::id::{FactorId, GroupId, PersonId};
 use stepgate_core::machine::{Machine, MachineName};
 use stepgate_core::person::Login;
 use stepgate_core::ports::{
-    Account, AccountChange, Accounts, ChangeError, Group, GroupChange, Part, Sought, StoreError,
+    Account, AccountChange, Accounts, ChangeError, Group, GroupChange, Part, ProvisionedLink, Sought, StoreError,
 };
 use stepgate_core::secret::TokenDigest;
 use stepgate_core::time::Timestamp;
@@ -105,8 +105,13 @@ fn machine(row: &AnyRow) -> Result<Machine, StoreError> {
 
 #[async_trait]
 impl Accounts for Database {
-    async fn add_account(&self, account: &Account, entry: Entry) -> Result<(), ChangeError> {
-        self.write(AddAccount { account: account.clone() }, vec![entry]).await
+    async fn add_account(
+        &self,
+        account: &Account,
+        link: Option<ProvisionedLink>,
+        entry: Entry,
+    ) -> Result<Option<FactorId>, ChangeError> {
+        self.write(AddAccount { account: account.clone(), link }, vec![entry]).await
     }
 
     async fn account(&self, id: PersonId) -> Result<Option<Account>, StoreError> {
@@ -121,7 +126,11 @@ impl Accounts for Database {
         self.inner.count_accounts(which).await
     }
 
-    async fn change_account(&self, change: AccountChange, entries: Vec<Entry>) -> Result<(), ChangeError> {
+    async fn change_account(
+        &self,
+        change: AccountChange,
+        entries: Vec<Entry>,
+    ) -> Result<Option<FactorId>, ChangeError> {
         self.write(ChangeAccount { change }, entries).await
     }
 

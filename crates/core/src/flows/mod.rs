@@ -38,7 +38,7 @@ pub use housekeeping::Swept;
 pub use logins::{LeaveToProve, LeaveToSignIn, LoginError, LogoutError, Return, Returned};
 pub use look::{ChallengeView, NotAnswerable, Standing};
 pub use people::{MadeLink, PeopleError};
-pub use provision::{ProvisionError, Provisioning, Wanted, WantedGroup};
+pub use provision::{LinkedBy, ProvisionError, Provisioning, SubjectIs, Wanted, WantedGroup};
 pub use refusals::Refusals;
 pub use refuse::NotMe;
 pub use sign_in::{SignInAs, SignInAttempt, SignInError, SignInPrompt, SignedIn, is_sign_in_again};

@@ -6,12 +6,15 @@ use serde_json::json;
 use stepgate_evidence::{Entry, Event};
 
 use super::Flows;
+use crate::factor::{FactorSecret, Identity};
 use crate::id::PersonId;
 use crate::machine::{Machine, MachineName, Scope};
 use crate::person::{Login, Person, Profile, Unfit, parse_group};
 use crate::ports::{
-    Account, AccountChange, Accounts, ChangeError, Group, GroupChange, MembersChange, Provisioned, StoreError,
+    Account, AccountChange, Accounts, ChangeError, Group, GroupChange, MembersChange, Provisioned, ProvisionedLink,
+    StoreError,
 };
+use crate::provider::{Provider, ProviderName};
 use crate::secret::{Purpose, Token};
 use crate::time::Timestamp;
 
@@ -22,6 +25,47 @@ pub struct Provisioning {
     pub flows: Arc<Flows>,
     /// Where accounts, groups and machines are.
     pub accounts: Arc<dyn Accounts>,
+    /// How people are linked to an identity provider, if they are.
+    pub links: Option<LinkedBy>,
+}
+
+/// How provisioning links people to an identity provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkedBy {
+    /// The provider.
+    pub provider: ProviderName,
+    /// What their subject there is.
+    pub subject: SubjectIs,
+}
+
+/// Which attribute of SCIM is somebody's `sub` at the identity provider.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SubjectIs {
+    /// `externalId`, exactly.
+    #[default]
+    ExternalId,
+    /// `userName`, in lower case as it is kept.
+    UserName,
+}
+
+impl SubjectIs {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::ExternalId, Self::UserName];
+
+    /// The attribute's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ExternalId => "externalId",
+            Self::UserName => "userName",
+        }
+    }
+
+    fn of(self, account: &Account) -> Option<String> {
+        match self {
+            Self::ExternalId => account.provisioned.external_id.clone(),
+            Self::UserName => Some(account.person.login.as_str().to_owned()),
+        }
+    }
 }
 
 /// An account as another system wants it.
@@ -51,8 +95,8 @@ pub struct WantedGroup {
 /// Why provisioning did not happen. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvisionError {
-    /// The login or the group's name is somebody else's.
-    #[error("the name is taken")]
+    /// The login, the group's name or the identity at the provider is somebody else's.
+    #[error("the name or the identity is taken")]
     Taken,
     /// What is said of the person or the group is not fit to be.
     #[error(transparent)]
@@ -60,6 +104,9 @@ pub enum ProvisionError {
     /// It was changed or removed in the meantime, or somebody who is meant is not governed by provisioning.
     #[error("it changed in the meantime, or a member is not known")]
     Changed,
+    /// The provider that people are linked to is not configured.
+    #[error("the identity provider that people are linked to is not configured")]
+    NoProvider,
     /// A limit is reached.
     #[error("a limit is reached: {0}")]
     Limit(&'static str),
@@ -84,13 +131,16 @@ impl Provisioning {
     ///
     /// # Errors
     ///
-    /// `Unfit`, or `Taken` if somebody signs in with this name already, whoever governs them.
+    /// `Unfit`, or `Taken` if somebody signs in with this name or this identity already, whoever governs them.
     pub async fn add(&self, wanted: Wanted, by: &str) -> Result<Account, ProvisionError> {
         let at = self.flows.clock.now();
         let person = described(self.flows.id(), &wanted)?;
-        let account = Account { person, provisioned: wanted.provisioned, version: 1, added_at: at, changed_at: at };
+        let provisioned = wanted.provisioned;
+        let mut account = Account { person, provisioned, link: None, version: 1, added_at: at, changed_at: at };
         let event = Event::PersonAdded { person: account.person.id.to_string(), by: by.to_owned() };
-        self.accounts.add_account(&account, self.entry(at, event, &account)).await?;
+        let entry = self.entry(at, event, &account);
+        let link = self.link(&account, by, at)?;
+        account.link = self.accounts.add_account(&account, link, entry).await?;
         Ok(account)
     }
 
@@ -99,31 +149,35 @@ impl Provisioning {
     ///
     /// # Errors
     ///
-    /// `Unfit`, `Changed` if it is not as it was read, `Taken` if somebody else has the login.
+    /// `Unfit`, `Changed` if it is not as it was read, `Taken` if somebody else has the login or the identity.
     pub async fn change(&self, account: &Account, wanted: Wanted, by: &str) -> Result<Account, ProvisionError> {
         let at = self.flows.clock.now();
         let described = described(account.person.id, &wanted)?;
         let person = Person { groups: account.person.groups.clone(), ..described };
-        if person == account.person && wanted.provisioned == account.provisioned {
-            return Ok(account.clone());
-        }
-        let changed = Account {
+        let mut changed = Account {
             person,
             provisioned: wanted.provisioned,
+            link: account.link,
             version: account.version.saturating_add(1),
             changed_at: at,
             added_at: account.added_at,
         };
+        let link = self.link(&changed, by, at)?;
+        let is_same = changed.person == account.person && changed.provisioned == account.provisioned;
+        if is_same && !self.is_linked_anew(account, link.as_ref()).await? {
+            return Ok(account.clone());
+        }
         let event = Event::PersonChanged { person: account.person.id.to_string(), by: by.to_owned() };
         let entry = self.entry(at, event, &changed);
         let change = AccountChange {
             person: changed.person.clone(),
             provisioned: changed.provisioned.clone(),
+            link,
             version: account.version,
             at,
             by: by.to_owned(),
         };
-        self.accounts.change_account(change, vec![entry]).await?;
+        changed.link = self.accounts.change_account(change, vec![entry]).await?;
         Ok(changed)
     }
 
@@ -283,6 +337,38 @@ impl Provisioning {
         let machine = self.accounts.machine(token.digest(Purpose::Machine)).await?;
         let now = self.flows.clock.now();
         Ok(machine.filter(|machine| machine.expires_at.is_none_or(|expires_at| now < expires_at)))
+    }
+
+    /// The link that an account is to have; `None` if provisioning keeps none.
+    fn link(&self, account: &Account, by: &str, at: Timestamp) -> Result<Option<ProvisionedLink>, ProvisionError> {
+        let Some(LinkedBy { provider, subject }) = &self.links else { return Ok(None) };
+        let live = self.flows.live.load();
+        let known: &Provider = live.providers.named(provider).ok_or(ProvisionError::NoProvider)?;
+        let identity = subject.of(account).map(|subject| {
+            let identity = self.flows.identity(known, known.issuer.clone(), subject, at);
+            let entry = self.flows.identity_entry(&account.person, &identity, by.to_owned(), at);
+            (identity, entry)
+        });
+        Ok(Some(ProvisionedLink { provider: provider.clone(), identity }))
+    }
+
+    /// Whether an account would have another link than it has.
+    async fn is_linked_anew(&self, account: &Account, link: Option<&ProvisionedLink>) -> Result<bool, StoreError> {
+        let Some(link) = link else { return Ok(false) };
+        let wanted: Option<&Identity> = link.identity.as_ref().and_then(|(factor, _)| match &factor.secret {
+            FactorSecret::Idp(identity) => Some(identity),
+            _ => None,
+        });
+        let (mut old, mut has_it, mut others) = (false, false, false);
+        for factor in &self.flows.store.factors(account.person.id).await? {
+            let FactorSecret::Idp(identity) = &factor.secret else { continue };
+            let is = wanted.is_some_and(|one| (&one.issuer, &one.subject) == (&identity.issuer, &identity.subject));
+            let is_kept = account.link == Some(factor.id);
+            has_it |= is;
+            old |= is_kept && !is;
+            others |= !is_kept && !is && identity.provider == link.provider;
+        }
+        Ok(old || (wanted.is_some() && !has_it && !others))
     }
 
     fn entry(&self, at: Timestamp, event: Event, account: &Account) -> Entry {

@@ -7,9 +7,11 @@ use async_trait::async_trait;
 use stepgate_evidence::Entry;
 
 use super::{ChangeError, StoreError};
-use crate::id::{GroupId, PersonId};
+use crate::factor::EnrolledFactor;
+use crate::id::{FactorId, GroupId, PersonId};
 use crate::machine::{Machine, MachineName};
 use crate::person::{Login, Person};
+use crate::provider::ProviderName;
 use crate::secret::TokenDigest;
 use crate::time::Timestamp;
 
@@ -36,6 +38,9 @@ pub struct Account {
     pub person: Person,
     /// What is kept for the other system.
     pub provisioned: Provisioned,
+    /// The link to an identity provider that provisioning keeps, if it keeps one. A link that somebody
+    /// else made is never here.
+    pub link: Option<FactorId>,
     /// Counts changes, from 1.
     pub version: u32,
     /// When they were added.
@@ -68,6 +73,15 @@ pub struct Part {
     pub limit: u32,
 }
 
+/// Who somebody is at an identity provider, as provisioning says.
+#[derive(Clone, Debug)]
+pub struct ProvisionedLink {
+    /// The provider.
+    pub provider: ProviderName,
+    /// Their identity there and the entry that it was linked; `None`: they have none.
+    pub identity: Option<(EnrolledFactor, Entry)>,
+}
+
 /// How an account changes.
 #[derive(Clone, Debug)]
 pub struct AccountChange {
@@ -75,6 +89,8 @@ pub struct AccountChange {
     pub person: Person,
     /// What is kept for the other system.
     pub provisioned: Provisioned,
+    /// Their link to the identity provider; `None`: provisioning keeps none, and what there is stays.
+    pub link: Option<ProvisionedLink>,
     /// The version that was read.
     pub version: u32,
     /// Now.
@@ -137,8 +153,14 @@ pub struct GroupChange {
 /// no other system can change or lock out the administrators of last resort.
 #[async_trait]
 pub trait Accounts: Send + Sync + std::fmt::Debug {
-    /// Adds a person whom provisioning governs. `UsedBefore` if the login exists, whoever governs it.
-    async fn add_account(&self, account: &Account, entry: Entry) -> Result<(), ChangeError>;
+    /// Adds a person whom provisioning governs, with their link to the identity provider. `UsedBefore` if
+    /// the login or the identity is somebody's, whoever governs them. Gives the link that was made.
+    async fn add_account(
+        &self,
+        account: &Account,
+        link: Option<ProvisionedLink>,
+        entry: Entry,
+    ) -> Result<Option<FactorId>, ChangeError>;
     /// The account with this id.
     async fn account(&self, id: PersonId) -> Result<Option<Account>, StoreError>;
     /// Accounts by login.
@@ -152,7 +174,14 @@ pub trait Accounts: Send + Sync + std::fmt::Debug {
     /// Who becomes inactive loses sessions, factors, links, tickets and open challenges in
     /// this transaction, each with its entry; what their challenges hold is never sent. The
     /// link to an identity provider stays: it says who they are, and lets nobody in.
-    async fn change_account(&self, change: AccountChange, entries: Vec<Entry>) -> Result<(), ChangeError>;
+    ///
+    /// Where their identity is another than the link that provisioning keeps, the link is
+    /// replaced or removed, their sessions end and what waits is cancelled, each with its entry.
+    /// A link that somebody else made stays, and none is made beside it. An identity that is
+    /// somebody else's is `UsedBefore`; for somebody who is not active it is left out, so that
+    /// nobody is kept from leaving. Gives the link as it is then.
+    async fn change_account(&self, change: AccountChange, entries: Vec<Entry>)
+    -> Result<Option<FactorId>, ChangeError>;
     /// Removes an account at that version, with all that hangs on it; sessions end with entries.
     async fn remove_account(
         &self,
@@ -172,7 +201,8 @@ pub trait Accounts: Send + Sync + std::fmt::Debug {
         at: Timestamp,
         entries: Vec<Entry>,
     ) -> Result<(), ChangeError>;
-    /// Lets provisioning govern a person, or no longer; then they are in no provisioned group.
+    /// Lets provisioning govern a person, or no longer; then they are in no provisioned group,
+    /// and their link is theirs as if it was made by hand.
     /// `Conflict` if there is no such person or nothing would change.
     async fn govern(&self, person: PersonId, provisioned: bool, entry: Entry) -> Result<(), ChangeError>;
 

@@ -19,7 +19,7 @@ pub(crate) enum ScimError {
     InvalidFilter(String),
     #[error("too many would have to be looked at: {0}")]
     TooMany(String),
-    #[error("the name is taken")]
+    #[error("the name, or the identity at the provider, is somebody else's")]
     Uniqueness,
     #[error("{0} cannot be changed")]
     Mutability(String),
@@ -41,6 +41,8 @@ pub(crate) enum ScimError {
     Changed,
     #[error("the content type is application/scim+json")]
     MediaType,
+    #[error("the identity provider that people are linked to is not configured")]
+    NoProvider,
     #[error("this is not supported")]
     NotImplemented,
     #[error("the body is larger than is read")]
@@ -57,6 +59,7 @@ impl From<ProvisionError> for ScimError {
             ProvisionError::Taken => Self::Uniqueness,
             // Reading names the attribute; what is refused later would be a name that was put together.
             ProvisionError::Unfit(error) => Self::InvalidValue(error.to_string()),
+            ProvisionError::NoProvider => Self::NoProvider,
             ProvisionError::Changed => Self::Changed,
             ProvisionError::Limit(what) => Self::InvalidValue(format!("a limit is reached: {what}")),
             ProvisionError::Store(error) => Self::Store(error),
@@ -82,7 +85,7 @@ impl ScimError {
             Self::NotImplemented => StatusCode::NOT_IMPLEMENTED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotHeard(error) => error.status(),
-            Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Store(_) | Self::NoProvider => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 

@@ -6,17 +6,21 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
+use secrecy::SecretString;
 use serde_json::Value;
 use stepgate_core::catalogue::{Catalogue, Host};
 use stepgate_core::challenge::ChallengeLimits;
-use stepgate_core::flows::{Flows, Live, Loops, Provisioning, Refusals};
+use stepgate_core::flows::{Flows, LinkedBy, Live, Loops, Provisioning, Refusals, SubjectIs};
 use stepgate_core::id::Id;
 use stepgate_core::machine::{MachineName, Scope};
 use stepgate_core::policy::Policies;
 use stepgate_core::ports::{EntryQuery, RecordedEntry, TryLimits};
-use stepgate_core::provider::NoProviders;
+use stepgate_core::provider::{
+    Asserted, Authorize, CameBack, IdentityProviders, Leave, LogoutToken, NotAsserted, Provider, ProviderName, Renewed,
+};
 use stepgate_core::secret::MacKey;
 use stepgate_core::session::SessionLifetimes;
+use stepgate_core::time::Timestamp;
 use stepgate_core::web::LocalService as _;
 use stepgate_ledger::Origin;
 use stepgate_machines::{Machines, MachinesParts};
@@ -67,6 +71,15 @@ impl Got {
 
 impl House {
     pub(crate) async fn new() -> Self {
+        Self::with(None).await
+    }
+
+    /// One that links people to `corp` by this attribute.
+    pub(crate) async fn linked_by(subject: SubjectIs) -> Self {
+        Self::with(Some(LinkedBy { provider: corp(), subject })).await
+    }
+
+    async fn with(links: Option<LinkedBy>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let random = Arc::new(SeededRandomness::new(7));
         let clock = Arc::new(FakeClock::new());
@@ -87,7 +100,7 @@ impl House {
                 challenges: ChallengeLimits::default(),
                 tries: TryLimits::default(),
                 sessions: SessionLifetimes::default(),
-                providers: Arc::new(NoProviders),
+                providers: Arc::new(Corp::default()),
             }),
             store: Arc::clone(&store) as _,
             factors: Default::default(),
@@ -98,7 +111,7 @@ impl House {
             refusals: Refusals::default(),
             loops: Loops::default(),
         });
-        let provisioning = Provisioning { flows, accounts: store };
+        let provisioning = Provisioning { flows, accounts: store, links };
         let parts = MachinesParts {
             provisioning: provisioning.clone(),
             origin: ORIGIN.to_owned(),
@@ -110,6 +123,19 @@ impl House {
         let mut house = Self { provisioning, clock, machines, token: String::new(), _folder: folder };
         house.token = house.machine("hr", &[Scope::Scim]).await;
         house
+    }
+
+    /// Somebody configured it meanwhile.
+    pub(crate) fn link_by(&mut self, subject: SubjectIs) {
+        self.provisioning.links = Some(LinkedBy { provider: corp(), subject });
+        let parts = MachinesParts {
+            provisioning: self.provisioning.clone(),
+            origin: ORIGIN.to_owned(),
+            scim: true,
+            signals: None,
+            transmitter: None,
+        };
+        self.machines = Machines::new(parts);
     }
 
     pub(crate) async fn machine(&self, name: &str, scopes: &[Scope]) -> String {
@@ -172,3 +198,54 @@ impl House {
 
 pub(crate) const USER: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
 pub(crate) const GROUP: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";
+
+pub(crate) const ISSUER: &str = "https://idp.example";
+
+pub(crate) fn corp() -> ProviderName {
+    ProviderName::parse("corp").unwrap()
+}
+
+/// A provider that is configured and never asked.
+#[derive(Debug)]
+struct Corp([Provider; 1]);
+
+impl Default for Corp {
+    fn default() -> Self {
+        Self([Provider {
+            name: corp(),
+            title: "Example Corp".to_owned(),
+            issuer: ISSUER.to_owned(),
+            levels: Vec::new(),
+            adds_people: false,
+            governs_groups: false,
+            renews_every: None,
+        }])
+    }
+}
+
+#[async_trait::async_trait]
+impl IdentityProviders for Corp {
+    fn all(&self) -> &[Provider] {
+        &self.0
+    }
+
+    async fn authorize(&self, _: Authorize<'_>) -> Result<Leave, NotAsserted> {
+        Err(NotAsserted::Unknown)
+    }
+
+    async fn finish(&self, _: CameBack<'_>) -> Result<Asserted, NotAsserted> {
+        Err(NotAsserted::Unknown)
+    }
+
+    async fn logout_token(&self, _: &ProviderName, _: &str, _: Timestamp) -> Result<LogoutToken, NotAsserted> {
+        Err(NotAsserted::Unknown)
+    }
+
+    async fn logout_url(&self, _: &ProviderName, _: &SecretString) -> Option<String> {
+        None
+    }
+
+    async fn renew(&self, _: &ProviderName, _: &str, _: &SecretString, _: Timestamp) -> Renewed {
+        Renewed::Away { refresh_token: None }
+    }
+}

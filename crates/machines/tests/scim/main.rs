@@ -5,5 +5,6 @@
 mod dialects;
 mod groups;
 mod house;
+mod links;
 mod protocol;
 mod users;

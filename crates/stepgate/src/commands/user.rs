@@ -174,7 +174,8 @@ fn with(person: &Person, more: Value) -> Value {
 
 /// Provisioning, as commands use it.
 pub(super) fn provisioning(house: &House) -> Provisioning {
-    Provisioning { flows: Arc::clone(&house.flows), accounts: Arc::clone(&house.database) as _ }
+    // People are linked by what provisions them, never by these commands.
+    Provisioning { flows: Arc::clone(&house.flows), accounts: Arc::clone(&house.database) as _, links: None }
 }
 
 async fn set_active(config: &ConfigArgs, login: &str, active: bool, format: Format) -> Done {

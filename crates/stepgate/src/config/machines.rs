@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use stepgate_core::flows::{LinkedBy, SubjectIs};
 use stepgate_core::machine::MachineName;
 use stepgate_core::provider::ProviderName;
 use stepgate_identity::http::Reach;
@@ -29,6 +30,17 @@ pub struct MachinesSettings {
     pub transmitters: Vec<TransmitterSettings>,
     /// Our own security events, if they are told.
     pub streams: Option<StreamsSettings>,
+}
+
+impl MachinesSettings {
+    /// The providers that are named here, each with what names it.
+    pub(super) fn names_of_providers(&self) -> Vec<(String, &ProviderName)> {
+        let scim = self.scim.iter().flat_map(|scim| &scim.links);
+        let scim = scim.map(|links| ("[machines.scim]".to_owned(), &links.provider));
+        let transmitters = self.transmitters.iter();
+        let told = |one: &TransmitterSettings| format!("the transmitter `{}`", one.name);
+        scim.chain(transmitters.filter_map(|one| Some((told(one), one.provider.as_ref()?)))).collect()
+    }
 }
 
 /// Our own security events.
@@ -67,7 +79,10 @@ pub struct TransmitterSettings {
 
 /// Provisioning by SCIM.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ScimSettings {}
+pub struct ScimSettings {
+    /// How people are linked to an identity provider, if they are.
+    pub links: Option<LinkedBy>,
+}
 
 pub(super) fn machines(table: Table<'_>, base: &Path) -> Option<MachinesSettings> {
     let danger_plaintext = table.flag("danger_plaintext");
@@ -114,8 +129,16 @@ pub(super) fn machines(table: Table<'_>, base: &Path) -> Option<MachinesSettings
 }
 
 fn scim(table: Table<'_>) -> ScimSettings {
+    let provider = table.parsed("provider", "the name of a [[provider]]", ProviderName::parse);
+    let read =
+        |text: &str| SubjectIs::ALL.into_iter().find(|subject| subject.name() == text).ok_or("no such attribute");
+    let subject = table.parsed("subject", "`externalId` or `userName`", read);
+    if let (None, Some(subject)) = (&provider, &subject) {
+        table.mistake(subject.span.clone(), "`subject` is for `provider`, which is not there");
+    }
     table.finish();
-    ScimSettings {}
+    let subject = subject.map(|at| at.value).unwrap_or_default();
+    ScimSettings { links: provider.map(|at| LinkedBy { provider: at.value, subject }) }
 }
 
 fn streams(table: Table<'_>) -> StreamsSettings {

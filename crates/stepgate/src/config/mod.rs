@@ -268,16 +268,9 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
     let machines = top.table("machines").and_then(|table| machines::machines(table, &base));
     let networks = gate::named_networks(top.tables("network", "[[network]]"));
     let providers = provider::providers(top.tables("provider", "[[provider]]"), origin.as_ref(), &base);
-    for transmitter in machines.iter().flat_map(|machines| &machines.transmitters) {
-        let known = |name: &stepgate_core::provider::ProviderName| {
-            providers.iter().flatten().any(|(provider, _)| provider.provider().name == *name)
-        };
-        if let Some(name) = transmitter.provider.as_ref().filter(|name| !known(name)) {
-            let of = &transmitter.name;
-            mistakes.add(
-                top_span.clone(),
-                format!("the transmitter `{of}` names the provider `{name}`, which is not configured"),
-            );
+    for (of, name) in machines.iter().flat_map(|machines| machines.names_of_providers()) {
+        if !providers.iter().flatten().any(|(provider, _)| provider.provider().name == *name) {
+            mistakes.add(top_span.clone(), format!("{of} names the provider `{name}`, which is not configured"));
         }
     }
     let at = service::GateAt { origin: origin.as_ref(), listen: &listen, danger_plaintext };

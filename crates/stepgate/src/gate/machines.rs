@@ -47,7 +47,8 @@ pub(super) fn server(
         Some(certificates) => Binding::tls(listener, Arc::clone(certificates))?,
         None => Binding::plain(listener, plaintext(settings.danger_plaintext))?,
     };
-    let provisioning = Provisioning { flows: Arc::clone(flows), accounts: Arc::clone(database) as _ };
+    let links = settings.scim.as_ref().and_then(|scim| scim.links.clone());
+    let provisioning = Provisioning { flows: Arc::clone(flows), accounts: Arc::clone(database) as _, links };
     let parts = MachinesParts {
         provisioning,
         origin: settings.origin.clone(),

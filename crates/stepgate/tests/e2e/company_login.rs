@@ -38,18 +38,19 @@ unless { context.age.second_factor <= duration("5m") };
 const METADATA: &str = "/.well-known/openid-configuration";
 
 /// A gate before payments, where people come from a provider.
-struct Company {
-    world: World,
-    provider: TestProvider,
+pub(crate) struct Company {
+    pub(crate) world: World,
+    pub(crate) provider: TestProvider,
     payments: Payments,
 }
 
 impl Company {
     async fn start() -> Self {
-        Self::before(Payments::start().await, false).await
+        Self::before(Payments::start().await, false, "").await
     }
 
-    async fn before(payments: Payments, in_real_time: bool) -> Self {
+    /// `more` is configuration at its end.
+    pub(crate) async fn before(payments: Payments, in_real_time: bool, more: &str) -> Self {
         let clock = World::clock();
         let time: Arc<dyn Clock> =
             if in_real_time { Arc::new(stepgate::system::SystemClock) } else { Arc::clone(&clock) as _ };
@@ -78,7 +79,7 @@ counts_as = ["second_factor", "possession", "phishing_resistant"]
 "#,
             provider.issuer()
         );
-        let operations = format!("{}\n{table}", behind.operations);
+        let operations = format!("{}\n{table}\n{more}", behind.operations);
         // Each test leaks one small text and ends.
         let behind = Behind { operations: Box::leak(operations.into_boxed_str()), policies: POLICIES, ..behind };
         let world = World::at(behind, time, clock).await;
@@ -89,14 +90,14 @@ counts_as = ["second_factor", "possession", "phishing_resistant"]
     }
 
     /// Who is signed in at the provider, with a password until more is asked.
-    fn is_signed_in(&self, subject: &str, can: &[&str]) {
+    pub(crate) fn is_signed_in(&self, subject: &str, can: &[&str]) {
         let now = self.world.now();
         let somebody = Somebody::new(subject, now).who_can(can).with("groups", json!(["Finance Team", "Staff"]));
         self.provider.signed_in(somebody);
     }
 
     /// Opens a page of the service as somebody who comes from the provider.
-    async fn arrive(&self, person: &Person, path: &str) -> Page {
+    pub(crate) async fn arrive(&self, person: &Person, path: &str) -> Page {
         let asked = person.open(&self.world.at_service(path)).await;
         let away = person.submit(&asked, &asked.form_to("/sign-in/with/corp")).await;
         follow(person, &away).await
@@ -235,7 +236,7 @@ async fn b76_b79_nobody_elses_login_and_no_lesser_one_sends_the_payment() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_logout_there_closes_what_is_open_here() {
-    let company = Company::before(streaming().await, false).await;
+    let company = Company::before(streaming().await, false, "").await;
     let (world, person) = (&company.world, Person::new());
     company.arrive(&person, "/payments").await;
     let ada = Member { person, login: "ada".to_owned(), secret: String::new() };
@@ -337,7 +338,7 @@ async fn an_administrator_says_who_somebody_is_there() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_chromium_the_payment_goes_on_after_the_provider() {
-    let company = Company::before(Payments::start().await, true).await;
+    let company = Company::before(Payments::start().await, true, "").await;
     let world = &company.world;
     let browser = Browser::start().await;
     browser.goto(world.at_service("/payments")).await.unwrap();

@@ -9,6 +9,7 @@ use stepgate_core::time::Clock as _;
 use stepgate_testkit::{Answer, Person, RecordingUpstream, Signer, totp};
 use tokio::io::AsyncReadExt as _;
 
+use crate::company_login::Company;
 use crate::streams::{HANDSHAKE, open, streaming};
 use crate::world::{Behind, Member, Payments, World, enrol, said};
 
@@ -117,6 +118,43 @@ async fn who_leaves_in_the_directory_is_out_of_everything() {
     let revoked = world.command(&["machines", "remove", "hr"]);
     assert!(revoked.status.success(), "{}", said(&revoked));
     assert_eq!(directory.call("GET", "/scim/v2/Users", &Value::Null).await.0, 401);
+    world.verified_evidence();
+}
+
+/// Adds somebody by SCIM and gives their id.
+async fn added(directory: &System, login: &str, external_id: &str) -> String {
+    let user = json!({ "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": login,
+        "externalId": external_id });
+    let (status, user) = directory.call("POST", "/scim/v2/Users", &user).await;
+    assert_eq!(status, 201, "{user}");
+    user["id"].as_str().unwrap().to_owned()
+}
+
+/// Replaces one attribute of somebody.
+async fn replace(directory: &System, id: &str, path: &str, value: Value) {
+    let patch = json!({ "schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"],
+        "Operations": [{ "op": "replace", "path": path, "value": value }] });
+    let (status, user) = directory.call("PATCH", &format!("/scim/v2/Users/{id}"), &patch).await;
+    assert_eq!(status, 200, "{user}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_provisioned_signs_in_at_the_company_at_once_as_long_as_they_are_that_subject() {
+    let linked = format!("{MACHINES}provider = \"corp\"\n");
+    let company = Company::before(Payments::start().await, false, &linked).await;
+    let world = &company.world;
+    let directory = System::new(world, "hr", &["scim"], &[]);
+    // Whom nobody provisioned would be added by signing in; who was is that person, whatever they are called there.
+    let id = added(&directory, "lovelace", "00u1").await;
+    let ada = Person::new();
+    let list = company.arrive(&ada, "/payments").await;
+    assert_eq!(list.url.as_str(), world.at_service("/payments"), "{}", list.told());
+    let store = &world.gate.flows.store;
+    assert_eq!(store.people(None, 10).await.unwrap().len(), 1, "nobody is added beside them");
+    assert_eq!(store.sessions(id.parse().unwrap(), world.now()).await.unwrap().len(), 1);
+    replace(&directory, &id, "externalId", json!("00u8")).await;
+    assert!(ada.open_once(&world.at_service("/payments")).await.status.is_redirection());
+    assert!(store.sessions(id.parse().unwrap(), world.now()).await.unwrap().is_empty());
     world.verified_evidence();
 }
 
@@ -387,7 +425,7 @@ async fn deactivate(world: &World, login: &str) {
     let flows = std::sync::Arc::clone(&world.gate.flows);
     let person = flows.store.person_by_login(&Login::parse(login).unwrap()).await.unwrap().unwrap();
     let accounts = std::sync::Arc::clone(&world.gate.database) as _;
-    let provisioning = stepgate_core::flows::Provisioning { flows, accounts };
+    let provisioning = stepgate_core::flows::Provisioning { flows, accounts, links: None };
     provisioning.set_active(person.id, false, "cli:test").await.unwrap();
 }
 

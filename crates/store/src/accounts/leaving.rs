@@ -16,10 +16,10 @@ use crate::row::Fields;
 
 /// The kind of factor that links a person to an identity provider. It says who they are and lets
 /// nobody in who is not active: so it stays, and whoever left is not taken for somebody new.
-const LINK_TO_PROVIDER: &str = "idp";
+pub(super) const LINK_TO_PROVIDER: &str = "idp";
 
 /// An entry that only the transaction knows to be due.
-fn record(work: &mut Work<'_>, at: Timestamp, event: Event) -> Result<(), StoreError> {
+pub(super) fn record(work: &mut Work<'_>, at: Timestamp, event: Event) -> Result<(), StoreError> {
     let id = Id::<kind::Entry>::random(work.inner.random.as_ref()).to_string();
     work.record(&Entry { id, at_ms: at.as_ms(), event, details: None })
 }

@@ -1,12 +1,14 @@
 //! People whom another system governs, their groups, and the tokens of machines.
 
 use stepgate_core::challenge::{ChallengeState, GrantKind};
+use stepgate_core::factor::{FactorSecret, Identity, identity_digest};
 use stepgate_core::machine::{Machine, MachineName, Scope};
 use stepgate_core::person::Login;
 use stepgate_core::ports::{
-    Account, AccountChange, Accounts as _, ChangeError, Group, GroupChange, MembersChange, Part, Provisioned, Sought,
-    Store as _,
+    Account, AccountChange, Accounts as _, ChangeError, Group, GroupChange, MembersChange, Part, Provisioned,
+    ProvisionedLink, Sought, Store as _,
 };
+use stepgate_core::provider::ProviderName;
 use stepgate_evidence::Event;
 
 use crate::house::{House, MINUTE, SignedIn, is_conflict, is_limit, is_used_before, until};
@@ -22,12 +24,12 @@ impl House {
             given_name: "A".to_owned(),
             family_name: "B".to_owned(),
         };
-        Account { person, provisioned, version: 1, added_at: self.now(), changed_at: self.now() }
+        Account { person, provisioned, link: None, version: 1, added_at: self.now(), changed_at: self.now() }
     }
 
     async fn account(&self, login: &str) -> Account {
         let account = self.an_account(login);
-        self.store.add_account(&account, self.said("added")).await.unwrap();
+        self.store.add_account(&account, None, self.said("added")).await.unwrap();
         account
     }
 
@@ -53,6 +55,7 @@ impl House {
         AccountChange {
             person: account.person.clone(),
             provisioned: account.provisioned.clone(),
+            link: None,
             version: account.version,
             at: self.now(),
             by: "machine:hr".to_owned(),
@@ -75,11 +78,48 @@ pub(crate) async fn an_account_reads_back_as_it_was_added(house: House) {
     assert_eq!(house.store.account(house.id()).await.unwrap(), None);
 }
 
+pub(crate) async fn a_link_of_provisioning_follows_it_and_ends_what_rested_on_it(house: House) {
+    let link = |subject: &str| {
+        let provider = ProviderName::parse("corp").unwrap();
+        let issuer = "https://id.example".to_owned();
+        let identity = Identity { provider: provider.clone(), issuer, subject: subject.to_owned() };
+        let identity = (house.factor(FactorSecret::Idp(identity)), house.said("linked"));
+        Some(ProvisionedLink { provider, identity: Some(identity) })
+    };
+    let who = |subject: &str| {
+        let digest = identity_digest("https://id.example", subject);
+        let store = &house.store;
+        async move { store.person_by_identity(digest).await.unwrap().map(|(person, _)| person) }
+    };
+    let mut ada = house.an_account("ada");
+    ada.link = house.store.add_account(&ada, link("1"), house.said("added")).await.unwrap();
+    assert!(ada.link.is_some() && who("1").await == Some(ada.person.id));
+    assert_eq!(house.store.account(ada.person.id).await.unwrap().as_ref(), Some(&ada));
+    is_used_before(house.store.add_account(&house.an_account("eve"), link("1"), house.said("eve")).await);
+    assert_eq!(house.store.person_by_login(&Login::parse("eve").unwrap()).await.unwrap(), None);
+
+    let factor = house.enrol(ada.person.id, house.password("$argon2id$x")).await.unwrap();
+    let at_work = house.sign_in(&ada.person, factor).await;
+    // The same again changes nothing of it, and nobody is signed out.
+    let kept = house.store.change_account(AccountChange { link: link("1"), ..house.change_of(&ada) }, vec![]).await;
+    assert_eq!(kept.unwrap(), ada.link);
+    assert!(house.look(at_work.token).await.is_some());
+    ada.version = 2;
+    let changed = house.store.change_account(AccountChange { link: link("2"), ..house.change_of(&ada) }, vec![]).await;
+    assert_ne!(changed.unwrap(), ada.link);
+    assert_eq!((who("1").await, who("2").await), (None, Some(ada.person.id)));
+    assert!(house.look(at_work.token).await.is_none());
+    // A transaction that fails leaves all as it was.
+    ada.version = 9;
+    is_conflict(house.store.change_account(AccountChange { link: link("3"), ..house.change_of(&ada) }, vec![]).await);
+    assert_eq!((who("3").await, who("2").await), (None, Some(ada.person.id)));
+}
+
 pub(crate) async fn a_login_is_taken_whoever_governs_it(house: House) {
     house.person("alice").await;
     house.account("bob").await;
     for login in ["alice", "bob"] {
-        is_used_before(house.store.add_account(&house.an_account(login), house.said("twin")).await);
+        is_used_before(house.store.add_account(&house.an_account(login), None, house.said("twin")).await);
     }
     let carol = house.account("carol").await;
     let mut change = house.change_of(&carol);

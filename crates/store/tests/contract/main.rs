@@ -87,6 +87,7 @@ contract! {
         who_left_on_one_node_is_nobody_on_the_other_within_a_second;
     accounts:
         an_account_reads_back_as_it_was_added
+        a_link_of_provisioning_follows_it_and_ends_what_rested_on_it
         a_login_is_taken_whoever_governs_it
         who_was_added_by_hand_is_no_account_until_handed_over
         accounts_are_found_and_come_in_parts

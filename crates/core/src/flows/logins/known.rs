@@ -95,7 +95,13 @@ impl Flows {
         Ok(identity.id)
     }
 
-    fn identity(&self, provider: &Provider, issuer: String, subject: String, at: Timestamp) -> EnrolledFactor {
+    pub(in super::super) fn identity(
+        &self,
+        provider: &Provider,
+        issuer: String,
+        subject: String,
+        at: Timestamp,
+    ) -> EnrolledFactor {
         EnrolledFactor {
             id: self.id(),
             name: provider.title.clone(),
@@ -105,7 +111,7 @@ impl Flows {
         }
     }
 
-    fn identity_entry(
+    pub(in super::super) fn identity_entry(
         &self,
         person: &Person,
         identity: &EnrolledFactor,

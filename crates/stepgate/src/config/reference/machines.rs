@@ -35,6 +35,20 @@ pub(super) const KEYS: &[Key] = &[
         "Tells our own security events (SSF, CAEP) to systems that subscribe.",
     ),
     key(
+        "[machines.scim]",
+        "provider",
+        "name",
+        "none",
+        "The `[[provider]]` that people are linked to as they are provisioned, so that they can sign in there at once. Without it provisioning makes no links.",
+    ),
+    key(
+        "[machines.scim]",
+        "subject",
+        "externalId or userName",
+        "\"externalId\"",
+        "The attribute that is somebody's `sub` there, exactly; `userName` in lower case.",
+    ),
+    key(
         "[machines.streams]",
         "private_receivers",
         "true or false",
