@@ -36,7 +36,7 @@ pub use accounts::{
     Part, Provisioned, ProvisionedLink, Sought,
 };
 pub use changes::{
-    AnsweredChallenge, CodeSees, EnrolmentLink, EntryQuery, KnownPerson, NewCode, NewSession, RecordedEntry,
+    AnsweredChallenge, CodeSees, EnrolmentLink, EntryQuery, KnownPerson, NewCode, NewSession, RecordedEntry, RestsOn,
     RotatedToken, SessionSummary, Spend, Ticket, TicketThen, ToHold,
 };
 pub use error::{ChangeError, StoreError};
@@ -344,9 +344,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn link(&self, digest: TokenDigest, now: Timestamp) -> Result<Option<EnrolmentLink>, StoreError>;
     /// Uses up a link, exactly once, and puts the ticket that it gives.
     async fn use_link(&self, link: LinkId, ticket: &Ticket, now: Timestamp, entry: Entry) -> Result<(), ChangeError>;
-    /// Puts a ticket that a passed challenge allowed.
+    /// Puts a ticket that a passed challenge allowed. `Conflict` if the session that it rests on does not
+    /// live, or is somebody else's.
     async fn put_ticket(&self, ticket: &Ticket) -> Result<(), ChangeError>;
-    /// The ticket with this digest and browser, unless its time is over.
+    /// The ticket with this digest and browser, unless its time is over or the session that it rests on ended.
     async fn ticket(
         &self,
         digest: TokenDigest,

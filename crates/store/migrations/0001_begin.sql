@@ -285,6 +285,7 @@ CREATE TABLE links (
 CREATE TABLE tickets (
     digest TEXT NOT NULL PRIMARY KEY,
     person TEXT NOT NULL REFERENCES people (id) ON DELETE CASCADE,
+    session TEXT REFERENCES sessions (id) ON DELETE CASCADE, -- that it ends with; NULL: a link gave it
     authority TEXT NOT NULL,
     kinds TEXT NOT NULL, -- JSON array
     browser TEXT NOT NULL,
@@ -292,6 +293,7 @@ CREATE TABLE tickets (
     begun {BYTES},       -- sealed
     expires_at {INT} NOT NULL
 ) {STRICT};
+CREATE INDEX tickets_of_session ON tickets (session);
 
 CREATE TABLE nodes (
     id TEXT NOT NULL PRIMARY KEY,

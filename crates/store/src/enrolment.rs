@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
 use stepgate_core::factor::FactorKind;
-use stepgate_core::id::LinkId;
-use stepgate_core::ports::{ChangeError, EnrolmentLink, StoreError, Ticket};
+use stepgate_core::id::{LinkId, PersonId, SessionId};
+use stepgate_core::ports::{ChangeError, EnrolmentLink, RestsOn, StoreError, Ticket};
 use stepgate_core::secret::TokenDigest;
 use stepgate_core::time::Timestamp;
 
@@ -13,6 +13,7 @@ use crate::inner::{Inner, read};
 use crate::intent::{Intent, Work};
 use crate::people::take_active;
 use crate::row::Fields;
+use crate::sessions::take_live;
 
 pub(crate) struct PutLink {
     pub(crate) link: EnrolmentLink,
@@ -58,12 +59,13 @@ impl Intent for UseLink {
         .await
         .stored()?
         .exactly_one()?;
-        put(work, &self.ticket).await
+        put(work, &self.ticket, self.now).await
     }
 }
 
 pub(crate) struct PutTicket {
     pub(crate) ticket: Ticket,
+    pub(crate) at: Timestamp,
 }
 
 #[async_trait]
@@ -71,19 +73,66 @@ impl Intent for PutTicket {
     type Output = ();
 
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
-        put(work, &self.ticket).await
+        put(work, &self.ticket, self.at).await
     }
 }
 
-async fn put(work: &mut Work<'_>, ticket: &Ticket) -> Result<(), ChangeError> {
+/// Takes the session that a ticket of this person rests on, if it rests on one: `Conflict` if it does not
+/// live. Whoever ends a session takes its row before those of its tickets, so this comes before a
+/// ticket's row is taken.
+async fn take_session(
+    work: &mut Work<'_>,
+    session: Option<SessionId>,
+    person: PersonId,
+    at: Timestamp,
+) -> Result<(), ChangeError> {
+    let Some(session) = session else { return Ok(()) };
+    match take_live(work, session, at).await? {
+        Some(live) if live.person == person => Ok(()),
+        _ => Err(ChangeError::Conflict),
+    }
+}
+
+/// Likewise, for a ticket that is there.
+pub(crate) async fn take_session_of(
+    work: &mut Work<'_>,
+    ticket: TokenDigest,
+    at: Timestamp,
+) -> Result<(), ChangeError> {
+    let row = sqlx::query("SELECT digest, person, session FROM tickets WHERE digest = $1")
+        .bind(ticket.to_hex())
+        .fetch_optional(&mut *work.connection)
+        .await
+        .stored()?
+        .ok_or(ChangeError::Conflict)?;
+    let fields = Fields::of("tickets", &row);
+    take_session(work, fields.maybe_parsed("session")?, fields.id("person")?, at).await
+}
+
+/// Nothing more is enrolled with what this session was given.
+pub(crate) async fn end_tickets_of(work: &mut Work<'_>, session: SessionId) -> Result<(), ChangeError> {
+    sqlx::query("DELETE FROM tickets WHERE session = $1")
+        .bind(session.to_string())
+        .execute(&mut *work.connection)
+        .await
+        .stored()?;
+    Ok(())
+}
+
+async fn put(work: &mut Work<'_>, ticket: &Ticket, at: Timestamp) -> Result<(), ChangeError> {
+    let session = match ticket.rests_on {
+        RestsOn::Link => None,
+        RestsOn::Session(session) => Some(session),
+    };
+    take_session(work, session, ticket.person, at).await?;
     let digest = ticket.digest.to_hex();
     let (kind, begun) = match &ticket.begun {
         None => (None, None),
         Some((kind, state)) => (Some(kind.name()), Some(seal(work, &digest, state)?)),
     };
     sqlx::query(
-        "INSERT INTO tickets (digest, person, authority, kinds, browser, begun_kind, begun, expires_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO tickets (digest, person, authority, kinds, browser, begun_kind, begun, expires_at, session) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(&digest)
     .bind(ticket.person.to_string())
@@ -93,6 +142,7 @@ async fn put(work: &mut Work<'_>, ticket: &Ticket) -> Result<(), ChangeError> {
     .bind(kind)
     .bind(begun)
     .bind(ticket.expires_at.as_ms())
+    .bind(session.map(|session| session.to_string()))
     .execute(&mut *work.connection)
     .await
     .or_conflict()
@@ -114,6 +164,7 @@ impl Intent for BeginOnTicket {
     type Output = ();
 
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        take_session_of(work, self.digest, self.at).await?;
         let digest = self.digest.to_hex();
         let (kind, state) = &self.begun;
         let row = work
@@ -192,8 +243,9 @@ impl Inner {
     ) -> Result<Option<Ticket>, StoreError> {
         read(async {
             let row = sqlx::query(
-                "SELECT digest, person, authority, kinds, begun_kind, begun, expires_at FROM tickets \
-                 WHERE digest = $1 AND browser = $2 AND expires_at > $3",
+                "SELECT t.digest, t.person, t.authority, t.session, t.kinds, t.begun_kind, t.begun, t.expires_at \
+                 FROM tickets t WHERE t.digest = $1 AND t.browser = $2 AND t.expires_at > $3 AND (t.session IS NULL \
+                 OR t.session IN (SELECT s.id FROM sessions s WHERE s.ended_at IS NULL AND s.ends_at > $3))",
             )
             .bind(digest.to_hex())
             .bind(browser.to_hex())
@@ -216,6 +268,7 @@ impl Inner {
                 digest,
                 person: fields.id("person")?,
                 authority: fields.text("authority")?,
+                rests_on: fields.maybe_parsed("session")?.map_or(RestsOn::Link, RestsOn::Session),
                 kinds: kinds_of(&fields)?,
                 browser,
                 begun,

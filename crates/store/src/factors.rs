@@ -16,6 +16,7 @@ use stepgate_core::time::Timestamp;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::changes::Subject;
+use crate::enrolment::take_session_of;
 use crate::error::{ExactlyOne as _, Stored as _, unavailable};
 use crate::inner::{Inner, read};
 use crate::intent::{Intent, Work};
@@ -60,6 +61,7 @@ impl Intent for Enrol {
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
         let person = self.person.to_string();
         take_active(work, &person).await?;
+        take_session_of(work, self.ticket, self.at).await?;
         let kind = self.factor.kind();
         sqlx::query(
             "UPDATE tickets SET begun_kind = NULL, begun = NULL \

@@ -10,6 +10,7 @@ use stepgate_core::session::{Audience, Proof};
 use stepgate_core::time::Timestamp;
 
 use crate::changes::Subject;
+use crate::enrolment;
 use crate::error::{ExactlyOne as _, Stored as _, unavailable};
 use crate::factors::apply_use;
 use crate::inner::{Inner, read};
@@ -237,6 +238,7 @@ async fn end(work: &mut Work<'_>, session: SessionId, reason: &str, at: Timestam
         .execute(&mut *work.connection)
         .await
         .stored()?;
+    enrolment::end_tickets_of(work, session).await?;
     work.changed(Subject::Session(session));
     Ok(())
 }
@@ -269,6 +271,7 @@ impl Intent for EndSession {
             .execute(&mut *work.connection)
             .await
             .stored()?;
+        enrolment::end_tickets_of(work, self.session).await?;
         work.changed(Subject::Session(self.session));
         Ok(())
     }

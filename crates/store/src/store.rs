@@ -410,7 +410,8 @@ impl Store for Database {
     }
 
     async fn put_ticket(&self, ticket: &Ticket) -> Result<(), ChangeError> {
-        self.write(PutTicket { ticket: ticket.clone() }, Vec::new()).await
+        let at = self.inner.clock.now();
+        self.write(PutTicket { ticket: ticket.clone(), at }, Vec::new()).await
     }
 
     async fn ticket(

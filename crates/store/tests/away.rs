@@ -14,7 +14,7 @@ use std::time::Duration;
 use stepgate_core::factor::{EnrolledFactor, FactorKind, FactorSecret, FactorUse, PasswordStands};
 use stepgate_core::id::Id;
 use stepgate_core::person::{Login, Person};
-use stepgate_core::ports::{EntryQuery, NewSession, Store as _, StoreError, Ticket, TicketThen};
+use stepgate_core::ports::{EntryQuery, NewSession, RestsOn, Store as _, StoreError, Ticket, TicketThen};
 use stepgate_core::secret::TokenDigest;
 use stepgate_core::session::{Audience, Proof};
 use stepgate_core::time::{Clock as _, Randomness as _, Timestamp};
@@ -83,6 +83,7 @@ impl House {
             digest: self.digest(),
             person: person.id,
             authority: "link".to_owned(),
+            rests_on: RestsOn::Link,
             kinds: vec![FactorKind::Password],
             browser: self.digest(),
             begun: None,

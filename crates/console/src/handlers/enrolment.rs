@@ -46,13 +46,14 @@ impl Enrolment {
     async fn read(visit: &Visit, ticket: &str) -> Result<Self, Failure> {
         let ticket = Token::parse(ticket).ok_or(Outcome::DeadLink)?;
         let view = visit.console.flows.enrolment(&ticket, &visit.browser).await?;
+        // What a decided request gave is worth nothing without its session: not to a thief of the
+        // ticket, and not once the session is gone.
+        if !view.is_for(visit.permit.as_ref().map(|permit| permit.session.as_ref())) {
+            return Err(Outcome::DeadLink.into());
+        }
         let base = match &visit.permit {
             None => format!("{}/with/{}", gate_path::ENROL, ticket.expose()),
-            // In one's own account only one's own factors are enrolled.
-            Some(permit) if permit.session.person.id == view.person.id => {
-                format!("{}/enrolments/{}", gate_path::ACCOUNT, ticket.expose())
-            }
-            Some(_) => return Err(Outcome::DeadLink.into()),
+            Some(_) => format!("{}/enrolments/{}", gate_path::ACCOUNT, ticket.expose()),
         };
         Ok(Self { ticket, base, view })
     }

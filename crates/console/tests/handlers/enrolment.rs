@@ -142,6 +142,62 @@ async fn an_authenticator_app_is_added_from_the_account_and_a_typo_costs_nothing
 }
 
 #[tokio::test]
+async fn b94_what_an_account_was_given_enrols_nothing_without_its_session() {
+    let house = House::new().await;
+    let (browser, person) = house.signed_in("alice").await;
+    let given = async || {
+        let page = browser.open("/account").await;
+        let forms = page.forms().into_iter();
+        let mut form = forms.filter(|form| form.action.path() == "/account/factors").find(|form| !form.has("kind"));
+        let form = form.as_mut().unwrap();
+        form.fields.push(("kind".to_owned(), "totp".to_owned()));
+        browser.submit(form).await.redirect().unwrap().path().to_owned()
+    };
+    let begin = async |base: &str| browser.open(&format!("{base}/totp")).await;
+    // Not at the address that asks for no session, while that lives.
+    let base = given().await;
+    let elsewhere = base.replace("/account/enrolments/", "/enrol/with/");
+    assert_eq!(begin(&elsewhere).await.status, StatusCode::GONE);
+
+    // Not after the session ended, with what was begun in it.
+    let page = begin(&base).await;
+    let secret = secret_on(&page.text());
+    let form = page.form_with("code").fill("code", &code_at(&secret, house.clock.now()));
+    let (session, _) = browser.session().await.unwrap();
+    house.flows.end_session(session.id, &session, "revoked").await.unwrap();
+    let mut elsewhere_form = form.clone();
+    elsewhere_form.action.set_path(&format!("{elsewhere}/totp"));
+    for form in [form, elsewhere_form] {
+        let answer = browser.submit(&form).await;
+        assert!(!answer.status.is_success() && answer.header("location") != "/account", "{}", answer.told());
+    }
+    let factors = house.store().factors(person.id).await.unwrap();
+    assert!(factors.iter().all(|factor| factor.kind() != FactorKind::Totp), "{factors:?}");
+}
+
+#[tokio::test]
+async fn b94_what_a_session_was_given_is_worthless_in_the_next() {
+    let house = House::new().await;
+    let (browser, person) = house.signed_in("alice").await;
+    let link = house.link(&person, &[FactorKind::Totp]).await;
+    let page = browser.open(&link).await;
+    let base = browser.submit(&page.form_to(&link)).await.redirect().unwrap().path().to_owned();
+    assert_ne!(browser.open(&base).await.status, StatusCode::GONE);
+    let in_account = base.replace("/enrol/with/", "/account/enrolments/");
+    assert_eq!(browser.open(&in_account).await.status, StatusCode::GONE, "a link's ticket is no account's");
+
+    let page = browser.open("/account").await;
+    let forms = page.forms().into_iter();
+    let mut form =
+        forms.filter(|form| form.action.path() == "/account/factors").find(|form| !form.has("kind")).unwrap();
+    form.fields.push(("kind".to_owned(), "totp".to_owned()));
+    let base = browser.submit(&form).await.redirect().unwrap().path().to_owned();
+    assert_ne!(browser.open(&base).await.status, StatusCode::GONE);
+    browser.sign_in("alice", PASSWORD).await;
+    assert_eq!(browser.open(&base).await.status, StatusCode::GONE);
+}
+
+#[tokio::test]
 async fn nobody_finishes_without_something_to_sign_in_with() {
     let house = House::new().await;
     let person = house.add("alice").await;

@@ -8,7 +8,7 @@ use crate::factor::{
 };
 use crate::id::FactorId;
 use crate::person::Person;
-use crate::ports::{ChangeError, EnrolmentLink, StoreError, Ticket, TicketThen};
+use crate::ports::{ChangeError, EnrolmentLink, RestsOn, StoreError, Ticket, TicketThen};
 use crate::secret::{Purpose, Token};
 use crate::session::SessionView;
 use crate::surroundings::shown;
@@ -41,6 +41,14 @@ pub struct TicketView {
 }
 
 impl TicketView {
+    /// Whether it may be used here: a link's ticket where nobody is signed in, a session's in that session.
+    pub fn is_for(&self, session: Option<&SessionView>) -> bool {
+        match self.ticket.rests_on {
+            RestsOn::Link => session.is_none(),
+            RestsOn::Session(own) => session.is_some_and(|session| session.id == own),
+        }
+    }
+
     /// Whether it was made for exactly one factor, and ends when that is enrolled.
     pub fn is_single(&self) -> bool {
         self.kinds.len() < 2
@@ -105,6 +113,7 @@ impl Flows {
             digest: ticket_token.digest(Purpose::EnrolmentTicket),
             person: link.person,
             authority: format!("link:{}", link.id),
+            rests_on: RestsOn::Link,
             kinds: link.kinds.clone(),
             browser: browser.digest(Purpose::Browser),
             begun: None,
@@ -129,6 +138,7 @@ impl Flows {
             digest: token.digest(Purpose::EnrolmentTicket),
             person: session.person.id,
             authority,
+            rests_on: RestsOn::Session(session.id),
             kinds: vec![kind],
             browser: browser.digest(Purpose::Browser),
             begun: None,

@@ -159,6 +159,8 @@ pub struct Ticket {
     pub person: PersonId,
     /// What allowed it: a link's or a challenge's id, as it will stand in the entry.
     pub authority: String,
+    /// What it ends with.
+    pub rests_on: RestsOn,
     /// The kinds that may be enrolled with it.
     pub kinds: Vec<FactorKind>,
     /// The browser that it belongs to.
@@ -167,6 +169,15 @@ pub struct Ticket {
     pub begun: Option<(FactorKind, SecretString)>,
     /// Until when.
     pub expires_at: Timestamp,
+}
+
+/// What a ticket rests on. Without that it opens nothing, whoever holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestsOn {
+    /// A link that was used up when it gave the ticket: time alone ends it.
+    Link,
+    /// A session: whatever ends that, ends the ticket, and what was begun on it enrols nothing.
+    Session(SessionId),
 }
 
 /// What becomes of a ticket when something was enrolled with it.

@@ -88,6 +88,8 @@ pub(crate) async fn end_sessions(
          WHERE person = $2 AND ($3 = '' OR id = $3) AND ended_at IS NULL",
         "DELETE FROM codes WHERE $1 = $1 AND session IN \
          (SELECT id FROM sessions WHERE person = $2 AND ($3 = '' OR id = $3))",
+        "DELETE FROM tickets WHERE $1 = $1 AND session IN \
+         (SELECT id FROM sessions WHERE person = $2 AND ($3 = '' OR id = $3))",
     ] {
         sqlx::query(text).bind(at.as_ms()).bind(&id).bind(&only).execute(&mut *work.connection).await.stored()?;
     }
@@ -95,7 +97,7 @@ pub(crate) async fn end_sessions(
 }
 
 /// Ends what waits for a person, or in this session of theirs, or was passed and not sent: what it
-/// holds is never sent.
+/// holds is never sent, and what it allowed to enrol is not enrolled.
 pub(crate) async fn cancel_challenges(
     work: &mut Work<'_>,
     person: PersonId,
@@ -106,6 +108,12 @@ pub(crate) async fn cancel_challenges(
     const SELECT: &str = select_challenge!(
         "WHERE person = $1 AND ($2 = '' OR session = $2) AND state IN ('pending', 'passed') ORDER BY id"
     );
+    sqlx::query("DELETE FROM tickets WHERE person = $1 AND session IS NOT NULL AND ($2 = '' OR session = $2)")
+        .bind(person.to_string())
+        .bind(only.map(|session| session.to_string()).unwrap_or_default())
+        .execute(&mut *work.connection)
+        .await
+        .stored()?;
     let rows = work
         .inner
         .backend

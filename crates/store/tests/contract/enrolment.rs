@@ -1,14 +1,18 @@
 use secrecy::{ExposeSecret as _, SecretString};
-use stepgate_core::factor::FactorKind;
-use stepgate_core::ports::{Store as _, Ticket};
+use stepgate_core::factor::{FactorKind, FactorUse};
+use stepgate_core::id::SessionId;
+use stepgate_core::ports::{
+    ChangeError, Concerned, RestsOn, SignalEffect, SignalStore as _, Store as _, TakenSignal, Ticket, TicketThen,
+};
 
-use crate::house::{House, MINUTE, is_conflict};
+use crate::house::{House, MINUTE, SignedIn, is_conflict};
 
 fn ticket(house: &House, person: stepgate_core::id::PersonId) -> Ticket {
     Ticket {
         digest: house.digest(),
         person,
         authority: "link".to_owned(),
+        rests_on: RestsOn::Link,
         kinds: vec![FactorKind::Totp],
         browser: house.digest(),
         begun: None,
@@ -89,4 +93,101 @@ pub(crate) async fn an_ended_ticket_is_gone(house: House) {
     house.store.end_ticket(ticket.digest).await.unwrap();
     house.store.end_ticket(ticket.digest).await.unwrap();
     assert!(house.store.ticket(ticket.digest, ticket.browser, house.now()).await.unwrap().is_none());
+}
+
+impl House {
+    /// A ticket that a session was given, with a code begun on it.
+    async fn begun_in(&self, who: &SignedIn) -> Ticket {
+        let mut given = ticket(self, who.person.id);
+        given.rests_on = RestsOn::Session(who.session);
+        self.store.put_ticket(&given).await.unwrap();
+        self.store.begin_on_ticket(given.digest, (FactorKind::Totp, SecretString::from("state"))).await.unwrap();
+        given
+    }
+
+    async fn enrol_on(&self, ticket: &Ticket) -> Result<(), ChangeError> {
+        let factor = self.factor(self.totp());
+        let entry = self.said("enrolled");
+        self.store.enrol(ticket.digest, TicketThen::Stays, ticket.person, &factor, self.now(), entry).await
+    }
+
+    /// Nothing is enrolled, begun or shown with it.
+    async fn opens_nothing(&self, ticket: &Ticket, why: &str) {
+        is_conflict(self.enrol_on(ticket).await);
+        let begun = (FactorKind::Totp, SecretString::from("state"));
+        is_conflict(self.store.begin_on_ticket(ticket.digest, begun).await);
+        assert!(self.store.ticket(ticket.digest, ticket.browser, self.now()).await.unwrap().is_none(), "{why}");
+    }
+
+    async fn told_of(&self, who: &SignedIn, effect: SignalEffect) {
+        let concerned = Concerned::Session(who.person.id, who.session);
+        let signal = TakenSignal {
+            transmitter: "corp".to_owned(),
+            set: self.digest().0,
+            effects: vec![(concerned, effect)],
+            happened_at: self.now(),
+            at: self.now(),
+        };
+        self.store.take_signal(signal, self.said("signal")).await.unwrap();
+    }
+}
+
+pub(crate) async fn b94_a_ticket_ends_with_the_session_that_it_rests_on(house: House) {
+    let alice = house.signed_in("alice").await;
+    let again = async || house.sign_in(&alice.person, alice.factor).await;
+
+    let who = again().await;
+    let given = house.begun_in(&who).await;
+    house.store.end_session(who.session, alice.person.id, house.said("ended")).await.unwrap();
+    house.opens_nothing(&given, "somebody ended it").await;
+
+    let who = again().await;
+    let given = house.begun_in(&who).await;
+    house.told_of(&who, SignalEffect::EndSessions).await;
+    house.opens_nothing(&given, "an event ended it").await;
+
+    // The session lives, and what it proved counts no more: nor does what that allowed.
+    let who = again().await;
+    let given = house.begun_in(&who).await;
+    house.told_of(&who, SignalEffect::DropProofs).await;
+    house.opens_nothing(&given, "what it proved is gone").await;
+
+    let who = again().await;
+    let given = house.begun_in(&who).await;
+    let mut next = house.new_session(alice.person.id, FactorKind::Password, (alice.factor, FactorUse::Nothing));
+    next.replaces = Some(who.session);
+    let entry = house.started(&next);
+    house.store.start_session(next, vec![entry]).await.unwrap();
+    house.opens_nothing(&given, "another took its place").await;
+
+    // What is another session's, or a link's, stays.
+    let (who, other) = (again().await, again().await);
+    let (of_other, of_link) = (house.begun_in(&other).await, house.ticket(alice.person.id, &[FactorKind::Totp]).await);
+    house.told_of(&who, SignalEffect::EndSessions).await;
+    house.enrol_on(&of_other).await.unwrap();
+    let begun = (FactorKind::Totp, SecretString::from("state"));
+    house.store.begin_on_ticket(of_link.digest, begun).await.unwrap();
+    assert_eq!(house.count_said("enrolled").await, 1);
+}
+
+pub(crate) async fn b94_a_session_that_does_not_live_is_given_no_ticket(house: House) {
+    let (alice, bob) = (house.signed_in("alice").await, house.signed_in("bob").await);
+    let put = async |person, session: SessionId| {
+        let mut given = ticket(&house, person);
+        given.rests_on = RestsOn::Session(session);
+        house.store.put_ticket(&given).await
+    };
+    put(alice.person.id, alice.session).await.unwrap();
+    is_conflict(put(alice.person.id, bob.session).await);
+    is_conflict(put(alice.person.id, house.id()).await);
+    house.store.end_session(alice.session, alice.person.id, house.said("ended")).await.unwrap();
+    is_conflict(put(alice.person.id, alice.session).await);
+
+    // Nor does what was given before a session lapsed outlive that.
+    let mut given = ticket(&house, bob.person.id);
+    given.rests_on = RestsOn::Session(bob.session);
+    given.expires_at = house.now().plus(MINUTE * 60 * 48);
+    house.store.put_ticket(&given).await.unwrap();
+    house.clock.advance(MINUTE * 60 * 25);
+    house.opens_nothing(&given, "its time is over").await;
 }

@@ -12,8 +12,8 @@ use stepgate_core::id::{ChallengeId, FactorId, Id, PersonId, SessionId};
 use stepgate_core::operation::OperationDigest;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::{
-    AnsweredChallenge, ChangeError, CodeSees, EnrolmentLink, EntryQuery, NewCode, NewSession, RecordedEntry, Spend,
-    Store as _, Ticket, TicketThen, Trier,
+    AnsweredChallenge, ChangeError, CodeSees, EnrolmentLink, EntryQuery, NewCode, NewSession, RecordedEntry, RestsOn,
+    Spend, Store as _, Ticket, TicketThen, Trier,
 };
 use stepgate_core::secret::{Purpose, TokenDigest};
 use stepgate_core::session::{Audience, Proof, SessionView};
@@ -156,6 +156,7 @@ impl House {
             digest: self.digest(),
             person,
             authority: "link".to_owned(),
+            rests_on: RestsOn::Link,
             kinds: kinds.to_vec(),
             browser: self.digest(),
             begun: None,

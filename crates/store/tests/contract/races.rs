@@ -110,6 +110,7 @@ pub(crate) async fn b71_one_of_fifty_uses_a_link(house: House) {
             digest: house.digest(),
             person: alice.id,
             authority: link.id.to_string(),
+            rests_on: stepgate_core::ports::RestsOn::Link,
             kinds: link.kinds.clone(),
             browser: house.digest(),
             begun: None,
