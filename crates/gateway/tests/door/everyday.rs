@@ -1,5 +1,7 @@
 //! What passes without a question, and what does not pass.
 
+use std::sync::{Arc, Mutex};
+
 use stepgate_core::secret::{Purpose, Token};
 use stepgate_core::session::Audience;
 
@@ -292,6 +294,53 @@ async fn b12_b42_another_spelling_of_an_operation_is_refused() {
     }
     let (head, _) = door.ask("POST /payments/42/approve/", &json, r#"{"amount":12000}"#).await;
     assert_eq!(head.status(), 401, "a slash at the end is the same operation");
+}
+
+/// What this thread logs; the whole door runs on the test's own thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_operator_alone_is_told_which_operation_was_spelled_otherwise() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _until_the_end = tracing::subscriber::set_default(subscriber);
+    let take = || String::from_utf8(std::mem::take(&mut *log.0.lock().unwrap())).unwrap();
+    let door = Door::open().await;
+    let json = format!("{}{JSON}", door.sign_in("ada").cookie());
+    take();
+
+    let (head, body) = door.ask("POST /Payments/42/approve", &json, r#"{"amount":12000}"#).await;
+    let lines = take();
+    let told: Vec<&str> = lines.lines().filter(|line| line.contains("another spelling of a declared path")).collect();
+    assert_eq!(told.len(), 1, "{lines}");
+    assert!(told[0].contains("INFO") && told[0].contains("near=\"ledger POST /payments/{id}/approve\""), "{}", told[0]);
+    assert_eq!(head.status(), 400, "{body}");
+    assert!(!body.contains("/payments/{id}"), "the client is told what is declared: {body}");
+
+    // What is no other spelling, and what is the operation itself, is not told.
+    for path in ["/payments/42/approved", "/payments/42/approve"] {
+        door.ask(&format!("POST {path}"), &json, r#"{"amount":900}"#).await;
+        let lines = take();
+        assert!(!lines.contains("another spelling"), "{path}: {lines}");
+    }
+    // Whatever else is refused of a declared operation is not called another spelling of it.
+    let (head, _) = door.ask("POST /payments/42/approve", &json, "no JSON").await;
+    assert_eq!(head.status(), 400);
+    let lines = take();
+    assert!(!lines.contains("another spelling"), "{lines}");
 }
 
 #[tokio::test]
