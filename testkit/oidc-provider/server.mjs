@@ -1,16 +1,19 @@
 // The certified OpenID provider `oidc-provider`, with a login that a test scripts.
 //
 // Arguments: the library's main file, and the clients as JSON. It listens on a free port of
-// loopback and says `issuer URL`. Who is signed in is posted as JSON to /scripted:
-// subject, claims, can (classes that are reached when asked for), acr and amr (of a plain login).
+// loopback and says `issuer URL`. More clients are posted as JSON to /clients. Who is signed in
+// is posted as JSON to /scripted: subject, claims, can (classes that are reached when asked for),
+// acr and amr (of a plain login), and pages: whether a person in a browser goes through pages of
+// login and consent, which are left out otherwise.
 import { generateKeyPairSync } from 'node:crypto';
 import { createServer } from 'node:http';
 import { pathToFileURL } from 'node:url';
 
 const [library, clients] = process.argv.slice(2);
 const { default: Provider, errors } = await import(pathToFileURL(library).href);
+const { default: Kept } = await import(new URL('adapters/memory_adapter.js', pathToFileURL(library)).href);
 
-let somebody = { subject: 'nobody', claims: {}, can: [], acr: 'pwd', amr: ['pwd'] };
+let somebody = { subject: 'nobody', claims: {}, can: [], acr: 'pwd', amr: ['pwd'], pages: false };
 const asked = [];
 
 const key = (kid, alg, pair) => ({ ...pair.privateKey.export({ format: 'jwk' }), kid, alg, use: 'sig' });
@@ -40,7 +43,14 @@ const provider = new Provider(issuer, {
     claimsParameter: { enabled: true },
     pushedAuthorizationRequests: { enabled: true },
     backchannelLogout: { enabled: true },
-    rpInitiatedLogout: { enabled: true },
+    rpInitiatedLogout: {
+      enabled: true,
+      logoutSource: (ctx, form) => {
+        const button = '<button form="op.logoutForm" name="logout" value="yes">Sign out</button>';
+        ctx.body = page('Sign out', `${form}${button}`);
+      },
+      postLogoutSuccessSource: (ctx) => { ctx.body = page('Signed out', ''); },
+    },
   },
   findAccount: (_, sub) => ({ accountId: sub, claims: () => ({ sub, ...somebody.claims }) }),
   interactions: { url: (_, interaction) => `/interaction/${interaction.uid}` },
@@ -54,6 +64,22 @@ function reached(parameters) {
   const found = wanted.find((one) => somebody.can.includes(one));
   if (found) return { acr: found, amr: ['pwd', 'otp', 'mfa'] };
   return essential.length > 0 ? undefined : { acr: somebody.acr, amr: somebody.amr };
+}
+
+function page(title, content) {
+  return `<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>${title}</title><h1>${title}</h1>${content}`;
+}
+
+// What a person sees who logs in, and who lets the client know who they are.
+async function ask(request, response) {
+  const { prompt, params } = await provider.interactionDetails(request, response);
+  const content = {
+    login: '<label>Name <input name="login" required></label> <button name="do" value="login">Log in</button>',
+    consent: `<p>For ${encodeURIComponent(params.client_id)}</p> <button name="do" value="allow">Allow</button>`,
+  };
+  response.setHeader('content-type', 'text/html');
+  response.end(page(`Certified: ${prompt.name}`, `<form method="post">${content[prompt.name]}</form>`));
 }
 
 async function finish(request, response) {
@@ -93,8 +119,15 @@ server.on('request', (request, response) => {
       somebody = { ...somebody, ...JSON.parse(text) };
       response.end();
     }).catch(failed);
+  } else if (path === '/clients' && request.method === 'POST') {
+    body(request).then((text) => {
+      const client = JSON.parse(text);
+      return new Kept('Client').upsert(client.client_id, client);
+    }).then(() => response.end()).catch(failed);
   } else if (path === '/asked') {
     response.end(JSON.stringify(asked));
+  } else if (path.startsWith('/interaction/') && somebody.pages && request.method === 'GET') {
+    ask(request, response).catch(failed);
   } else if (path.startsWith('/interaction/')) {
     finish(request, response).catch(failed);
   } else {

@@ -204,6 +204,26 @@ impl Browser {
         file
     }
 
+    /// Writes what is seen at both widths, light and dark: `screenshots/{name}-{width}-{scheme}.png`.
+    /// Afterwards the browser is a desktop's, and prefers what it did.
+    pub async fn pictures(&self, name: &str) {
+        self.devtools("Emulation.clearDeviceMetricsOverride", json!({})).await;
+        for (width, is_phone) in [("desktop", false), ("phone", true)] {
+            if is_phone {
+                self.be_a_phone().await;
+            }
+            for scheme in ["light", "dark"] {
+                self.prefer_colors(scheme).await;
+                // Colours change slowly, and a picture is of their end.
+                let finish = "document.getAnimations().forEach((animation) => animation.finish());";
+                self.driver.execute(finish, vec![]).await.unwrap();
+                self.screenshot_named(&format!("{name}-{width}-{scheme}")).await;
+            }
+        }
+        self.devtools("Emulation.clearDeviceMetricsOverride", json!({})).await;
+        self.prefer_colors("").await;
+    }
+
     /// Where the browser saves what it downloads.
     pub fn downloads(&self) -> PathBuf {
         Path::new(self.folder.path()).join("downloads")

@@ -59,12 +59,27 @@ impl CertifiedProvider {
         self.program.said()
     }
 
+    /// Registers one more client, in the same words as at the start.
+    pub async fn register(&self, client: &Value) {
+        self.post("/clients", client).await;
+    }
+
     /// Who logs in there from now on: `subject`, `claims`, `can` (classes that are reached when
-    /// they are asked for), `acr` and `amr` of a plain login. What is not said stays.
+    /// they are asked for), `acr` and `amr` of a plain login, and `pages`: whether the provider
+    /// shows pages of login and consent, which a browser is to go through. What is not said stays.
     pub async fn script(&self, somebody: &Value) {
+        self.post("/scripted", somebody).await;
+    }
+
+    async fn post(&self, path: &str, what: &Value) {
         let client = AtProvider::default().0;
-        let sent = client.post(format!("{}/scripted", self.issuer)).body(somebody.to_string()).send().await;
-        assert!(sent.expect("the provider answers").status().is_success(), "{somebody}");
+        let sent = client.post(format!("{}{path}", self.issuer)).body(what.to_string()).send().await;
+        assert!(sent.expect("the provider answers").status().is_success(), "{what}");
+    }
+
+    /// Where it shows the page that asks whether to sign out.
+    pub fn sign_out_page(&self) -> String {
+        format!("{}/session/end", self.issuer)
     }
 
     /// The parameters of each request to authorize that it granted.

@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -47,6 +50,28 @@ impl Answer {
     /// `200` and a page of HTML.
     pub fn page(body: &str) -> Self {
         Self::new(200, &[("Content-Type", "text/html; charset=utf-8")], body)
+    }
+
+    /// The WebSocket that a browser asks for, and its first message (RFC 6455, sections 4.2.2 and
+    /// 5.2). Nothing that comes afterwards is understood.
+    ///
+    /// # Panics
+    ///
+    /// When no key is there, or the message has more than 125 bytes.
+    pub fn web_socket(request: &RecordedRequest, first: &str) -> Self {
+        let key = request.value("sec-websocket-key").expect("a key");
+        let mut hashed = key.into_bytes();
+        hashed.extend_from_slice(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+        let accept = STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &hashed));
+        let head = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            Sec-WebSocket-Accept: {accept}\r\n\r\n"
+        );
+        let length = u8::try_from(first.len()).ok().filter(|length| *length <= 125).expect("a short message");
+        let mut bytes = head.into_bytes();
+        bytes.extend_from_slice(&[0x81, length]);
+        bytes.extend_from_slice(first.as_bytes());
+        Self::Bytes(bytes)
     }
 
     /// The connection is closed without a word.

@@ -49,7 +49,7 @@ pub(crate) fn challenge_page(
     let statement = &challenge.statement;
     let path = format!("{}challenges/{}", frame.home, challenge.id);
     let offers = offers(view, username, &last);
-    let instruction = if view.prompts.is_empty() {
+    let instruction = if view.prompts.is_empty() && view.logins.is_empty() {
         "You cannot confirm this yet"
     } else if answered(challenge).is_empty() {
         "Confirm that it is you"

@@ -185,6 +185,11 @@ fn said_of(why: &NotAsserted) -> Said {
         NotAsserted::Refused { code } if code == "access_denied" => {
             Said::bad("You were not signed in there.", "You turned back, or are not allowed to use this.")
         }
+        // OpenID Connect Core Error Code unmet_authentication_requirements 1.0.
+        NotAsserted::Refused { code } if code == "unmet_authentication_requirements" => Said::bad(
+            "Your company’s login cannot prove for you what this needs.",
+            "Nothing was done. Set up a stronger way to log in there, or ask your administrator.",
+        ),
         NotAsserted::Refused { code } => {
             Said::bad("Your company’s login refused.", format!("It said: {}.", code.replace('_', " ")))
         }

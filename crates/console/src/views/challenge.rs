@@ -276,6 +276,10 @@ impl Offers {
         self.totp.is_some() || self.password.is_some()
     }
 
+    fn has_failed(&self) -> bool {
+        [&self.totp, &self.password, &self.recovery].into_iter().flatten().any(|offer| offer.failed)
+    }
+
     fn only_recovery(&self) -> bool {
         self.recovery.is_some() && self.passkey.is_none() && self.logins.is_empty() && !self.has_typed()
     }

@@ -7,13 +7,13 @@ use std::time::Duration;
 use serde_json::json;
 use stepgate_core::time::Clock;
 use stepgate_testkit::provider::{Client, Somebody, TestProvider};
-use stepgate_testkit::{Answer, Browser, Page, Person, Signer};
+use stepgate_testkit::{Answer, Browser, CertifiedProvider, Page, Person, RecordingUpstream, Signer};
 use tokio::io::AsyncReadExt as _;
 
-use crate::in_chromium::{click, wait_for_text};
+use crate::in_chromium::{click, type_into, wait_for_text};
 use crate::main_job::challenge_of;
 use crate::streams::{HANDSHAKE, open, streaming};
-use crate::world::{Behind, Member, Payments, World, said};
+use crate::world::{Behind, Member, PAGE, Payments, World, said};
 
 /// The tests' environment has this variable, so no secret needs a file.
 const SECRET: &str = env!("CARGO_PKG_NAME");
@@ -37,6 +37,35 @@ unless { context.age.second_factor <= duration("5m") };
 /// What a provider says of itself.
 const METADATA: &str = "/.well-known/openid-configuration";
 
+/// The same, where people come from this provider; `more` is what follows in the configuration.
+fn with_provider(behind: Behind, issuer: &str, more: &str) -> Behind {
+    let table = format!(
+        r#"
+[[provider]]
+name = "corp"
+title = "Example Corp"
+issuer = "{issuer}"
+client_id = "gate"
+client_secret_env = "CARGO_PKG_NAME"
+groups_claim = "groups"
+groups = {{ "Finance Team" = "finance" }}
+adds_people = true
+governs_groups = true
+renews_every = "10m"
+danger_loopback = true
+[[provider.level]]
+acr = "mfa"
+counts_as = ["second_factor", "possession"]
+[[provider.level]]
+acr = "phr"
+counts_as = ["second_factor", "possession", "phishing_resistant"]
+"#
+    );
+    let operations = format!("{}\n{table}\n{more}", behind.operations);
+    // Each test leaks one small text and ends.
+    Behind { operations: Box::leak(operations.into_boxed_str()), policies: POLICIES, ..behind }
+}
+
 /// A gate before payments, where people come from a provider.
 pub(crate) struct Company {
     pub(crate) world: World,
@@ -56,33 +85,7 @@ impl Company {
             if in_real_time { Arc::new(stepgate::system::SystemClock) } else { Arc::clone(&clock) as _ };
         let provider = TestProvider::start(Arc::clone(&time)).await;
         let behind = payments.behind();
-        let table = format!(
-            r#"
-[[provider]]
-name = "corp"
-title = "Example Corp"
-issuer = "{}"
-client_id = "gate"
-client_secret_env = "CARGO_PKG_NAME"
-groups_claim = "groups"
-groups = {{ "Finance Team" = "finance" }}
-adds_people = true
-governs_groups = true
-renews_every = "10m"
-danger_loopback = true
-[[provider.level]]
-acr = "mfa"
-counts_as = ["second_factor", "possession"]
-[[provider.level]]
-acr = "phr"
-counts_as = ["second_factor", "possession", "phishing_resistant"]
-"#,
-            provider.issuer()
-        );
-        let operations = format!("{}\n{table}\n{more}", behind.operations);
-        // Each test leaks one small text and ends.
-        let behind = Behind { operations: Box::leak(operations.into_boxed_str()), policies: POLICIES, ..behind };
-        let world = World::at(behind, time, clock).await;
+        let world = World::at(with_provider(behind, &provider.issuer(), more), time, clock).await;
         provider.register(Client::with_secret("gate", SECRET, &world.at_gate("/sign-in/back/corp")));
         let company = Self { world, provider, payments };
         company.is_signed_in("00u1", &["mfa", "phr"]);
@@ -221,7 +224,9 @@ async fn a_download_takes_a_login_of_the_last_five_minutes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn b76_b79_nobody_elses_login_and_no_lesser_one_sends_the_payment() {
-    for (subject, can, says) in [("00u2", &["phr"][..], "Somebody else"), ("00u1", &["mfa"][..], "refused")] {
+    for (subject, can, says) in
+        [("00u2", &["phr"][..], "Somebody else"), ("00u1", &["mfa"][..], "cannot prove for you what this needs")]
+    {
         let company = Company::start().await;
         let ada = Person::new();
         let list = company.arrive(&ada, "/payments").await;
@@ -356,4 +361,176 @@ async fn in_chromium_the_payment_goes_on_after_the_provider() {
     wait_for_text(&browser, "Sign out at your company’s login, too").await;
     browser.quit().await;
     world.verified_evidence();
+}
+
+/// A page that says what becomes of its socket.
+const LIVE: &str = r#"<!doctype html><title>Live</title><p id="said">opening</p>
+<script>
+const said = document.getElementById("said");
+const socket = new WebSocket("ws://" + location.host + "/socket");
+socket.onmessage = (message) => { said.textContent = "the socket says " + message.data; };
+socket.onclose = () => { said.textContent = "the socket is closed"; };
+</script>"#;
+
+/// The certified provider, its own pages, and a browser that goes through them.
+struct Certified {
+    world: World,
+    idp: CertifiedProvider,
+    payments: Payments,
+    browser: Browser,
+}
+
+impl Certified {
+    async fn start() -> Self {
+        let idp = CertifiedProvider::start(&[]);
+        let payments = Payments(
+            RecordingUpstream::start(|request| match (request.method().as_str(), request.target().as_str()) {
+                ("POST", _) => Answer::page("<h1>Approved</h1>"),
+                (_, "/live") => Answer::page(LIVE),
+                (_, "/socket") => Answer::web_socket(request, "hello"),
+                _ => Answer::page(PAGE),
+            })
+            .await,
+        );
+        let world = World::in_real_time(with_provider(payments.behind(), idp.issuer(), "")).await;
+        idp.register(&json!({
+            "client_id": "gate",
+            "client_secret": SECRET,
+            "redirect_uris": [world.at_gate("/sign-in/back/corp")],
+            "grant_types": ["authorization_code", "refresh_token"],
+            "response_types": ["code"],
+            "id_token_signed_response_alg": "ES256",
+            "require_auth_time": true,
+            "backchannel_logout_uri": world.at_gate("/sign-in/logout/corp"),
+            "backchannel_logout_session_required": true,
+        }))
+        .await;
+        let claims = json!({ "name": "Ada Lovelace", "preferred_username": "ada", "groups": ["Finance Team"] });
+        idp.script(&json!({ "subject": "00u1", "claims": claims, "can": ["phr"], "pages": true })).await;
+        Self { world, idp, payments, browser: Browser::start().await }
+    }
+
+    /// Goes through the provider's page of login, and of consent, if it has not been given.
+    async fn log_in(&self, consents: Consents) {
+        wait_for_text(&self.browser, "Certified: login").await;
+        assert!(self.browser.current_url().await.unwrap().as_str().starts_with(self.idp.issuer()));
+        type_into(&self.browser, "input[name=login]", "ada").await;
+        click(&self.browser, "button[value=login]").await;
+        if consents == Consents::AreAsked {
+            wait_for_text(&self.browser, "Certified: consent").await;
+            click(&self.browser, "button[value=allow]").await;
+        }
+    }
+
+    async fn arrive(&self, path: &str, text: &str) {
+        self.browser.goto(self.world.at_service(path)).await.unwrap();
+        wait_for_text(&self.browser, "Sign in with Example Corp").await;
+        self.browser.pictures("company-sign-in").await;
+        click(&self.browser, "form.company button").await;
+        self.log_in(Consents::AreAsked).await;
+        wait_for_text(&self.browser, text).await;
+        assert_eq!(self.browser.current_url().await.unwrap().as_str(), self.world.at_service(path));
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Consents {
+    AreAsked,
+    WereGiven,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_chromium_a_held_payment_goes_on_after_a_step_up_at_the_certified_provider() {
+    let certified = Certified::start().await;
+    let Certified { world, idp, payments, browser } = &certified;
+    certified.arrive("/payments", "Payments").await;
+
+    // The same form, sent by the same browser where nothing is asked, shows what was to arrive.
+    click(browser, "#small button").await;
+    wait_for_text(browser, "Approved").await;
+    browser.goto(world.at_service("/payments")).await.unwrap();
+    click(browser, "#large button").await;
+    wait_for_text(browser, "Payments over 10,000 need a passkey, here or at your company's login").await;
+    assert_eq!(payments.approvals().len(), 1, "nothing is sent before it is confirmed");
+    browser.pictures("company-challenge").await;
+    let asked = browser.current_url().await.unwrap();
+    click(browser, "form.company button").await;
+    // The browser's session there would do for a sign-in, not for this.
+    certified.log_in(Consents::WereGiven).await;
+    wait_for_text(browser, "Approved").await;
+    assert_eq!(browser.current_url().await.unwrap().as_str(), world.at_service("/payments/42/approve"));
+
+    let [small, large] = <[_; 2]>::try_from(payments.approvals()).unwrap();
+    assert_eq!(large.body, b"large=1&amount=12000", "the bytes of the form, as they were held");
+    assert_eq!((large.method().as_str(), large.target().as_str()), ("POST", "/payments/42/approve"));
+    for name in ["content-type", "content-length", "origin", "user-agent", "accept", "accept-language"] {
+        let length = (name == "content-length").then(|| "20".to_owned());
+        assert_eq!(large.value(name), length.or(small.value(name)), "{name}");
+    }
+
+    let id = asked.path_segments().and_then(Iterator::last).unwrap();
+    let statement = world.statement(id.parse().unwrap()).await;
+    let granted = idp.granted().await;
+    assert_eq!(granted.len(), 2, "{granted:?}");
+    assert_eq!(granted[1]["nonce"], hex::encode(statement.digest().unwrap()), "the provider signed this payment");
+    // It reads an age of zero as a demand for a new login.
+    assert_eq!((&granted[1]["acr_values"], &granted[1]["prompt"]), (&json!("phr"), &json!("login")));
+
+    // A reload sends nothing again.
+    browser.refresh().await.unwrap();
+    wait_for_text(browser, "200").await;
+    assert_eq!(payments.bodies(), ["small=1&amount=900", "large=1&amount=12000"]);
+    let told = world.verified_evidence();
+    assert!(told.contains("2 company logins, 1 challenge passed"), "{told}");
+    certified.browser.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_chromium_who_does_not_reach_the_class_there_sends_nothing_and_is_told() {
+    let certified = Certified::start().await;
+    let Certified { world, idp, payments, browser } = &certified;
+    certified.arrive("/payments", "Payments").await;
+    click(browser, "#large button").await;
+    wait_for_text(browser, "Confirm at Example Corp").await;
+    wait_for_text(browser, "Confirm that it is you").await;
+    browser.be_a_phone().await;
+    idp.script(&json!({ "can": [] })).await;
+    click(browser, "form.company button").await;
+    certified.log_in(Consents::WereGiven).await;
+    wait_for_text(browser, "Your company’s login cannot prove for you what this needs.").await;
+    let bounds = "const is = document.getElementById('said').getBoundingClientRect();
+        return [is.top, window.innerHeight - is.bottom];";
+    let bounds = browser.execute(bounds, vec![]).await.unwrap();
+    let (above, below) = (bounds.json()[0].as_f64().unwrap(), bounds.json()[1].as_f64().unwrap());
+    assert!(above >= 0.0 && below >= 0.0, "it is said where nobody looks: {above}, {below}");
+    browser.pictures("company-refused").await;
+    assert!(payments.approvals().is_empty());
+    // The question stands, and is answered where the person reaches it.
+    idp.script(&json!({ "can": ["phr"] })).await;
+    click(browser, "form.company button").await;
+    certified.log_in(Consents::WereGiven).await;
+    wait_for_text(browser, "Approved").await;
+    assert_eq!(payments.bodies(), ["large=1&amount=12000"]);
+    world.verified_evidence();
+    certified.browser.quit().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_chromium_signing_out_at_the_certified_provider_closes_the_socket_of_a_page() {
+    let certified = Certified::start().await;
+    let Certified { world, idp, browser, .. } = &certified;
+    certified.arrive("/live", "the socket says hello").await;
+    let here = browser.window().await.unwrap();
+    let there = browser.new_tab().await.unwrap();
+    browser.switch_to_window(there).await.unwrap();
+    browser.goto(idp.sign_out_page()).await.unwrap();
+    click(browser, "button[name=logout]").await;
+    wait_for_text(browser, "Signed out").await;
+    browser.switch_to_window(here).await.unwrap();
+    // Said by the page itself: nothing was loaded again.
+    wait_for_text(browser, "the socket is closed").await;
+    browser.goto(world.at_service("/live")).await.unwrap();
+    wait_for_text(browser, "Sign in with Example Corp").await;
+    world.verified_evidence();
+    certified.browser.quit().await;
 }
