@@ -37,20 +37,25 @@ unless { context.age.second_factor <= duration("5m") };
 "#;
 
 /// A gate before payments, whose programs come with tokens of a provider.
-struct Api {
-    world: World,
-    provider: TestProvider,
-    payments: Payments,
+pub(crate) struct Api {
+    pub(crate) world: World,
+    pub(crate) provider: TestProvider,
+    pub(crate) payments: Payments,
     audience: String,
 }
 
 impl Api {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with("").await
     }
 
-    /// `tokens` are further lines of `[service.tokens]`, `more` of the provider.
+    /// `more` are further lines of the provider.
     async fn with(more: &str) -> Self {
+        Self::taking("", more).await
+    }
+
+    /// `taken` are further lines of `[service.tokens]`, `more` of the provider.
+    pub(crate) async fn taking(taken: &str, more: &str) -> Self {
         let clock = World::clock();
         let time: Arc<dyn Clock> = Arc::clone(&clock) as _;
         let provider = TestProvider::start(Arc::clone(&time)).await;
@@ -63,10 +68,12 @@ providers = ["corp"]
 audience = "https://api.example"
 scopes = ["ledger"]
 owner_claim = "owner"
+TAKEN
 [[service.tokens.agent]]
 client = "robot"
 groups = ["robots"]
-"#;
+"#
+        .replace("TAKEN", taken);
         let table = format!(
             r#"
 [[provider]]
@@ -94,7 +101,7 @@ counts_as = ["second_factor", "possession"]
     }
 
     /// Somebody with a passkey here, who is `subject` at the provider.
-    async fn member(&self, subject: &str) -> Member {
+    pub(crate) async fn member(&self, subject: &str) -> Member {
         let ada = self.world.ada().await;
         let flows = &self.world.gate.flows;
         let person = flows.store.person_by_login(&Login::parse("ada").unwrap()).await.unwrap().unwrap();
@@ -104,7 +111,7 @@ counts_as = ["second_factor", "possession"]
         ada
     }
 
-    fn claims(&self, changes: &Value) -> Value {
+    pub(crate) fn claims(&self, changes: &Value) -> Value {
         let now = self.world.now().as_ms() / 1_000;
         let mut claims = json!({
             "iss": self.provider.issuer(), "aud": self.audience, "sub": "00u1", "client_id": "app",
@@ -116,12 +123,12 @@ counts_as = ["second_factor", "possession"]
         claims
     }
 
-    fn token(&self, changes: &Value) -> String {
+    pub(crate) fn token(&self, changes: &Value) -> String {
         let key = self.provider.key();
         key.sign_with(&json!({ "typ": "at+jwt", "alg": key.algorithm(), "kid": key.id() }), &self.claims(changes))
     }
 
-    async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Said {
+    pub(crate) async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Said {
         let url = self.world.at_service(path);
         let address = format!("127.0.0.1:{}", self.world.port).parse().unwrap();
         let client = reqwest::Client::builder().resolve("ledger.localhost", address).no_proxy();
@@ -156,17 +163,16 @@ counts_as = ["second_factor", "possession"]
 }
 
 #[derive(Debug)]
-struct Said {
-    status: u16,
-    asked: String,
-    #[allow(dead_code, reason = "told where a test fails")]
-    nonce: String,
-    json: Value,
+pub(crate) struct Said {
+    pub(crate) status: u16,
+    pub(crate) asked: String,
+    pub(crate) nonce: String,
+    pub(crate) json: Value,
 }
 
 impl Said {
     /// A parameter of the challenge.
-    fn asked_for(&self, name: &str) -> Option<&str> {
+    pub(crate) fn asked_for(&self, name: &str) -> Option<&str> {
         let rest = self.asked.split(&format!(", {name}=\"")).nth(1)?;
         rest.split('"').next()
     }

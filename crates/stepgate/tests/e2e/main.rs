@@ -10,6 +10,7 @@
 )]
 
 mod access_tokens;
+mod access_tokens_bound;
 mod account;
 mod company_login;
 mod devices;
