@@ -42,7 +42,7 @@ pub use changes::{
 pub use error::{ChangeError, StoreError};
 pub use leaves::{Leaf, LeafDetails, LogKeys};
 pub use logins::{DueRenewal, LeftBy, LoggedOut, PendingLogin, ProviderLogin};
-pub use signals::{Concerned, SignalEffect, SignalStore, TakenSignal};
+pub use signals::{Concerned, RiskName, SignalEffect, SignalFate, SignalStore, TakenSignal};
 pub use streams::{Delivery, Stream, StreamStatus, Streams, WAITING_MAX, WaitingSet};
 pub use tries::{ADDRESS_LOCK_MAX, Trier, Try, TryLimits};
 

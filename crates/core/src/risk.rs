@@ -1,6 +1,9 @@
 //! Risk that other systems told of: about a person or one of their sessions, for a while.
 
+use sha2::{Digest as _, Sha256};
+
 use crate::decide::Asker;
+use crate::signals::{EventSubject, Identifier, Principal};
 use crate::surroundings::Surroundings;
 use crate::time::Timestamp;
 
@@ -44,6 +47,53 @@ pub enum RiskKind {
     Level(RiskLevel),
     /// A signal by its name: `device_not_compliant`, `credential_change` …
     Signal(String),
+}
+
+/// What a transmitter spoke of when it told a risk: the person as a whole, one session, one device.
+/// Only who speaks of the same again replaces it or takes it back.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RiskSubject(String);
+
+impl RiskSubject {
+    /// The person as a whole.
+    pub const fn person() -> Self {
+        Self(String::new())
+    }
+
+    /// What the event speaks of, by its principal. A device that is not named is that of the session.
+    pub fn of(subject: &EventSubject) -> Self {
+        let (kind, named) = match &subject.principal {
+            Principal::User => return Self::person(),
+            Principal::Session => ("session", vec![&subject.session]),
+            Principal::Device if subject.device.is_some() => ("device", vec![&subject.device]),
+            Principal::Device => ("device of", vec![&subject.session]),
+            Principal::Other(kind) => (kind.as_str(), vec![&subject.session, &subject.device]),
+        };
+        let mut hash = Sha256::new();
+        let mut put = |text: &str| {
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text);
+        };
+        put("stepgate/risk-subject/v1");
+        put(kind);
+        for one in named {
+            match one {
+                None => put("none"),
+                Some(Identifier::Identity { issuer, subject }) => {
+                    ["iss_sub", issuer, subject].into_iter().for_each(&mut put)
+                }
+                Some(Identifier::Email(email)) => ["email", email].into_iter().for_each(&mut put),
+                Some(Identifier::Opaque(id)) => ["opaque", id].into_iter().for_each(&mut put),
+                Some(Identifier::Other { text }) => ["other", text].into_iter().for_each(&mut put),
+            }
+        }
+        Self(hex::encode(hash.finalize()))
+    }
+
+    /// As rows have it: empty for the person as a whole, or else 64 hex digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// A risk, until its time is over.

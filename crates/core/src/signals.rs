@@ -26,7 +26,24 @@ pub enum Identifier {
     Email(String),
     /// `opaque`.
     Opaque(String),
-    /// A format that is not understood.
+    /// A format that is not understood here: one of these is told from another, and nobody is found by it.
+    Other {
+        /// The whole, as it stands there.
+        text: String,
+    },
+}
+
+/// What of a subject a security event speaks of (CAEP 1.0, section 3.8, `principal`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Principal {
+    /// The person.
+    #[default]
+    User,
+    /// One session of theirs.
+    Session,
+    /// One device of theirs.
+    Device,
+    /// Something else of theirs, by the transmitter's word.
     Other(String),
 }
 
@@ -37,6 +54,10 @@ pub struct EventSubject {
     pub user: Option<Identifier>,
     /// The session.
     pub session: Option<Identifier>,
+    /// The device.
+    pub device: Option<Identifier>,
+    /// Which of these is meant.
+    pub principal: Principal,
     /// Whether a tenant, group or organisation is meant and no single person.
     pub wider: bool,
 }

@@ -229,15 +229,19 @@ CREATE TABLE left_out (
 
 -- What other systems told of risks.
 CREATE TABLE risks (
+    id TEXT NOT NULL PRIMARY KEY, -- digest of person, session, transmitter, name and subject
     person TEXT NOT NULL REFERENCES people (id) ON DELETE CASCADE,
-    session TEXT NOT NULL, -- empty: of the person as a whole
+    session TEXT REFERENCES sessions (id) ON DELETE CASCADE, -- where it counts; NULL: for the person as a whole
+    subject TEXT NOT NULL, -- what it was told of: only who speaks of the same replaces it; empty: the person as a whole
     transmitter TEXT NOT NULL,
     name TEXT NOT NULL, -- level, or a signal's name
     value TEXT NOT NULL, -- of a level
     happened_at {INT} NOT NULL, -- what happened earlier does not replace it
-    until {INT} NOT NULL,
-    PRIMARY KEY (person, session, transmitter, name)
+    until {INT} NOT NULL
 ) {STRICT};
+CREATE INDEX risks_of_person ON risks (person, transmitter, name, subject);
+CREATE INDEX risks_of_session ON risks (session) WHERE session IS NOT NULL;
+CREATE INDEX risks_by_end ON risks (until);
 
 CREATE TABLE challenges (
     id TEXT NOT NULL PRIMARY KEY,

@@ -19,11 +19,12 @@ use crate::row::Fields;
 use crate::seal::Keyring;
 
 /// What is over, as `(table, key, condition on $1)`. `$1` is now less the time it is kept.
-const OVER: [(&str, &str, &str, std::time::Duration); 14] = [
+const OVER: [(&str, &str, &str, std::time::Duration); 15] = [
     ("codes", "digest", "expires_at <= $1", std::time::Duration::ZERO),
     ("tickets", "digest", "expires_at <= $1", std::time::Duration::ZERO),
     ("links", "id", "expires_at <= $1", std::time::Duration::ZERO),
     ("pending_logins", "state", "expires_at <= $1", std::time::Duration::ZERO),
+    ("risks", "id", "until <= $1", std::time::Duration::ZERO),
     ("prompts", "digest", "used_at <= $1", PROMPTS_KEPT),
     ("received_sets", "digest", "received_at <= $1", RECEIVED_SETS_KEPT),
     (

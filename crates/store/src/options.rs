@@ -117,7 +117,8 @@ pub(crate) const FORMER_ASSERTION_KEYS_KEPT: Duration = Duration::from_secs(3600
 pub(crate) const SEALED_AT_ONCE: i64 = 100;
 /// People whose change one batch names one by one; for more, all is forgotten that is cached.
 pub(crate) const CHANGES_NAMED_MAX: usize = 500;
-/// Risks of one person, of all sessions and transmitters together.
-pub(crate) const RISKS_PER_PERSON_MAX: i64 = 200;
+/// Things of one person, or of one session of theirs, that one transmitter tells a risk of under one name
+/// and that are kept apart; what it tells of more is kept together.
+pub(crate) const RISK_SUBJECTS_MAX: i64 = 50;
 /// How long it is remembered that a security event was taken: longer than one may be old.
 pub(crate) const RECEIVED_SETS_KEPT: Duration = Duration::from_secs(8 * 24 * 3600);

@@ -1,25 +1,30 @@
 //! Security events of other systems: each taken once, with its effects.
 
 use async_trait::async_trait;
+use sha2::{Digest as _, Sha256};
 use stepgate_core::id::{PersonId, SessionId};
-use stepgate_core::ports::{ChangeError, Concerned, SignalEffect, SignalStore, StoreError, TakenSignal};
+use stepgate_core::ports::{
+    ChangeError, Concerned, RiskName, SignalEffect, SignalFate, SignalStore, StoreError, TakenSignal,
+};
 use stepgate_core::provider::ProviderName;
-use stepgate_core::risk::{Risk, RiskKind};
+use stepgate_core::risk::{Risk, RiskKind, RiskLevel, RiskSubject};
 use stepgate_core::time::Timestamp;
 use stepgate_evidence::Entry;
 
 use crate::accounts::{cancel_challenges, end_sessions};
 use crate::changes::Subject;
 use crate::database::Database;
-use crate::error::Stored as _;
+use crate::error::{Stored as _, unavailable};
 use crate::inner::{Inner, read};
 use crate::intent::{Intent, Work};
-use crate::options::{RISKS_PER_PERSON_MAX, ROWS_MAX};
+use crate::options::{RISK_SUBJECTS_MAX, ROWS_MAX};
 use crate::people::take_person;
 use crate::row::Fields;
 
 /// The name under which a level is kept; signals have other names.
 const LEVEL: &str = "level";
+/// The subject of a row that holds what is told of more things than are kept apart. No digest is so.
+const REST: &str = "rest";
 
 struct TakeSignal {
     signal: TakenSignal,
@@ -73,69 +78,165 @@ impl TakeSignal {
                 .stored()?;
                 cancel_challenges(work, person, only, "signal", at).await
             }
-            SignalEffect::Risk { kind, until } => self.put_risk(work, who, kind, *until).await,
-            SignalEffect::NoSignal(name) => {
-                sqlx::query(
-                    "DELETE FROM risks WHERE person = $1 AND ($2 = '' OR session = $2) AND transmitter = $3 \
-                     AND name = $4 AND happened_at <= $5",
-                )
-                .bind(person.to_string())
-                .bind(session_text(only))
-                .bind(&self.signal.transmitter)
-                .bind(name)
-                .bind(self.signal.happened_at.as_ms())
-                .execute(&mut *work.connection)
-                .await
-                .stored()?;
-                Ok(())
+            SignalEffect::Risk { about, kind, until } => self.put_risk(work, who, about, kind, *until).await,
+            SignalEffect::NoRisk { about, name } => {
+                let name = match name {
+                    RiskName::Level => LEVEL,
+                    RiskName::Signal(name) => name,
+                };
+                self.forget(work, person, about, name, self.signal.happened_at.as_ms()).await
             }
         }
+    }
+
+    /// Forgets what this transmitter told of the same under this name, wherever it counts, up to then.
+    async fn forget(
+        &self,
+        work: &mut Work<'_>,
+        person: PersonId,
+        about: &RiskSubject,
+        name: &str,
+        up_to_ms: i64,
+    ) -> Result<(), ChangeError> {
+        sqlx::query(
+            "DELETE FROM risks WHERE person = $1 AND transmitter = $2 AND name = $3 AND subject = $4 \
+             AND happened_at <= $5",
+        )
+        .bind(person.to_string())
+        .bind(&self.signal.transmitter)
+        .bind(name)
+        .bind(about.as_str())
+        .bind(up_to_ms)
+        .execute(&mut *work.connection)
+        .await
+        .stored()?;
+        Ok(())
+    }
+
+    /// How many rows of this transmitter and name there are, for `subject` or counted in another way.
+    async fn count(&self, work: &mut Work<'_>, sql: &'static str, of: [&str; 3]) -> Result<i64, ChangeError> {
+        let [person, name, third] = of;
+        let row = sqlx::query(sql)
+            .bind(person)
+            .bind(&self.signal.transmitter)
+            .bind(name)
+            .bind(third)
+            .bind(self.signal.happened_at.as_ms())
+            .fetch_one(&mut *work.connection)
+            .await
+            .stored()?;
+        Ok(Fields::of("risks", &row).int("found")?)
     }
 
     async fn put_risk(
         &self,
         work: &mut Work<'_>,
         who: Concerned,
+        about: &RiskSubject,
         kind: &RiskKind,
         until: Timestamp,
     ) -> Result<(), ChangeError> {
-        let person = who.person().to_string();
+        let (person, session) = (who.person().to_string(), session_text(who.session()));
         let (name, value) = match kind {
             RiskKind::Level(level) => (LEVEL, level.name()),
             RiskKind::Signal(name) => (name.as_str(), ""),
         };
-        // What happened later was told earlier: then it stays.
+        // What is over counts nowhere: neither by time nor with its session.
         sqlx::query(
-            "INSERT INTO risks (person, session, transmitter, name, value, happened_at, until) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (person, session, transmitter, name) DO UPDATE SET \
-             value = excluded.value, happened_at = excluded.happened_at, until = excluded.until \
-             WHERE risks.happened_at <= excluded.happened_at",
+            "DELETE FROM risks WHERE person = $1 AND (until <= $2 OR session IN \
+             (SELECT id FROM sessions WHERE person = $1 AND (ended_at IS NOT NULL OR ends_at <= $2)))",
         )
         .bind(&person)
-        .bind(session_text(who.session()))
-        .bind(&self.signal.transmitter)
-        .bind(name)
-        .bind(value)
-        .bind(self.signal.happened_at.as_ms())
-        .bind(until.as_ms())
+        .bind(self.signal.at.as_ms())
         .execute(&mut *work.connection)
         .await
         .stored()?;
-        sqlx::query("DELETE FROM risks WHERE person = $1 AND until <= $2")
-            .bind(&person)
-            .bind(self.signal.at.as_ms())
-            .execute(&mut *work.connection)
-            .await
-            .stored()?;
-        let row = sqlx::query("SELECT '' AS id, COUNT(*) AS found FROM risks WHERE person = $1")
-            .bind(&person)
-            .fetch_one(&mut *work.connection)
-            .await
-            .stored()?;
-        if Fields::of("risks", &row).int("found")? > RISKS_PER_PERSON_MAX {
-            return Err(ChangeError::Limit("risks per person"));
+        // What happened later was told earlier: then it stays.
+        const LATER: &str = "SELECT '' AS id, COUNT(*) AS found FROM risks WHERE person = $1 AND transmitter = $2 \
+                             AND name = $3 AND subject = $4 AND happened_at > $5";
+        if self.count(work, LATER, [&person, name, about.as_str()]).await? > 0 {
+            return Ok(());
         }
+        // Of the same, only the newest counts, also where it counted for another session.
+        self.forget(work, who.person(), about, name, self.signal.happened_at.as_ms().saturating_sub(1)).await?;
+        const SUBJECTS: &str = "SELECT '' AS id, COUNT(*) AS found FROM risks WHERE person = $1 AND transmitter = $2 \
+                                AND name = $3 AND COALESCE(session, '') = $4 AND subject <> '' AND $5 = $5";
+        let is_kept_apart = about.as_str().is_empty()
+            || self.count(work, SUBJECTS, [&person, name, &session]).await? < RISK_SUBJECTS_MAX;
+        let subject = if is_kept_apart { about.as_str() } else { REST };
+        let mut row = Row { value: value.to_owned(), until, happened_at: self.signal.happened_at };
+        let id = self.row_id(&person, &session, name, subject);
+        if !is_kept_apart {
+            // Nobody can say which of them was taken back, so together they only rise.
+            row = row.and(self.row(work, &id).await?)?;
+        }
+        sqlx::query(
+            "INSERT INTO risks (id, person, session, subject, transmitter, name, value, happened_at, until) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO UPDATE SET \
+             value = excluded.value, happened_at = excluded.happened_at, until = excluded.until",
+        )
+        .bind(id)
+        .bind(&person)
+        .bind(who.session().map(|session| session.to_string()))
+        .bind(subject)
+        .bind(&self.signal.transmitter)
+        .bind(name)
+        .bind(row.value)
+        .bind(row.happened_at.as_ms())
+        .bind(row.until.as_ms())
+        .execute(&mut *work.connection)
+        .await
+        // The session was purged since it was found: as with a person, it is looked again.
+        .or_conflict()?;
         Ok(())
+    }
+
+    async fn row(&self, work: &mut Work<'_>, id: &str) -> Result<Option<Row>, ChangeError> {
+        let row = sqlx::query("SELECT id, value, happened_at, until FROM risks WHERE id = $1")
+            .bind(id)
+            .fetch_optional(&mut *work.connection)
+            .await
+            .stored()?;
+        row.map(|row| {
+            let fields = Fields::of("risks", &row);
+            Ok(Row {
+                value: fields.text("value")?,
+                until: fields.time("until")?,
+                happened_at: fields.time("happened_at")?,
+            })
+        })
+        .transpose()
+    }
+
+    fn row_id(&self, person: &str, session: &str, name: &str, subject: &str) -> String {
+        let mut hash = Sha256::new();
+        for text in ["stepgate/risk/v1", person, session, &self.signal.transmitter, name, subject] {
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text);
+        }
+        hex::encode(hash.finalize())
+    }
+}
+
+/// What a row says.
+struct Row {
+    value: String,
+    until: Timestamp,
+    happened_at: Timestamp,
+}
+
+impl Row {
+    /// Both together: the greater risk, for longer.
+    fn and(self, other: Option<Self>) -> Result<Self, ChangeError> {
+        let Some(other) = other else { return Ok(self) };
+        let level = |value: &str| match value {
+            "" => Ok(None),
+            value => value.parse::<RiskLevel>().map(Some).map_err(|()| unavailable("a risk has no level")),
+        };
+        let value =
+            level(&self.value)?.max(level(&other.value)?).map_or(String::new(), |level| level.name().to_owned());
+        let happened_at = self.happened_at.max(other.happened_at);
+        Ok(Self { value, until: self.until.max(other.until), happened_at })
     }
 }
 
@@ -155,7 +256,7 @@ impl Inner {
     ) -> Result<Vec<Risk>, StoreError> {
         let rows = sqlx::query(
             "SELECT person, name, value, until FROM risks \
-             WHERE person = $1 AND (session = '' OR session = $2) AND until > $3 ORDER BY name, transmitter",
+             WHERE person = $1 AND (session IS NULL OR session = $2) AND until > $3 ORDER BY name, transmitter",
         )
         .bind(person.to_string())
         .bind(session_text(session))
@@ -175,8 +276,15 @@ impl Inner {
 
 #[async_trait]
 impl SignalStore for Database {
-    async fn take_signal(&self, signal: TakenSignal, entry: Entry) -> Result<(), ChangeError> {
-        self.write(TakeSignal { signal }, vec![entry]).await
+    async fn take_signal(&self, signal: TakenSignal, entry: Entry) -> Result<SignalFate, StoreError> {
+        match self.write(TakeSignal { signal }, vec![entry]).await {
+            Ok(()) => Ok(SignalFate::Taken),
+            Err(ChangeError::UsedBefore) => Ok(SignalFate::TakenBefore),
+            Err(ChangeError::Conflict) => Ok(SignalFate::Gone),
+            Err(ChangeError::Store(error)) => Err(error),
+            // Not done, so not taken: whoever told it tells it again.
+            Err(refused @ ChangeError::Limit(_)) => Err(unavailable(refused)),
+        }
     }
 
     async fn people_by_email(&self, email: &str) -> Result<Vec<PersonId>, StoreError> {

@@ -8,10 +8,12 @@ use stepgate_evidence::Event;
 use super::Flows;
 use crate::factor::identity_digest;
 use crate::ports::{
-    Accounts, ChangeError, Concerned, Part, SignalEffect, SignalStore, Sought, StoreError, TakenSignal,
+    Accounts, Concerned, Part, RiskName, SignalEffect, SignalFate, SignalStore, Sought, StoreError, TakenSignal,
 };
-use crate::risk::RiskKind;
-use crate::signals::{EventSubject, Happened, Identifier, NotASet, SecurityEvent, Transmitter, Transmitters};
+use crate::risk::{RiskKind, RiskLevel, RiskSubject};
+use crate::signals::{
+    EventSubject, Happened, Identifier, NotASet, Principal, SecurityEvent, Transmitter, Transmitters,
+};
 use crate::time::Timestamp;
 
 /// A device is not as the company wants it.
@@ -20,6 +22,8 @@ pub const DEVICE_NOT_COMPLIANT: &str = "device_not_compliant";
 pub const CREDENTIAL_CHANGE: &str = "credential_change";
 /// Events that happened longer ago are refused: nobody remembers whether they were taken.
 pub const EVENT_AGE_MAX: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
+/// How often it is looked whom an event concerns, where people leave meanwhile.
+const LOOKS: usize = 3;
 
 /// Receiving security events.
 #[derive(Clone, Debug)]
@@ -79,14 +83,28 @@ impl Signals {
             self.flows.refused("signal_invalid_request").await;
             return Err(NotASet::Invalid("it happened too long ago".to_owned()).into());
         }
+        for _ in 0..LOOKS {
+            match self.take(known, &event, at).await? {
+                SignalFate::Taken => return Ok(Taken { event, again: false }),
+                SignalFate::TakenBefore => return Ok(Taken { event, again: true }),
+                // Whoever was found is gone: it may concern somebody else now, or nobody.
+                SignalFate::Gone => {}
+            }
+        }
+        // Nothing was done, so nobody is told that it was.
+        Err(StoreError::Unavailable("those whom a security event concerns come and go too fast".into()).into())
+    }
+
+    /// Does what an event does to those whom it concerns now, in one transaction with its entry.
+    async fn take(&self, known: &Transmitter, event: &SecurityEvent, at: Timestamp) -> Result<SignalFate, StoreError> {
         let concerned = self.concerned(known, &event.subject, at).await?;
-        let effects = effects(known, &event, &concerned, at);
+        let effects = effects(known, event, &concerned, at);
         let (who, what) = (concerned.first().copied(), described(&effects));
         let digest = set_digest(&event.issuer, &event.id);
         let entry = self.flows.entry(
             at,
             Event::SignalReceived {
-                transmitter: transmitter.to_owned(),
+                transmitter: known.name.clone(),
                 event: event.name.clone(),
                 set: hex::encode(digest),
                 person: who.map(|who| who.person().to_string()).unwrap_or_default(),
@@ -94,19 +112,14 @@ impl Signals {
                 effect: what,
             },
         );
-        let transmitter = transmitter.to_owned();
+        let transmitter = known.name.clone();
         let signal = TakenSignal { set: digest, transmitter, happened_at: event.at, at, effects };
-        match self.store.take_signal(signal, entry).await {
-            Ok(()) => Ok(Taken { event, again: false }),
-            Err(ChangeError::UsedBefore) => Ok(Taken { event, again: true }),
-            Err(ChangeError::Store(error)) => Err(error.into()),
-            // Nobody is there any more of whom it speaks.
-            Err(ChangeError::Conflict | ChangeError::Limit(_)) => Ok(Taken { event, again: false }),
-        }
+        self.store.take_signal(signal, entry).await
     }
 
     /// Whom an event concerns, as far as this transmitter may speak of them. A session that is
-    /// known is meant alone; one that is not known means all of its person's.
+    /// known is meant alone; one that is not known means all of its person's, for what ends or raises
+    /// something. What takes something back is never about more than what it names.
     async fn concerned(
         &self,
         known: &Transmitter,
@@ -167,22 +180,39 @@ fn effects(
     now: Timestamp,
 ) -> Vec<(Concerned, SignalEffect)> {
     let until = now.plus(known.keep);
-    let signal = |name: &str| SignalEffect::Risk { kind: RiskKind::Signal(name.to_owned()), until };
+    let signal =
+        |about: RiskSubject, name: &str| SignalEffect::Risk { about, kind: RiskKind::Signal(name.to_owned()), until };
+    let about = RiskSubject::of(&event.subject);
     let whole = |who: Concerned| Concerned::Person(who.person());
     let of = |who: Concerned| match &event.happened {
         Happened::SessionRevoked => vec![(who, SignalEffect::EndSessions)],
         // A credential is the person's, whichever session it was seen in.
         Happened::CredentialChange { lost: true } => {
-            vec![(whole(who), SignalEffect::EndSessions), (whole(who), signal(CREDENTIAL_CHANGE))]
+            let raised = signal(RiskSubject::person(), CREDENTIAL_CHANGE);
+            vec![(whole(who), SignalEffect::EndSessions), (whole(who), raised)]
         }
-        Happened::CredentialChange { lost: false } => vec![(whole(who), signal(CREDENTIAL_CHANGE))],
+        Happened::CredentialChange { lost: false } => {
+            vec![(whole(who), signal(RiskSubject::person(), CREDENTIAL_CHANGE))]
+        }
         Happened::AssuranceLevelChange { less: true } => vec![(who, SignalEffect::DropProofs)],
-        Happened::DeviceCompliance { compliant: false } => vec![(who, signal(DEVICE_NOT_COMPLIANT))],
+        Happened::DeviceCompliance { compliant: false } => vec![(who, signal(about.clone(), DEVICE_NOT_COMPLIANT))],
         Happened::DeviceCompliance { compliant: true } => {
-            vec![(who, SignalEffect::NoSignal(DEVICE_NOT_COMPLIANT.to_owned()))]
+            let name = RiskName::Signal(DEVICE_NOT_COMPLIANT.to_owned());
+            vec![(who, SignalEffect::NoRisk { about: about.clone(), name })]
         }
         Happened::Risk(level) if !event.subject.wider => {
-            vec![(who, SignalEffect::Risk { kind: RiskKind::Level(*level), until })]
+            let place = if event.subject.principal == Principal::User { whole(who) } else { who };
+            // That one thing of somebody is fine says nothing of all the rest of them.
+            let is_exact = match event.subject.principal {
+                Principal::User => true,
+                Principal::Session => who.session().is_some(),
+                Principal::Device | Principal::Other(_) => false,
+            };
+            let effect = match level {
+                RiskLevel::Low if !is_exact => SignalEffect::NoRisk { about: about.clone(), name: RiskName::Level },
+                level => SignalEffect::Risk { about: about.clone(), kind: RiskKind::Level(*level), until },
+            };
+            vec![(place, effect)]
         }
         Happened::AssuranceLevelChange { less: false }
         | Happened::Risk(_)
@@ -201,7 +231,8 @@ fn described(effects: &[(Concerned, SignalEffect)]) -> String {
             SignalEffect::DropProofs => "proofs_dropped".to_owned(),
             SignalEffect::Risk { kind: RiskKind::Level(level), .. } => format!("risk_{}", level.name()),
             SignalEffect::Risk { kind: RiskKind::Signal(name), .. } => format!("signal_{name}"),
-            SignalEffect::NoSignal(name) => format!("no_{name}"),
+            SignalEffect::NoRisk { name: RiskName::Level, .. } => "no_risk".to_owned(),
+            SignalEffect::NoRisk { name: RiskName::Signal(name), .. } => format!("no_{name}"),
         })
         .collect();
     words.dedup();

@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use stepgate_evidence::Entry;
 
-use super::{ChangeError, StoreError};
+use super::StoreError;
 use crate::id::{PersonId, SessionId};
 use crate::provider::ProviderName;
-use crate::risk::RiskKind;
+use crate::risk::{RiskKind, RiskSubject};
 use crate::time::Timestamp;
 
 /// Whom a security event concerns here.
@@ -42,15 +42,43 @@ pub enum SignalEffect {
     EndSessions,
     /// What was proved counts as never, and what waits is never sent; sessions stay.
     DropProofs,
-    /// A risk counts until then. An older one of the same transmitter and name does not replace a newer one.
+    /// A risk counts until then. It replaces what the same transmitter told earlier under this name
+    /// about the same, and nothing else; what happened earlier replaces nothing.
     Risk {
+        /// What was spoken of.
+        about: RiskSubject,
         /// What is said.
         kind: RiskKind,
         /// Until when.
         until: Timestamp,
     },
-    /// A signal of this name counts no longer.
-    NoSignal(String),
+    /// What the same transmitter told earlier under this name about the same counts no longer.
+    NoRisk {
+        /// What is spoken of.
+        about: RiskSubject,
+        /// The name: a level's or a signal's.
+        name: RiskName,
+    },
+}
+
+/// Under which name a risk is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RiskName {
+    /// How great it is.
+    Level,
+    /// The signal of this name.
+    Signal(String),
+}
+
+/// What became of a security event in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignalFate {
+    /// It and its effects are durable.
+    Taken,
+    /// It was taken before: nothing happened now.
+    TakenBefore,
+    /// Somebody whom it concerns is there no longer: nothing happened. Whom it concerns is to be found again.
+    Gone,
 }
 
 /// A security event that was verified, and what it does here.
@@ -71,10 +99,11 @@ pub struct TakenSignal {
 /// Security events of other systems.
 #[async_trait]
 pub trait SignalStore: Send + Sync + std::fmt::Debug {
-    /// Takes an event, once: `UsedBefore` if it was taken, by whichever node. Its effects and
-    /// entries are in the same transaction; sessions and challenges that end have entries of
-    /// their own. Every node knows within a second.
-    async fn take_signal(&self, signal: TakenSignal, entry: Entry) -> Result<(), ChangeError>;
+    /// Takes an event, once, by whichever node. Its effects and entries are in the same
+    /// transaction; sessions and challenges that end have entries of their own. Every node knows
+    /// within a second. No limit undoes it: of things of one person beyond the fiftieth that one
+    /// transmitter tells a risk of, all together are kept as one, which only rises.
+    async fn take_signal(&self, signal: TakenSignal, entry: Entry) -> Result<SignalFate, StoreError>;
     /// People with this address, in any case (at most two: then nobody can say who is meant).
     async fn people_by_email(&self, email: &str) -> Result<Vec<PersonId>, StoreError>;
     /// The live sessions that rest on this session of a provider.

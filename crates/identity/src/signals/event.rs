@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 use stepgate_core::risk::RiskLevel;
-use stepgate_core::signals::{EventSubject, Happened, Identifier, NotASet, SecurityEvent};
+use stepgate_core::signals::{EventSubject, Happened, Identifier, NotASet, Principal, SecurityEvent};
 use stepgate_core::time::Timestamp;
 
 use crate::jws::TokenClaims;
@@ -72,6 +72,7 @@ pub(super) fn read(
     let happened = happened(kind, event)?;
     let mut read_subject = read_subject(subject, claims)?;
     read_subject.wider |= is_wider(event);
+    read_subject.principal = principal(&happened, event, &read_subject);
     let name = kind.rsplit('/').next().unwrap_or_default();
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let name: String = name.chars().filter(|c| fits(*c)).take(60).collect();
@@ -87,6 +88,24 @@ fn moment(seconds: &serde_json::Number) -> Option<Timestamp> {
 /// Whether a risk is that of a group of people (CAEP 1.0, `risk-level-change`, `principal`).
 fn is_wider(event: &Map<String, Value>) -> bool {
     matches!(event.get("principal").and_then(Value::as_str), Some("TENANT" | "ORG_UNIT" | "GROUP"))
+}
+
+/// What of the subject is meant: what the event says, or else the narrowest that is named.
+fn principal(happened: &Happened, event: &Map<String, Value>, subject: &EventSubject) -> Principal {
+    let said = match happened {
+        Happened::DeviceCompliance { .. } => Some("DEVICE"),
+        Happened::Risk(_) => event.get("principal").and_then(Value::as_str),
+        _ => None,
+    };
+    match said {
+        Some("USER") => Principal::User,
+        Some("SESSION") => Principal::Session,
+        Some("DEVICE") => Principal::Device,
+        Some(other) => Principal::Other(other.chars().take(40).collect()),
+        None if subject.device.is_some() => Principal::Device,
+        None if subject.session.is_some() => Principal::Session,
+        None => Principal::User,
+    }
 }
 
 fn happened(kind: &str, event: &Map<String, Value>) -> Result<Happened, NotASet> {
@@ -146,9 +165,9 @@ fn read_subject(subject: &Map<String, Value>, claims: &TokenClaims) -> Result<Ev
         Some(Value::Object(one)) => identifier(one).map(Some),
         Some(_) => Err(invalid(format!("{name} of the subject is no object"))),
     };
-    let (user, session) = (member("user")?, member("session")?);
+    let (user, session, device) = (member("user")?, member("session")?, member("device")?);
     let wider = user.is_none() && session.is_none();
-    Ok(EventSubject { user, session, wider })
+    Ok(EventSubject { user, session, device, wider, principal: Principal::User })
 }
 
 fn identifier(one: &Map<String, Value>) -> Result<Identifier, NotASet> {
@@ -166,7 +185,7 @@ fn identifier(one: &Map<String, Value>) -> Result<Identifier, NotASet> {
             Identifier::Email(email)
         }
         Some("opaque") => Identifier::Opaque(text("id")?),
-        Some(other) => Identifier::Other(other.chars().take(40).collect()),
+        Some(_) => Identifier::Other { text: Value::Object(one.clone()).to_string() },
         None => return Err(invalid("a subject has no format")),
     })
 }

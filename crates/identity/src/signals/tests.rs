@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stepgate_core::risk::RiskLevel;
-use stepgate_core::signals::{EventSubject, Happened, Identifier};
+use stepgate_core::signals::{EventSubject, Happened, Identifier, Principal};
 use stepgate_testkit::clock::BEGINNING;
 use stepgate_testkit::{Signer, signer};
 
@@ -102,7 +102,11 @@ async fn what_a_transmitter_signs_is_read() {
     let user =
         Identifier::Identity { issuer: ISSUER.to_owned(), subject: "99beb27c-c1c2-4955-882a-e0dc4996fbbc".to_owned() };
     let session = Identifier::Opaque("dMTlD|1600802906337.16|16008.16".to_owned());
-    assert_eq!(read.subject, EventSubject { user: Some(user), session: Some(session), wider: false });
+    let principal = Principal::Session;
+    assert_eq!(
+        read.subject,
+        EventSubject { user: Some(user), session: Some(session), principal, ..EventSubject::default() }
+    );
 }
 
 /// CAEP 1.0, sections 3.2 to 3.8: what each event must have, and what it says.
@@ -158,6 +162,30 @@ async fn each_event_says_what_happened() {
         json!({ "https://schemas.openid.net/secevent/ssf/event-type/verification": { "state": "VGhp" } });
     let read = corp.read(&verification).await.unwrap();
     assert_eq!(read.happened, Happened::Verification { state: Some("VGhp".to_owned()) });
+    let device = json!({ "format": "opaque", "id": "laptop-7" });
+    for (kind, body, principal) in [
+        ("risk-level-change", json!({ "principal": "USER", "current_level": "LOW" }), Principal::User),
+        ("risk-level-change", json!({ "principal": "SESSION", "current_level": "LOW" }), Principal::Session),
+        ("risk-level-change", json!({ "principal": "DEVICE", "current_level": "LOW" }), Principal::Device),
+        (
+            "risk-level-change",
+            json!({ "principal": "FLEET", "current_level": "LOW" }),
+            Principal::Other("FLEET".into()),
+        ),
+        // Where it is not said, the narrowest that is named.
+        ("risk-level-change", json!({ "current_level": "LOW" }), Principal::Device),
+        ("device-compliance-change", json!({ "principal": "USER", "current_status": "compliant" }), Principal::Device),
+    ] {
+        let mut claims = event(kind, &body);
+        claims["sub_id"]["device"] = device.clone();
+        claims["critical_subject_members"] = json!(["device"]);
+        let read = corp.read(&claims).await.unwrap().subject;
+        assert_eq!(
+            (read.device, read.principal),
+            (Some(Identifier::Opaque("laptop-7".to_owned())), principal),
+            "{body}"
+        );
+    }
     let wider = event("risk-level-change", &json!({ "principal": "TENANT", "current_level": "LOW" }));
     assert!(corp.read(&wider).await.unwrap().subject.wider);
 }

@@ -110,6 +110,11 @@ contract! {
         a_risk_shows_in_sessions_on_every_node_until_its_time
         what_happened_earlier_replaces_nothing
         a_risk_of_a_session_is_that_sessions_alone
+        b94_no_number_of_risks_undoes_what_ends_sessions
+        an_event_about_somebody_who_is_gone_meanwhile_is_not_taken
+        b95_what_is_taken_back_is_what_it_was_told_of
+        b95_many_things_at_low_risk_push_none_at_high_risk_out
+        risks_go_with_their_session_and_with_their_time
         what_is_open_ends_when_a_risk_is_told
         an_address_finds_whoever_has_it
         a_stream_reads_back_and_each_machine_has_one

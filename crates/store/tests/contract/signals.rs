@@ -7,11 +7,12 @@ use stepgate_core::challenge::{ChallengeState, GrantKind};
 use stepgate_core::id::PersonId;
 use stepgate_core::machine::{Machine, MachineName, Scope};
 use stepgate_core::ports::{
-    Accounts as _, Concerned, Delivery, SignalEffect, SignalStore as _, Store as _, Stream, StreamStatus, Streams as _,
-    TakenSignal, WaitingSet,
+    Accounts as _, Concerned, Delivery, RiskName, SignalEffect, SignalFate, SignalStore as _, Store as _, Stream,
+    StreamStatus, Streams as _, TakenSignal, WaitingSet,
 };
-use stepgate_core::risk::{Risk, RiskKind, RiskLevel};
+use stepgate_core::risk::{Risk, RiskKind, RiskLevel, RiskSubject};
 use stepgate_core::session::Audience;
+use stepgate_core::signals::{EventSubject, Identifier, Principal};
 use stepgate_core::time::Timestamp;
 use stepgate_evidence::Event;
 
@@ -29,7 +30,8 @@ impl House {
     }
 
     async fn signalled(&self, who: Concerned, effect: SignalEffect) {
-        self.store.take_signal(self.signal(vec![(who, effect)]), self.said("signal")).await.unwrap();
+        let fate = self.store.take_signal(self.signal(vec![(who, effect)]), self.said("signal")).await.unwrap();
+        assert_eq!(fate, SignalFate::Taken);
     }
 
     async fn risks(&self, who: &SignedIn) -> Vec<Risk> {
@@ -42,7 +44,28 @@ impl House {
 }
 
 fn level(level: RiskLevel, until: Timestamp) -> SignalEffect {
-    SignalEffect::Risk { kind: RiskKind::Level(level), until }
+    level_of(RiskSubject::person(), level, until)
+}
+
+fn level_of(about: RiskSubject, level: RiskLevel, until: Timestamp) -> SignalEffect {
+    SignalEffect::Risk { about, kind: RiskKind::Level(level), until }
+}
+
+/// A device by its name at the transmitter.
+fn device(name: &str) -> RiskSubject {
+    RiskSubject::of(&EventSubject {
+        device: Some(Identifier::Opaque(name.to_owned())),
+        principal: Principal::Device,
+        ..EventSubject::default()
+    })
+}
+
+fn not_compliant(about: RiskSubject, until: Timestamp) -> SignalEffect {
+    SignalEffect::Risk { about, kind: RiskKind::Signal("device_not_compliant".to_owned()), until }
+}
+
+fn compliant(about: RiskSubject) -> SignalEffect {
+    SignalEffect::NoRisk { about, name: RiskName::Signal("device_not_compliant".to_owned()) }
 }
 
 pub(crate) async fn an_event_is_taken_once_by_whichever_node(house: House) {
@@ -50,7 +73,8 @@ pub(crate) async fn an_event_is_taken_once_by_whichever_node(house: House) {
     let signal = house.signal(vec![(Concerned::Person(alice.person.id), level(RiskLevel::High, house.until(60)))]);
     house.store.take_signal(signal.clone(), house.said("signal")).await.unwrap();
     let other = house.another_node(9).await;
-    is_used_before(other.take_signal(signal, house.said("signal")).await);
+    let fate = other.take_signal(signal, house.said("signal")).await.unwrap();
+    assert_eq!(fate, SignalFate::TakenBefore);
     assert_eq!(house.count_said("signal").await, 1);
 }
 
@@ -105,18 +129,14 @@ pub(crate) async fn what_happened_earlier_replaces_nothing(house: House) {
     let alice = house.signed_in("alice").await;
     let who = Concerned::Person(alice.person.id);
     house.signalled(who, level(RiskLevel::High, house.until(600))).await;
-    let mut late = house.signal(vec![
-        (who, level(RiskLevel::Low, house.until(600))),
-        (who, SignalEffect::NoSignal("device_not_compliant".to_owned())),
-    ]);
+    let mut late =
+        house.signal(vec![(who, level(RiskLevel::Low, house.until(600))), (who, compliant(RiskSubject::person()))]);
     late.happened_at = Timestamp::from_ms(house.now().as_ms() - 1);
-    let device =
-        SignalEffect::Risk { kind: RiskKind::Signal("device_not_compliant".to_owned()), until: house.until(600) };
-    house.signalled(who, device).await;
+    house.signalled(who, not_compliant(RiskSubject::person(), house.until(600))).await;
     house.store.take_signal(late, house.said("late")).await.unwrap();
     assert_eq!(house.risks(&alice).await.len(), 2);
     assert!(house.risks(&alice).await.iter().any(|risk| risk.kind == RiskKind::Level(RiskLevel::High)));
-    house.signalled(who, SignalEffect::NoSignal("device_not_compliant".to_owned())).await;
+    house.signalled(who, compliant(RiskSubject::person())).await;
     assert_eq!(house.risks(&alice).await.len(), 1);
 }
 
@@ -127,6 +147,87 @@ pub(crate) async fn a_risk_of_a_session_is_that_sessions_alone(house: House) {
     house.signalled(who, level(RiskLevel::High, house.until(60))).await;
     assert_eq!(house.risks(&alice).await.len(), 1);
     assert!(house.risks(&other).await.is_empty());
+}
+
+/// 200 sessions flagged one by one, and then what matters: it is done, whatever was flagged before.
+pub(crate) async fn b94_no_number_of_risks_undoes_what_ends_sessions(house: House) {
+    let alice = house.signed_in("alice").await;
+    let who = Concerned::Person(alice.person.id);
+    for n in 0..210 {
+        house.signalled(who, level_of(device(&n.to_string()), RiskLevel::High, house.until(600))).await;
+    }
+    let raised = SignalEffect::Risk {
+        about: RiskSubject::person(),
+        kind: RiskKind::Signal("credential_change".to_owned()),
+        until: house.until(600),
+    };
+    let lost = house.signal(vec![(who, SignalEffect::EndSessions), (who, raised)]);
+    assert_eq!(house.store.take_signal(lost, house.said("lost")).await.unwrap(), SignalFate::Taken);
+    assert!(house.look(alice.token).await.is_none());
+    assert_eq!(house.count_said("lost").await, 1);
+}
+
+/// Somebody is removed between the look whom an event concerns and what it does: nothing is said to be done.
+pub(crate) async fn an_event_about_somebody_who_is_gone_meanwhile_is_not_taken(house: House) {
+    let alice = house.signed_in("alice").await;
+    let signal = house.signal(vec![
+        (Concerned::Person(alice.person.id), level(RiskLevel::High, house.until(60))),
+        (Concerned::Person(house.id()), SignalEffect::EndSessions),
+    ]);
+    let fate = house.store.take_signal(signal.clone(), house.said("signal")).await.unwrap();
+    assert_eq!((fate, house.count_said("signal").await), (SignalFate::Gone, 0));
+    assert!(house.risks(&alice).await.is_empty());
+    // The same event may still be taken.
+    let signal = TakenSignal { effects: Vec::new(), ..signal };
+    assert_eq!(house.store.take_signal(signal, house.said("signal")).await.unwrap(), SignalFate::Taken);
+}
+
+pub(crate) async fn b95_what_is_taken_back_is_what_it_was_told_of(house: House) {
+    let alice = house.signed_in("alice").await;
+    let who = Concerned::Person(alice.person.id);
+    house.signalled(who, not_compliant(device("a"), house.until(600))).await;
+    house.signalled(who, level(RiskLevel::High, house.until(600))).await;
+    // Another device is fine, and another session, and a device is at low risk.
+    house.signalled(who, compliant(device("b"))).await;
+    house.signalled(who, compliant(RiskSubject::person())).await;
+    house.signalled(who, level_of(device("a"), RiskLevel::Low, house.until(600))).await;
+    let kinds: Vec<_> = house.risks(&alice).await.into_iter().map(|risk| risk.kind).collect();
+    let not = RiskKind::Signal("device_not_compliant".to_owned());
+    assert!(kinds.contains(&not) && kinds.contains(&RiskKind::Level(RiskLevel::High)), "{kinds:?}");
+    // What was told where the device was seen in one session is taken back where it is not.
+    let session = Concerned::Session(alice.person.id, alice.session);
+    house.signalled(session, not_compliant(device("b"), house.until(600))).await;
+    house.signalled(who, compliant(device("a"))).await;
+    assert!(house.risks(&alice).await.iter().any(|risk| risk.kind == not));
+    house.signalled(who, compliant(device("b"))).await;
+    assert!(!house.risks(&alice).await.iter().any(|risk| risk.kind == not));
+}
+
+/// What is told of more things than are kept apart is kept together, and rises only.
+pub(crate) async fn b95_many_things_at_low_risk_push_none_at_high_risk_out(house: House) {
+    let alice = house.signed_in("alice").await;
+    let who = Concerned::Person(alice.person.id);
+    for n in 0..50 {
+        house.signalled(who, level_of(device(&n.to_string()), RiskLevel::Medium, house.until(600))).await;
+    }
+    house.signalled(who, level_of(device("bad"), RiskLevel::High, house.until(600))).await;
+    for n in 50..60 {
+        house.signalled(who, level_of(device(&n.to_string()), RiskLevel::Medium, house.until(60))).await;
+    }
+    let risks = house.risks(&alice).await;
+    assert_eq!(risks.len(), 51);
+    let high = Risk { kind: RiskKind::Level(RiskLevel::High), until: house.until(600) };
+    assert_eq!(risks.iter().filter(|risk| **risk == high).count(), 1);
+}
+
+pub(crate) async fn risks_go_with_their_session_and_with_their_time(house: House) {
+    let alice = house.signed_in("alice").await;
+    let who = Concerned::Person(alice.person.id);
+    house.signalled(Concerned::Session(alice.person.id, alice.session), level(RiskLevel::High, house.until(600))).await;
+    house.signalled(who, level_of(device("a"), RiskLevel::High, house.until(60))).await;
+    house.clock.advance(MINUTE * 2);
+    assert_eq!(house.store.purge(house.now()).await.unwrap(), 1);
+    assert_eq!(house.store.purge(house.now()).await.unwrap(), 0);
 }
 
 pub(crate) async fn what_is_open_ends_when_a_risk_is_told(house: House) {

@@ -1,0 +1,154 @@
+//! What other systems tell: whom it concerns, what it does, and what is said of it.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use stepgate_core::flows::{EVENT_AGE_MAX, NotTaken};
+use stepgate_core::machine::Scope;
+use stepgate_core::ports::StoreError;
+use stepgate_core::risk::{RiskKind, RiskLevel};
+use stepgate_core::signals::{EventSubject, Happened, NotASet, Principal};
+use stepgate_core::time::Timestamp;
+use stepgate_evidence::Event;
+
+use crate::house::{House, SignedIn, opaque, user};
+
+impl House {
+    async fn kinds(&self, who: &SignedIn) -> Vec<RiskKind> {
+        self.risks(who).await.into_iter().map(|risk| risk.kind).collect()
+    }
+}
+
+const fn compliant(compliant: bool) -> Happened {
+    Happened::DeviceCompliance { compliant }
+}
+
+fn of(principal: Principal, subject: EventSubject) -> EventSubject {
+    EventSubject { principal, ..subject }
+}
+
+fn in_session(sid: &str, subject: EventSubject) -> EventSubject {
+    EventSubject { session: opaque(sid), principal: Principal::Session, ..subject }
+}
+
+fn on_device(id: &str, subject: EventSubject) -> EventSubject {
+    EventSubject { device: opaque(id), principal: Principal::Device, ..subject }
+}
+
+#[tokio::test]
+async fn b94_an_event_is_taken_only_if_what_it_does_is_done() {
+    let house = House::new().await;
+    let alice = house.sign_in(&house.person("alice").await, "s1").await;
+    let pusher = house.machine("idp", &[Scope::SignalsPush], "corp").await;
+    let set = house.event("1", user("alice"), Happened::CredentialChange { lost: true });
+    // The store is away: told so, and the next time it is done.
+    house.faulty.fails.store(1, Ordering::SeqCst);
+    assert_eq!(house.push(&pusher, &set).await.0, 503);
+    assert!(house.lives(&alice).await && house.recorded("signal.received").await.is_empty());
+    // Whoever it concerns seems gone, again and again: nothing was done, so it is not taken.
+    house.faulty.gone.store(u32::MAX, Ordering::SeqCst);
+    assert!(matches!(house.receive(&set).await, Err(NotTaken::Store(StoreError::Unavailable(_)))));
+    assert_eq!(house.push(&pusher, &set).await.0, 503);
+    assert!(house.recorded("signal.received").await.is_empty());
+    // Once only: it is looked again, and done.
+    house.faulty.gone.store(1, Ordering::SeqCst);
+    assert_eq!(house.push(&pusher, &set).await.0, 202);
+    assert!(!house.lives(&alice).await);
+    assert_eq!(house.recorded("signal.received").await.len(), 1);
+    assert!(house.receive(&set).await.unwrap().again);
+}
+
+#[tokio::test]
+async fn b94_an_event_that_is_older_than_it_is_remembered_is_refused() {
+    let house = House::new().await;
+    let alice = house.sign_in(&house.person("alice").await, "s1").await;
+    let ago = |age: Duration| Timestamp::from_ms(house.now().as_ms() - i64::try_from(age.as_millis()).unwrap());
+    let second = Duration::from_secs(1);
+    let old = house.event_at(ago(EVENT_AGE_MAX + second), "old", user("alice"), Happened::SessionRevoked);
+    assert!(matches!(house.receive(&old).await, Err(NotTaken::NotASet(NotASet::Invalid(_)))));
+    assert!(house.lives(&alice).await);
+    assert_eq!(house.recorded("request.refused").await.len(), 1);
+    let young = house.event_at(ago(EVENT_AGE_MAX), "young", user("alice"), Happened::SessionRevoked);
+    assert!(house.receive(&young).await.is_ok());
+    assert!(!house.lives(&alice).await);
+}
+
+#[tokio::test]
+async fn somebody_elses_session_is_not_meant_by_naming_it() {
+    let house = House::new().await;
+    let (alice, bob) = (house.person("alice").await, house.person("bob").await);
+    let (alice, bob) = (house.sign_in(&alice, "s1").await, house.sign_in(&bob, "s2").await);
+    house.tell(in_session("s2", user("alice")), Happened::SessionRevoked).await;
+    assert!(house.lives(&bob).await, "the session that was named is bob's");
+    assert!(!house.lives(&alice).await, "a session of alice's that is not known means all of hers");
+    let recorded = house.recorded("signal.received").await;
+    let Event::SignalReceived { person, session, .. } = &recorded[0] else { panic!("{recorded:?}") };
+    assert_eq!((person, session.as_str()), (&alice.person.to_string(), ""));
+    // Without a person, the session's own.
+    house.tell(in_session("s2", EventSubject::default()), Happened::SessionRevoked).await;
+    assert!(!house.lives(&bob).await);
+    let recorded = house.recorded("signal.received").await;
+    let Event::SignalReceived { session, .. } = &recorded[1] else { panic!("{recorded:?}") };
+    assert_eq!(session, &bob.session.to_string());
+}
+
+#[tokio::test]
+async fn b95_one_device_that_is_fine_says_nothing_of_another() {
+    let house = House::new().await;
+    let alice = house.sign_in(&house.person("alice").await, "s1").await;
+    let raised = [RiskKind::Signal("device_not_compliant".to_owned())];
+    house.tell(on_device("a", user("alice")), compliant(false)).await;
+    assert_eq!(house.kinds(&alice).await, raised);
+    house.tell(on_device("b", user("alice")), compliant(true)).await;
+    house.tell(of(Principal::Device, user("alice")), compliant(true)).await;
+    house.tell(of(Principal::Device, in_session("s9", user("alice"))), compliant(true)).await;
+    assert_eq!(house.kinds(&alice).await, raised);
+    house.tell(on_device("a", user("alice")), compliant(true)).await;
+    assert!(house.risks(&alice).await.is_empty());
+}
+
+#[tokio::test]
+async fn b95_a_low_risk_of_one_thing_is_none_of_the_person() {
+    let house = House::new().await;
+    let (alice, bob) = (house.person("alice").await, house.person("bob").await);
+    let (first, second) = (house.sign_in(&alice, "s1").await, house.sign_in(&alice, "s2").await);
+    house.sign_in(&bob, "s3").await;
+    let (high, low) = (RiskKind::Level(RiskLevel::High), RiskKind::Level(RiskLevel::Low));
+    house.tell(user("alice"), Happened::Risk(RiskLevel::High)).await;
+    for narrow in [
+        in_session("unknown", user("alice")),
+        in_session("s3", user("alice")),
+        on_device("a", user("alice")),
+        of(Principal::Device, user("alice")),
+        of(Principal::Session, user("alice")),
+        of(Principal::Other("FLEET".to_owned()), user("alice")),
+    ] {
+        house.tell(narrow.clone(), Happened::Risk(RiskLevel::Low)).await;
+        assert_eq!(house.kinds(&second).await, std::slice::from_ref(&high), "{narrow:?}");
+    }
+    // Of a session that is known it counts there, beside what is said of the person.
+    house.tell(in_session("s1", user("alice")), Happened::Risk(RiskLevel::Low)).await;
+    assert_eq!(house.kinds(&first).await.len(), 2);
+    assert_eq!(house.kinds(&second).await, [high]);
+    // The same may be said of the person.
+    house.tell(of(Principal::User, in_session("s1", user("alice"))), Happened::Risk(RiskLevel::Low)).await;
+    assert_eq!(house.kinds(&second).await, [low]);
+}
+
+/// What raises a risk of something that is not known here counts for all of the person, until the same is fine.
+#[tokio::test]
+async fn b95_a_high_risk_of_an_unknown_session_counts_until_that_session_is_fine() {
+    let house = House::new().await;
+    let alice = house.person("alice").await;
+    let session = house.sign_in(&alice, "s1").await;
+    house.tell(in_session("later", user("alice")), Happened::Risk(RiskLevel::High)).await;
+    assert_eq!(house.kinds(&session).await, [RiskKind::Level(RiskLevel::High)]);
+    house.tell(in_session("other", user("alice")), Happened::Risk(RiskLevel::Low)).await;
+    assert_eq!(house.kinds(&session).await, [RiskKind::Level(RiskLevel::High)]);
+    // By now it is known.
+    let later = house.sign_in(&alice, "later").await;
+    house.clock.advance(Duration::from_secs(1));
+    house.tell(in_session("later", user("alice")), Happened::Risk(RiskLevel::Medium)).await;
+    assert_eq!(house.kinds(&later).await, [RiskKind::Level(RiskLevel::Medium)]);
+    assert!(house.risks(&session).await.is_empty());
+}
