@@ -98,6 +98,9 @@ pub struct Ways {
     pub login_claim: &'static str,
     /// The claim with groups or roles, unless the configuration names one: a JSON pointer, or the claim's name.
     pub groups_claim: Option<&'static str>,
+    /// Whether its introspection may be believed about access tokens: it tells them from
+    /// refresh tokens. Where it does not, `[provider.introspection]` is refused.
+    pub tells_tokens_apart: bool,
 }
 
 const GENERIC: Ways = Ways {
@@ -113,6 +116,7 @@ const GENERIC: Ways = Ways {
     refresh: Refresh::OfflineConsent,
     login_claim: "preferred_username",
     groups_claim: None,
+    tells_tokens_apart: true,
 };
 
 const KEYCLOAK: Ways = Ways {
@@ -168,6 +172,8 @@ const AUTHENTIK: Ways = Ways {
     auth_time: AuthTime::Given,
     refresh: Refresh::OfflineScope,
     groups_claim: Some("groups"),
+    // It looks among refresh tokens too, and answers with one shape for both, without `token_type`.
+    tells_tokens_apart: false,
     ..GENERIC
 };
 

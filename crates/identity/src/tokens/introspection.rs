@@ -5,7 +5,8 @@ use std::time::Duration;
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, StatusCode};
 use secrecy::SecretString;
-use serde_json::Value;
+use serde_json::{Map, Value};
+use stepgate_core::access::Scheme;
 use tokio::sync::Semaphore;
 use url::Url;
 
@@ -23,16 +24,33 @@ pub struct Introspection {
     client_id: String,
     client_secret: SecretString,
     kept_at_most: Duration,
+    token_type: TokenType,
     seats: Semaphore,
 }
 
 /// What the issuer said of a token.
 #[derive(Debug)]
 pub(super) enum Said {
-    /// It stands, and that may be believed for so long.
-    Active { claims: TokenClaims, keep_for: Duration },
+    /// It stands as an access token of this kind, and that may be believed for so long.
+    Active { kind: Scheme, claims: TokenClaims, keep_for: Duration },
+    /// It stands, and is no access token, or nobody says that it is one.
+    NoAccessToken { what: &'static str },
     /// It does not stand, was never issued, or is not for us to know of.
     Inactive,
+}
+
+/// Whether an issuer's answers say what kind of token they are about.
+///
+/// RFC 7662 answers for refresh tokens too, and `active` says no more than that it stands.
+/// Only `token_type` tells an access token from a refresh token that somebody presents as
+/// one, and that lives far longer and is bound to nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenType {
+    /// They do; one that does not is about no access token.
+    #[default]
+    Said,
+    /// They need not: this issuer answers for access tokens alone, says the configuration.
+    DangerAbsent,
 }
 
 /// What the configuration says of it.
@@ -46,13 +64,16 @@ pub struct IntrospectionSettings {
     pub client_secret: SecretString,
     /// How long an answer is believed, if it allows that.
     pub kept_at_most: Duration,
+    /// Whether its answers say what they are about.
+    pub token_type: TokenType,
 }
 
 impl Introspection {
     /// Asks by way of this client.
     pub fn new(http: Http, settings: IntrospectionSettings) -> Self {
-        let IntrospectionSettings { url, client_id, client_secret, kept_at_most } = settings;
-        Self { http, url, client_id, client_secret, kept_at_most, seats: Semaphore::new(QUESTIONS_AT_ONCE_MAX) }
+        let IntrospectionSettings { url, client_id, client_secret, kept_at_most, token_type } = settings;
+        let seats = Semaphore::new(QUESTIONS_AT_ONCE_MAX);
+        Self { http, url, client_id, client_secret, kept_at_most, token_type, seats }
     }
 
     /// For how long an answer is believed that does not say for how long it holds.
@@ -81,9 +102,12 @@ impl Introspection {
     fn read(&self, answer: &Answer) -> Result<Said, String> {
         let object = answer.object().map_err(|error| error.to_string())?;
         match object.get("active") {
-            Some(Value::Bool(true)) => {
-                Ok(Said::Active { claims: TokenClaims::new(object), keep_for: self.keep_for(&answer.headers) })
-            }
+            Some(Value::Bool(true)) => Ok(match kind(&object, self.token_type) {
+                Ok(kind) => {
+                    Said::Active { kind, claims: TokenClaims::new(object), keep_for: self.keep_for(&answer.headers) }
+                }
+                Err(what) => Said::NoAccessToken { what },
+            }),
             Some(Value::Bool(false)) => Ok(Said::Inactive),
             Some(_) => Err("its answer's `active` is neither true nor false".to_owned()),
             None => Err("its answer does not say whether the token is active".to_owned()),
@@ -113,29 +137,62 @@ impl Introspection {
     }
 }
 
+/// What kind of access token an answer is about, if it is about one. The names are
+/// compared without case (RFC 6749, section 5.1), and a value that is not known is none.
+fn kind(answer: &Map<String, Value>, token_type: TokenType) -> Result<Scheme, &'static str> {
+    /// How issuers name an access token where they name what they were asked about:
+    /// `token_use` at Ory and Amazon, `typ` at Keycloak. Refresh, offline and ID tokens
+    /// stand there by names of their own.
+    const ACCESS: [&str; 7] = ["access_token", "access", "bearer", "dpop", "at+jwt", "application/at+jwt", "jwt"];
+    const NONE: &str = "not_an_access_token";
+    let said = |name: &str| match answer.get(name) {
+        None => Ok(None),
+        Some(Value::String(said)) => Ok(Some(said.to_ascii_lowercase())),
+        Some(_) => Err(NONE),
+    };
+    for name in ["token_use", "typ"] {
+        if said(name)?.is_some_and(|said| !ACCESS.contains(&said.as_str())) {
+            return Err(NONE);
+        }
+    }
+    match (said("token_type")?.as_deref(), token_type) {
+        (Some("bearer"), _) => Ok(Scheme::Bearer),
+        (Some("dpop"), _) => Ok(Scheme::Dpop),
+        (Some(_), _) => Err(NONE),
+        (None, TokenType::Said) => Err("token_type_missing"),
+        (None, TokenType::DangerAbsent) if answer.contains_key("cnf") => Ok(Scheme::Dpop),
+        (None, TokenType::DangerAbsent) => Ok(Scheme::Bearer),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::http::Reach;
 
-    fn introspection() -> Introspection {
+    fn introspection(token_type: TokenType) -> Introspection {
         let url = "https://idp.example/introspect".parse().unwrap();
         let http = Http::new(Reach::Public, None).unwrap();
         let (client_id, client_secret) = ("gate".into(), SecretString::from("s"));
         Introspection::new(
             http,
-            IntrospectionSettings { url, client_id, client_secret, kept_at_most: Duration::from_secs(60) },
+            IntrospectionSettings { url, client_id, client_secret, kept_at_most: Duration::from_secs(60), token_type },
         )
     }
 
     fn read(body: &str, cache_control: &[&str]) -> String {
+        read_by(TokenType::Said, body, cache_control)
+    }
+
+    fn read_by(token_type: TokenType, body: &str, cache_control: &[&str]) -> String {
         let mut headers = HeaderMap::new();
         for value in cache_control {
             headers.append(CACHE_CONTROL, value.parse().unwrap());
         }
         let answer = Answer { status: StatusCode::OK, headers, body: body.to_owned().into() };
-        match introspection().read(&answer) {
-            Ok(Said::Active { keep_for, .. }) => format!("active {}", keep_for.as_secs()),
+        match introspection(token_type).read(&answer) {
+            Ok(Said::Active { kind, keep_for, .. }) => format!("{} {}", kind.word(), keep_for.as_secs()),
+            Ok(Said::NoAccessToken { what }) => what.to_owned(),
             Ok(Said::Inactive) => "inactive".to_owned(),
             Err(_) => "fault".to_owned(),
         }
@@ -143,7 +200,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_does_not_say_active_is_a_fault_and_no_verdict() {
-        assert_eq!(read(r#"{"active":true}"#, &[]), "active 60");
+        assert_eq!(read(r#"{"active":true,"token_type":"Bearer"}"#, &[]), "Bearer 60");
         assert_eq!(read(r#"{"active":false}"#, &[]), "inactive");
         for fault in [
             "{}",
@@ -161,13 +218,39 @@ mod tests {
     }
 
     #[test]
+    fn b94_an_answer_is_about_an_access_token_only_if_it_says_so() {
+        for (says, said, absent) in [
+            (r#""token_type":"Bearer""#, "Bearer 60", "Bearer 60"),
+            (r#""token_type":"bearer","token_use":"access_token""#, "Bearer 60", "Bearer 60"),
+            (r#""token_type":"DPOP","typ":"DPoP""#, "DPoP 60", "DPoP 60"),
+            (r#""token_type":"refresh_token""#, "not_an_access_token", "not_an_access_token"),
+            (r#""token_type":"Refresh","typ":"Refresh""#, "not_an_access_token", "not_an_access_token"),
+            (r#""token_type":"Bearer","token_use":"refresh_token""#, "not_an_access_token", "not_an_access_token"),
+            (r#""token_type":"Bearer","typ":"Offline""#, "not_an_access_token", "not_an_access_token"),
+            (r#""token_use":"refresh_token""#, "not_an_access_token", "not_an_access_token"),
+            (r#""token_type":"N_A""#, "not_an_access_token", "not_an_access_token"),
+            (r#""token_type":null"#, "not_an_access_token", "not_an_access_token"),
+            (r#""token_type":["Bearer"]"#, "not_an_access_token", "not_an_access_token"),
+            (r#""token_type":"Bearer","token_use":1"#, "not_an_access_token", "not_an_access_token"),
+            (r#""token_type":"""#, "not_an_access_token", "not_an_access_token"),
+            (r#""Token_Type":"Bearer""#, "token_type_missing", "Bearer 60"),
+            (r#""sub":"alice""#, "token_type_missing", "Bearer 60"),
+            (r#""cnf":{"jkt":"x"}"#, "token_type_missing", "DPoP 60"),
+        ] {
+            let answer = format!(r#"{{"active":true,{says}}}"#);
+            assert_eq!(read_by(TokenType::Said, &answer, &[]), said, "{says}");
+            assert_eq!(read_by(TokenType::DangerAbsent, &answer, &[]), absent, "{says}");
+        }
+    }
+
+    #[test]
     fn it_is_believed_no_longer_than_is_allowed() {
-        let active = |cache: &[&str]| read(r#"{"active":true}"#, cache);
-        assert_eq!(active(&["max-age=10"]), "active 10");
-        assert_eq!(active(&["private, max-age=3600"]), "active 60");
-        assert_eq!(active(&["max-age=30", "max-age=5"]), "active 5");
+        let active = |cache: &[&str]| read(r#"{"active":true,"token_type":"Bearer"}"#, cache);
+        assert_eq!(active(&["max-age=10"]), "Bearer 10");
+        assert_eq!(active(&["private, max-age=3600"]), "Bearer 60");
+        assert_eq!(active(&["max-age=30", "max-age=5"]), "Bearer 5");
         for none in ["no-store", "No-Store, max-age=10", "no-cache", "max-age=0", "max-age=-1", "max-age=x"] {
-            assert_eq!(active(&[none]), "active 0", "{none}");
+            assert_eq!(active(&[none]), "Bearer 0", "{none}");
         }
     }
 }

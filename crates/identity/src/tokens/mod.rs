@@ -33,7 +33,7 @@ use proof::{Proofs, Proving};
 
 pub use facts::CLOCKS_APART_MAX;
 pub use header::{Credentials, PROOF_LEN_MAX, TOKEN_LEN_MAX, credentials};
-pub use introspection::{Introspection, IntrospectionSettings, QUESTIONS_AT_ONCE_MAX};
+pub use introspection::{Introspection, IntrospectionSettings, QUESTIONS_AT_ONCE_MAX, TokenType};
 pub use proof::PROOF_ACCEPTED_FOR;
 
 /// Verified tokens that are kept.
@@ -199,9 +199,14 @@ impl TokenVerifier {
                 self.inactive.insert(key, now.plus(INACTIVE_KEPT_FOR));
                 Err(asking.wrong("inactive"))
             }
-            Said::Active { claims, keep_for } => {
+            Said::NoAccessToken { what } => Err(asking.wrong(what)),
+            Said::Active { kind, claims, keep_for } => {
                 let demands = Demands::Introspection { without_exp: introspection.kept_at_most() };
                 let token = facts::read(&claims, demands, asking.expects(issuer)).map_err(|what| asking.wrong(what))?;
+                // One that is said to be bound, and not to which key, is no bearer token.
+                if token.scheme() != kind {
+                    return Err(asking.wrong("token_type"));
+                }
                 let until = token.expires_at.min(now.plus(keep_for));
                 Ok(Kept { until, token: Arc::new(token), configuration, keys: None })
             }

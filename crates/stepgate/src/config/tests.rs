@@ -1,4 +1,5 @@
 use stepgate_core::access::{Forwarded, Nonces, Scheme};
+use stepgate_identity::tokens::TokenType;
 
 use super::*;
 
@@ -203,6 +204,7 @@ url = "https://asked.example/introspect"
 client_id = "gate"
 client_secret_env = "CARGO_MANIFEST_DIR"
 keep_at_most = "10s"
+danger_token_type_absent = true
 [[service]]
 name = "ledger"
 title = "Ledger"
@@ -307,6 +309,7 @@ fn the_tokens_that_a_service_takes_are_what_its_table_says() {
     assert_eq!(service.endpoints.iter().map(|endpoint| endpoint.scopes.join(" ")).collect::<String>(), "approve pay");
     let asked: Vec<_> = settings.introspection.iter().collect();
     assert_eq!((asked.len(), asked[0].0.as_str(), asked[0].1.kept_at_most), (1, "asked", Duration::from_secs(10)));
+    assert_eq!(asked[0].1.token_type, TokenType::DangerAbsent);
     assert!(!format!("{:?}", settings.introspection).contains(env!("CARGO_MANIFEST_DIR")), "its secret is not printed");
     assert!(
         parse(GOOD, "stepgate.toml", PathBuf::new()).unwrap().catalogue.by_name("ledger").unwrap().tokens.is_none()
@@ -349,6 +352,11 @@ fn what_is_wrong_with_tokens_is_told() {
             "[provider.introspection]\nurl = \"https://id.example/i\"\nclient_id = \"x\"\nclient_secret_env = \"PATH\"\nkeep_at_most = \"1h\"",
             good,
             "`keep_at_most`",
+        ),
+        (
+            "preset = \"authentik\"\n[provider.introspection]\nurl = \"https://id.example/i\"\nclient_id = \"x\"\nclient_secret_env = \"PATH\"\ndanger_token_type_absent = true",
+            good,
+            "authentik answers for refresh tokens as for access tokens; use its JWTs",
         ),
     ] {
         let found = with(provider, lines);

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use stepgate_core::access::{Accepted, AgentRule, Forwarded, Nonces, Scheme, TokenRules};
 use stepgate_core::provider::ProviderName;
-use stepgate_identity::tokens::IntrospectionSettings;
+use stepgate_identity::provider::Preset;
+use stepgate_identity::tokens::{IntrospectionSettings, TokenType};
 use url::Url;
 
 use super::operation::scopes;
@@ -128,7 +129,12 @@ fn agent(table: Table<'_>, providers: &[ProviderName]) -> Option<AgentRule> {
 }
 
 /// Reads how a provider is asked about its tokens.
-pub(super) fn introspection(table: Table<'_>, base: &Path) -> Option<IntrospectionSettings> {
+pub(super) fn introspection(table: Table<'_>, preset: Preset, base: &Path) -> Option<IntrospectionSettings> {
+    let ways = preset.ways();
+    if !ways.tells_tokens_apart {
+        let message = format!("{} answers for refresh tokens as for access tokens; use its JWTs", ways.title);
+        table.mistake(table.span(), message);
+    }
     let _ = table.required("url");
     let url = table.parsed("url", "a URL like \"https://id.example/introspect\"", |text| {
         let url = Url::parse(text).map_err(|error| error.to_string())?;
@@ -143,6 +149,11 @@ pub(super) fn introspection(table: Table<'_>, base: &Path) -> Option<Introspecti
         table.mistake(table.span(), "[provider.introspection] needs `client_secret_file` or `client_secret_env`");
     }
     let kept_at_most = table.duration("keep_at_most", Duration::ZERO..=KEPT_MAX).unwrap_or(KEPT);
+    let token_type = match table.flag("danger_token_type_absent") {
+        true => TokenType::DangerAbsent,
+        false => TokenType::Said,
+    };
     table.finish();
-    Some(IntrospectionSettings { url: url?.value, client_id: client_id?.value, client_secret: secret?, kept_at_most })
+    let (url, client_id, client_secret) = (url?.value, client_id?.value, secret?);
+    Some(IntrospectionSettings { url, client_id, client_secret, kept_at_most, token_type })
 }

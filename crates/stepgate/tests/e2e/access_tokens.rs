@@ -339,7 +339,7 @@ async fn an_opaque_token_is_asked_about_and_only_believed_as_long_as_allowed() {
     let more = "[provider.introspection]\nurl = \"ISSUER/introspect\"\nclient_id = \"gate\"\nclient_secret_env = \"CARGO_PKG_NAME\"\nkeep_at_most = \"30s\"";
     let api = Api::with(more).await;
     let _ada = api.member("00u1").await;
-    let mut says = api.claims(&json!({ "active": true }));
+    let mut says = api.claims(&json!({ "active": true, "token_type": "Bearer" }));
     says.as_object_mut().unwrap().remove("jti");
     let json = |value: Value| Answer::new(200, &[("content-type", "application/json")], value.to_string());
     let good = says.clone();

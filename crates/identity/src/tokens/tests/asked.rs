@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::http::{Http, Reach};
-use crate::tokens::{Introspection, IntrospectionSettings};
+use crate::tokens::{Introspection, IntrospectionSettings, TokenType};
 
 /// An issuer that answers with what it was told to, and counts.
 #[derive(Debug)]
@@ -69,6 +69,7 @@ impl Issuer {
             client_id: "gate".into(),
             client_secret: secret,
             kept_at_most: Duration::from_secs(60),
+            token_type: TokenType::Said,
         };
         let by = Introspection::new(http, settings);
         let by = VerifiedBy::Introspection(by);
@@ -218,6 +219,36 @@ async fn what_the_issuer_says_is_held_against_the_service() {
     issuer.answers(200, "", &says);
     assert_eq!(later(&verifier, "nobody's", 0).await, "authorization_malformed");
     assert_eq!(later(&verifier, "nobodys", 0).await, "token_audience");
+}
+
+#[tokio::test]
+async fn b94_a_refresh_token_is_no_access_token() {
+    let issuer = Issuer::start().await;
+    let verifier = issuer.verifier();
+    let bound = json!({ "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" });
+    for (number, (changes, expected)) in [
+        (json!({ "token_type": "refresh_token" }), "token_not_an_access_token"),
+        (json!({ "token_use": "refresh_token" }), "token_not_an_access_token"),
+        (json!({ "typ": "Refresh" }), "token_not_an_access_token"),
+        (json!({ "token_type": "DPoP" }), "token_token_type"),
+        (json!({ "cnf": bound }), "token_token_type"),
+        (json!({ "token_type": "DPoP", "cnf": bound }), "token_bound_to_a_key"),
+        (json!({}), "ok"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut says = active();
+        for (name, value) in changes.as_object().unwrap() {
+            says[name] = value.clone();
+        }
+        issuer.answers(200, "", &says);
+        assert_eq!(later(&verifier, &number.to_string(), 0).await, expected, "{changes}");
+    }
+    let mut says = active();
+    says.as_object_mut().unwrap().remove("token_type");
+    issuer.answers(200, "", &says);
+    assert_eq!(later(&verifier, "unsaid", 0).await, "token_token_type_missing");
 }
 
 #[tokio::test]

@@ -186,4 +186,11 @@ pub(super) const KEYS: &[Key] = &[
         "\"60s\"",
         "How long an answer is believed, at most 10 minutes; never longer than the token's `exp` and the answer's `Cache-Control` allow. So long a token works after it was revoked.",
     ),
+    key(
+        "[provider.introspection]",
+        "danger_token_type_absent",
+        "true or false",
+        "false",
+        "Accepts answers without `token_type`. Right only where the provider answers `active` for access tokens alone: else a refresh token works as one.",
+    ),
 ];
