@@ -14,7 +14,7 @@ use crate::jws::{Jws, JwsError};
 use crate::keys::{Algorithm, KeyError, Keys};
 
 pub use reach::{Deliver, PollAnswer, Poller};
-pub use sign::RsaSetSigner;
+pub use sign::{NoSetKey, RsaSetSigner, SetKey};
 
 /// What security events may be signed with. The interoperability profile demands RS256.
 pub const ALGORITHMS: [Algorithm; 5] =

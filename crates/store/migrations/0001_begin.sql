@@ -13,6 +13,7 @@ CREATE TABLE people (
     link TEXT, -- the id of the factor that links them to an identity provider, where provisioning keeps it
     given_name TEXT NOT NULL,
     family_name TEXT NOT NULL,
+    tokens_after {INT}, -- access tokens that were issued before are worth nothing
     version {INT} NOT NULL, -- compare-and-swap
     added_at {INT} NOT NULL,
     changed_at {INT} NOT NULL

@@ -364,6 +364,7 @@ mod tests {
                 person: Arc::clone(&view.person),
                 enrolled: Arc::clone(&view.enrolled),
                 risks: Arc::new([]),
+                tokens_after: None,
             })
         };
         let identity = |number: u8| [number; 32];

@@ -62,9 +62,27 @@ pub struct AssertionKey {
     pub signs_from: Timestamp,
 }
 
-/// How another assertion key begins.
+/// An RSA key that signs security events for other systems.
+pub struct SignalKey {
+    /// `kid`.
+    pub id: String,
+    /// The private key (PKCS#8, DER).
+    pub pkcs8: Zeroizing<Vec<u8>>,
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// When it begins to sign, and the one before it ends.
+    pub signs_from: Timestamp,
+}
+
+impl std::fmt::Debug for SignalKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SignalKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// How another assertion key, or another key for security events, begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AssertionRotation {
+pub enum KeyRotation {
     /// It is published at once and signs from then on; until then the one before does, which stays
     /// published while what it signed is valid.
     PublishedFirst {
@@ -127,23 +145,25 @@ impl Database {
     pub async fn new_assertion_key(
         &self,
         at: Timestamp,
-        rotation: AssertionRotation,
+        rotation: KeyRotation,
         entry: impl FnOnce(&str) -> Entry,
     ) -> Result<String, ChangeError> {
         let (id, secret) = assertion_key()?;
         let entry = entry(&id);
-        self.write(NewAssertionKey { id: id.clone(), secret, at, rotation }, vec![entry]).await?;
+        self.write(NextKey { purpose: ASSERTION, id: id.clone(), secret, at, rotation }, vec![entry]).await?;
         Ok(id)
     }
 
-    /// The key that signs security events: its id and the private key (PKCS#8, DER), the same on every
-    /// node. If there is none yet, `made` becomes it, unless another node is first.
-    pub async fn signal_key(
+    /// The keys that sign security events, the newest first, the same on every node: one may not sign
+    /// yet, and those before the one that signs are published while somebody may still verify what
+    /// they signed. If there is none yet, `made` becomes it, unless another node is first.
+    pub async fn signal_keys(
         &self,
         made: impl FnOnce() -> Option<(String, Zeroizing<Vec<u8>>)>,
-    ) -> Result<(String, Zeroizing<Vec<u8>>), StoreError> {
-        if let Some(key) = self.stored_signal_key().await? {
-            return Ok(key);
+    ) -> Result<Vec<SignalKey>, StoreError> {
+        let there = self.stored_signal_keys().await?;
+        if !there.is_empty() {
+            return Ok(there);
         }
         let (id, secret) = made().ok_or_else(|| unavailable("a key for signals could not be made"))?;
         let at = self.inner.clock.now();
@@ -152,25 +172,41 @@ impl Database {
             Err(ChangeError::Store(error)) => return Err(error),
             Err(other) => return Err(unavailable(other)),
         }
-        let missing =
-            || StoreError::Corrupt { table: "signing_keys", row: SIGNALS.to_owned(), what: "is missing".to_owned() };
-        self.stored_signal_key().await?.ok_or_else(missing)
+        self.stored_signal_keys().await
     }
 
-    async fn stored_signal_key(&self) -> Result<Option<(String, Zeroizing<Vec<u8>>)>, StoreError> {
+    /// The keys that sign security events, the newest first; none if there never was a transmitter.
+    pub async fn stored_signal_keys(&self) -> Result<Vec<SignalKey>, StoreError> {
         read(async {
-            let row =
-                sqlx::query("SELECT id, sealed FROM signing_keys WHERE purpose = $1 ORDER BY ordinal DESC LIMIT 1")
-                    .bind(SIGNALS)
-                    .fetch_optional(&self.inner.readers)
-                    .await
-                    .stored()?;
-            let Some(row) = row else { return Ok(None) };
-            let fields = Fields::of("signing_keys", &row);
-            let secret = self.inner.open("signing_keys", "sealed", fields.key(), &fields.bytes("sealed")?)?;
-            Ok(Some((fields.key().to_owned(), secret)))
+            let rows = sqlx::query(
+                "SELECT id, made_at, signs_from, sealed FROM signing_keys WHERE purpose = $1 ORDER BY ordinal DESC",
+            )
+            .bind(SIGNALS)
+            .fetch_all(&self.inner.readers)
+            .await
+            .stored()?;
+            let one = |row| {
+                let fields = Fields::of("signing_keys", row);
+                let pkcs8 = self.inner.open("signing_keys", "sealed", fields.key(), &fields.bytes("sealed")?)?;
+                let (made_at, signs_from) = (fields.time("made_at")?, fields.time("signs_from")?);
+                Ok(SignalKey { id: fields.key().to_owned(), pkcs8, made_at, signs_from })
+            };
+            rows.iter().map(one).collect()
         })
         .await
+    }
+
+    /// Puts another key for security events beside those that there are.
+    ///
+    /// [`ChangeError::Conflict`] if the one before has not begun to sign yet, unless it begins at once.
+    pub async fn new_signal_key(
+        &self,
+        (id, secret): (String, Zeroizing<Vec<u8>>),
+        at: Timestamp,
+        rotation: KeyRotation,
+        entry: Entry,
+    ) -> Result<(), ChangeError> {
+        self.write(NextKey { purpose: SIGNALS, id, secret, at, rotation }, vec![entry]).await
     }
 
     /// The name of the log.
@@ -203,27 +239,29 @@ impl Intent for NewSignalKey {
     }
 }
 
-struct NewAssertionKey {
+/// The next key of a purpose that has one that signs, and perhaps one that will.
+struct NextKey {
+    purpose: &'static str,
     id: String,
     secret: Zeroizing<Vec<u8>>,
     at: Timestamp,
-    rotation: AssertionRotation,
+    rotation: KeyRotation,
 }
 
 #[async_trait]
-impl Intent for NewAssertionKey {
+impl Intent for NextKey {
     type Output = ();
 
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
         let signs_from = match self.rotation {
-            AssertionRotation::AtOnce => {
-                let delete = sqlx::query("DELETE FROM signing_keys WHERE purpose = $1").bind(ASSERTION);
+            KeyRotation::AtOnce => {
+                let delete = sqlx::query("DELETE FROM signing_keys WHERE purpose = $1").bind(self.purpose);
                 delete.execute(&mut *work.connection).await.stored()?;
                 self.at
             }
-            AssertionRotation::PublishedFirst { signs_from } => {
+            KeyRotation::PublishedFirst { signs_from } => {
                 let waits = sqlx::query("SELECT id FROM signing_keys WHERE purpose = $1 AND signs_from > $2")
-                    .bind(ASSERTION)
+                    .bind(self.purpose)
                     .bind(self.at.as_ms());
                 if waits.fetch_optional(&mut *work.connection).await.stored()?.is_some() {
                     return Err(ChangeError::Conflict);
@@ -232,7 +270,7 @@ impl Intent for NewAssertionKey {
             }
         };
         let sealed = work.seal("signing_keys", "sealed", &self.id, &self.secret)?;
-        let secret = NewSecret { id: &self.id, purpose: ASSERTION, signs_from, sealed: &sealed };
+        let secret = NewSecret { id: &self.id, purpose: self.purpose, signs_from, sealed: &sealed };
         Ok(insert(work.connection, secret, self.at).await?)
     }
 }

@@ -50,7 +50,7 @@ mod writer;
 pub use backend::{NotAStoreUrl, NotPrivate, StoreUrl};
 pub use checkpoint_keys::{CheckpointKey, FormerKey};
 pub use database::{Database, OpenError};
-pub use keys::{AssertionKey, AssertionRotation, SigningKeys};
+pub use keys::{AssertionKey, KeyRotation, SignalKey, SigningKeys};
 pub use ledger::BrokenLedger;
 pub use options::{OlderSchema, Options};
 pub use schema::{SCHEMA_VERSION, SchemaError};

@@ -12,8 +12,8 @@ use crate::error::Stored as _;
 use crate::inner::read;
 use crate::intent::{Intent, Work};
 use crate::options::{
-    ADDRESSES_REMEMBERED, CLOSED_CHALLENGES_KEPT, ENDED_SESSIONS_KEPT, FORMER_ASSERTION_KEYS_KEPT, PROMPTS_KEPT,
-    PURGED_AT_ONCE, RECEIVED_SETS_KEPT, SEALED_AT_ONCE,
+    ADDRESSES_REMEMBERED, CLOSED_CHALLENGES_KEPT, ENDED_SESSIONS_KEPT, FORMER_ASSERTION_KEYS_KEPT,
+    FORMER_SIGNAL_KEYS_KEPT, PROMPTS_KEPT, PURGED_AT_ONCE, RECEIVED_SETS_KEPT, SEALED_AT_ONCE,
 };
 use crate::row::Fields;
 use crate::seal::Keyring;
@@ -52,6 +52,14 @@ const OVER: [(&str, &str, &str, std::time::Duration); 15] = [
         "purpose = 'assertion' AND ordinal < (SELECT MAX(s.ordinal) FROM signing_keys s \
          WHERE s.purpose = 'assertion' AND s.signs_from <= $1)",
         FORMER_ASSERTION_KEYS_KEPT,
+    ),
+    // Likewise a key for security events: a receiver may verify late what it has.
+    (
+        "signing_keys",
+        "id",
+        "purpose = 'signals' AND ordinal < (SELECT MAX(s.ordinal) FROM signing_keys s \
+         WHERE s.purpose = 'signals' AND s.signs_from <= $1)",
+        FORMER_SIGNAL_KEYS_KEPT,
     ),
 ];
 

@@ -113,6 +113,9 @@ pub(crate) const PROMPTS_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// How long an assertion key is kept after the next one began to sign: longer than what it signed is
 /// valid, with clocks that differ and nodes that have not heard of the next one yet.
 pub(crate) const FORMER_ASSERTION_KEYS_KEPT: Duration = Duration::from_secs(3600);
+/// How long a key for security events is published after the next one began to sign: as long as an
+/// event is taken that happened long ago.
+pub(crate) const FORMER_SIGNAL_KEYS_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Sealed rows in one transaction while they are sealed anew.
 pub(crate) const SEALED_AT_ONCE: i64 = 100;
 /// People whose change one batch names one by one; for more, all is forgotten that is cached.

@@ -17,6 +17,7 @@ use crate::database::Database;
 use crate::error::{Stored as _, unavailable};
 use crate::inner::{Inner, read};
 use crate::intent::{Intent, Work};
+use crate::known::end_tokens;
 use crate::options::{RISK_SUBJECTS_MAX, ROWS_MAX};
 use crate::people::take_person;
 use crate::row::Fields;
@@ -64,9 +65,11 @@ impl TakeSignal {
         match effect {
             SignalEffect::EndSessions => {
                 end_sessions(work, person, only, "signal", &by, at).await?;
+                end_tokens(work, person, at).await?;
                 cancel_challenges(work, person, only, "signal", at).await
             }
             SignalEffect::DropProofs => {
+                end_tokens(work, person, at).await?;
                 sqlx::query(
                     "DELETE FROM proofs WHERE session IN \
                      (SELECT id FROM sessions WHERE person = $1 AND ($2 = '' OR id = $2))",

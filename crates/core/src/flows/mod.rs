@@ -43,7 +43,9 @@ pub use refusals::Refusals;
 pub use refuse::NotMe;
 pub use sign_in::{SignInAs, SignInAttempt, SignInError, SignInPrompt, SignedIn, is_sign_in_again};
 pub use signals::{CREDENTIAL_CHANGE, DEVICE_NOT_COMPLIANT, EVENT_AGE_MAX, NotTaken, Signals, Taken};
-pub use tokens::{BetterToken, LOOP_GUARD, Loops, NotEnough, SAME_CHALLENGES_MAX, SAME_CHALLENGES_WINDOW};
+pub use tokens::{
+    BetterToken, LOOP_GUARD, Loops, NotEnough, SAME_CHALLENGES_MAX, SAME_CHALLENGES_WINDOW, WITHOUT_IAT_REFUSED_FOR,
+};
 pub use transmit::{TRANSMITTED, Transmitting};
 
 use crate::catalogue::Catalogue;

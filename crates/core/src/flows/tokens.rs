@@ -25,6 +25,8 @@ use crate::time::Timestamp;
 pub const SAME_CHALLENGES_MAX: u32 = 10;
 /// How long they are counted together.
 pub const SAME_CHALLENGES_WINDOW: Duration = Duration::from_secs(5 * 60);
+/// How long after a revocation a token is refused whose issuer does not say when it was issued.
+pub const WITHOUT_IAT_REFUSED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Challenges that are counted apart.
 const COUNTED_MAX: usize = 10_000;
 
@@ -96,6 +98,11 @@ impl Flows {
             };
             return Ok(Err(NotAccepted::Token { what, scheme: token.scheme() }));
         };
+        if let Some(after) = known.tokens_after
+            && !is_issued_after(token.issued_at, after, self.clock.now())
+        {
+            return Ok(Err(NotAccepted::Token { what: "issued_before_revocation", scheme: token.scheme() }));
+        }
         let agent = match &token.whose {
             Whose::Person { .. } => None,
             Whose::Agent { groups, .. } => {
@@ -154,6 +161,16 @@ impl Flows {
     }
 }
 
+/// Whether a token was issued after all before was revoked. Its issuer says so in whole seconds: one of the
+/// same second is not believed to be later. Where it does not say so, nobody knows, and it is not
+/// believed as long as a token of before could live; then its issuer has been asked again since.
+fn is_issued_after(issued_at: Option<Timestamp>, after: Timestamp, now: Timestamp) -> bool {
+    match issued_at {
+        Some(issued_at) => issued_at >= after,
+        None => now.since(after).is_some_and(|passed| passed > WITHOUT_IAT_REFUSED_FOR),
+    }
+}
+
 /// The classes that do, in order of preference.
 fn classes(ask: &Ask, levels: &[Level]) -> Vec<String> {
     let does = |level: &&Level| {
@@ -192,6 +209,19 @@ mod tests {
         assert!(loops.is_too_many([1; 32], at(1)) && loops.is_too_many([1; 32], at(299)));
         assert!(!loops.is_too_many([2; 32], at(299)), "another challenge is another count");
         assert!(!loops.is_too_many([1; 32], at(300)));
+    }
+
+    #[test]
+    fn a_token_counts_again_when_it_was_issued_after_a_revocation() {
+        let at = |s: i64| Timestamp::from_ms(s * 1_000);
+        let day = 24 * 3_600;
+        let after = |issued_at, now| is_issued_after(issued_at, at(100), at(now));
+        assert!(!after(Some(at(99)), 101) && !after(Some(at(99)), 400 * day), "an old one never does");
+        assert!(after(Some(at(100)), 101) && after(Some(at(102)), 101));
+        // The second in which it was issued began before.
+        assert!(!is_issued_after(Some(at(100)), Timestamp::from_ms(100_001), at(101)));
+        assert!(!after(None, 101) && !after(None, 30 * day) && after(None, 31 * day));
+        assert!(!after(None, 99), "a clock that was set back makes nothing good");
     }
 
     #[test]

@@ -172,7 +172,8 @@ pub trait Accounts: Send + Sync + std::fmt::Debug {
     /// `UsedBefore` if somebody else has the login.
     ///
     /// Who becomes inactive loses sessions, factors, links, tickets and open challenges in
-    /// this transaction, each with its entry; what their challenges hold is never sent. The
+    /// this transaction, each with its entry; what their challenges hold is never sent, and access
+    /// tokens that were issued until now stay worthless when they come back. The
     /// link to an identity provider stays: it says who they are, and lets nobody in.
     ///
     /// Where their identity is another than the link that provisioning keeps, the link is

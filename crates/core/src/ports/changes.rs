@@ -62,6 +62,8 @@ pub struct KnownPerson {
     pub enrolled: Arc<[FactorKind]>,
     /// What other systems told of them.
     pub risks: Arc<[Risk]>,
+    /// Access tokens that were issued before this are worth nothing, if there is such a moment.
+    pub tokens_after: Option<Timestamp>,
 }
 
 /// A session as its owner's list shows it.

@@ -38,9 +38,10 @@ impl Concerned {
 /// What a security event does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignalEffect {
-    /// Sessions end, and what waits in them is never sent.
+    /// Sessions end, and what waits in them is never sent. Of the person's access tokens, those that were
+    /// issued until now are worth nothing.
     EndSessions,
-    /// What was proved counts as never, and what waits is never sent; sessions stay.
+    /// What was proved counts as never, and what waits is never sent; sessions stay. Access tokens as above.
     DropProofs,
     /// A risk counts until then. It replaces what the same transmitter told earlier under this name
     /// about the same, and nothing else; what happened earlier replaces nothing.

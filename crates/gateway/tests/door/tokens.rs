@@ -168,7 +168,8 @@ impl Door {
             active: true,
         };
         let enrolled = Arc::from([FactorKind::Passkey, FactorKind::Totp]);
-        let known = Arc::new(KnownPerson { person: Arc::new(person), enrolled, risks: Arc::new([]) });
+        let known =
+            Arc::new(KnownPerson { person: Arc::new(person), enrolled, risks: Arc::new([]), tokens_after: None });
         self.store.change(|state| state.known.insert(identity_digest(ISSUER, subject), known));
         id
     }

@@ -60,4 +60,19 @@ pub enum RotateCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// The key that signs security events for other systems: publish a new one, which signs after a while.
+    Signals {
+        /// How long the new key is published before it signs: as long as receivers may keep the JWK set.
+        #[arg(long, default_value = "1d", value_name = "DURATION")]
+        publish_for: String,
+        /// Somebody else may have the key: the new one signs at once, and all others are deleted.
+        #[arg(long, conflicts_with = "publish_for")]
+        compromised: bool,
+        /// Where the configuration is.
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
 }

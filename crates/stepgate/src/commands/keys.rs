@@ -7,7 +7,8 @@ use std::time::Duration;
 use stepgate_core::ports::{ChangeError, Store as _};
 use stepgate_core::time::Timestamp;
 use stepgate_evidence::Event;
-use stepgate_store::{AssertionRotation, FormerKey, Keyring, KeyringError};
+use stepgate_identity::signals::RsaSetSigner;
+use stepgate_store::{FormerKey, KeyRotation, Keyring, KeyringError};
 
 use super::user::by;
 use super::{Done, because, failed, open, print, wrong_input};
@@ -30,30 +31,51 @@ pub(super) async fn run(command: KeysCommand) -> Done {
             rotate_checkpoint(&open(&config.config).await?, former, output.format()).await
         }
         KeysCommand::Rotate(RotateCommand::Assertion { publish_for, compromised, config, output }) => {
-            let published = parse_duration(&publish_for)
-                .ok_or_else(|| wrong_input(format!("--publish-for: {publish_for:?} is no duration like \"10m\"")))?;
-            if !(PUBLISHED_AT_LEAST..=PUBLISHED_AT_MOST).contains(&published) {
-                return Err(wrong_input(
-                    "--publish-for: from 2m, so that every running gate publishes the key before it signs, to 7d; \
-                     for a key that somebody else may have, --compromised",
-                ));
-            }
+            let published = published(&publish_for)?;
             let house = open(&config.config).await?;
             let at = house.flows.clock.now();
-            let rotation = if compromised {
-                AssertionRotation::AtOnce
-            } else {
-                AssertionRotation::PublishedFirst { signs_from: at.plus(published) }
-            };
-            rotate_assertion(&house, at, rotation, output.format()).await
+            rotate_assertion(&house, at, rotation(at, published, compromised), output.format()).await
         }
+        KeysCommand::Rotate(RotateCommand::Signals { publish_for, compromised, config, output }) => {
+            let published = published(&publish_for)?;
+            let house = open(&config.config).await?;
+            let at = house.flows.clock.now();
+            rotate_signals(&house, at, rotation(at, published, compromised), output.format()).await
+        }
+    }
+}
+
+/// How long a new key is published before it signs.
+fn published(publish_for: &str) -> Result<Duration, super::Failure> {
+    let published = parse_duration(publish_for)
+        .ok_or_else(|| wrong_input(format!("--publish-for: {publish_for:?} is no duration like \"10m\"")))?;
+    if !(PUBLISHED_AT_LEAST..=PUBLISHED_AT_MOST).contains(&published) {
+        return Err(wrong_input(
+            "--publish-for: from 2m, so that every running gate publishes the key before it signs, to 7d; \
+             for a key that somebody else may have, --compromised",
+        ));
+    }
+    Ok(published)
+}
+
+fn rotation(at: Timestamp, published: Duration, compromised: bool) -> KeyRotation {
+    if compromised { KeyRotation::AtOnce } else { KeyRotation::PublishedFirst { signs_from: at.plus(published) } }
+}
+
+/// When a key begins to sign, as the entry has it too.
+fn begins(at: Timestamp, rotation: KeyRotation) -> (Timestamp, String) {
+    match rotation {
+        KeyRotation::AtOnce => (at, String::new()),
+        KeyRotation::PublishedFirst { signs_from } => (signs_from, signs_from.as_ms().to_string()),
     }
 }
 
 async fn show(house: &House, format: Format) -> Done {
     let master = keyring(&house.settings.master_key)?;
     let checkpoint = house.database.checkpoint_keys().await.map_err(because)?;
+    let signals = house.database.stored_signal_keys().await.map_err(because)?;
     let now = house.flows.clock.now();
+    let tells = signals.iter().find(|key| key.signs_from <= now).map(|key| key.id.as_str());
     // The newest first: the first whose time has come is the one that signs.
     let signs = house.keys.assertion.iter().find(|key| key.signs_from <= now).map(|key| key.id.as_str());
     match format {
@@ -72,6 +94,12 @@ async fn show(house: &House, format: Format) -> Done {
                 "checkpoint": house.keys.checkpoint_verifier,
                 "checkpoint_former": former,
                 "assertion": house.keys.assertion.iter().map(assertion).collect::<Vec<_>>(),
+                "signals": signals.iter().map(|key| serde_json::json!({
+                    "id": key.id,
+                    "made_at": key.made_at.to_string(),
+                    "signs_from": key.signs_from.to_string(),
+                    "signs": tells == Some(key.id.as_str()),
+                })).collect::<Vec<_>>(),
             }));
         }
         Format::Text => {
@@ -90,6 +118,16 @@ async fn show(house: &House, format: Format) -> Done {
                     "former; published until what it signed is out of date".to_owned()
                 };
                 println!("assertion   {} ({role}, made {})", key.id, key.made_at);
+            }
+            for key in &signals {
+                let role = if tells == Some(key.id.as_str()) {
+                    "signs security events".to_owned()
+                } else if key.signs_from > now {
+                    format!("published, signs from {}", key.signs_from)
+                } else {
+                    "former; published for seven days after the next began".to_owned()
+                };
+                println!("signals     {} ({role}, made {})", key.id, key.made_at);
             }
         }
     }
@@ -180,11 +218,8 @@ async fn rotate_checkpoint(house: &House, former: FormerKey, format: Format) -> 
     Ok(ExitCode::SUCCESS)
 }
 
-async fn rotate_assertion(house: &House, at: Timestamp, rotation: AssertionRotation, format: Format) -> Done {
-    let (signs_from, from_ms) = match rotation {
-        AssertionRotation::AtOnce => (at, String::new()),
-        AssertionRotation::PublishedFirst { signs_from } => (signs_from, signs_from.as_ms().to_string()),
-    };
+async fn rotate_assertion(house: &House, at: Timestamp, rotation: KeyRotation, format: Format) -> Done {
+    let (signs_from, from_ms) = begins(at, rotation);
     let entry = |key: &str| {
         let (purpose, key) = ("assertion".to_owned(), key.to_owned());
         house.flows.entry(at, Event::KeyRotated { purpose, key, by: by(), from_ms })
@@ -201,7 +236,7 @@ async fn rotate_assertion(house: &House, at: Timestamp, rotation: AssertionRotat
     };
     match format {
         Format::Json => rotated("assertion", &key, serde_json::json!({ "signs_from": signs_from.to_string() })),
-        Format::Text if rotation == AssertionRotation::AtOnce => {
+        Format::Text if rotation == KeyRotation::AtOnce => {
             println!("Assertion key {key} signs from now on; all others are deleted.");
             println!("Send every running gate SIGHUP now, or it goes on with the former key for up to a minute.");
             println!("Applications that keep the JWK set must fetch it again, or they refuse what is signed now");
@@ -211,6 +246,43 @@ async fn rotate_assertion(house: &House, at: Timestamp, rotation: AssertionRotat
             println!("Assertion key {key} is published by every running gate within a minute,");
             println!("and signs from {signs_from}. Until then the former one signs; it stays published until");
             println!("what it signed last is out of date, and is deleted then. Nothing needs to be restarted.");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn rotate_signals(house: &House, at: Timestamp, rotation: KeyRotation, format: Format) -> Done {
+    let there = house.database.stored_signal_keys().await.map_err(because)?;
+    if there.is_empty() {
+        return Err(failed("there is no key for security events yet: a gate with [machines.streams] makes it"));
+    }
+    let (signs_from, from_ms) = begins(at, rotation);
+    let made = RsaSetSigner::make().ok_or_else(|| failed("the library makes no key"))?;
+    let key = made.0.clone();
+    let event = Event::KeyRotated { purpose: "signals".to_owned(), key: key.clone(), by: by(), from_ms };
+    match house.database.new_signal_key(made, at, rotation, house.flows.entry(at, event)).await {
+        Ok(()) => {}
+        Err(ChangeError::Conflict) => {
+            return Err(failed(
+                "a new key for security events is published and does not sign yet (`stepgate keys show` says from \
+                 when): wait for it, or give --compromised to replace all keys at once",
+            ));
+        }
+        Err(error) => return Err(because(error)),
+    }
+    match format {
+        Format::Json => rotated("signals", &key, serde_json::json!({ "signs_from": signs_from.to_string() })),
+        Format::Text if rotation == KeyRotation::AtOnce => {
+            println!(
+                "Signals key {key} signs as soon as running gates know it, within a minute; all others are deleted."
+            );
+            println!("Receivers must fetch /ssf/jwks.json again, or they refuse what is signed now and accept");
+            println!("what the former key signed.");
+        }
+        Format::Text => {
+            println!("Signals key {key} is published by every running gate within a minute,");
+            println!("and signs from {signs_from}. The former one stays published for seven days longer.");
+            println!("Nothing needs to be restarted.");
         }
     }
     Ok(ExitCode::SUCCESS)

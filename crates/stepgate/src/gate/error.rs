@@ -12,6 +12,8 @@ use stepgate_gateway::upstream::{ConnectorError, OriginError};
 use stepgate_ledger::checkpoint::BadOrigin;
 use stepgate_store::{KeyringError, NotAStoreUrl, NotPrivate, OpenError};
 
+use stepgate_identity::signals::NoSetKey;
+
 use super::advice::{NOT_PRIVATE, keyring_advice, listen_advice, open_advice, store_advice};
 use super::policies::PolicyErrors;
 use crate::config;
@@ -120,7 +122,7 @@ pub enum StartError {
     Receivers(#[source] stepgate_identity::http::HttpUnusable),
     /// The key that signs security events.
     #[error("the key that signs security events cannot be used")]
-    SignalKey,
+    SignalKey(#[source] NoSetKey),
     /// The file with which a transmitter is polled.
     #[error("the token in {} cannot be read", path.display())]
     #[diagnostic(help("`[[machines.transmitter]] poll_token_file` names a file with a bearer token and nothing else"))]

@@ -167,11 +167,18 @@ impl House {
             let listener = bind(address).await?;
             tasks.spawn(operators::serve(listener, Arc::clone(&flows), stop.clone()));
         }
-        let mut machines = None;
+        let (mut machines, mut signals_signer) = (None, None);
         if let Some(configured) = &settings.machines {
             let listener = bind(configured.listen).await?;
             let signals = signals::receiving(configured, &flows, &database)?;
-            let transmitter = streams::transmitter(configured, &flows, &database).await?;
+            let transmitter = match streams::transmitter(configured, &flows, &database).await? {
+                Some((transmitter, keys)) => {
+                    tasks.spawn(streams::renew_keys(Arc::clone(&keys), Arc::clone(&database), stop.clone()));
+                    signals_signer = Some(keys);
+                    Some(transmitter)
+                }
+                None => None,
+            };
             if let Some(transmitter) = &transmitter {
                 tasks.spawn(streams::fill(transmitter.clone(), stop.clone()));
                 tasks.spawn(streams::push(transmitter.clone(), stop.clone()));
@@ -195,7 +202,7 @@ impl House {
         tasks.spawn(upkeep::renew_logins(Arc::clone(&flows), stop.clone()));
         tasks.spawn(upkeep::run(Arc::clone(&flows), Arc::clone(&database), door.clone(), stop.clone()));
         let settled = Settled::of(&settings);
-        Ok(Gate { flows, database, addresses, machines, door, tokens, file, settled, stop, tasks })
+        Ok(Gate { flows, database, addresses, machines, door, tokens, signals_signer, file, settled, stop, tasks })
     }
 }
 

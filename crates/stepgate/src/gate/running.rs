@@ -12,6 +12,7 @@ use stepgate_core::provider::ProviderName;
 use stepgate_evidence::Event;
 use stepgate_gateway::http::{HttpDoor, ServiceUpstream};
 use stepgate_identity::provider::Providers;
+use stepgate_identity::signals::RsaSetSigner;
 use stepgate_identity::tokens::{IntrospectionSettings, TokenVerifier};
 use stepgate_store::{Database, Keyring};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,7 @@ use super::error::StartError;
 use super::parts::{self, count, keyring, live, look_at, upstreams};
 use super::policies::load_policies;
 use super::settled::Settled;
+use super::streams;
 use crate::config::{self, Settings};
 
 /// A running gate.
@@ -37,6 +39,8 @@ pub struct Gate {
     pub(super) door: HttpDoor,
     /// Verifies access tokens.
     pub(super) tokens: Arc<TokenVerifier>,
+    /// Signs security events, if they are told.
+    pub(super) signals_signer: Option<Arc<RsaSetSigner>>,
     pub(super) file: Option<PathBuf>,
     /// What was configured at the start and stays until the next one.
     pub(super) settled: Settled,
@@ -71,6 +75,9 @@ impl Gate {
                 self.door.replace_upstreams(upstreams);
                 self.door.reloaded();
                 parts::renew_signer(&self.database, &self.door).await;
+                if let Some(signer) = &self.signals_signer {
+                    streams::take_keys(signer, &self.database).await;
+                }
                 tracing::info!("configuration and policies reloaded");
                 let waits = self.settled.differences(&settled);
                 if !waits.is_empty() {

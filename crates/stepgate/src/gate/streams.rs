@@ -10,9 +10,9 @@ use stepgate_core::id::StreamId;
 use stepgate_core::ports::{Delivery, StoreError, Stream, StreamStatus};
 use stepgate_core::signals::Delivered;
 use stepgate_identity::http::Http;
-use stepgate_identity::signals::{Deliver, RsaSetSigner};
+use stepgate_identity::signals::{Deliver, RsaSetSigner, SetKey};
 use stepgate_machines::Transmitter;
-use stepgate_store::Database;
+use stepgate_store::{Database, SignalKey};
 use tokio_util::sync::CancellationToken;
 
 use super::error::StartError;
@@ -21,6 +21,8 @@ use crate::system::monotonic;
 
 /// How often streams are looked at where nothing wakes.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often the keys are read again.
+const KEYS_EVERY: Duration = Duration::from_secs(60);
 /// How long one node may post alone for a stream before another may.
 const LEASE: Duration = Duration::from_secs(30);
 /// Events that are posted in one turn.
@@ -33,18 +35,47 @@ pub(super) async fn transmitter(
     settings: &MachinesSettings,
     flows: &Arc<Flows>,
     database: &Arc<Database>,
-) -> Result<Option<Transmitter>, StartError> {
+) -> Result<Option<(Transmitter, Arc<RsaSetSigner>)>, StartError> {
     let Some(streams) = settings.streams else { return Ok(None) };
-    let (id, key) = database.signal_key(RsaSetSigner::make).await?;
-    let signer = RsaSetSigner::new(id, &key).ok_or(StartError::SignalKey)?;
+    let keys = database.signal_keys(RsaSetSigner::make).await?;
+    let signer = RsaSetSigner::new(&set_keys(&keys), Arc::clone(&flows.clock)).map_err(StartError::SignalKey)?;
+    let signer = Arc::new(signer);
     let http = Http::new(streams.reach, None).map_err(StartError::Receivers)?;
     let transmitting = Transmitting {
         flows: Arc::clone(flows),
         streams: Arc::clone(database) as _,
-        signer: Arc::new(signer),
+        signer: Arc::clone(&signer) as _,
         issuer: settings.origin.clone(),
     };
-    Ok(Some(Transmitter { transmitting, receivers: Arc::new(Deliver { http }) }))
+    Ok(Some((Transmitter { transmitting, receivers: Arc::new(Deliver { http }) }, signer)))
+}
+
+fn set_keys(keys: &[SignalKey]) -> Vec<SetKey<'_>> {
+    keys.iter().map(|key| SetKey { id: key.id.clone(), pkcs8: &key.pkcs8, signs_from: key.signs_from }).collect()
+}
+
+/// Takes the keys as they are in the store once a minute: somebody may have rotated them. If that
+/// fails, it is told, and those of before stay.
+pub(super) async fn renew_keys(signer: Arc<RsaSetSigner>, database: Arc<Database>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(KEYS_EVERY) => {}
+        }
+        take_keys(&signer, &database).await;
+    }
+}
+
+/// Takes the keys as they are in the store now.
+pub(super) async fn take_keys(signer: &RsaSetSigner, database: &Database) {
+    let taken = match database.signal_keys(RsaSetSigner::make).await {
+        Ok(keys) => signer.replace(&set_keys(&keys)).map_err(StartError::SignalKey),
+        Err(error) => Err(error.into()),
+    };
+    if let Err(error) = taken {
+        let error = &error as &dyn std::error::Error;
+        tracing::error!(error, "the keys for security events could not be read, those of before stay");
+    }
 }
 
 /// Reads the ledger into the streams until the gate stops.

@@ -243,6 +243,14 @@ fn an_assertion_key_waits_until_applications_know_it() {
 }
 
 #[test]
+fn there_is_no_key_of_signals_to_rotate_before_a_transmitter_made_one() {
+    let directory = deployment();
+    let said = check(&["keys", "rotate", "signals"], directory.path(), 1);
+    assert!(said.contains("[machines.streams]"), "{said}");
+    check(&["keys", "rotate", "signals", "--publish-for", "1m"], directory.path(), 2);
+}
+
+#[test]
 fn the_key_file_must_be_its_owners_alone() {
     use std::os::unix::fs::PermissionsExt as _;
     let directory = deployment();

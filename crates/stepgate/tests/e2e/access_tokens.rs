@@ -50,7 +50,7 @@ impl Api {
     }
 
     /// `more` are further lines of the provider.
-    async fn with(more: &str) -> Self {
+    pub(crate) async fn with(more: &str) -> Self {
         Self::taking("", more).await
     }
 
@@ -150,7 +150,7 @@ counts_as = ["second_factor", "possession"]
         Said { status, asked, nonce, json }
     }
 
-    async fn export(&self, token: &str) -> Said {
+    pub(crate) async fn export(&self, token: &str) -> Said {
         self.call(Method::GET, "/payments.csv", &[("authorization", &format!("Bearer {token}"))], "").await
     }
 

@@ -13,7 +13,8 @@ use crate::company_login::Company;
 use crate::streams::{HANDSHAKE, open, streaming};
 use crate::world::{Behind, Member, Payments, World, enrol, said};
 
-const MACHINES: &str = "[machines]\nlisten = \"127.0.0.1:0\"\norigin = \"http://localhost:4182\"\n[machines.scim]\n";
+pub(crate) const MACHINES: &str =
+    "[machines]\nlisten = \"127.0.0.1:0\"\norigin = \"http://localhost:4182\"\n[machines.scim]\n";
 
 const FORM: [(&str, &str); 1] = [("content-type", "application/x-www-form-urlencoded")];
 
@@ -122,7 +123,7 @@ async fn who_leaves_in_the_directory_is_out_of_everything() {
 }
 
 /// Adds somebody by SCIM and gives their id.
-async fn added(directory: &System, login: &str, external_id: &str) -> String {
+pub(crate) async fn added(directory: &System, login: &str, external_id: &str) -> String {
     let user = json!({ "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": login,
         "externalId": external_id });
     let (status, user) = directory.call("POST", "/scim/v2/Users", &user).await;
@@ -131,7 +132,7 @@ async fn added(directory: &System, login: &str, external_id: &str) -> String {
 }
 
 /// Replaces one attribute of somebody.
-async fn replace(directory: &System, id: &str, path: &str, value: Value) {
+pub(crate) async fn replace(directory: &System, id: &str, path: &str, value: Value) {
     let patch = json!({ "schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"],
         "Operations": [{ "op": "replace", "path": path, "value": value }] });
     let (status, user) = directory.call("PATCH", &format!("/scim/v2/Users/{id}"), &patch).await;
@@ -174,7 +175,7 @@ async fn the_machines_listener_serves_nothing_else_and_its_tokens_are_good_nowhe
 }
 
 /// A transmitter of security events, its keys at an address on this machine.
-struct Corp {
+pub(crate) struct Corp {
     signer: Signer,
     _keys: RecordingUpstream,
     url: String,
@@ -183,7 +184,7 @@ struct Corp {
 const CORP: &str = "https://idp.example/tenant";
 
 impl Corp {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let signer = Signer::new("RS256", "one");
         let jwks = json!({ "keys": [signer.jwk()] }).to_string();
         let keys = RecordingUpstream::start(move |_| Answer::new(200, &[("Content-Type", "application/json")], &jwks));
@@ -192,12 +193,24 @@ impl Corp {
         Self { signer, _keys: keys, url }
     }
 
-    fn configured(&self) -> String {
+    pub(crate) fn configured(&self) -> String {
         format!(
             "{MACHINES}[[machines.transmitter]]\nname = \"corp\"\nissuer = \"{CORP}\"\naudience = \"gate\"\n\
              jwks_uri = \"{}/jwks\"\nemails = true\ndanger_loopback = true\n",
             self.url
         )
+    }
+
+    /// An event about somebody, by their subject at a provider.
+    pub(crate) fn told_of(&self, world: &World, id: &str, (issuer, subject): (&str, &str), kind: &str) -> String {
+        let claims = json!({
+            "iss": CORP, "aud": "gate", "jti": id, "iat": world.clock.now().as_ms() / 1000,
+            "sub_id": { "format": "iss_sub", "iss": issuer, "sub": subject },
+            "events": { format!("https://schemas.openid.net/secevent/caep/event-type/{kind}"): {
+                "change_type": "revoke", "credential_type": "password", "namespace": "RFC8176", "current_level": "pwd",
+                "change_direction": "decrease" } }
+        });
+        self.signer.sign_with(&json!({ "typ": "secevent+jwt", "alg": "RS256", "kid": "one" }), &claims)
     }
 
     /// An event about somebody, by address.
@@ -212,7 +225,7 @@ impl Corp {
 }
 
 impl System {
-    async fn push(&self, set: &str) -> (u16, Value) {
+    pub(crate) async fn push(&self, set: &str) -> (u16, Value) {
         let call = self.client.post(format!("{}/signals/events", self.base)).bearer_auth(&self.token);
         let answer = call.header("content-type", "application/secevent+jwt").body(set.to_owned()).send().await.unwrap();
         let status = answer.status().as_u16();
@@ -417,6 +430,28 @@ async fn a_stream_is_set_up_verified_and_tells_of_a_session_that_ended() {
     assert_eq!(sp.call("POST", "/ssf/subjects:add", &subject).await.0, 200);
     assert_eq!(sp.call("DELETE", &named, &Value::Null).await.0, 204);
     assert_eq!(sp.call("GET", &named, &Value::Null).await.0, 404);
+    world.verified_evidence();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_key_of_signals_is_published_beside_the_former_and_is_in_the_evidence() {
+    let payments = Payments::start().await;
+    let world = World::start(with_machines(&payments, TELLS)).await;
+    let sp = System::new(&world, "sp", &["ssf.manage"], &[]);
+    let kids = || async {
+        let jwks = sp.call("GET", "/ssf/jwks.json", &Value::Null).await.1;
+        jwks["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let first = kids().await;
+    let rotated = world.command(&["keys", "rotate", "signals", "--publish-for", "2m", "--json"]);
+    assert!(rotated.status.success(), "{}", said(&rotated));
+    let next: Value = serde_json::from_slice(&rotated.stdout).unwrap();
+    let listed = said(&world.command(&["keys", "show"]));
+    assert!(listed.contains("signs security events") && listed.contains(next["key"].as_str().unwrap()), "{listed}");
+    world.gate.reload().await.unwrap();
+    assert_eq!(kids().await, [next["key"].as_str().unwrap(), &first[0]]);
+    let tail = said(&world.command(&["audit", "tail", "-n", "5"]));
+    assert!(tail.contains("signals key"), "{tail}");
     world.verified_evidence();
 }
 

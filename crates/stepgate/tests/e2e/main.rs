@@ -22,6 +22,7 @@ mod machines;
 mod main_job;
 mod node_red;
 mod programs;
+mod revoked_tokens;
 mod severed_commits;
 mod streams;
 mod tls;

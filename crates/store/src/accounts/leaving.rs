@@ -12,6 +12,7 @@ use crate::changes::Subject;
 use crate::error::Stored as _;
 use crate::held;
 use crate::intent::Work;
+use crate::known::end_tokens;
 use crate::row::Fields;
 
 /// The kind of factor that links a person to an identity provider. It says who they are and lets
@@ -28,6 +29,7 @@ pub(super) fn record(work: &mut Work<'_>, at: Timestamp, event: Event) -> Result
 pub(super) async fn leave(work: &mut Work<'_>, person: PersonId, by: &str, at: Timestamp) -> Result<(), ChangeError> {
     let sessions = end_sessions(work, person, None, "person_deactivated", by, at).await?;
     cancel_challenges(work, person, None, "person_deactivated", at).await?;
+    end_tokens(work, person, at).await?;
     let factors = remove_factors(work, person, by, at).await?;
     let id = person.to_string();
     for text in ["DELETE FROM links WHERE person = $1", "DELETE FROM tickets WHERE person = $1"] {

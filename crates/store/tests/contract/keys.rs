@@ -5,7 +5,7 @@ use stepgate_evidence::{Entry, Event, verify};
 use stepgate_ledger::export::{Reader, Writer};
 use stepgate_ledger::verify::Trust;
 use stepgate_ledger::{CheckpointVerifier, SignedCheckpoint};
-use stepgate_store::{AssertionRotation, Database, FormerKey};
+use stepgate_store::{Database, FormerKey, KeyRotation};
 
 use crate::house::{House, MINUTE};
 use crate::sealing::tamper;
@@ -66,7 +66,7 @@ pub(crate) async fn signing_keys_outlive_a_restart(house: House) {
 pub(crate) async fn an_assertion_key_is_published_before_it_signs_and_the_former_stays_for_a_while(house: House) {
     let former = house.store.signing_keys().await.unwrap().assertion[0].id.clone();
     let signs_from = house.now().plus(MINUTE * 10);
-    let rotation = AssertionRotation::PublishedFirst { signs_from };
+    let rotation = KeyRotation::PublishedFirst { signs_from };
     let next = house.store.new_assertion_key(house.now(), rotation, |id| house.said(id)).await.unwrap();
     assert_eq!(house.count_said(&next).await, 1, "the entry names the key");
     let ids = |keys: stepgate_store::SigningKeys| keys.assertion.into_iter().map(|key| key.id).collect::<Vec<_>>();
@@ -88,9 +88,9 @@ pub(crate) async fn an_assertion_key_is_published_before_it_signs_and_the_former
 
 pub(crate) async fn a_compromised_assertion_key_is_gone_at_once(house: House) {
     let signs_from = house.now().plus(HOUR);
-    let waits = AssertionRotation::PublishedFirst { signs_from };
+    let waits = KeyRotation::PublishedFirst { signs_from };
     house.store.new_assertion_key(house.now(), waits, |_| house.said("waits")).await.unwrap();
-    let id = house.store.new_assertion_key(house.now(), AssertionRotation::AtOnce, |_| house.said("at once")).await;
+    let id = house.store.new_assertion_key(house.now(), KeyRotation::AtOnce, |_| house.said("at once")).await;
     let keys = house.another_node(9).await.signing_keys().await.unwrap();
     let [only] = keys.assertion.as_slice() else { panic!("{keys:?}") };
     assert_eq!((&only.id, only.signs_from), (&id.unwrap(), house.now()));

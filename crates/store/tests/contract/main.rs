@@ -122,7 +122,8 @@ contract! {
         a_stream_that_is_full_waits_and_loses_nothing
         one_node_at_a_time_posts_for_a_stream
         somebody_may_be_left_out_of_a_stream
-        the_key_of_signals_is_made_once_and_sealed;
+        the_key_of_signals_is_made_once_and_sealed
+        a_former_key_of_signals_is_published_for_a_week_unless_it_is_compromised;
     tries:
         a_try_is_counted_before_it_is_verified
         b62_a_count_outlives_what_fails_after_it

@@ -16,7 +16,11 @@ use stepgate_core::signals::{EventSubject, Identifier, Principal};
 use stepgate_core::time::Timestamp;
 use stepgate_evidence::Event;
 
+use stepgate_store::{KeyRotation, SignalKey};
+
 use crate::house::{House, MINUTE, SignedIn, is_conflict, is_limit, is_used_before, until};
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 impl House {
     fn signal(&self, effects: Vec<(Concerned, SignalEffect)>) -> TakenSignal {
@@ -376,11 +380,39 @@ pub(crate) async fn somebody_may_be_left_out_of_a_stream(house: House) {
 
 pub(crate) async fn the_key_of_signals_is_made_once_and_sealed(house: House) {
     let made = |id: &str, byte: u8| Some((id.to_owned(), vec![byte; 40].into()));
-    let (id, key) = house.store.signal_key(|| made("one", 1)).await.unwrap();
-    assert_eq!((id.as_str(), key.as_slice()), ("one", [1; 40].as_slice()));
+    let only = |keys: Vec<SignalKey>| match keys.as_slice() {
+        [key] => (key.id.clone(), key.pkcs8.to_vec()),
+        _ => panic!("{keys:?}"),
+    };
+    assert!(house.store.stored_signal_keys().await.unwrap().is_empty());
+    let first = only(house.store.signal_keys(|| made("one", 1)).await.unwrap());
+    assert_eq!(first, ("one".to_owned(), vec![1; 40]));
     let other = house.another_node(9).await;
-    let (id, key) = other.signal_key(|| made("two", 2)).await.unwrap();
-    assert_eq!((id.as_str(), key.as_slice()), ("one", [1; 40].as_slice()));
+    assert_eq!(only(other.signal_keys(|| made("two", 2)).await.unwrap()), first);
     // The other keys are found beside it.
     assert_eq!(house.store.signing_keys().await.unwrap().assertion.len(), 1);
+}
+
+pub(crate) async fn a_former_key_of_signals_is_published_for_a_week_unless_it_is_compromised(house: House) {
+    let made = |id: &str, byte: u8| (id.to_owned(), vec![byte; 40].into());
+    let ids = || async {
+        let keys = house.store.stored_signal_keys().await.unwrap();
+        keys.into_iter().map(|key| key.id).collect::<Vec<_>>()
+    };
+    house.store.signal_keys(|| Some(made("one", 1))).await.unwrap();
+    let next = KeyRotation::PublishedFirst { signs_from: house.now().plus(HOUR) };
+    house.store.new_signal_key(made("two", 2), house.now(), next, house.said("two")).await.unwrap();
+    assert_eq!((ids().await, house.count_said("two").await), (vec!["two".to_owned(), "one".to_owned()], 1));
+    // While it waits, no other is made.
+    is_conflict(house.store.new_signal_key(made("three", 3), house.now(), next, house.said("three")).await);
+    assert_eq!(house.count_said("three").await, 0);
+    for (hours, left) in [(2, 2), (24 * 7 - 2, 2), (2, 1)] {
+        house.clock.advance(HOUR * hours);
+        house.store.purge(house.now()).await.unwrap();
+        assert_eq!(ids().await.len(), left, "{hours}");
+    }
+    let at_once = KeyRotation::AtOnce;
+    house.store.new_signal_key(made("four", 4), house.now(), at_once, house.said("four")).await.unwrap();
+    assert_eq!(ids().await, ["four"]);
+    assert_eq!(house.store.signing_keys().await.unwrap().assertion.len(), 1, "another purpose's keys stay");
 }

@@ -121,7 +121,8 @@ pub(crate) async fn a_person_is_known_by_an_identity_while_they_are_active(house
     house.store.set_active(alice.person.id, false, "machine:hr", house.now(), Vec::new()).await.unwrap();
     assert!(house.store.known_by(identity).await.unwrap().is_none());
     house.store.set_active(alice.person.id, true, "machine:hr", house.now(), Vec::new()).await.unwrap();
-    assert!(house.store.known_by(identity).await.unwrap().is_some());
+    let back = house.store.known_by(identity).await.unwrap().unwrap();
+    assert_eq!(back.tokens_after, Some(house.now()), "what they had is not theirs again");
     house.store.remove_person(alice.person.id, vec![house.said("removed")]).await.unwrap();
     assert!(house.store.known_by(identity).await.unwrap().is_none());
 }
