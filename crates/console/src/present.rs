@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use jiff::Timestamp as Instant;
 use stepgate_core::catalogue::{Catalogue, GATE_SERVICE, SHOWN_VALUE_MAX, Title};
-use stepgate_core::challenge::{Challenge, ChallengeState, Held};
+use stepgate_core::challenge::{Ask, Challenge, ChallengeState, Held};
 use stepgate_core::decide::MAX_AGE_MAX;
 use stepgate_core::factor::{FactorKind, Prompt};
 use stepgate_core::flows::{ChallengeView, Standing};
 use stepgate_core::surroundings::shown;
 use stepgate_core::time::Timestamp;
-use stepgate_evidence::{Grant as Granted, Statement};
+use stepgate_evidence::{Asked, Grant as Granted, Statement};
 
 use crate::device;
 use crate::views::{
@@ -73,7 +73,7 @@ pub(crate) fn challenge_page(
         steps: steps(challenge),
         offers,
         locked: last.locked.iter().map(|(kind, until)| locked(*kind, *until)).collect(),
-        missing: missing(challenge, &frame.home),
+        missing: missing(&challenge.ask, &challenge.asked, &frame.home),
         number: number(view, last.number),
         said: last.said,
         expires: Moment::of_today(instant(challenge.expires_at)),
@@ -246,8 +246,17 @@ fn locked(kind: FactorKind, until: Timestamp) -> LockedFactor {
 }
 
 /// What would do but is not enrolled. It is never enrolled on the spot.
-fn missing(challenge: &Challenge, home: &str) -> Vec<MissingFactor> {
-    let alone = challenge.ask.ways.is_empty();
+fn missing(ask: &Ask, asked: &Asked, home: &str) -> Vec<MissingFactor> {
+    let alone = ask.ways.is_empty();
+    // Who has nothing to prove a change of their factors with is not sent to change them: that would be a circle.
+    if alone && asked.service == GATE_SERVICE && asked.action.starts_with("factors.") {
+        return vec![MissingFactor {
+            need: "You have nothing here yet to confirm this with.".to_owned(),
+            how: "Ask your administrator for an enrolment link.".to_owned(),
+            link: None,
+            link_text: String::new(),
+        }];
+    }
     let one = |kind: &FactorKind| {
         let what = match kind {
             FactorKind::Passkey => "a passkey",
@@ -269,11 +278,11 @@ fn missing(challenge: &Challenge, home: &str) -> Vec<MissingFactor> {
         }
     };
     // Whoever is just changing their own factors needs no hint to change them.
-    if !alone && challenge.asked.service == GATE_SERVICE {
+    if !alone && asked.service == GATE_SERVICE {
         return Vec::new();
     }
     // Recovery codes are for emergencies: nobody is sent to get some for this.
-    challenge.ask.not_enrolled.iter().filter(|kind| alone || **kind == FactorKind::Passkey).map(one).collect()
+    ask.not_enrolled.iter().filter(|kind| alone || **kind == FactorKind::Passkey).map(one).collect()
 }
 
 fn number(view: &ChallengeView, typed: Option<String>) -> NumberMatch {
@@ -299,6 +308,8 @@ fn technical(statement: &Statement) -> Technical {
 
 #[cfg(test)]
 mod tests {
+    use stepgate_core::challenge::GrantKind;
+
     use super::*;
 
     #[test]
@@ -324,5 +335,34 @@ mod tests {
         assert_eq!(label("id"), "ID");
         assert_eq!(label("new_owner"), "New owner");
         assert_eq!(label(""), "");
+    }
+
+    /// Somebody whom only the company's login knows was sent to their account for a passkey, and asked there for one.
+    #[test]
+    fn nobody_is_sent_in_a_circle() {
+        let ask = Ask {
+            grant: GrantKind::Confirmation,
+            ways: Vec::new(),
+            not_enrolled: vec![FactorKind::Passkey, FactorKind::Totp],
+        };
+        let asked = |service: &str, action: &str| Asked {
+            service: service.to_owned(),
+            action: action.to_owned(),
+            resource: String::new(),
+            resource_kind: String::new(),
+            sensitivity: String::new(),
+        };
+        for (service, action, links) in [
+            ("ledger", "payments.approve", 2),
+            ("ledger", "factors.enrol", 2),
+            (GATE_SERVICE, "evidence.export", 2),
+            (GATE_SERVICE, "factors.enrol", 0),
+            (GATE_SERVICE, "factors.remove", 0),
+        ] {
+            let missing = missing(&ask, &asked(service, action), "/");
+            assert_eq!(missing.iter().filter(|one| one.link.is_some()).count(), links, "{service} {action}");
+            let told = missing.iter().any(|one| one.how.contains("Ask your administrator"));
+            assert_eq!(told, links == 0, "{service} {action}");
+        }
     }
 }

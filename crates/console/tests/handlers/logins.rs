@@ -45,6 +45,7 @@ struct Scripted {
     asked: Mutex<Vec<(Ask, String, String)>>,
     answers: Mutex<Answers>,
     renewed: Mutex<fn() -> Renewed>,
+    takes_no_request: Mutex<Option<NotAsserted>>,
 }
 
 impl std::fmt::Debug for Scripted {
@@ -61,6 +62,9 @@ impl IdentityProviders for Scripted {
 
     async fn authorize(&self, request: Authorize<'_>) -> Result<Leave, NotAsserted> {
         self.asked.lock().push((request.ask.clone(), request.state.to_owned(), request.nonce.to_owned()));
+        if let Some(why) = self.takes_no_request.lock().clone() {
+            return Err(why);
+        }
         let url = format!("{ISSUER}/authorize?state={}", request.state);
         Ok(Leave { url, keep: SecretString::from("verifier") })
     }
@@ -136,6 +140,7 @@ impl House {
             asked: Mutex::default(),
             answers: Mutex::new(says("00u1", "mfa")),
             renewed: Mutex::new(|| Renewed::Away { refresh_token: None }),
+            takes_no_request: Mutex::default(),
         });
         let live = house.flows.live.load_full();
         house.flows.live.store(Arc::new(Live {
@@ -378,6 +383,33 @@ async fn b76_b79_a_login_that_does_not_do_fails_the_challenge_and_says_so() {
         assert_eq!(house.said("attempt.failed").await[0]["reason"], reason);
         assert!(house.said("challenge.passed").await.is_empty());
     }
+}
+
+/// A wrong secret of the client, for one: the person can do nothing about it, so the operator has to hear of it.
+#[tokio::test]
+async fn a_provider_that_does_not_take_our_request_is_on_record_once_in_a_while() {
+    let (house, provider) = House::with_provider().await;
+    let browser = house.browser();
+    *provider.takes_no_request.lock() = Some(NotAsserted::Refused { code: "invalid_client".to_owned() });
+    for _ in 0..3 {
+        let page = browser.open("/sign-in").await;
+        let page = browser.submit(&page.form_to("/sign-in/with/corp")).await;
+        assert!(page.text().contains("It said: invalid client."), "{}", page.told());
+    }
+    let said = house.said("attempt.failed").await;
+    assert_eq!(said.len(), 1, "strangers do not fill the ledger: {said:?}");
+    assert_eq!(said[0]["reason"], "provider_refused");
+    // Whoever confirms something is told the same, and it goes on waiting.
+    *provider.takes_no_request.lock() = None;
+    browser.sign_in_at_the_provider().await;
+    let challenge = browser.ask(asks_for(PHR)).await;
+    let path = format!("/challenges/{}", challenge.id);
+    let page = browser.open(&path).await;
+    *provider.takes_no_request.lock() = Some(NotAsserted::Refused { code: "invalid_client".to_owned() });
+    let page = browser.submit(&page.form_to(&format!("{path}/login"))).await;
+    assert!(page.text().contains("It said: invalid client."), "{}", page.told());
+    assert_eq!(house.said("attempt.failed").await.len(), 1);
+    assert!(house.said("challenge.failed").await.is_empty());
 }
 
 #[tokio::test]

@@ -236,7 +236,10 @@ impl Flows {
         let request = Authorize { provider, ask: &ask, state: state.expose(), nonce: &nonce, hint: None };
         let challenge = what_for.challenge();
         let providers = Arc::clone(&self.live.load().providers);
-        let leave = providers.authorize(request).await.map_err(|why| LoginError::NotAsserted { why, challenge })?;
+        let leave = match providers.authorize(request).await {
+            Ok(leave) => leave,
+            Err(why) => return Err(self.not_asserted(provider, challenge, why).await?),
+        };
         let keep = leave.keep.expose_secret().to_owned();
         let kept = Kept { what_for, nonce, keep, asked_at_ms: asked_at.as_ms() };
         let kept = serde_json::to_string(&kept).map_err(|_| LoginError::Stale)?;
@@ -278,7 +281,7 @@ impl Flows {
             WhatFor::SignIn { next, continues, statement } => {
                 let asserted = match finished {
                     Ok(asserted) => asserted,
-                    Err(why) => return Err(self.not_asserted(None, why).await?),
+                    Err(why) => return Err(self.not_asserted(back.provider, None, why).await?),
                 };
                 let provider = providers.named(back.provider).ok_or(LoginError::NoProvider)?;
                 let (person, factor) = self.known_by(provider, &asserted).await?;
@@ -328,10 +331,23 @@ impl Flows {
         LoginError::Stale
     }
 
-    /// Records an answer that is worth nothing, of somebody who was to sign in.
-    async fn not_asserted(&self, challenge: Option<ChallengeId>, why: NotAsserted) -> Result<LoginError, StoreError> {
-        tracing::warn!(reason = %why, "a login at an identity provider was refused");
-        self.unverified(None, FactorKind::Idp(crate::factor::Strength::NONE), why.code()).await?;
+    /// Records a login that came to nothing before anybody was known by it: the provider did not take our request, or
+    /// its answer is worth nothing. Strangers can make such as fast as they like, so the log is told as often as the
+    /// ledger is: of the first of its kind in a window.
+    async fn not_asserted(
+        &self,
+        provider: &ProviderName,
+        challenge: Option<ChallengeId>,
+        why: NotAsserted,
+    ) -> Result<LoginError, StoreError> {
+        let is_news = match challenge {
+            None => self.unverified(None, FactorKind::Idp(crate::factor::Strength::NONE), why.code()).await?,
+            // Nobody was away yet, so the challenge is as it was, and who is signed in may try again.
+            Some(_) => true,
+        };
+        if is_news {
+            tracing::warn!(%provider, reason = %why, "a login at an identity provider was refused");
+        }
         Ok(LoginError::NotAsserted { why, challenge })
     }
 }

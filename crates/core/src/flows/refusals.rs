@@ -121,17 +121,18 @@ impl Flows {
 
     /// Records a try to sign in that nothing was verified for. Anybody can make such
     /// tries, as fast as they like and without an account, so they are counted in
-    /// windows; the first of each kind is an entry before the answer.
+    /// windows; the first of each kind is an entry before the answer. Gives whether it
+    /// was the first.
     pub(super) async fn unverified(
         &self,
         person: Option<PersonId>,
         kind: FactorKind,
         reason: &'static str,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let person = person.map(|id| id.to_string()).unwrap_or_default();
         let factor = kind.name();
         if !self.refusals.count(Refusal::Unverified { person: person.clone(), factor, reason }) {
-            return Ok(());
+            return Ok(false);
         }
         let event = Event::AttemptFailed {
             person,
@@ -140,7 +141,8 @@ impl Flows {
             challenge: String::new(),
             reason: reason.to_owned(),
         };
-        self.store.record(vec![self.entry(self.clock.now(), event)]).await
+        self.store.record(vec![self.entry(self.clock.now(), event)]).await?;
+        Ok(true)
     }
 
     async fn record_or_log(&self, entries: Vec<stepgate_evidence::Entry>) {
