@@ -255,7 +255,8 @@ impl ProviderSettings {
         });
         let secret = || match &self.client_secret {
             Some(secret) if !secret.expose_secret().is_empty() => Ok(secret.clone()),
-            _ => Err(("client_secret", String::from("there is none, and `client_auth` needs one"))),
+            Some(_) => Err(("client_secret", String::from("it is empty"))),
+            None => Err(("client_secret", String::from("there is none, and `client_auth` needs one"))),
         };
         match method {
             ClientAuthMethod::Secret => Ok(ClientAuth::Secret(secret()?)),
@@ -310,17 +311,23 @@ impl ProviderSettings {
             return Err(("groups_claim", String::from("a claim's name is 1 to 255 bytes without control characters")));
         }
         if self.governs_groups && groups_claim.is_none() {
-            return Err(("groups_claim", String::from("its groups are to be followed, and no claim has them")));
+            let what = "its groups are to be followed: `groups_claim` says which claim has them";
+            return Err(("governs_groups", String::from(what)));
         }
         if let Some((theirs, _)) = self.groups.iter().find(|(_, ours)| bad(ours)) {
             return Err((
                 "groups",
-                format!("{theirs:?} stands for a group without a name, or with one that cannot be"),
+                format!("what {theirs:?} is called here has 1 to 255 bytes without control characters"),
             ));
         }
         if self.groups_prefix.as_deref().is_some_and(|prefix| prefix.len() > 50 || prefix.chars().any(char::is_control))
         {
             return Err(("groups_prefix", String::from("a prefix has at most 50 bytes and no control characters")));
+        }
+        let renamed = if self.groups.is_empty() { "groups_prefix" } else { "groups" };
+        if groups_claim.is_none() && (!self.groups.is_empty() || self.groups_prefix.is_some()) {
+            let what = "no group comes to be renamed: `groups_claim` says which claim has them";
+            return Err((renamed, String::from(what)));
         }
         Ok(super::person::Mapping {
             login_claim: login_claim.to_owned(),

@@ -75,8 +75,9 @@ fn each_mistake_names_its_field() {
             s.levels = vec![level(bad, second_factor())];
         });
     }
-    check("groups_claim", "no claim has them", |s| s.governs_groups = true);
-    check("groups", "cannot be", |s| s.groups = BTreeMap::from([("a".into(), String::new())]));
+    check("governs_groups", "says which claim has them", |s| s.governs_groups = true);
+    check("groups_prefix", "says which claim has them", |s| s.groups_prefix = Some("x".into()));
+    check("groups", "1 to 255 bytes", |s| s.groups = BTreeMap::from([("a".into(), String::new())]));
     check("groups_prefix", "50 bytes", |s| s.groups_prefix = Some("x".repeat(51)));
     check("clock_skew", "300 seconds", |s| s.clock_skew_s = 301);
     check("renews_every", "60 seconds", |s| s.renews_every = Some(Duration::from_secs(59)));

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use stepgate_core::operation::Operation;
 use stepgate_core::policy::Policies;
+use stepgate_core::web::gate_path;
+use stepgate_identity::provider::CheckedProvider;
 use stepgate_store::StoreUrl;
 
 use super::policy::{Described, operation_without_inputs};
@@ -132,6 +134,30 @@ fn unheard(settings: &Settings) -> Vec<String> {
     unheard.map(said).collect()
 }
 
+/// What the gate's client is registered with at a provider (OpenID Connect Dynamic Client Registration 1.0, section 2).
+#[derive(Debug, serde::Serialize)]
+struct Client {
+    name: String,
+    title: String,
+    issuer: String,
+    redirect_uri: String,
+    post_logout_redirect_uri: String,
+    backchannel_logout_uri: String,
+}
+
+fn client_of(provider: &CheckedProvider, gate: &str) -> Client {
+    let provider = provider.provider();
+    let name = provider.name.to_string();
+    Client {
+        redirect_uri: config::redirect_uri(gate, &name),
+        post_logout_redirect_uri: format!("{gate}{}", gate_path::SIGN_IN),
+        backchannel_logout_uri: format!("{gate}{}/logout/{name}", gate_path::SIGN_IN),
+        title: provider.title.clone(),
+        issuer: provider.issuer.clone(),
+        name,
+    }
+}
+
 fn whole(settings: &Settings, policies: &Policies, format: Format) {
     let services = settings.catalogue.services.values();
     match format {
@@ -150,6 +176,7 @@ fn whole(settings: &Settings, policies: &Policies, format: Format) {
                 "gate": settings.catalogue.gate_origin,
                 "policies": policies.all().len(),
                 "policy_version": policies.version(),
+                "providers": settings.providers.iter().map(|one| client_of(one, &settings.catalogue.gate_origin)).collect::<Vec<_>>(),
                 "services": services,
                 "advice": advice(settings, policies),
             }));
@@ -161,6 +188,24 @@ fn whole(settings: &Settings, policies: &Policies, format: Format) {
                 if machines.scim.is_some() {
                     println!("  /scim/v2  provisioning: `stepgate machines add NAME --scope scim` gives a token");
                 }
+                for one in machines.transmitters.iter().filter(|one| one.poll.is_none()) {
+                    println!(
+                        "  /signals/events  from {0}: `stepgate machines add NAME --scope signals.push --transmitter {0}` gives a token",
+                        one.name
+                    );
+                }
+                if machines.streams.is_some() {
+                    println!(
+                        "  /ssf  our own events: `stepgate machines add NAME --scope ssf.manage --scope ssf.read` gives a token"
+                    );
+                }
+            }
+            for one in &settings.providers {
+                let client = client_of(one, &settings.catalogue.gate_origin);
+                println!("\n{}  {}, {}; the gate's client there has", client.name, client.title, client.issuer);
+                println!("  redirect URI          {}", client.redirect_uri);
+                println!("  after signing out     {}", client.post_logout_redirect_uri);
+                println!("  back-channel logout   {}", client.backchannel_logout_uri);
             }
             for service in services {
                 println!("\n{}  {}", service.name, service.origin);

@@ -237,6 +237,16 @@ master_key_file = "keys/master.key"        # seals every secret in the store; ke
 # name = "office"
 # ranges = ["10.0.0.0/8"]
 
+# [[provider]]                             # the company's login: docs/identity/company-login.md
+# name = "corp"
+# issuer = "https://id.example/realms/corp"
+# client_id = "stepgate"
+# client_secret_file = "keys/corp.secret"
+
+# [machines]                               # provisioning and shared signals: docs/machines/
+# listen = "127.0.0.1:4182"
+# origin = "https://machines.gate.example"
+
 [[service]]
 name = "app"
 title = "The application"

@@ -9,7 +9,7 @@ use stepgate_core::ports::Accounts as _;
 use super::user::{by, provisioning};
 use super::{Done, because, failed, open, print, wrong_input};
 use crate::cli::{Format, MachinesCommand};
-use crate::config::parse_duration;
+use crate::config::{MachinesSettings, parse_duration};
 
 pub(super) async fn run(command: MachinesCommand) -> Done {
     match command {
@@ -23,8 +23,13 @@ pub(super) async fn run(command: MachinesCommand) -> Done {
                     "--transmitter goes with --scope signals.push: a system pushes the events of one transmitter",
                 ));
             }
-            if house.settings.machines.is_none() {
-                eprintln!("warning: the configuration has no [machines], so there is nowhere to use this token yet");
+            match &house.settings.machines {
+                None => {
+                    eprintln!(
+                        "warning: the configuration has no [machines], so there is nowhere to use this token yet"
+                    );
+                }
+                Some(machines) => is_configured(&transmitter, machines).map_err(wrong_input)?,
             }
             let lifetime = match lifetime.as_deref().map(parse_duration) {
                 None => None,
@@ -93,4 +98,14 @@ pub(super) async fn run(command: MachinesCommand) -> Done {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Whose events a token is for must be configured: with a name that was mistyped it would push for nobody.
+fn is_configured(transmitter: &str, machines: &MachinesSettings) -> Result<(), String> {
+    if transmitter.is_empty() || machines.transmitters.iter().any(|one| one.name == transmitter) {
+        return Ok(());
+    }
+    let known: Vec<_> = machines.transmitters.iter().map(|one| one.name.as_str()).collect();
+    let known = if known.is_empty() { "there is none".to_owned() } else { format!("known are {}", known.join(", ")) };
+    Err(format!("the configuration has no [[machines.transmitter]] {transmitter}; {known}"))
 }

@@ -121,7 +121,8 @@ async fn identify(house: &House, login: &str, provider: &str, subject: &str, for
     let all = house.flows.live.load().providers.all().to_vec();
     let Some(known) = all.iter().find(|one| one.name.as_str() == provider) else {
         let names: Vec<_> = all.iter().map(|one| one.name.as_str()).collect();
-        let there_are = if names.is_empty() { "there is none".to_owned() } else { names.join(", ") };
+        let there_are =
+            if names.is_empty() { "there is none".to_owned() } else { format!("known are {}", names.join(", ")) };
         return Err(wrong_input(format!("--provider: the configuration has no provider {provider:?}; {there_are}")));
     };
     if subject.is_empty() || subject.len() > SUBJECT_LEN_MAX || shown(subject, SUBJECT_LEN_MAX) != *subject {
@@ -188,7 +189,7 @@ async fn set_active(config: &ConfigArgs, login: &str, active: bool, format: Form
         Err(error) => return Err(because(error)),
     }
     let words = if active {
-        "may sign in again, once they have enrolled factors"
+        "may sign in again: at a company login that they are linked to, or with what they enrol by a link (`stepgate user link`)"
     } else {
         "may not sign in any more: sessions, factors and links have ended"
     };

@@ -11,7 +11,7 @@ use stepgate_identity::http::Reach;
 use url::Url;
 
 use super::gate;
-use super::read::Table;
+use super::read::{At, Table};
 
 /// The machines' listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,17 +30,6 @@ pub struct MachinesSettings {
     pub transmitters: Vec<TransmitterSettings>,
     /// Our own security events, if they are told.
     pub streams: Option<StreamsSettings>,
-}
-
-impl MachinesSettings {
-    /// The providers that are named here, each with what names it.
-    pub(super) fn names_of_providers(&self) -> Vec<(String, &ProviderName)> {
-        let scim = self.scim.iter().flat_map(|scim| &scim.links);
-        let scim = scim.map(|links| ("[machines.scim]".to_owned(), &links.provider));
-        let transmitters = self.transmitters.iter();
-        let told = |one: &TransmitterSettings| format!("the transmitter `{}`", one.name);
-        scim.chain(transmitters.filter_map(|one| Some((told(one), one.provider.as_ref()?)))).collect()
-    }
 }
 
 /// Our own security events.
@@ -84,7 +73,14 @@ pub struct ScimSettings {
     pub links: Option<LinkedBy>,
 }
 
-pub(super) fn machines(table: Table<'_>, base: &Path) -> Option<MachinesSettings> {
+/// Reads `[machines]`. `named` gets the providers that it names, each with what names it and its place.
+pub(super) fn machines(
+    table: Table<'_>,
+    base: &Path,
+    named: &mut Vec<(String, At<ProviderName>)>,
+) -> Option<MachinesSettings> {
+    // Whether each can be used is another question, and is told with it.
+    let serves = ["scim", "transmitter", "streams"].into_iter().any(|key| table.value(key).is_some());
     let danger_plaintext = table.flag("danger_plaintext");
     let origin = gate::origin(&table, "origin", danger_plaintext);
     let _ = table.required("listen");
@@ -100,11 +96,11 @@ pub(super) fn machines(table: Table<'_>, base: &Path) -> Option<MachinesSettings
             "plain HTTP is spoken on loopback only; set [machines.tls], or danger_plaintext = true",
         );
     }
-    let scim = table.table("scim").map(scim);
+    let scim = table.table("scim").map(|table| scim(table, named));
     let mut transmitters: Vec<TransmitterSettings> = Vec::new();
     for one in table.tables("transmitter", "[[machines.transmitter]]") {
         let span = one.span();
-        if let Some(read) = transmitter(one, base) {
+        if let Some(read) = transmitter(one, base, named) {
             if transmitters.iter().any(|other| other.name == read.name) {
                 table.mistake(span, format!("each transmitter has a name of its own, and `{}` is taken", read.name));
             }
@@ -112,7 +108,7 @@ pub(super) fn machines(table: Table<'_>, base: &Path) -> Option<MachinesSettings
         }
     }
     let streams = table.table("streams").map(streams);
-    if scim.is_none() && transmitters.is_empty() && streams.is_none() {
+    if !serves {
         let what = "[machines] serves nothing: set [machines.scim], [machines.streams] or [[machines.transmitter]]";
         table.mistake(table.span(), what);
     }
@@ -128,7 +124,7 @@ pub(super) fn machines(table: Table<'_>, base: &Path) -> Option<MachinesSettings
     })
 }
 
-fn scim(table: Table<'_>) -> ScimSettings {
+fn scim(table: Table<'_>, named: &mut Vec<(String, At<ProviderName>)>) -> ScimSettings {
     let provider = table.parsed("provider", "the name of a [[provider]]", ProviderName::parse);
     let read =
         |text: &str| SubjectIs::ALL.into_iter().find(|subject| subject.name() == text).ok_or("no such attribute");
@@ -138,6 +134,7 @@ fn scim(table: Table<'_>) -> ScimSettings {
     }
     table.finish();
     let subject = subject.map(|at| at.value).unwrap_or_default();
+    named.extend(provider.clone().map(|at| ("[machines.scim]".to_owned(), at)));
     ScimSettings { links: provider.map(|at| LinkedBy { provider: at.value, subject }) }
 }
 
@@ -152,7 +149,11 @@ fn streams(table: Table<'_>) -> StreamsSettings {
     StreamsSettings { reach }
 }
 
-fn transmitter(table: Table<'_>, base: &Path) -> Option<TransmitterSettings> {
+fn transmitter(
+    table: Table<'_>,
+    base: &Path,
+    named: &mut Vec<(String, At<ProviderName>)>,
+) -> Option<TransmitterSettings> {
     const DAY: Duration = Duration::from_secs(86_400);
     let _ = table.required("name");
     let name = table.parsed("name", "a name of a-z, 0-9, - and .", MachineName::parse);
@@ -164,6 +165,9 @@ fn transmitter(table: Table<'_>, base: &Path) -> Option<TransmitterSettings> {
     let jwks_uri = table.parsed("jwks_uri", "an https URL", url);
     let subject_issuers: Vec<String> = table.texts("subject_issuers").into_iter().map(|at| at.value).collect();
     let provider = table.parsed("provider", "the name of a [[provider]]", ProviderName::parse);
+    if let (Some(provider), Some(name)) = (&provider, &name) {
+        named.push((format!("the transmitter `{}`", name.value), provider.clone()));
+    }
     let (emails, external_ids) = (table.flag("emails"), table.flag("external_ids"));
     let keep = table.duration("keep", Duration::from_secs(60)..=90 * DAY).unwrap_or(DAY);
     let poll = table.parsed("poll", "an https URL", url);

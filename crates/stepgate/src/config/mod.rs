@@ -37,6 +37,7 @@ use url::Url;
 pub(crate) use gate::parse_origin;
 pub use gate_service::{FACTOR_POLICIES, FACTOR_POLICIES_BY_COMPANY_LOGIN, GATE_POLICIES};
 pub use machines::{MachinesSettings, ScimSettings, StreamsSettings, TransmitterSettings};
+pub(crate) use provider::redirect_uri;
 pub use read::parse_duration;
 pub use reference::{Key, reference};
 pub use service::{Assertion, Upstream};
@@ -265,12 +266,17 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
     let (allowed_aaguids, attestation_roots) =
         top.table("passkeys").map(|table| limits::passkeys(table, &base)).unwrap_or_default();
     let limits = top.table("limits").map(limits::listener_limits).unwrap_or_default();
-    let machines = top.table("machines").and_then(|table| machines::machines(table, &base));
+    let mut named = Vec::new();
+    let machines = top.table("machines").and_then(|table| machines::machines(table, &base, &mut named));
     let networks = gate::named_networks(top.tables("network", "[[network]]"));
     let providers = provider::providers(top.tables("provider", "[[provider]]"), origin.as_ref(), &base);
-    for (of, name) in machines.iter().flat_map(|machines| machines.names_of_providers()) {
-        if !providers.iter().flatten().any(|(provider, _)| provider.provider().name == *name) {
-            mistakes.add(top_span.clone(), format!("{of} names the provider `{name}`, which is not configured"));
+    // Providers that could not be read were told already.
+    if let Some(providers) = &providers {
+        for (of, name) in named {
+            if !providers.iter().any(|(provider, _)| provider.provider().name == name.value) {
+                let what = format!("{of} names the provider `{}`, which is not configured", name.value);
+                mistakes.add(name.span, what);
+            }
         }
     }
     let at = service::GateAt { origin: origin.as_ref(), listen: &listen, danger_plaintext };

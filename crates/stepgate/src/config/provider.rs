@@ -64,6 +64,7 @@ fn provider(
     let preset = table.parsed("preset", "a preset", Preset::from_str).map(|at| at.value).unwrap_or_default();
     let client_auth = table.parsed("client_auth", "a way to prove who we are", ClientAuthMethod::from_str);
     let client_secret = client_secret(&table, base);
+    is_proved(&table, client_auth.as_ref());
     let client_key = table.text("client_key_file").and_then(|at| secret_file(&table, &at, base));
     let client_key_id = table.text("client_key_id");
     let scopes = table.value("scopes").map(|_| table.texts("scopes").into_iter().map(|at| at.value).collect());
@@ -126,17 +127,41 @@ fn provider(
     }
 }
 
+/// Tells a client without a proof of its own that does not say that it wants none, and one with a secret that is
+/// not used: either was forgotten, and would be noticed when the first person signs in.
+fn is_proved(table: &Table<'_>, client_auth: Option<&At<ClientAuthMethod>>) {
+    let secret = table.value("client_secret_file").or_else(|| table.value("client_secret_env"));
+    match (client_auth.map(|at| at.value), secret) {
+        (None, None) if table.value("client_auth").is_none() && table.value("client_key_file").is_none() => {
+            table.mistake(
+                table.span(),
+                "[[provider]] needs `client_secret_file`, `client_secret_env` or `client_key_file`; \
+                 a public client, which proves nothing, says `client_auth = \"none\"`",
+            );
+        }
+        (Some(ClientAuthMethod::None), Some(secret)) => {
+            table.mistake(
+                secret.span(),
+                "with `client_auth = \"none\"` this secret is never used: leave one of them away",
+            );
+        }
+        _ => {}
+    }
+}
+
 /// Where the keys stand that a check can complain of.
 struct Places(BTreeMap<&'static str, std::ops::Range<usize>>);
 
 impl Places {
     /// The keys of the file by the names that the checks use.
-    const KEYS: [(&'static str, &'static str); 13] = [
+    const KEYS: [(&'static str, &'static str); 15] = [
         ("name", "name"),
         ("title", "title"),
         ("issuer", "issuer"),
         ("client_id", "client_id"),
+        ("client_secret", "client_secret_env"),
         ("client_secret", "client_secret_file"),
+        ("governs_groups", "governs_groups"),
         ("client_key_file", "client_key_file"),
         ("levels", "level"),
         ("scopes", "scopes"),

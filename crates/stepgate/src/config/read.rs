@@ -242,9 +242,18 @@ impl<'a> Table<'a> {
             if known.contains(name) {
                 continue;
             }
-            let hint = match nearest(name, known.iter().copied()) {
-                Some(known) => format!("; did you mean `{known}`?"),
-                None => format!("; known are {}", known.iter().copied().collect::<Vec<_>>().join(", ")),
+            // `client_secret` for `client_secret_file`: the first word was right.
+            let begins: Vec<_> = known
+                .iter()
+                .filter(|known| known.strip_prefix(name).is_some_and(|rest| rest.starts_with('_')))
+                .collect();
+            let hint = match (nearest(name, known.iter().copied()), begins.as_slice()) {
+                (Some(known), _) => format!("; did you mean `{known}`?"),
+                (None, [_, ..]) => {
+                    let begins: Vec<_> = begins.iter().map(|known| format!("`{known}`")).collect();
+                    format!("; did you mean {}?", begins.join(" or "))
+                }
+                (None, []) => format!("; known are {}", known.iter().copied().collect::<Vec<_>>().join(", ")),
             };
             self.mistakes.add(key.span(), format!("{} has no key `{name}`{hint}", self.name));
         }

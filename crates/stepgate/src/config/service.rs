@@ -120,6 +120,12 @@ fn service(
     let upstream = upstream(&table, gate.listen, base);
     let tokens = table.table("tokens").map(|tokens| rules(tokens, origin.as_ref().map(|at| &at.value), issuers));
     let operations = table.tables("operation", "[[service.operation]]");
+    if tokens.is_none() {
+        for scopes in operations.iter().filter_map(|operation| operation.value("scopes")) {
+            let what = "`scopes` are of access tokens, and this service takes none: it has no [service.tokens]";
+            table.mistake(scopes.span(), what);
+        }
+    }
     let service_name = name.as_ref().map_or("?", |at| at.value.as_str()).to_owned();
     let mut endpoints: Vec<(Arc<Endpoint>, std::ops::Range<usize>)> = Vec::new();
     for operation in operations {

@@ -199,6 +199,7 @@ amr = ["otp"]
 name = "asked"
 issuer = "https://asked.example"
 client_id = "stepgate"
+client_auth = "none"
 [provider.introspection]
 url = "https://asked.example/introspect"
 client_id = "gate"
@@ -320,7 +321,7 @@ fn the_tokens_that_a_service_takes_are_what_its_table_says() {
 fn what_is_wrong_with_tokens_is_told() {
     let with = |provider: &str, lines: &str| {
         let providers = format!(
-            "[[provider]]\nname = \"corp\"\nissuer = \"https://id.example\"\nclient_id = \"stepgate\"\n{provider}"
+            "[[provider]]\nname = \"corp\"\nissuer = \"https://id.example\"\nclient_id = \"stepgate\"\nclient_auth = \"none\"\n{provider}"
         );
         let tokens = format!("upstream = \"http://127.0.0.1:9001\"\n[service.tokens]\n{lines}\n");
         mistakes(&format!("{providers}\n{}", GOOD.replacen("upstream = \"http://127.0.0.1:9001\"\n", &tokens, 1)))
@@ -329,8 +330,9 @@ fn what_is_wrong_with_tokens_is_told() {
     assert_eq!(with("", good), "");
     let asked = "[provider.introspection]\nurl = \"https://id.example/i\"\nclient_id = \"x\"";
     for (provider, lines, expected) in [
-        ("", "", "needs `providers`"),
         ("", "providers = [\"other\"]", "there is no [[provider]] other"),
+        ("", "providers = []", "`providers` names nobody"),
+        ("", "", "needs `providers`"),
         ("", "providers = [\"corp\"]\nschemes = [\"mac\"]", "\"mac\" is not spoken"),
         ("", "providers = [\"corp\"]\nscopes = [\"a b\"]", "\"a b\" is no scope"),
         ("", "providers = [\"corp\"]\naudience = \"\"", "`audience` must be"),
@@ -367,21 +369,29 @@ fn what_is_wrong_with_tokens_is_told() {
 #[test]
 fn what_is_wrong_with_a_provider_is_told_at_its_place() {
     let provider = |lines: &str| {
+        let says = if lines.contains("client_") { "title = \"Corp\"" } else { "client_auth = \"none\"" };
         format!(
-            "[[provider]]\nname = \"corp\"\nissuer = \"https://id.example\"\nclient_id = \"stepgate\"\n{lines}\n{GOOD}"
+            "[[provider]]\nname = \"corp\"\nissuer = \"https://id.example\"\nclient_id = \"stepgate\"\n{says}\n{lines}\n{GOOD}"
         )
     };
     assert!(parse(&provider(""), "stepgate.toml", PathBuf::from("/etc/stepgate")).is_ok());
     for (lines, line, expected) in [
-        ("preset = \"keycloack\"", 5, "generic, keycloak, entra"),
-        ("client_secret_file = \"no-such-file\"", 5, "cannot be read"),
-        ("client_secret_env = \"NO_SUCH_VARIABLE_HERE\"", 5, "is not set"),
-        ("client_auth = \"none\"\nalgorithms = [\"HS256\"]", 6, "\"HS256\" is not accepted"),
-        ("renews_every = \"1s\"", 5, "a duration like"),
-        ("issuers = \"x\"", 5, "did you mean `issuer`?"),
-        ("[[provider.level]]\nacr = \"x\"", 5, "needs `counts_as`"),
-        ("[[provider.level]]\nacr = \"x\"\ncounts_as = [\"mfa\"]", 7, "nothing counts as \"mfa\""),
-        ("preset = \"google\"\n[[provider.level]]\nacr = \"x\"\ncounts_as = [\"second_factor\"]", 6, "proves no class"),
+        ("preset = \"keycloack\"", 6, "generic, keycloak, entra"),
+        ("client_secret_file = \"no-such-file\"", 6, "cannot be read"),
+        ("client_secret_env = \"NO_SUCH_VARIABLE_HERE\"", 6, "is not set"),
+        ("client_secret = \"s\"\nclient_auth = \"none\"", 6, "mean `client_secret_env` or `client_secret_file`?"),
+        ("client_key_id = \"k\"", 1, "[[provider]] needs `client_secret_file`, `client_secret_env` or"),
+        ("client_auth = \"none\"\nclient_secret_env = \"PATH\"", 7, "this secret is never used"),
+        ("client_auth = \"none\"\nalgorithms = [\"HS256\"]", 7, "\"HS256\" is not accepted"),
+        ("renews_every = \"1s\"", 6, "a duration like"),
+        ("issuers = \"x\"", 6, "did you mean `issuer`?"),
+        ("governs_groups = true", 6, "`groups_claim` says which claim has them"),
+        ("groups = { \"Finance\" = \"finance\" }", 6, "`groups_claim` says which claim has them"),
+        ("groups_prefix = \"corp-\"", 6, "`groups_claim` says which claim has them"),
+        ("groups_claim = \"g\"\ngroups = { \"Finance\" = \"\" }", 7, "what \"Finance\" is called here"),
+        ("[[provider.level]]\nacr = \"x\"", 6, "needs `counts_as`"),
+        ("[[provider.level]]\nacr = \"x\"\ncounts_as = [\"mfa\"]", 8, "nothing counts as \"mfa\""),
+        ("preset = \"google\"\n[[provider.level]]\nacr = \"x\"\ncounts_as = [\"second_factor\"]", 7, "proves no class"),
     ] {
         let found = mistakes(&provider(lines));
         assert!(found.contains(expected) && found.starts_with(&format!("{line}:")), "{lines}: {found}");
@@ -392,6 +402,15 @@ fn what_is_wrong_with_a_provider_is_told_at_its_place() {
     assert!(mistakes(&plain).contains("issuer"), "{}", mistakes(&plain));
     let here = provider("").replace("https://id.example", "https://127.0.0.1:8443");
     assert!(mistakes(&here).contains("issuer"), "{}", mistakes(&here));
+}
+
+#[test]
+fn scopes_without_access_tokens_are_told() {
+    check(
+        "action = \"payments.approve\"\n",
+        "action = \"payments.approve\"\nscopes = [\"payments\"]\n",
+        "it has no [service.tokens]",
+    );
 }
 
 #[test]
@@ -637,7 +656,16 @@ fn mistakes_about_other_systems_are_told() {
         &format!("{MACHINES}{}", CORP.replace("https://i.example/jwks", "https://127.0.0.1/jwks")),
         "danger_loopback",
     );
-    check(&format!("{MACHINES}{CORP}provider = \"nobody\"\n"), "which is not configured");
+    // At its place, and without a word about what can be read for itself.
+    let lines = GOOD.lines().count();
+    let nobody = format!("{GOOD}\n{MACHINES}{CORP}provider = \"nobody\"\n");
+    let told = mistakes(&nobody);
+    assert_eq!(
+        told,
+        format!("{}:12: the transmitter `corp` names the provider `nobody`, which is not configured", lines + 10)
+    );
+    let unread = mistakes(&format!("{GOOD}\n{MACHINES}[[machines.transmitter]]\nname = \"corp\"\n"));
+    assert!(unread.contains("needs `issuer`") && !unread.contains("serves nothing"), "{unread}");
     check(&format!("{MACHINES}{CORP}{CORP}"), "is taken");
     check(&format!("{MACHINES}{CORP}poll = \"https://i.example/poll\"\n"), "needs `poll_token_file`");
 }

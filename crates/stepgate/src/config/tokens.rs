@@ -33,7 +33,14 @@ pub(super) fn rules(table: Table<'_>, origin: Option<&Url>, issuers: Option<&[Is
     if table.value("providers").is_none() {
         table.mistake(table.span(), "[service.tokens] needs `providers`: whose tokens it takes");
     }
-    for at in table.texts("providers") {
+    let named = table.texts("providers");
+    if named.is_empty()
+        && let Some(list) = table.value("providers")
+        && list.get_ref().as_array().is_some_and(|list| list.is_empty())
+    {
+        table.mistake(list.span(), "`providers` names nobody: whose tokens does this service take?");
+    }
+    for at in named {
         let Some(known) = issuer(&table, &at, issuers) else { continue };
         match (known.is_asked, asked) {
             (true, Some(other)) => {

@@ -157,7 +157,8 @@ pub enum StartError {
     /// Certificates.
     #[error("the certificates cannot be used")]
     #[diagnostic(help(
-        "`[gate.tls]` names a certificate chain and its private key, both PEM, readable by the gate's user"
+        "`[gate.tls]`, and `[machines.tls]` for the machines' listener, name a certificate chain and its private key, \
+         both PEM, readable by the gate's user"
     ))]
     Certificates(#[from] CertificateError),
     /// A listener.

@@ -50,3 +50,31 @@ fn b83_a_variable_that_is_not_set_is_not_an_empty_one() {
     configure(here, &provider, "[[service]]");
     check(&["check"], here, 0);
 }
+
+#[test]
+fn a_token_of_a_transmitter_that_is_not_configured_is_not_made() {
+    let directory = on_a_free_port();
+    let here = directory.path();
+    let corp = "[machines]\nlisten = \"127.0.0.1:0\"\norigin = \"http://localhost:1\"\n\n[[machines.transmitter]]\n\
+                name = \"corp\"\nissuer = \"https://i.example\"\naudience = \"a\"\njwks_uri = \"https://i.example/jwks\"\n\n\
+                [[service]]";
+    configure(here, "[[service]]", corp);
+    let add = ["machines", "add", "corp-push", "--scope", "signals.push", "--transmitter"];
+    let refused = check(&[&add[..], &["crop"]].concat(), here, 2);
+    assert!(refused.contains("no [[machines.transmitter]] crop; known are corp"), "{refused}");
+    assert!(check(&["check"], here, 0).contains("/signals/events  from corp"));
+    check(&[&add[..], &["corp"]].concat(), here, 0);
+}
+
+#[test]
+fn what_a_client_is_registered_with_is_said_by_check() {
+    let directory = on_a_free_port();
+    let here = directory.path();
+    let provider = "[[provider]]\nname = \"corp\"\nissuer = \"https://id.example\"\nclient_id = \"x\"\n\
+                    client_auth = \"none\"\n\n[[service]]";
+    configure(here, "[[service]]", provider);
+    let said = check(&["check"], here, 0);
+    for address in ["/sign-in/back/corp\n", "/sign-in\n", "/sign-in/logout/corp\n"] {
+        assert!(said.contains(address), "{address}: {said}");
+    }
+}

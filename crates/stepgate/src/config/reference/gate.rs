@@ -69,8 +69,6 @@ pub(super) const KEYS: &[Key] = &[
         "\"UTC\"",
         "The zone of `context.time.hour` and `context.time.weekday` in policies (IANA name).",
     ),
-    key("[gate.tls]", "certificate", "file", "required", "The certificate chain, PEM."),
-    key("[gate.tls]", "key", "file", "required", "Its private key, PEM."),
     key(
         "[gate]",
         "company_login_enrols",
@@ -78,4 +76,6 @@ pub(super) const KEYS: &[Key] = &[
         "false",
         "A login at the company's identity provider that counts as a second factor, made for this very change, may add a factor here: a first passkey needs no administrator then. Whoever takes over somebody's login there can add a key here.",
     ),
+    key("[gate.tls]", "certificate", "file", "required", "The certificate chain, PEM."),
+    key("[gate.tls]", "key", "file", "required", "Its private key, PEM."),
 ];

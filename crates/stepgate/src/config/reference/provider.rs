@@ -31,7 +31,7 @@ pub(super) const KEYS: &[Key] = &[
         "client_auth",
         "text",
         "by what there is",
-        "How the gate proves that there: `client_secret_basic`, `client_secret_post`, `private_key_jwt` or `none`.",
+        "How the gate proves that there: `client_secret_basic`, `client_secret_post`, `private_key_jwt` or `none`. Without a secret and a key it has to be said.",
     ),
     key(
         "[[provider]]",
