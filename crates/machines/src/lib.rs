@@ -12,13 +12,15 @@ mod transmitter;
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode};
 use stepgate_core::flows::{Provisioning, Signals};
-use stepgate_core::web::{LocalBody, LocalService};
+use stepgate_core::machine::{Machine, Scope};
+use stepgate_core::signals::SET_LEN_MAX;
+use stepgate_core::web::LocalBody;
 
-pub use scim::{SCIM_BODY_MAX, fuzz_filter};
+pub use scim::fuzz_filter;
 pub use transmitter::Transmitter;
 
 /// What the machines' listener serves.
@@ -55,19 +57,76 @@ impl Machines {
     }
 }
 
-#[async_trait]
-impl LocalService for Machines {
-    async fn call(&self, request: Request<Bytes>) -> Response<LocalBody> {
-        let path = request.uri().path();
-        if let Some(scim) = self.scim.as_ref().filter(|_| path == "/scim/v2" || path.starts_with("/scim/v2/")) {
-            return scim.call(&request).await;
+/// The largest body of a request that has no use for one.
+const NO_BODY_MAX: usize = 4 * 1024;
+
+/// A request whose caller was heard by its head alone: only then its body is read, so
+/// that nobody unknown makes the gate keep anything.
+#[derive(Debug)]
+#[must_use = "who was heard is to be answered"]
+pub struct Heard {
+    head: Parts,
+    by: By,
+    body_max: usize,
+}
+
+/// Who answers, and whom.
+#[derive(Debug)]
+enum By {
+    Scim(Arc<scim::Scim>, Machine),
+    Receiver(Signals, Machine),
+    /// What is told to all has no caller.
+    Transmitter(Transmitter, Option<Machine>),
+}
+
+impl Heard {
+    /// The most bytes that its body may have.
+    #[must_use]
+    pub fn body_max(&self) -> usize {
+        self.body_max
+    }
+
+    /// Answers the request with its body; with 413 if that is longer than [`Heard::body_max`].
+    pub async fn call(self, body: Bytes) -> Response<LocalBody> {
+        if body.len() > self.body_max {
+            return match self.by {
+                By::Scim(..) => scim::too_large(),
+                By::Receiver(..) | By::Transmitter(..) => answer::empty(StatusCode::PAYLOAD_TOO_LARGE),
+            };
         }
-        if let Some(signals) = self.signals.as_ref().filter(|_| path == receiver::PATH) {
-            return receiver::call(&self.provisioning, signals, &request).await;
+        let request = Request::from_parts(self.head, body);
+        match self.by {
+            By::Scim(scim, machine) => scim.call(machine, &request).await,
+            By::Receiver(signals, machine) => receiver::call(&machine, &signals, &request).await,
+            By::Transmitter(transmitter, machine) => transmitter.call(machine.as_ref(), &request).await,
         }
-        if let Some(transmitter) = self.transmitter.as_ref().filter(|_| transmitter::serves(path)) {
-            return transmitter.call(&self.provisioning, &request).await;
-        }
-        answer::empty(StatusCode::NOT_FOUND)
+    }
+}
+
+impl Machines {
+    /// Hears a caller by the head of the request.
+    ///
+    /// # Errors
+    ///
+    /// The answer to who may not call, or calls what is not there.
+    pub async fn hear(&self, head: Parts) -> Result<Heard, Response<LocalBody>> {
+        let path = head.uri.path();
+        let (by, most) = if let Some(scim) = self.scim.as_ref().filter(|_| scim::serves(path)) {
+            let machine = caller::caller(&self.provisioning, &head.headers, &[Scope::Scim]).await;
+            let machine = machine.map_err(scim::not_heard)?;
+            (By::Scim(Arc::clone(scim), machine), scim::SCIM_BODY_MAX)
+        } else if let Some(signals) = self.signals.as_ref().filter(|_| path == receiver::PATH) {
+            let machine = caller::caller(&self.provisioning, &head.headers, &[Scope::SignalsPush]).await;
+            let machine = machine.map_err(|error| receiver::not_heard(&error))?;
+            (By::Receiver(signals.clone(), machine), SET_LEN_MAX)
+        } else if let Some(transmitter) = self.transmitter.as_ref().filter(|_| transmitter::serves(path)) {
+            let machine = transmitter.hear(&self.provisioning, &head).await?;
+            (By::Transmitter(transmitter.clone(), machine), transmitter::BODY_MAX)
+        } else {
+            return Err(answer::empty(StatusCode::NOT_FOUND));
+        };
+        let body_max =
+            if matches!(head.method, Method::GET | Method::HEAD | Method::DELETE) { NO_BODY_MAX } else { most };
+        Ok(Heard { head, by, body_max })
     }
 }

@@ -4,34 +4,29 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::json;
-use stepgate_core::flows::{NotTaken, Provisioning, Signals};
-use stepgate_core::machine::Scope;
+use stepgate_core::flows::{NotTaken, Signals};
+use stepgate_core::machine::Machine;
 use stepgate_core::signals::{NotASet, SET_LEN_MAX};
 use stepgate_core::web::LocalBody;
 
 use crate::answer;
-use crate::caller::caller;
+use crate::caller::NotHeard;
 
 /// Where a transmitter pushes.
 pub(crate) const PATH: &str = "/signals/events";
 const CONTENT_LANGUAGE: HeaderName = HeaderName::from_static("content-language");
 
+/// The answer to who is not heard (RFC 8935, section 2.4): the status of the protocol, with a code where
+/// there is one.
+pub(crate) fn not_heard(error: &NotHeard) -> Response<LocalBody> {
+    let code = if error.status() == StatusCode::FORBIDDEN { "access_denied" } else { "authentication_failed" };
+    let mut response = refused(error.status(), code, &error.to_string());
+    error.challenge(&mut response);
+    response
+}
+
 /// Takes one event. 202 is said only when it is durable.
-pub(crate) async fn call(
-    provisioning: &Provisioning,
-    signals: &Signals,
-    request: &Request<Bytes>,
-) -> Response<LocalBody> {
-    let machine = match caller(provisioning, request.headers(), &[Scope::SignalsPush]).await {
-        Ok(machine) => machine,
-        Err(error) => {
-            // RFC 8935, section 2.4: the status of the protocol, with a code where there is one.
-            let code = if error.status() == StatusCode::FORBIDDEN { "access_denied" } else { "authentication_failed" };
-            let mut response = refused(error.status(), code, &error.to_string());
-            error.challenge(&mut response);
-            return response;
-        }
-    };
+pub(crate) async fn call(machine: &Machine, signals: &Signals, request: &Request<Bytes>) -> Response<LocalBody> {
     if request.method() != Method::POST {
         return answer::empty(StatusCode::METHOD_NOT_ALLOWED);
     }

@@ -7,6 +7,7 @@ mod stream;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
 use stepgate_core::flows::{Provisioning, Transmitting};
@@ -20,9 +21,10 @@ use crate::caller::{NotHeard, caller};
 
 /// Where the transmitter is described.
 pub(crate) const WELL_KNOWN: &str = "/.well-known/ssf-configuration";
+const JWKS: &str = "/ssf/jwks.json";
 const JSON: &str = "application/json";
 /// The largest body of a request about streams.
-const BODY_MAX: usize = 256 * 1024;
+pub(crate) const BODY_MAX: usize = 256 * 1024;
 
 /// The transmitter.
 #[derive(Clone, Debug)]
@@ -99,34 +101,53 @@ pub(crate) fn serves(path: &str) -> bool {
 }
 
 impl Transmitter {
-    pub(crate) async fn call(&self, provisioning: &Provisioning, request: &Request<Bytes>) -> Response<LocalBody> {
-        self.answer(provisioning, request).await.unwrap_or_else(|error| error.answer())
+    /// The machine that calls; none for what is told to all.
+    pub(crate) async fn hear(
+        &self,
+        provisioning: &Provisioning,
+        head: &Parts,
+    ) -> Result<Option<Machine>, Response<LocalBody>> {
+        let path = head.uri.path();
+        if head.method == Method::GET && (path == WELL_KNOWN || path == JWKS) {
+            return Ok(None);
+        }
+        let (manage, read) = (Scope::SignalsManage, Scope::SignalsRead);
+        let reads = path.starts_with("/ssf/poll/") || head.method == Method::GET;
+        let needed: &[Scope] = if reads { &[read, manage] } else { &[manage] };
+        let machine = caller(provisioning, &head.headers, needed).await;
+        machine.map(Some).map_err(|error| NotDone::from(error).answer())
+    }
+
+    pub(crate) async fn call(&self, machine: Option<&Machine>, request: &Request<Bytes>) -> Response<LocalBody> {
+        let answer = match machine {
+            Some(machine) => self.answer(machine, request).await,
+            None => self.told_to_all(request),
+        };
+        answer.unwrap_or_else(|error| error.answer())
+    }
+
+    fn told_to_all(&self, request: &Request<Bytes>) -> Answer {
+        match request.uri().path() {
+            WELL_KNOWN => Ok(answer::json(StatusCode::OK, JSON, &self.configuration())),
+            JWKS => Ok(answer::json(StatusCode::OK, JSON, &self.transmitting.signer.jwks())),
+            _ => Err(NotDone::NotFound),
+        }
     }
 
     fn base(&self) -> &str {
         &self.transmitting.issuer
     }
 
-    async fn answer(&self, provisioning: &Provisioning, request: &Request<Bytes>) -> Answer {
+    async fn answer(&self, machine: &Machine, request: &Request<Bytes>) -> Answer {
         let (method, path) = (request.method(), request.uri().path());
-        if *method == Method::GET && path == WELL_KNOWN {
-            return Ok(answer::json(StatusCode::OK, JSON, &self.configuration()));
-        }
-        if *method == Method::GET && path == "/ssf/jwks.json" {
-            return Ok(answer::json(StatusCode::OK, JSON, &self.transmitting.signer.jwks()));
-        }
-        let (manage, read) = (Scope::SignalsManage, Scope::SignalsRead);
-        let reads = path.starts_with("/ssf/poll/") || *method == Method::GET;
-        let needed: &[Scope] = if reads { &[read, manage] } else { &[manage] };
-        let machine = caller(provisioning, request.headers(), needed).await?;
         match (method, path) {
-            (_, "/ssf/streams") => self.streams(method, &machine, request).await,
-            (&Method::GET | &Method::POST, "/ssf/status") => self.status(method, &machine, request).await,
-            (&Method::POST, "/ssf/subjects:add") => self.subjects(&machine, request, false).await,
-            (&Method::POST, "/ssf/subjects:remove") => self.subjects(&machine, request, true).await,
+            (_, "/ssf/streams") => self.streams(method, machine, request).await,
+            (&Method::GET | &Method::POST, "/ssf/status") => self.status(method, machine, request).await,
+            (&Method::POST, "/ssf/subjects:add") => self.subjects(machine, request, false).await,
+            (&Method::POST, "/ssf/subjects:remove") => self.subjects(machine, request, true).await,
             (&Method::POST, "/ssf/verify") => {
                 let body = object(request)?;
-                let stream = self.stream(&machine, text(&body, "stream_id")?.as_deref()).await?;
+                let stream = self.stream(machine, text(&body, "stream_id")?.as_deref()).await?;
                 let state = text(&body, "state")?;
                 if state.as_ref().is_some_and(|state| state.len() > 1_000) {
                     return Err(NotDone::Invalid("state is too long".to_owned()));
@@ -134,7 +155,7 @@ impl Transmitter {
                 // The stream may be filled at the same moment: then once more, with what it is then.
                 let mut tried = self.transmitting.verify(&stream, state.as_deref()).await;
                 if matches!(tried, Err(ChangeError::Conflict)) {
-                    let stream = self.stream(&machine, None).await?;
+                    let stream = self.stream(machine, None).await?;
                     tried = self.transmitting.verify(&stream, state.as_deref()).await;
                 }
                 tried?;
@@ -142,8 +163,8 @@ impl Transmitter {
             }
             (&Method::POST, path) if path.starts_with("/ssf/poll/") => {
                 let id = path.strip_prefix("/ssf/poll/");
-                let stream = self.stream(&machine, id).await?;
-                self.poll(&machine, stream, &object(request)?).await
+                let stream = self.stream(machine, id).await?;
+                self.poll(machine, stream, &object(request)?).await
             }
             (_, "/ssf/status" | "/ssf/subjects:add" | "/ssf/subjects:remove" | "/ssf/verify") => Err(NotDone::Method),
             _ => Err(NotDone::NotFound),
@@ -180,9 +201,6 @@ impl Transmitter {
 
 /// The body as an object.
 fn object(request: &Request<Bytes>) -> Result<Map<String, Value>, NotDone> {
-    if request.body().len() > BODY_MAX {
-        return Err(NotDone::Invalid("the body is too large".to_owned()));
-    }
     match serde_json::from_slice(request.body()) {
         Ok(Value::Object(body)) => Ok(body),
         _ => Err(NotDone::Invalid("the body is no JSON object".to_owned())),

@@ -16,11 +16,11 @@ use http::header::{CONTENT_TYPE as CONTENT_TYPE_HEADER, ETAG, HeaderMap, IF_MATC
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
 use stepgate_core::flows::Provisioning;
-use stepgate_core::machine::{Machine, Scope};
+use stepgate_core::machine::Machine;
 use stepgate_core::web::LocalBody;
 
 use crate::answer;
-use crate::caller::caller;
+use crate::caller::NotHeard;
 use error::ScimError;
 use query::Query;
 use schema::{GROUP, Resource, USER};
@@ -29,7 +29,7 @@ use user::version_of;
 /// What bodies here are (RFC 7644, section 8.1).
 pub(crate) const CONTENT_TYPE: &str = "application/scim+json";
 /// The largest body that is read.
-pub const SCIM_BODY_MAX: usize = 2 << 20;
+pub(crate) const SCIM_BODY_MAX: usize = 2 << 20;
 /// The most resources in one page.
 pub(crate) const PAGE_MAX: u32 = 200;
 const LIST: &str = "urn:ietf:params:scim:api:messages:2.0:ListResponse";
@@ -40,6 +40,21 @@ pub(crate) struct Scim {
     provisioning: Provisioning,
     /// Its address, without a slash at the end.
     base: String,
+}
+
+/// Whether the path is provisioning's.
+pub(crate) fn serves(path: &str) -> bool {
+    path == "/scim/v2" || path.starts_with("/scim/v2/")
+}
+
+/// The answer to who is not heard.
+pub(crate) fn not_heard(error: NotHeard) -> Response<LocalBody> {
+    ScimError::from(error).answer()
+}
+
+/// The answer to a body that is too large.
+pub(crate) fn too_large() -> Response<LocalBody> {
+    ScimError::TooLarge.answer()
 }
 
 /// A request whose caller is known.
@@ -57,15 +72,11 @@ impl Scim {
         Self { provisioning, base }
     }
 
-    pub(crate) async fn call(&self, request: &Request<Bytes>) -> Response<LocalBody> {
-        self.answer(request).await.unwrap_or_else(|error| error.answer())
+    pub(crate) async fn call(&self, machine: Machine, request: &Request<Bytes>) -> Response<LocalBody> {
+        self.answer(machine, request).await.unwrap_or_else(|error| error.answer())
     }
 
-    async fn answer(&self, request: &Request<Bytes>) -> Answer {
-        let machine = caller(&self.provisioning, request.headers(), &[Scope::Scim]).await?;
-        if request.body().len() > SCIM_BODY_MAX {
-            return Err(ScimError::TooLarge);
-        }
+    async fn answer(&self, machine: Machine, request: &Request<Bytes>) -> Answer {
         let asked = Asked {
             machine,
             headers: request.headers(),

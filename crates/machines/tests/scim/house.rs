@@ -21,7 +21,6 @@ use stepgate_core::provider::{
 use stepgate_core::secret::MacKey;
 use stepgate_core::session::SessionLifetimes;
 use stepgate_core::time::Timestamp;
-use stepgate_core::web::LocalService as _;
 use stepgate_ledger::Origin;
 use stepgate_machines::{Machines, MachinesParts};
 use stepgate_store::{Database, Keyring, Options, StoreUrl};
@@ -145,11 +144,22 @@ impl House {
     }
 
     pub(crate) async fn call(&self, request: Request<Bytes>) -> Got {
-        let response = self.machines.call(request).await;
+        let (head, body) = request.into_parts();
+        let response = match self.machines.hear(head).await {
+            Ok(heard) => heard.call(body).await,
+            Err(response) => response,
+        };
         let (head, body): (_, _) = Response::into_parts(response);
         let body = body.collect().await.unwrap().to_bytes();
         let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
         Got { status: head.status, headers: head.headers, body }
+    }
+
+    /// How much of a body is read for this token at this path; the status where it is refused unread.
+    pub(crate) async fn reads(&self, method: &str, path: &str, token: &str) -> Result<usize, u16> {
+        let request = Request::builder().method(method).uri(path).header("authorization", format!("Bearer {token}"));
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        self.machines.hear(head).await.map(|heard| heard.body_max()).map_err(|refused| refused.status().as_u16())
     }
 
     /// A request of the machine that provisions.

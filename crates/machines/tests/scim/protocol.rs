@@ -96,6 +96,19 @@ async fn bodies_are_json_objects_of_bounded_size() {
     post("application/scim+json", "{".to_owned()).await.error(400, "invalidSyntax");
     post("application/scim+json", "[]".to_owned()).await.error(400, "invalidSyntax");
     post("application/scim+json", "[".repeat(100_000)).await.error(400, "invalidSyntax");
-    let large = format!("{{\"x\":\"{}\"}}", "x".repeat(stepgate_machines::SCIM_BODY_MAX));
+    let large = format!("{{\"x\":\"{}\"}}", "x".repeat(2 << 20));
     post("application/scim+json", large).await.error(413, "");
+}
+
+#[tokio::test]
+async fn b95_no_body_is_read_of_who_may_not_call() {
+    let house = House::new().await;
+    let other = house.machine("signals", &[Scope::SignalsPush]).await;
+    for (token, refused) in [("", 400), ("nonsense", 401), (&"A".repeat(43), 401), (&other, 403)] {
+        assert_eq!(house.reads("POST", "/scim/v2/Users", token).await, Err(refused), "{token}");
+    }
+    assert_eq!(house.reads("POST", "/elsewhere", &house.token).await, Err(404));
+    // And of who may, as much as is of use there.
+    assert_eq!(house.reads("POST", "/scim/v2/Users", &house.token).await, Ok(2 << 20));
+    assert_eq!(house.reads("GET", "/scim/v2/Users", &house.token).await, Ok(4 << 10));
 }

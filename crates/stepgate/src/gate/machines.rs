@@ -4,17 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use stepgate_core::flows::{Flows, Provisioning, Signals};
 use stepgate_core::id::RequestId;
-use stepgate_core::web::LocalService as _;
 use stepgate_gateway::body::{Body, BodyLimits, refuse_encoded};
 use stepgate_gateway::canonical::TrustedHops;
 use stepgate_gateway::server::{Arrived, Binding, Certificates, Handler, Server, ServerLimits};
-use stepgate_machines::{Machines, MachinesParts, SCIM_BODY_MAX, Transmitter};
+use stepgate_machines::{Machines, MachinesParts, Transmitter};
 use stepgate_store::Database;
 use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::error::StartError;
 use super::parts::{certificates_of, plaintext};
@@ -24,6 +24,10 @@ use crate::config::MachinesSettings;
 const CONNECTIONS_MAX: usize = 1_000;
 /// How long a body may take.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
+/// What all bodies together may take, KiB: 16 of the largest.
+const BODIES_KIB: usize = 32 * 1024;
+/// How long a request waits for room among them.
+const ROOM_WAIT: Duration = Duration::from_secs(5);
 const REQUEST_ID: HeaderName = HeaderName::from_static("stepgate-request-id");
 
 /// Answers other systems.
@@ -31,6 +35,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("stepgate-request-id");
 pub(super) struct MachinesDoor {
     flows: Arc<Flows>,
     machines: Machines,
+    /// Room for bodies, in KiB.
+    room: Semaphore,
 }
 
 /// The listener, its socket bound.
@@ -56,7 +62,8 @@ pub(super) fn server(
         signals: signals.cloned(),
         transmitter,
     };
-    let door = MachinesDoor { flows: Arc::clone(flows), machines: Machines::new(parts) };
+    let door =
+        MachinesDoor { flows: Arc::clone(flows), machines: Machines::new(parts), room: Semaphore::new(BODIES_KIB) };
     let limits = ServerLimits { connections: CONNECTIONS_MAX, ..ServerLimits::default() };
     let hops = TrustedHops::new(Vec::new(), Vec::new());
     Ok((Server::new(binding, hops, limits, Arc::new(door)), certificates))
@@ -64,14 +71,14 @@ pub(super) fn server(
 
 impl Handler for MachinesDoor {
     async fn handle(&self, arrived: Arrived) -> Response<Body> {
-        let mut response = match self.read(arrived).await {
-            Ok(request) => self.machines.call(request).await.map(Body::local),
-            Err(status) => {
-                let mut response = Response::new(Body::empty());
-                *response.status_mut() = status;
-                response
+        let mut response = self.answer(arrived).await.unwrap_or_else(|status| {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = status;
+            if status == StatusCode::SERVICE_UNAVAILABLE {
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("10"));
             }
-        };
+            response
+        });
         let id = RequestId::random(self.flows.random.as_ref());
         if let Ok(value) = HeaderValue::try_from(id.to_string()) {
             response.headers_mut().insert(REQUEST_ID, value);
@@ -81,8 +88,8 @@ impl Handler for MachinesDoor {
 }
 
 impl MachinesDoor {
-    /// The request as it has one reading, its body whole.
-    async fn read(&self, arrived: Arrived) -> Result<Request<Bytes>, StatusCode> {
+    /// Hears who calls by the head, and only then reads the body, whole.
+    async fn answer(&self, arrived: Arrived) -> Result<Response<Body>, StatusCode> {
         let canonical = match arrived.request {
             Ok(canonical) => canonical,
             Err(ambiguous) => {
@@ -90,8 +97,19 @@ impl MachinesDoor {
                 return Err(ambiguous.status());
             }
         };
-        let limits = BodyLimits { bytes: SCIM_BODY_MAX, deadline: BODY_DEADLINE };
-        let body = match refuse_encoded(canonical.headers()) {
+        let mut head = Request::new(());
+        *head.method_mut() = canonical.method().clone();
+        *head.uri_mut() = canonical.target().clone().into();
+        *head.headers_mut() = canonical.headers().clone();
+        let ((head, ()), headers) = (head.into_parts(), canonical.headers());
+        let heard = match self.machines.hear(head).await {
+            Ok(heard) => heard,
+            Err(refused) => return Ok(refused.map(Body::local)),
+        };
+        let limits = BodyLimits { bytes: heard.body_max(), deadline: BODY_DEADLINE };
+        // Held until the answer is there: what was read is kept that long.
+        let _room = self.room(heard.body_max()).await?;
+        let body = match refuse_encoded(headers) {
             Ok(()) => arrived.body.whole(limits).await,
             Err(error) => Err(error),
         };
@@ -102,10 +120,18 @@ impl MachinesDoor {
                 return Err(error.status());
             }
         };
-        let mut request = Request::new(body);
-        *request.method_mut() = canonical.method().clone();
-        *request.uri_mut() = canonical.target().clone().into();
-        *request.headers_mut() = canonical.headers().clone();
-        Ok(request)
+        Ok(heard.call(body).await.map(Body::local))
+    }
+
+    /// Room for a body of so many bytes, whether or not it says how long it is.
+    async fn room(&self, bytes: usize) -> Result<SemaphorePermit<'_>, StatusCode> {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        match tokio::time::timeout(ROOM_WAIT, self.room.acquire_many(kib)).await {
+            Ok(Ok(room)) => Ok(room),
+            _ => {
+                self.flows.refused("machine_bodies_full").await;
+                Err(StatusCode::SERVICE_UNAVAILABLE)
+            }
+        }
     }
 }

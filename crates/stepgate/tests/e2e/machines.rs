@@ -7,7 +7,7 @@ use stepgate_core::factor::FactorKind;
 use stepgate_core::person::Login;
 use stepgate_core::time::Clock as _;
 use stepgate_testkit::{Answer, Person, RecordingUpstream, Signer, totp};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::company_login::Company;
 use crate::streams::{HANDSHAKE, open, streaming};
@@ -58,6 +58,28 @@ pub(crate) fn with_machines(payments: &Payments, machines: &str) -> Behind {
     let operations = format!("{}\n{machines}", behind.operations);
     // Each test leaks one small text and ends.
     Behind { operations: Box::leak(operations.into_boxed_str()), ..behind }
+}
+
+#[tokio::test]
+async fn b95_who_is_unknown_is_answered_before_the_body() {
+    let payments = Payments::start().await;
+    let world = World::start(with_machines(&payments, MACHINES)).await;
+    let directory = System::new(&world, "entra", &["scim"], &[]);
+    let address = world.gate.machines.expect("the machines' listener is open");
+    // The head of a large request, whose body does not come: what is said before?
+    let said = async |token: &str| {
+        let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+        let head = format!(
+            "POST /scim/v2/Users HTTP/1.1\r\nHost: localhost:4182\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/json\r\nContent-Length: 2000000\r\n\r\n{{"
+        );
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let mut line = [0; 12];
+        let read = tokio::time::timeout(Duration::from_secs(5), socket.read_exact(&mut line)).await;
+        read.ok().map(|read| read.map(|_| String::from_utf8_lossy(&line).into_owned()).unwrap())
+    };
+    assert_eq!(said("nonsense").await.as_deref(), Some("HTTP/1.1 401"));
+    assert_eq!(said(&directory.token).await, None, "who is known is waited for");
 }
 
 /// Somebody whom the directory added to the group `finance`, enrolled and signed in at the service.
