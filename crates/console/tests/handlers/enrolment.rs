@@ -142,7 +142,7 @@ async fn an_authenticator_app_is_added_from_the_account_and_a_typo_costs_nothing
 }
 
 #[tokio::test]
-async fn b94_what_an_account_was_given_enrols_nothing_without_its_session() {
+async fn b98_what_an_account_was_given_enrols_nothing_without_its_session() {
     let house = House::new().await;
     let (browser, person) = house.signed_in("alice").await;
     let given = async || {
@@ -176,7 +176,7 @@ async fn b94_what_an_account_was_given_enrols_nothing_without_its_session() {
 }
 
 #[tokio::test]
-async fn b94_what_a_session_was_given_is_worthless_in_the_next() {
+async fn b98_what_a_session_was_given_is_worthless_in_the_next() {
     let house = House::new().await;
     let (browser, person) = house.signed_in("alice").await;
     let link = house.link(&person, &[FactorKind::Totp]).await;

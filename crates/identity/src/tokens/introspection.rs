@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn b94_an_answer_is_about_an_access_token_only_if_it_says_so() {
+    fn b97_an_answer_is_about_an_access_token_only_if_it_says_so() {
         for (says, said, absent) in [
             (r#""token_type":"Bearer""#, "Bearer 60", "Bearer 60"),
             (r#""token_type":"bearer","token_use":"access_token""#, "Bearer 60", "Bearer 60"),

@@ -101,7 +101,7 @@ async fn bodies_are_json_objects_of_bounded_size() {
 }
 
 #[tokio::test]
-async fn b95_no_body_is_read_of_who_may_not_call() {
+async fn b99_no_body_is_read_of_who_may_not_call() {
     let house = House::new().await;
     let other = house.machine("signals", &[Scope::SignalsPush]).await;
     for (token, refused) in [("", 400), ("nonsense", 401), (&"A".repeat(43), 401), (&other, 403)] {

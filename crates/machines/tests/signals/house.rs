@@ -30,7 +30,6 @@ use stepgate_core::secret::{MacKey, TokenDigest};
 use stepgate_core::session::{Audience, Proof, SessionLifetimes};
 use stepgate_core::signals::{EventSubject, Happened, Identifier, NotASet, SecurityEvent, Transmitter, Transmitters};
 use stepgate_core::time::{Clock as _, Timestamp};
-use stepgate_core::web::LocalService as _;
 use stepgate_evidence::{Entry, Event};
 use stepgate_ledger::Origin;
 use stepgate_machines::{Machines, MachinesParts};
@@ -328,7 +327,12 @@ impl House {
 
     async fn send(&self, request: http::request::Builder, token: &str, body: Bytes) -> (u16, Value) {
         let request = request.header("authorization", format!("Bearer {token}")).body(body).unwrap();
-        let (head, body) = Response::into_parts(self.machines.call(request).await);
+        let (head, body) = request.into_parts();
+        let response = match self.machines.hear(head).await {
+            Ok(heard) => heard.call(body).await,
+            Err(response) => response,
+        };
+        let (head, body) = Response::into_parts(response);
         let body = body.collect().await.unwrap().to_bytes();
         let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
         (head.status.as_u16(), body)

@@ -61,7 +61,7 @@ pub(crate) fn with_machines(payments: &Payments, machines: &str) -> Behind {
 }
 
 #[tokio::test]
-async fn b95_who_is_unknown_is_answered_before_the_body() {
+async fn b99_who_is_unknown_is_answered_before_the_body() {
     let payments = Payments::start().await;
     let world = World::start(with_machines(&payments, MACHINES)).await;
     let directory = System::new(&world, "entra", &["scim"], &[]);

@@ -132,7 +132,7 @@ impl House {
     }
 }
 
-pub(crate) async fn b94_a_ticket_ends_with_the_session_that_it_rests_on(house: House) {
+pub(crate) async fn b98_a_ticket_ends_with_the_session_that_it_rests_on(house: House) {
     let alice = house.signed_in("alice").await;
     let again = async || house.sign_in(&alice.person, alice.factor).await;
 
@@ -170,7 +170,7 @@ pub(crate) async fn b94_a_ticket_ends_with_the_session_that_it_rests_on(house: H
     assert_eq!(house.count_said("enrolled").await, 1);
 }
 
-pub(crate) async fn b94_a_session_that_does_not_live_is_given_no_ticket(house: House) {
+pub(crate) async fn b98_a_session_that_does_not_live_is_given_no_ticket(house: House) {
     let (alice, bob) = (house.signed_in("alice").await, house.signed_in("bob").await);
     let put = async |person, session: SessionId| {
         let mut given = ticket(&house, person);

@@ -204,8 +204,8 @@ contract! {
         what_is_begun_on_a_ticket_is_sealed_and_replaced
         a_kind_that_the_ticket_does_not_allow_is_not_begun
         an_ended_ticket_is_gone
-        b94_a_ticket_ends_with_the_session_that_it_rests_on
-        b94_a_session_that_does_not_live_is_given_no_ticket;
+        b98_a_ticket_ends_with_the_session_that_it_rests_on
+        b98_a_session_that_does_not_live_is_given_no_ticket;
     evidence:
         the_first_entry_opens_the_log
         entries_are_found_by_person_challenge_and_kind

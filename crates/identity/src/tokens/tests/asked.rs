@@ -222,7 +222,7 @@ async fn what_the_issuer_says_is_held_against_the_service() {
 }
 
 #[tokio::test]
-async fn b94_a_refresh_token_is_no_access_token() {
+async fn b97_a_refresh_token_is_no_access_token() {
     let issuer = Issuer::start().await;
     let verifier = issuer.verifier();
     let bound = json!({ "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" });
