@@ -14,7 +14,7 @@ use stepgate_core::web::OurCookie;
 
 use crate::failure::{Failure, no_store, of_sign_in};
 use crate::handlers::challenge::{self, addressed, look, not_done, not_passed};
-use crate::handlers::sign_in::{Onward, go_on_signed_in, refused};
+use crate::handlers::sign_in::{Onward, go_on_signed_in, refused, too_many_left};
 use crate::http::Wants;
 use crate::next::Next;
 use crate::outcomes::Outcome;
@@ -152,6 +152,7 @@ async fn not_signed_in(visit: &Visit, onward: &Onward, error: LoginError) -> Res
         LoginError::NoProvider => return Err(Outcome::NotFound.into()),
         LoginError::Store(error) => return Err(error.into()),
         LoginError::SignIn(error) => return Err(of_sign_in(error)),
+        LoginError::TooMany { retry_after_s } => return too_many_left(visit, onward, retry_after_s).await,
         LoginError::Answer(error) => return Err(crate::failure::of_answer(error)),
         LoginError::Stale => {
             Said::bad("This login took too long, or was begun in another browser.", "Please sign in again.")
@@ -216,6 +217,7 @@ async fn not_proved(visit: &Visit, id: ChallengeId, error: LoginError) -> Result
         }
         LoginError::Store(error) => Err(error.into()),
         LoginError::SignIn(error) => Err(of_sign_in(error)),
+        LoginError::TooMany { retry_after_s } => Err(Outcome::TooMany { retry_after_s }.into()),
         LoginError::Stale | LoginError::Stranger | LoginError::Taken | LoginError::Nameless => Err(Failure::StaleForm),
     }
 }

@@ -17,6 +17,7 @@ use crate::handlers::challenge::resume_url;
 use crate::http::{Fields, Wants};
 use crate::next::Next;
 use crate::outcomes::Outcome;
+use crate::page::retry_after;
 use crate::views::{Destination, PasskeyCall, ProviderButton, Said, SignInPage, SignOutPage};
 use crate::visit::Visit;
 use crate::wire::{self, json};
@@ -168,6 +169,23 @@ pub(crate) async fn refused(visit: &Visit, onward: &Onward, name: String, said: 
         Wants::Json => Ok(wire::problem(StatusCode::UNAUTHORIZED, "not_signed_in", &said.headline, &said.detail)),
         Wants::Page => page(visit, onward, StatusCode::UNAUTHORIZED, name, Some(said)).await,
     }
+}
+
+/// The sign-in page for who may not leave for a provider now, because too many did.
+pub(crate) async fn too_many_left(visit: &Visit, onward: &Onward, retry_after_s: u32) -> Result<Response, Failure> {
+    let wait = match retry_after_s {
+        1 => "Try again in a second.".to_owned(),
+        seconds => format!("Try again in {seconds} seconds."),
+    };
+    let said = Said::bad(
+        "Too many sign-ins at your company’s login were begun from where you are, or by everybody together.",
+        format!("{wait} What you have here still works: a passkey, or name and password."),
+    );
+    let response = match visit.wants {
+        Wants::Json => wire::problem(StatusCode::TOO_MANY_REQUESTS, "too_many", &said.headline, &said.detail),
+        Wants::Page => page(visit, onward, StatusCode::TOO_MANY_REQUESTS, String::new(), Some(said)).await?,
+    };
+    Ok(retry_after(response, retry_after_s))
 }
 
 async fn page(

@@ -17,7 +17,7 @@ use stepgate_core::catalogue::{
 use stepgate_core::challenge::{Ask, AskedFrom, Challenge, ChallengeLimits, GrantKind, HeldRequest};
 use stepgate_core::decide::Challenged;
 use stepgate_core::factor::{Factor, FactorKind};
-use stepgate_core::flows::{Asking, AskingBy, Flows, Live, Loops, Refusals, Step};
+use stepgate_core::flows::{Asking, AskingBy, Departures, Flows, Live, Loops, Refusals, Step};
 use stepgate_core::id::Id;
 use stepgate_core::operation::{InputValue, Inputs, Operation};
 use stepgate_core::person::{Login, Person};
@@ -90,6 +90,7 @@ impl House {
             node: Id::from_bytes([1; 16]),
             refusals: Refusals::default(),
             loops: Loops::default(),
+            departures: Departures::default(),
         });
         let pages = Pages::new(flows.clone(), Transport::Tls, "Stepgate");
         let account = Account::new(flows.clone(), Transport::Tls, "Stepgate");

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use secrecy::{ExposeSecret as _, SecretString};
 use stepgate_core::challenge::{Challenge, ChallengeState, GrantKind};
 use stepgate_core::factor::{FactorKind, Strength};
-use stepgate_core::flows::Live;
+use stepgate_core::flows::{DEPARTURES_OF_ONE_MAX, Live};
 use stepgate_core::provider::{
     Ask, Asserted, Authorize, CameBack, Claims, IdentityProviders, Leave, Level, LogoutToken, NotAsserted, Provider,
     ProviderName, Renewed,
@@ -281,6 +281,32 @@ async fn a_stranger_is_told_so_where_nobody_is_added() {
     assert!(page.text().contains("nobody here is known by it"), "{}", page.told());
     assert_eq!(house.said("attempt.failed").await[0]["reason"], "unknown_identity");
     assert_eq!(house.said("person.added").await.len(), 0);
+}
+
+#[tokio::test]
+async fn strangers_make_the_gate_call_a_provider_so_often_and_no_more() {
+    let (house, provider) = House::with_provider().await;
+    let browser = house.browser();
+    let page = browser.open("/sign-in").await;
+    let form = page.form_to("/sign-in/with/corp");
+    for count in 1..=DEPARTURES_OF_ONE_MAX {
+        assert_eq!(browser.submit(&form).await.status, StatusCode::OK, "{count}");
+    }
+    let asked = provider.asked.lock().len();
+    let refused = browser.submit(&form).await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.header("retry-after"), "60", "{}", refused.told());
+    assert!(refused.text().contains("Too many sign-ins at your company’s login"), "{}", refused.told());
+    assert!(refused.text().contains("Try again in 60 seconds."), "{}", refused.told());
+    assert_eq!(provider.asked.lock().len(), asked, "the provider is not asked");
+    assert_eq!(house.said("request.refused").await[0]["code"], "too_many_logins");
+
+    // Who comes from elsewhere leaves as ever, whatever is counted here.
+    let elsewhere = house.browser_at([198, 51, 100, 7]);
+    elsewhere.sign_in_at_the_provider().await;
+    assert!(elsewhere.session().await.is_some());
+    house.clock.advance(Duration::from_secs(60));
+    assert_eq!(browser.submit(&form).await.status, StatusCode::OK);
 }
 
 #[tokio::test]

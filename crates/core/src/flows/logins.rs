@@ -114,6 +114,12 @@ pub enum LoginError {
     /// What came back was not sent from this browser, came too late, or came before.
     #[error("this login was not begun in this browser, took too long, or was used")]
     Stale,
+    /// Too many strangers left for providers, from this address or from all: when the next may, in whole seconds.
+    #[error("too many left to sign in, and may again in {retry_after_s} seconds")]
+    TooMany {
+        /// When the next may leave, in seconds.
+        retry_after_s: u32,
+    },
     /// The provider's answer is worth nothing.
     #[error("{why}")]
     NotAsserted {
@@ -183,10 +189,17 @@ impl Flows {
     /// The URL at the provider where somebody signs in.
     pub async fn leave_to_sign_in(&self, leave: LeaveToSignIn<'_>) -> Result<String, LoginError> {
         let asked_at = self.clock.now();
+        let network = Trier { device: None, address: leave.address }.network();
+        if let Err(wait) = self.departures.count(network, asked_at) {
+            self.refused("too_many_logins").await;
+            // Rounded up, so that who comes back then may leave.
+            let retry_after_s = u32::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX);
+            return Err(LoginError::TooMany { retry_after_s });
+        }
         let statement = self.sign_in_statement(&Token::random(self.random.as_ref()), asked_at, leave.browser);
         let nonce = hex::encode(statement.digest().map_err(SignInError::Statement)?);
         let what_for = WhatFor::SignIn { next: leave.next, continues: leave.continues, statement };
-        let by = LeftBy::Stranger(Trier { device: None, address: leave.address }.network());
+        let by = LeftBy::Stranger(network);
         self.leave(leave.provider, what_for, nonce, leave.browser, by, asked_at).await
     }
 

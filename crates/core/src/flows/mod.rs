@@ -7,6 +7,7 @@ mod answer;
 mod ask;
 mod clear;
 mod codes;
+mod departures;
 mod enrol;
 mod evidence;
 mod housekeeping;
@@ -32,6 +33,7 @@ pub use answer::{AnswerError, Answered, GoOn};
 pub use ask::{AskError, Asking, AskingBy, Step, may_hold_cross_site};
 pub use clear::{ClearError, Cleared, Receipt};
 pub use codes::{HeldForResume, Redeemed, ResumeError};
+pub use departures::{DEPARTURES_MAX, DEPARTURES_OF_ONE_MAX, DEPARTURES_WINDOW, Departures};
 pub use enrol::{EnrolError, LinkView, TicketView};
 pub use evidence::{Export, ExportError, ExportedEntry, Sought};
 pub use housekeeping::Swept;
@@ -102,6 +104,8 @@ pub struct Flows {
     pub refusals: Refusals,
     /// Challenges to askers with access tokens, counted likewise.
     pub loops: Loops,
+    /// How often strangers left for identity providers.
+    pub departures: Departures,
 }
 
 impl Flows {

@@ -16,7 +16,7 @@ use stepgate_core::access::Forwarded;
 use stepgate_core::catalogue::*;
 use stepgate_core::challenge::{Challenge, ChallengeLimits, ChallengeState};
 use stepgate_core::factor::FactorKind;
-use stepgate_core::flows::{Flows, Live, Loops, Refusals};
+use stepgate_core::flows::{Departures, Flows, Live, Loops, Refusals};
 use stepgate_core::id::{ChallengeId, NodeId, PersonId, SessionId};
 use stepgate_core::person::{Login, Person};
 use stepgate_core::policy::{Policies, PolicySource};
@@ -247,6 +247,7 @@ impl Door {
             node: NodeId::from_bytes([9; 16]),
             refusals: Refusals::default(),
             loops: Loops::default(),
+            departures: Departures::default(),
         });
         let upstream = Upstream::new(UpstreamConfig {
             origin: UpstreamOrigin::parse(&format!("http://{}", recorder.address), Plaintext::OnLoopback).unwrap(),

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 use stepgate_core::catalogue::{Catalogue, Host};
 use stepgate_core::challenge::ChallengeLimits;
-use stepgate_core::flows::{Flows, LinkedBy, Live, Loops, Provisioning, Refusals, SubjectIs};
+use stepgate_core::flows::{Departures, Flows, LinkedBy, Live, Loops, Provisioning, Refusals, SubjectIs};
 use stepgate_core::id::Id;
 use stepgate_core::machine::{MachineName, Scope};
 use stepgate_core::policy::Policies;
@@ -109,6 +109,7 @@ impl House {
             node: Id::from_bytes([1; 16]),
             refusals: Refusals::default(),
             loops: Loops::default(),
+            departures: Departures::default(),
         });
         let provisioning = Provisioning { flows, accounts: store, links };
         let parts = MachinesParts {

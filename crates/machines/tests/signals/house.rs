@@ -16,7 +16,7 @@ use serde_json::Value;
 use stepgate_core::catalogue::{Catalogue, Host};
 use stepgate_core::challenge::ChallengeLimits;
 use stepgate_core::factor::{EnrolledFactor, FactorKind, FactorSecret, FactorUse, Identity, Strength, identity_digest};
-use stepgate_core::flows::{Flows, Live, Loops, NotTaken, Provisioning, Refusals, Signals, Taken};
+use stepgate_core::flows::{Departures, Flows, Live, Loops, NotTaken, Provisioning, Refusals, Signals, Taken};
 use stepgate_core::id::{Id, PersonId, SessionId};
 use stepgate_core::machine::{MachineName, Scope};
 use stepgate_core::person::{Login, Person};
@@ -164,6 +164,7 @@ impl House {
             node: Id::from_bytes([1; 16]),
             refusals: Refusals::default(),
             loops: Loops::default(),
+            departures: Departures::default(),
         });
         let provisioning = Provisioning { flows: Arc::clone(&flows), accounts: Arc::clone(&store) as _, links: None };
         let transmitter = Transmitter {

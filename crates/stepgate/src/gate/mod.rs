@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use stepgate_console::{Account, Pages};
-use stepgate_core::flows::{Flows, Loops, Refusals};
+use stepgate_core::flows::{Departures, Flows, Loops, Refusals};
 use stepgate_core::id::NodeId;
 use stepgate_core::secret::MacKey;
 use stepgate_core::time::{Clock, Randomness};
@@ -104,6 +104,7 @@ impl House {
             random,
             refusals: Refusals::default(),
             loops: Loops::default(),
+            departures: Departures::default(),
         });
         Ok(Self { settings, file, database, flows, keys, providers })
     }
