@@ -159,3 +159,5 @@ impl<'t> Jws<'t> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wycheproof;
