@@ -16,6 +16,7 @@
 )]
 
 pub mod authenticator;
+pub mod authority;
 pub mod browser;
 pub mod certified_provider;
 pub mod clock;
@@ -34,6 +35,7 @@ pub mod totp;
 pub mod upstream;
 
 pub use authenticator::{Ceremony, Flags, SoftwareAuthenticator};
+pub use authority::{Authority, ClientCertificate};
 pub use browser::{Browser, VirtualAuthenticator};
 pub use certified_provider::CertifiedProvider;
 pub use clock::FakeClock;

@@ -152,6 +152,7 @@ async fn checks(algorithm: &'static str) -> Result<(), Error> {
         owner_claim: None,
         agents: Vec::new(),
         nonces: Nonces::NotAsked,
+        certificates: Vec::new(),
         forwarded: Forwarded::Never,
     });
     for (name, keeps) in [("kept", Keeps::Verified), ("not kept", Keeps::Nothing)] {
@@ -164,7 +165,8 @@ async fn checks(algorithm: &'static str) -> Result<(), Error> {
         let check = async |token: &String| -> Result<(), Error> {
             let mut headers = hyper::HeaderMap::new();
             headers.insert(hyper::header::AUTHORIZATION, token.parse()?);
-            let presented = Presented { headers: &headers, method: "GET", url: "http://app.localhost/", now };
+            let presented =
+                Presented { headers: &headers, method: "GET", url: "http://app.localhost/", certificate: None, now };
             verifier.verify(presented, &rules).await?.ok_or("no token")?;
             Ok(())
         };

@@ -12,6 +12,7 @@ use http::HeaderMap;
 use sha2::{Digest as _, Sha256};
 
 use crate::catalogue::Host;
+use crate::certificate::{CertificateFault, ShownCertificate, Thumbprint};
 use crate::factor::{FactorKind, Strength};
 use crate::id::AccessTokenId;
 use crate::person::{Agent, Person, Principal};
@@ -94,6 +95,9 @@ pub struct Accepted {
     pub agents: Vec<AgentRule>,
     /// Whether proofs need a nonce.
     pub nonces: Nonces,
+    /// Who vouches for the client certificates that connections to the service are asked for, so
+    /// that tokens that are bound to one (RFC 8705, section 3) can be used; empty: none is asked for.
+    pub certificates: Vec<Arc<str>>,
     /// Whether the upstream sees the token.
     pub forwarded: Forwarded,
 }
@@ -151,8 +155,19 @@ pub struct Presented<'a> {
     pub method: &'a str,
     /// The URL that the client used, without query: the service's own origin and the path.
     pub url: &'a str,
+    /// The certificate that the connection showed, where it was asked for one.
+    pub certificate: Option<&'a dyn ShownCertificate>,
     /// Now.
     pub now: Timestamp,
+}
+
+/// What a token is bound to (RFC 7800, `cnf`): it is worth nothing without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BoundTo {
+    /// A key, by its RFC 7638 thumbprint (`jkt`): each request bears a proof of it.
+    Key(String),
+    /// A client certificate (`x5t#S256`): the connection showed it.
+    Certificate(Thumbprint),
 }
 
 /// Whose token it is, by subjects of its issuer.
@@ -202,17 +217,30 @@ pub struct VerifiedToken {
     pub issued_at: Option<Timestamp>,
     /// `exp`.
     pub expires_at: Timestamp,
-    /// The key that it is bound to (RFC 7638 thumbprint); `None`: it is a bearer token.
-    pub bound_to: Option<String>,
+    /// What it is bound to; `None`: it is a bearer token.
+    pub bound_to: Option<BoundTo>,
 }
 
 impl VerifiedToken {
-    /// How it is presented: a bound token never as Bearer, another never as DPoP.
+    /// How it is presented: one that is bound to a key never as Bearer, another never as DPoP.
     pub const fn scheme(&self) -> Scheme {
         match self.bound_to {
-            Some(_) => Scheme::Dpop,
-            None => Scheme::Bearer,
+            Some(BoundTo::Key(_)) => Scheme::Dpop,
+            // RFC 8705, section 3: the certificate is the connection's matter.
+            Some(BoundTo::Certificate(_)) | None => Scheme::Bearer,
         }
+    }
+
+    /// Whether the connection showed the certificate that the token is bound to, and whether that
+    /// holds now. A token that is bound to none needs none.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, as [`NotAccepted::Token`] names it.
+    pub fn on(&self, shown: Option<&dyn ShownCertificate>, now: Timestamp) -> Result<(), &'static str> {
+        let Some(BoundTo::Certificate(bound)) = &self.bound_to else { return Ok(()) };
+        let held = shown.ok_or("certificate_missing")?.held(now).map_err(CertificateFault::code)?;
+        if held.thumbprint == *bound { Ok(()) } else { Err("certificate_other") }
     }
 
     /// The subject of the person who answers for what is done with it.

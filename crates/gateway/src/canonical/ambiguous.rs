@@ -105,6 +105,11 @@ pub enum Ambiguous {
     #[error("the host name ends with a dot")]
     TrailingDot,
 
+    /// The connection is not for this host: one of them asks for client certificates, and what a
+    /// connection showed counts for the host of its TLS hello alone.
+    #[error("this host is reached on a connection of its own")]
+    Misdirected,
+
     // The headers.
     /// A line ends with LF alone, or a CR stands alone (RFC 9112, section 2.2).
     #[error("a line does not end with CR and LF")]
@@ -204,6 +209,7 @@ impl Ambiguous {
             Self::Host => "host",
             Self::UserInfo => "user_info",
             Self::TrailingDot => "trailing_dot",
+            Self::Misdirected => "misdirected",
             Self::LineEnd => "line_end",
             Self::HeaderLine => "header_line",
             Self::HeadTimeout => "head_timeout",
@@ -228,13 +234,14 @@ impl Ambiguous {
 
     /// The status of the answer: 414 and 431 where only the size is at fault
     /// (RFC 9110 section 15.5.15, RFC 6585 section 5), 408 where only the time is
-    /// (RFC 9110 section 15.5.9), 400 for all else.
+    /// (RFC 9110 section 15.5.9), 421 where the connection is at fault (section 15.5.20), 400 for all else.
     #[must_use]
     pub fn status(self) -> StatusCode {
         match self {
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::TooManyHeaders | Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             _ => StatusCode::BAD_REQUEST,
         }
     }

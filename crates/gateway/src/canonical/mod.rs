@@ -21,6 +21,7 @@ mod query;
 mod restore;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use http::header::HeaderName;
@@ -40,6 +41,8 @@ pub use path::RequestPath;
 pub(crate) use preferences::preferences;
 pub use query::{DuplicateParameter, Parameter, Query, one_parameter, parameters};
 pub use restore::Restore;
+
+use crate::server::PresentedCertificate;
 
 /// The most headers that a request may have.
 pub const MAX_HEADERS: usize = 100;
@@ -106,6 +109,7 @@ pub struct CanonicalRequest {
     purpose: Purpose,
     client: Client,
     challenge: Option<HeaderValue>,
+    certificate: Option<Arc<PresentedCertificate>>,
 }
 
 impl CanonicalRequest {
@@ -153,7 +157,20 @@ impl CanonicalRequest {
             purpose,
             client,
             challenge: lifted.challenge,
+            certificate: None,
         })
+    }
+
+    /// Says which certificate the connection showed that it came on.
+    pub(crate) fn came_with(&mut self, certificate: Option<Arc<PresentedCertificate>>) {
+        self.certificate = certificate;
+    }
+
+    /// The certificate that the connection showed, where this host asks for one. No header ever
+    /// says that.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&Arc<PresentedCertificate>> {
+        self.certificate.as_ref()
     }
 
     /// GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS.

@@ -73,6 +73,8 @@ fn classify_folded(name: &str) -> Class {
             "content-length" => Class::Framing,
             "connection" => Class::Hop,
             "client-ip" | "cf-connecting-ip" | "cf-connecting-ipv6" | "cf-visitor" => Class::Forwarding,
+            // RFC 9440, section 3: who shows a certificate shows it in TLS, here.
+            "client-cert" | "client-cert-chain" => Class::Forwarding,
             name => named(
                 name,
                 &["content-type", "content-encoding", "content-location", "content-range", "content-disposition"],
@@ -98,6 +100,8 @@ fn classify_folded(name: &str) -> Class {
             }
             _ => Class::Plain,
         },
+        // What nginx and Apache tell their applications of a client certificate.
+        Some(b's') if name.starts_with("ssl-client") => Class::Forwarding,
         Some(b's') if name == "stepgate" || name.starts_with(OWN_PREFIX) => Class::Own,
         Some(b's') => named(
             name,
@@ -159,7 +163,9 @@ fn classify_x(name: &str) -> Class {
         name if FORWARDING.contains(&name)
             || name.starts_with("x-forwarded")
             || name.starts_with("x-original-")
-            || name.starts_with("x-envoy-") =>
+            || name.starts_with("x-envoy-")
+            || name.starts_with("x-client-cert")
+            || name.starts_with("x-ssl") =>
         {
             Class::Forwarding
         }

@@ -279,7 +279,7 @@ impl Inner {
         asked.surroundings.now = self.flows.clock.now();
         asked.named = Some(id);
         if let Known::Token(view) = &asked.known {
-            match self.still_bearer(view, &asked.site.service).await {
+            match self.still_bearer(view, &asked.request, &asked.site.service).await {
                 Ok(view) => asked.known = Known::Token(view),
                 Err(response) => return Shown::Answer(response),
             }

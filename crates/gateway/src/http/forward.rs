@@ -76,6 +76,7 @@ impl Inner {
         if upgrade.is_some() {
             self.flows.random.fill(&mut nonce);
         }
+        let certificate = request.certificate().cloned();
         let mut outbound = Outbound::new(request, payload.into_body(self.limits.stream), nonce);
         if let Some(rules) = &site.service.tokens {
             outbound.take_away_token(rules.accepted().forwarded);
@@ -100,6 +101,7 @@ impl Inner {
             known,
             surroundings,
             confirmed: passed.map(|passed| passed.proofs).unwrap_or_default(),
+            certificate,
         };
         match (answer, upgrade) {
             (Answer::Response(response), _) => {
@@ -171,6 +173,7 @@ impl Inner {
             known: Some(Known::Session(signed)),
             surroundings,
             confirmed: passed.map(|passed| passed.proofs).unwrap_or_default(),
+            certificate: None,
         };
         Forwarded { response: self.watch_local(response, watched), outcome }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::Response;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http_body::Body as _;
+use stepgate_core::certificate::ShownCertificate;
 use stepgate_core::decide::{Verdict, decide, valid_until};
 use stepgate_core::factor::FactorKind;
 use stepgate_core::operation::Operation;
@@ -17,11 +18,13 @@ use tokio_util::sync::CancellationToken;
 use super::asker::{Known, Reader, asker};
 use super::{Inner, answers};
 use crate::body::Body;
-use crate::server::ClientUpgrade;
+use crate::server::{ClientUpgrade, PresentedCertificate};
 use crate::upstream::Switched;
 
 /// The shortest pause between two decisions on one stream.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
+/// How often the certificate is looked at that a stream's token is bound to.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// What an open stream rests on.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub(super) struct Watched {
     pub(super) known: Option<Known>,
     pub(super) surroundings: Surroundings,
     pub(super) confirmed: Vec<(FactorKind, Timestamp)>,
+    /// What the connection showed that it came on.
+    pub(super) certificate: Option<Arc<PresentedCertificate>>,
 }
 
 impl Inner {
@@ -135,7 +140,16 @@ impl Inner {
         let left = until.since(now)?;
         let ends_at = match &watched.known {
             Some(Known::Session(signed)) => signed.view.ends_at,
-            Some(Known::Token(view)) => view.token.expires_at,
+            Some(Known::Token(view)) if view.token.bound_to.is_none() => view.token.expires_at,
+            Some(Known::Token(view)) => {
+                let shown = watched.certificate.as_deref().map(|shown| shown as &dyn ShownCertificate);
+                if let Err(what) = view.token.on(shown, now) {
+                    tracing::debug!(what, "a stream ends with the certificate that its token is bound to");
+                    return None;
+                }
+                // A list that takes it back may be loaded at any time.
+                view.token.expires_at.min(now.plus(LOOK_AGAIN))
+            }
             None => return Some(left),
         };
         ends_at.since(now).filter(|left| !left.is_zero()).map(|ends| ends.min(left))

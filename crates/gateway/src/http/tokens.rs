@@ -10,6 +10,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use stepgate_core::access::{NotAccepted, Presented, Scheme, TokenRules, TokenView};
 use stepgate_core::catalogue::Service;
+use stepgate_core::certificate::ShownCertificate;
 use stepgate_core::decide::Challenged;
 use stepgate_core::flows::{BetterToken, Flows, NotEnough};
 use stepgate_core::operation::Operation;
@@ -20,6 +21,7 @@ use super::asker::Reader;
 use super::problem::problem;
 use super::{Exchange, Inner};
 use crate::body::Body;
+use crate::canonical::CanonicalRequest;
 
 /// RFC 9728, section 3.
 pub(super) const METADATA_PATH: &str = "/.well-known/oauth-protected-resource";
@@ -39,8 +41,13 @@ impl Inner {
         let request = &exchange.request;
         let service = &exchange.site.service;
         let url = format!("{}{}", service.origin, request.path().as_str());
-        let presented =
-            Presented { headers: request.headers(), method: request.method().as_str(), url: &url, now: now.now };
+        let presented = Presented {
+            headers: request.headers(),
+            method: request.method().as_str(),
+            url: &url,
+            certificate: shown(request),
+            now: now.now,
+        };
         let token = match self.tokens.verify(presented, rules).await {
             Ok(None) => return Ok(None),
             Ok(Some(token)) => token,
@@ -54,15 +61,19 @@ impl Inner {
     }
 
     /// A token that was good when its request came, once more after a while: it may have
-    /// run out, or its person may have left.
+    /// run out, its person may have left, and its certificate may have been revoked.
     pub(super) async fn still_bearer(
         &self,
         view: &TokenView,
+        request: &CanonicalRequest,
         service: &Service,
     ) -> Result<Arc<TokenView>, Response<Body>> {
         let Some(rules) = &service.tokens else { return Err(answers::fault(Reader::Program)) };
-        let refused = if self.flows.clock.now() >= view.token.expires_at {
+        let now = self.flows.clock.now();
+        let refused = if now >= view.token.expires_at {
             NotAccepted::Token { what: "expired", scheme: view.token.scheme() }
+        } else if let Err(what) = view.token.on(shown(request), now) {
+            NotAccepted::Token { what, scheme: view.token.scheme() }
         } else {
             match self.flows.bearer(Arc::clone(&view.token), &view.host).await {
                 Ok(Ok(view)) => return Ok(Arc::new(view)),
@@ -142,10 +153,16 @@ impl Inner {
             "bearer_methods_supported": if rules.takes(Scheme::Bearer) { json!(["header"]) } else { json!([]) },
             "scopes_supported": scopes,
             "dpop_signing_alg_values_supported": if dpop { json!(PROOF_ALGORITHMS) } else { json!([]) },
+            "tls_client_certificate_bound_access_tokens": !accepted.certificates.is_empty(),
             "dpop_bound_access_tokens_required": dpop && !rules.takes(Scheme::Bearer),
         });
         Some(answers::json(StatusCode::OK, &members))
     }
+}
+
+/// The certificate of the connection.
+pub(super) fn shown(request: &CanonicalRequest) -> Option<&dyn ShownCertificate> {
+    request.certificate().map(|certificate| &**certificate as &dyn ShownCertificate)
 }
 
 /// Adds to a 401 for who came with nothing what a program needs to get a token: no error,

@@ -4,17 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 
 use super::Certificates;
-use super::certificates::server_config;
+use super::client_certificates::{ClientCertificates, Tls};
 use crate::canonical::Scheme;
 
 /// A bound socket, and how it is protected.
 #[derive(Debug)]
 pub struct Binding {
     socket: TcpListener,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    tls: Option<Arc<Tls>>,
+    client: ClientCertificates,
 }
 
 /// Where plain text is accepted.
@@ -51,17 +51,21 @@ impl Binding {
         if plaintext == Plaintext::OnLoopback && !address.ip().is_loopback() {
             return Err(BindingError::NotLoopback(address));
         }
-        Ok(Self { socket, tls: None })
+        Ok(Self { socket, tls: None, client: ClientCertificates::default() })
     }
 
-    /// TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN.
+    /// TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1 by ALPN. The hosts of `client` ask for certificates.
     ///
     /// # Errors
     ///
     /// [`BindingError::Tls`].
-    pub fn tls(socket: TcpListener, certificates: Arc<Certificates>) -> Result<Self, BindingError> {
-        let config = server_config(certificates).map_err(BindingError::Tls)?;
-        Ok(Self { socket, tls: Some(Arc::new(config)) })
+    pub fn tls(
+        socket: TcpListener,
+        certificates: Arc<Certificates>,
+        client: ClientCertificates,
+    ) -> Result<Self, BindingError> {
+        let tls = Tls::new(certificates, &client).map_err(BindingError::Tls)?;
+        Ok(Self { socket, tls: Some(Arc::new(tls)), client })
     }
 
     pub(super) fn scheme(&self) -> Scheme {
@@ -71,8 +75,12 @@ impl Binding {
         }
     }
 
-    pub(super) fn acceptor(&self) -> Option<TlsAcceptor> {
-        self.tls.clone().map(TlsAcceptor::from)
+    pub(super) fn handshakes(&self) -> Option<Arc<Tls>> {
+        self.tls.clone()
+    }
+
+    pub(super) fn client_certificates(&self) -> ClientCertificates {
+        self.client.clone()
     }
 
     pub(super) fn local_address(&self) -> std::io::Result<SocketAddr> {

@@ -56,6 +56,20 @@ pub enum CertificateError {
         #[source]
         source: rustls_pki_types::pem::Error,
     },
+    /// A file has nothing in it of what it is for.
+    #[error("{path} holds nothing")]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Trust anchors or revocation lists cannot be used.
+    #[error("the client certificates of {name} cannot be judged: {why}")]
+    Anchors {
+        /// Whose they are.
+        name: Arc<str>,
+        /// Why.
+        why: String,
+    },
     /// Certificate and key do not make a pair, or are of an unknown kind.
     #[error("{chain} and {key} do not make a usable pair")]
     Pair {
@@ -92,7 +106,7 @@ pub struct Certificates {
 }
 
 /// What tells one version of a file from the next without reading it.
-type Stamp = Option<(SystemTime, u64)>;
+pub(super) type Stamp = Option<(SystemTime, u64)>;
 
 impl Certificates {
     /// Loads all pairs. The first is used where no name fits.
@@ -105,6 +119,10 @@ impl Certificates {
         let tried = stamps(&files);
         let loaded = load_all(&files, &provider)?;
         Ok(Arc::new(Self { files, provider, current: ArcSwap::from_pointee(loaded), tried: Mutex::new(tried) }))
+    }
+
+    pub(super) fn provider(&self) -> &CryptoProvider {
+        &self.provider
     }
 
     /// Loads the files again where they have changed. Reads files: not for an
@@ -164,25 +182,27 @@ fn is_for(pair: &CertifiedKey, name: &ServerName<'_>) -> bool {
         .is_ok_and(|certificate| verify_server_name(&certificate, name).is_ok())
 }
 
+/// What all configurations have in common.
+pub(super) fn base_config(
+    certificates: &Certificates,
+) -> Result<rustls::ConfigBuilder<rustls::ServerConfig, rustls::WantsVerifier>, rustls::Error> {
+    rustls::ServerConfig::builder_with_provider(Arc::clone(&certificates.provider))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+}
+
 pub(super) fn server_config(certificates: Arc<Certificates>) -> Result<rustls::ServerConfig, rustls::Error> {
-    let provider = Arc::clone(&certificates.provider);
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_no_client_auth()
-        .with_cert_resolver(certificates);
+    let mut config = base_config(&certificates)?.with_no_client_auth().with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 
 fn stamps(files: &[CertificateFiles]) -> Vec<Stamp> {
-    files
-        .iter()
-        .flat_map(|pair| [&pair.chain, &pair.key])
-        .map(|path| {
-            let metadata = std::fs::metadata(path).ok()?;
-            Some((metadata.modified().ok()?, metadata.len()))
-        })
-        .collect()
+    files.iter().flat_map(|pair| [&pair.chain, &pair.key]).map(|path| stamp(path)).collect()
+}
+
+pub(super) fn stamp(path: &Path) -> Stamp {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
 }
 
 fn load_all(files: &[CertificateFiles], provider: &CryptoProvider) -> Result<Vec<Arc<CertifiedKey>>, CertificateError> {
@@ -206,9 +226,13 @@ fn load_pair(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Cert
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
+    read_at_most(path, MAX_FILE_BYTES)
+}
+
+pub(super) fn read_at_most(path: &Path, bytes: u64) -> Result<Vec<u8>, CertificateError> {
     let failed = |source| CertificateError::Read { path: path.to_owned(), source };
     let size = std::fs::metadata(path).map_err(failed)?.len();
-    if size > MAX_FILE_BYTES {
+    if size > bytes {
         return Err(CertificateError::TooLarge { path: path.to_owned() });
     }
     std::fs::read(path).map_err(failed)

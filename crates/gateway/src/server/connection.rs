@@ -14,10 +14,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Activity, Look};
+use super::client_certificates::{Channel, ClientCertificates, Tls};
 use super::guard::{Guarded, HeadLimits, Requests};
 use super::stall::Unstalled;
 use super::{Arrived, ClientUpgrade, Handler, RequestBody, ServerLimits};
@@ -28,7 +30,8 @@ pub(super) struct Context<H> {
     pub(super) handler: Arc<H>,
     pub(super) listener: Arc<Listener>,
     pub(super) limits: ServerLimits,
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) client: ClientCertificates,
     /// No new requests.
     pub(super) stop: CancellationToken,
     /// Nothing at all any more.
@@ -37,27 +40,37 @@ pub(super) struct Context<H> {
 
 pub(super) async fn serve<H: Handler>(context: &Arc<Context<H>>, stream: TcpStream, peer: SocketAddr) {
     let Some(tls) = &context.tls else {
-        return serve_stream(context, stream, peer).await;
+        return serve_stream(context, stream, peer, Channel::Any).await;
     };
-    let handshake = tokio::time::timeout(context.limits.handshake, tls.accept(stream));
+    let handshake = tokio::time::timeout(context.limits.handshake, accept(tls, stream));
     let accepted = tokio::select! {
         () = context.stop.cancelled() => return,
         accepted = handshake => accepted,
     };
     match accepted {
-        Ok(Ok(stream)) => Box::pin(serve_stream(context, stream, peer)).await,
+        Ok(Ok((stream, channel))) => Box::pin(serve_stream(context, stream, peer, channel)).await,
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),
     }
 }
 
-async fn serve_stream<H, S>(context: &Arc<Context<H>>, stream: S, peer: SocketAddr)
+/// A handshake with what the host of its hello is configured for.
+async fn accept(tls: &Tls, stream: TcpStream) -> std::io::Result<(TlsStream<TcpStream>, Channel)> {
+    let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+    let chosen = tls.choose(hello.client_hello().server_name()).map_err(std::io::Error::other)?;
+    let stream = hello.into_stream(Arc::clone(&chosen.config)).await?;
+    let channel = chosen.channel(stream.get_ref().1.peer_certificates());
+    Ok((stream, channel))
+}
+
+async fn serve_stream<H, S>(context: &Arc<Context<H>>, stream: S, peer: SocketAddr, channel: Channel)
 where
     H: Handler,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let activity = Arc::new(Activity::default());
     let requests = Arc::new(Requests::default());
+    let channel = Arc::new(channel);
     let service = {
         let context = Arc::clone(context);
         let activity = Arc::clone(&activity);
@@ -66,9 +79,10 @@ where
             let context = Arc::clone(&context);
             let activity = Arc::clone(&activity);
             let requests = Arc::clone(&requests);
+            let channel = Arc::clone(&channel);
             async move {
                 let busy = Activity::begin(&activity);
-                let response = answer(&context, request, peer, &activity, &requests).await;
+                let response = answer(&context, request, (peer, &channel), &activity, &requests).await;
                 // A stream that is still being sent keeps its connection busy.
                 Ok::<_, Infallible>(response.map(|body| body.keeping_busy(busy)))
             }
@@ -119,14 +133,14 @@ enum Stopping {
 async fn answer<H: Handler>(
     context: &Context<H>,
     request: Request<Incoming>,
-    peer: SocketAddr,
+    from: (SocketAddr, &Channel),
     activity: &Arc<Activity>,
     requests: &Requests,
 ) -> Response<Body> {
     // The guard looks at HTTP/1 alone; in HTTP/2 the frames are the framing.
     let guarded = request.version() != Version::HTTP_2;
     let refused = if guarded { requests.begin() } else { None };
-    let response = hand_on(context, request, peer, activity, refused).await;
+    let response = hand_on(context, request, from, activity, refused).await;
     if guarded {
         requests.answered(response.status());
     }
@@ -136,7 +150,7 @@ async fn answer<H: Handler>(
 async fn hand_on<H: Handler>(
     context: &Context<H>,
     request: Request<Incoming>,
-    peer: SocketAddr,
+    (peer, channel): (SocketAddr, &Channel),
     activity: &Arc<Activity>,
     refused: Option<Ambiguous>,
 ) -> Response<Body> {
@@ -151,7 +165,8 @@ async fn hand_on<H: Handler>(
         .map(|on_upgrade| ClientUpgrade { on_upgrade, busy: Activity::begin(activity) });
     let request = match refused {
         Some(why) => Err(why),
-        None => CanonicalRequest::read(parts, after_head, peer, &context.listener),
+        None => CanonicalRequest::read(parts, after_head, peer, &context.listener)
+            .and_then(|request| context.client.on_channel(channel, request)),
     };
     let arrived = Arrived { request, body: RequestBody(body), upgrade };
     context.handler.handle(arrived).await

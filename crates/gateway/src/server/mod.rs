@@ -3,6 +3,7 @@
 mod activity;
 mod binding;
 mod certificates;
+mod client_certificates;
 mod connection;
 mod fuzz;
 mod guard;
@@ -23,6 +24,10 @@ use tokio_util::task::TaskTracker;
 pub(crate) use activity::Busy;
 pub use binding::{Binding, BindingError, Plaintext};
 pub use certificates::{CertificateError, CertificateFiles, Certificates, Reloaded};
+pub use client_certificates::{
+    AskingHost, AuthoritySettings, ClientCertificates, PastNextUpdate, PresentedCertificate, Protocols,
+    RevocationLists, Vouches,
+};
 pub use fuzz::{FramingOutcome, fuzz_framing};
 pub use limits::ServerLimits;
 
@@ -122,7 +127,8 @@ impl<H: Handler> Server<H> {
             handler: self.handler,
             listener: self.listener,
             limits: self.limits,
-            tls: self.binding.acceptor(),
+            tls: self.binding.handshakes(),
+            client: self.binding.client_certificates(),
             stop: stop.clone(),
             cut: cut.clone(),
         });

@@ -6,7 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::SecretString;
 use stepgate_core::access::{
-    Accepted, AccessTokens, Forwarded, Nonces, NotAccepted, Presented, Scheme, TokenRules, VerifiedToken, Whose,
+    Accepted, AccessTokens, BoundTo, Forwarded, Nonces, NotAccepted, Presented, Scheme, TokenRules, VerifiedToken,
+    Whose,
 };
 use stepgate_core::challenge::{AskedBy, ChallengeState};
 use stepgate_core::factor::{FactorKind, Strength, identity_digest};
@@ -42,6 +43,7 @@ pub fn rules(forwarded: Forwarded) -> Arc<TokenRules> {
         owner_claim: None,
         agents: Vec::new(),
         nonces: Nonces::NotAsked,
+        certificates: vec![Arc::from("machines")],
         forwarded,
     }))
 }
@@ -150,7 +152,7 @@ impl AccessTokens for Known {
             strength: strength.unwrap_or_default(),
             issued_at: None,
             expires_at: presented.now.plus(Duration::from_secs(300)),
-            bound_to: (scheme == Scheme::Dpop).then(|| "k".into()),
+            bound_to: (scheme == Scheme::Dpop).then(|| BoundTo::Key("k".into())),
         })))
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use rcgen::{CertificateParams, KeyPair};
 use stepgate_gateway::canonical::TrustedHops;
 use stepgate_gateway::server::{
-    Binding, BindingError, CertificateFiles, Certificates, Drained, Plaintext, Reloaded, Server, ServerLimits,
+    Binding, BindingError, CertificateFiles, Certificates, ClientCertificates, Drained, Plaintext, Reloaded, Server,
+    ServerLimits,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -62,7 +63,7 @@ async fn certificates_are_reloaded_and_broken_ones_change_nothing() {
     let certificates = Certificates::load(vec![files.clone()]).unwrap();
     let rig = Setup::default().start().await;
     let socket = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let binding = Binding::tls(socket, Arc::clone(&certificates)).unwrap();
+    let binding = Binding::tls(socket, Arc::clone(&certificates), ClientCertificates::default()).unwrap();
     let server = Server::new(binding, TrustedHops::default(), ServerLimits::default(), Arc::clone(&rig.handler));
     let gate = server.local_address().unwrap();
     tokio::spawn(server.serve(CancellationToken::new()));
@@ -186,7 +187,8 @@ async fn b38_a_handshake_that_never_ends_is_cut_off() {
     let (files, _) = write_pair(directory.path(), "app.test");
     let rig = Rig::start().await;
     let socket = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let binding = Binding::tls(socket, Certificates::load(vec![files]).unwrap()).unwrap();
+    let binding =
+        Binding::tls(socket, Certificates::load(vec![files]).unwrap(), ClientCertificates::default()).unwrap();
     let limits = ServerLimits { handshake: Duration::from_millis(20), ..ServerLimits::default() };
     let server = Server::new(binding, TrustedHops::default(), limits, Arc::clone(&rig.handler));
     let gate = server.local_address().unwrap();

@@ -1,11 +1,15 @@
 //! Row B37: what a TLS listener does with hellos in pieces and files that are not there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{CertificateParams, KeyPair};
+use stepgate_core::time::{Clock, Timestamp};
 use stepgate_gateway::canonical::TrustedHops;
-use stepgate_gateway::server::{Binding, CertificateFiles, Certificates, Plaintext, Server, ServerLimits};
+use stepgate_gateway::server::{
+    AuthoritySettings, Binding, CertificateFiles, Certificates, ClientCertificates, PastNextUpdate, Plaintext,
+    RevocationLists, Server, ServerLimits, Vouches,
+};
 use stepgate_gateway::upstream::{HostHeader, Upstream, UpstreamConfig, UpstreamLimits, UpstreamOrigin};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -67,7 +71,8 @@ async fn b37_a_hello_in_pieces_gets_the_certificate_and_the_gate_that_a_whole_on
     let (second, second_shown) = write_pair(directory.path(), "second.test");
     let rig = Rig::start().await;
     let socket = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let binding = Binding::tls(socket, Certificates::load(vec![first, second]).unwrap()).unwrap();
+    let binding =
+        Binding::tls(socket, Certificates::load(vec![first, second]).unwrap(), ClientCertificates::default()).unwrap();
     let server = Server::new(binding, TrustedHops::default(), ServerLimits::default(), Arc::clone(&rig.handler));
     let gate = server.local_address().unwrap();
     tokio::spawn(server.serve(CancellationToken::new()));
@@ -86,6 +91,47 @@ async fn b37_a_hello_in_pieces_gets_the_certificate_and_the_gate_that_a_whole_on
             let (head, body) = Connection { stream, buffer: Vec::new() }.response().await.unwrap();
             assert_eq!((head.status(), &body[..]), (400, &b"fragment"[..]), "{name} {record:?}");
         }
+    }
+}
+
+/// Caddy, CVE-2026-27586: without the file of those who vouch, every certificate was good.
+#[test]
+fn b37_whoever_vouches_for_client_certificates_must_be_there_and_so_must_their_lists() {
+    let directory = tempfile::tempdir().unwrap();
+    let (files, _) = write_pair(directory.path(), "ca.test");
+    let nowhere = directory.path().join("nowhere");
+    let (empty, garbage) = (directory.path().join("empty"), directory.path().join("garbage"));
+    std::fs::write(&empty, "").unwrap();
+    std::fs::write(&garbage, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    let der = directory.path().join("der");
+    std::fs::write(&der, [0x30, 0x03, 1, 2, 3]).unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(Noon);
+    let load = |anchors: Vec<PathBuf>, lists| {
+        let vouches = Vouches::Anchors { anchors, lists };
+        let authority = AuthoritySettings { name: Arc::from("machines"), vouches };
+        ClientCertificates::load(&[authority], Vec::new(), &clock)
+    };
+    assert!(load(vec![files.chain.clone()], RevocationLists::DangerNone).is_ok());
+    assert!(load(Vec::new(), RevocationLists::DangerNone).is_err());
+    for broken in [&nowhere, &empty, &garbage, &files.key] {
+        // One good file does not make up for a broken one.
+        for anchors in [vec![broken.clone()], vec![files.chain.clone(), broken.clone()]] {
+            assert!(load(anchors, RevocationLists::DangerNone).is_err(), "{broken:?}");
+        }
+    }
+    for lists in [Vec::new(), vec![nowhere], vec![empty], vec![garbage], vec![der], vec![files.chain.clone()]] {
+        let told = format!("{lists:?}");
+        let lists = RevocationLists::Files { files: lists, past_next_update: PastNextUpdate::DangerBelieve };
+        assert!(load(vec![files.chain.clone()], lists).is_err(), "{told}");
+    }
+}
+
+#[derive(Debug)]
+struct Noon;
+
+impl Clock for Noon {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_ms(1_767_268_800_000)
     }
 }
 

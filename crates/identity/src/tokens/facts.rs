@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use stepgate_core::access::{Accepted, SCOPES_MAX, TokenRules, VerifiedToken, Whose};
+use stepgate_core::access::{Accepted, BoundTo, SCOPES_MAX, TokenRules, VerifiedToken, Whose};
+use stepgate_core::certificate::Thumbprint;
 use stepgate_core::factor::Strength;
 use stepgate_core::id::AccessTokenId;
 use stepgate_core::provider::{ProviderName, SUBJECT_LEN_MAX};
@@ -171,21 +172,22 @@ fn scopes(claims: &TokenClaims) -> Result<Vec<String>, Wrong> {
     Ok(scopes)
 }
 
-/// The key that a token is bound to. One that is bound to anything that nobody here can
-/// check is no bearer token.
-fn bound_to(claims: &TokenClaims) -> Result<Option<String>, Wrong> {
+/// What a token is bound to. One that is bound to anything that nobody here can check is no
+/// bearer token.
+fn bound_to(claims: &TokenClaims) -> Result<Option<BoundTo>, Wrong> {
     use serde_json::Value;
     let confirmation = match claims.value("cnf") {
         None => return Ok(None),
         Some(Value::Object(members)) => members,
         Some(_) => return Err("cnf"),
     };
-    if confirmation.contains_key("x5t#S256") {
-        return Err("bound_to_a_certificate");
-    }
-    match confirmation.get("jkt") {
-        Some(Value::String(thumbprint)) if confirmation.len() == 1 && thumbprint.len() == 43 => {
-            Ok(Some(thumbprint.clone()))
+    let mut members = confirmation.iter();
+    match (members.next(), members.next()) {
+        (Some((name, Value::String(thumbprint))), None) if name == "jkt" && thumbprint.len() == 43 => {
+            Ok(Some(BoundTo::Key(thumbprint.clone())))
+        }
+        (Some((name, Value::String(thumbprint))), None) if name == "x5t#S256" => {
+            Thumbprint::parse(thumbprint).map(|it| Some(BoundTo::Certificate(it))).ok_or("cnf")
         }
         _ => Err("cnf"),
     }

@@ -1,7 +1,8 @@
 //! Access tokens: `Authorization` and `DPoP` of a request, verified.
 //!
 //! A JWT (RFC 9068) is verified by its issuer's keys, any other token by asking its
-//! issuer (RFC 7662), one that is bound to a key also by a proof of the key (RFC 9449).
+//! issuer (RFC 7662), one that is bound to a key also by a proof of the key (RFC 9449), one that is bound to a
+//! certificate by what the connection showed (RFC 8705).
 //! What was verified is kept for a while, under a key that is a digest of the token and
 //! of all that decides whose it is; proofs never are.
 
@@ -19,7 +20,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use aws_lc_rs::digest::{Context, SHA256};
 use moka::sync::Cache;
-use stepgate_core::access::{AccessTokens, Nonces, NotAccepted, Presented, Scheme, TokenRules, VerifiedToken};
+use stepgate_core::access::{AccessTokens, BoundTo, Nonces, NotAccepted, Presented, Scheme, TokenRules, VerifiedToken};
 use stepgate_core::id::AccessTokenId;
 use stepgate_core::provider::ProviderName;
 use stepgate_core::time::{Randomness, Timestamp};
@@ -231,9 +232,13 @@ impl AccessTokens for TokenVerifier {
         let token = self.token(asking).await?;
         match (scheme, &token.bound_to) {
             (Scheme::Bearer, None) => {}
-            (Scheme::Bearer, Some(_)) => return Err(asking.wrong("bound_to_a_key")),
-            (Scheme::Dpop, None) => return Err(asking.wrong("not_bound_to_a_key")),
-            (Scheme::Dpop, Some(thumbprint)) => {
+            (Scheme::Bearer, Some(BoundTo::Key(_))) => return Err(asking.wrong("bound_to_a_key")),
+            // Looked at each time: the token is kept, the connection is another.
+            (Scheme::Bearer, Some(BoundTo::Certificate(_))) => {
+                token.on(presented.certificate, presented.now).map_err(|what| asking.wrong(what))?;
+            }
+            (Scheme::Dpop, None | Some(BoundTo::Certificate(_))) => return Err(asking.wrong("not_bound_to_a_key")),
+            (Scheme::Dpop, Some(BoundTo::Key(thumbprint))) => {
                 let needs_nonce = rules.accepted().nonces == Nonces::Demanded;
                 self.proofs.check(proof, Proving { presented, token: text, thumbprint, needs_nonce })?;
             }

@@ -1,6 +1,7 @@
 //! Lies and truths about access tokens.
 
 mod asked;
+mod certificates;
 mod kept;
 mod mint;
 mod proofs;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use stepgate_core::access::{
     Accepted, AccessTokens, Forwarded, Nonces, NotAccepted, Presented, Scheme, TokenRules, VerifiedToken,
 };
+use stepgate_core::certificate::ShownCertificate;
 use stepgate_core::factor::Strength;
 use stepgate_core::provider::ProviderName;
 use stepgate_core::time::{Randomness, Timestamp};
@@ -58,6 +60,7 @@ fn accepted() -> Accepted {
         owner_claim: None,
         agents: Vec::new(),
         nonces: Nonces::NotAsked,
+        certificates: vec![Arc::from("machines")],
         forwarded: Forwarded::Never,
     }
 }
@@ -122,8 +125,20 @@ async fn present(
     all: &[(&str, &str)],
     now: Timestamp,
 ) -> Result<Option<Arc<VerifiedToken>>, NotAccepted> {
+    present_on(None, verifier, rules, all, now).await
+}
+
+/// On a connection that showed this certificate.
+async fn present_on(
+    certificate: Option<&dyn ShownCertificate>,
+    verifier: &TokenVerifier,
+    rules: &TokenRules,
+    all: &[(&str, &str)],
+    now: Timestamp,
+) -> Result<Option<Arc<VerifiedToken>>, NotAccepted> {
     let headers = headers(all);
-    let presented = Presented { headers: &headers, method: "POST", url: "https://api.example/pay/42", now };
+    let url = "https://api.example/pay/42";
+    let presented = Presented { headers: &headers, method: "POST", url, certificate, now };
     verifier.verify(presented, rules).await
 }
 

@@ -1,6 +1,7 @@
 //! The configuration: one TOML file. Unknown keys are refused, and all mistakes
 //! are told at once with line and column.
 
+mod client_certificates;
 mod gate;
 mod gate_service;
 mod limits;
@@ -29,6 +30,7 @@ use stepgate_core::provider::ProviderName;
 use stepgate_core::session::SessionLifetimes;
 use stepgate_core::surroundings::NamedNetwork;
 use stepgate_core::web::Transport;
+use stepgate_gateway::server::{AskingHost, AuthoritySettings};
 use stepgate_identity::provider::CheckedProvider;
 use stepgate_identity::tokens::IntrospectionSettings;
 use toml::de::DeTable;
@@ -52,6 +54,10 @@ pub struct Settings {
     pub digest: String,
     /// The gate's own origin.
     pub origin: Url,
+    /// Who vouches for client certificates.
+    pub client_certificates: Vec<AuthoritySettings>,
+    /// The hosts that ask for them.
+    pub asking_hosts: Vec<AskingHost>,
     /// How browsers reach the gate.
     pub transport: Transport,
     /// Where the gate listens.
@@ -279,7 +285,10 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
             }
         }
     }
-    let at = service::GateAt { origin: origin.as_ref(), listen: &listen, danger_plaintext };
+    let client_certificates =
+        client_certificates::authorities(top.tables("client_certificates", "[[client_certificates]]"), &base);
+    let asks = client_certificates::Asks { authorities: &client_certificates, tls: !tls.is_empty() };
+    let at = service::GateAt { origin: origin.as_ref(), listen: &listen, danger_plaintext, asks };
     let issues = providers.as_ref().map(|all| {
         let issues = |(provider, asked): &(CheckedProvider, Option<_>)| tokens::Issues {
             name: provider.provider().name.clone(),
@@ -323,6 +332,8 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
         origin,
         listen: listen.into_iter().map(|at| at.value).collect(),
         tls,
+        client_certificates,
+        asking_hosts: client_certificates::asking(&catalogue),
         danger_plaintext,
         operators,
         store: store?,

@@ -1,5 +1,6 @@
 //! Every key of the configuration, for people: `docs/configuration.md` is made from it.
 
+mod client_certificates;
 mod gate;
 mod limits;
 mod machines;
@@ -35,7 +36,9 @@ const fn key(
 
 /// All keys, in the order in which they are explained.
 pub(super) fn keys() -> impl Iterator<Item = &'static Key> {
-    [gate::KEYS, provider::KEYS, limits::KEYS, machines::KEYS, service::KEYS].into_iter().flatten()
+    [gate::KEYS, client_certificates::KEYS, provider::KEYS, limits::KEYS, machines::KEYS, service::KEYS]
+        .into_iter()
+        .flatten()
 }
 
 /// The reference as Markdown: one table for each table of the file.

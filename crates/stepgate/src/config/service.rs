@@ -10,6 +10,7 @@ use stepgate_core::catalogue::{
 };
 use url::Url;
 
+use super::client_certificates::Asks;
 use super::gate::{is_loopback_name, origin};
 use super::gate_service;
 use super::operation::{Actions, DeclaredAction, endpoint};
@@ -49,6 +50,7 @@ pub(super) struct GateAt<'a> {
     pub(super) origin: Option<&'a At<Url>>,
     pub(super) listen: &'a [At<SocketAddr>],
     pub(super) danger_plaintext: bool,
+    pub(super) asks: Asks<'a>,
 }
 
 pub(super) fn services(
@@ -118,7 +120,8 @@ fn service(
         );
     }
     let upstream = upstream(&table, gate.listen, base);
-    let tokens = table.table("tokens").map(|tokens| rules(tokens, origin.as_ref().map(|at| &at.value), issuers));
+    let tokens =
+        table.table("tokens").map(|tokens| rules(tokens, origin.as_ref().map(|at| &at.value), issuers, &gate.asks));
     let operations = table.tables("operation", "[[service.operation]]");
     if tokens.is_none() {
         for scopes in operations.iter().filter_map(|operation| operation.value("scopes")) {

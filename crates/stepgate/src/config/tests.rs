@@ -206,6 +206,11 @@ client_id = "gate"
 client_secret_env = "CARGO_MANIFEST_DIR"
 keep_at_most = "10s"
 danger_token_type_absent = true
+[[client_certificates]]
+name = "machines"
+anchors = ["ca.pem"]
+crls = ["ca.crl"]
+danger_stale_crls = true
 [[service]]
 name = "ledger"
 title = "Ledger"
@@ -223,6 +228,7 @@ schemes = ["dpop"]
 scopes = ["use"]
 owner_claim = "owner"
 dpop_nonces = true
+client_certificates = ["machines"]
 danger_forward_token = true
 [[service.tokens.agent]]
 client = "robot"

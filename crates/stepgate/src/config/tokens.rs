@@ -10,6 +10,7 @@ use stepgate_identity::provider::Preset;
 use stepgate_identity::tokens::{IntrospectionSettings, TokenType};
 use url::Url;
 
+use super::client_certificates::Asks;
 use super::operation::scopes;
 use super::provider::client_secret;
 use super::read::{At, Table};
@@ -27,7 +28,12 @@ pub(super) struct Issues {
 }
 
 /// Reads what a service takes. `issuers` is `None` if a provider could not be read.
-pub(super) fn rules(table: Table<'_>, origin: Option<&Url>, issuers: Option<&[Issues]>) -> Option<Arc<TokenRules>> {
+pub(super) fn rules(
+    table: Table<'_>,
+    origin: Option<&Url>,
+    issuers: Option<&[Issues]>,
+    asks: &Asks<'_>,
+) -> Option<Arc<TokenRules>> {
     let mut providers = Vec::new();
     let mut asked: Option<&ProviderName> = None;
     if table.value("providers").is_none() {
@@ -70,6 +76,7 @@ pub(super) fn rules(table: Table<'_>, origin: Option<&Url>, issuers: Option<&[Is
     if nonces == Nonces::Demanded && !schemes.contains(&Scheme::Dpop) {
         table.mistake(table.span(), "`dpop_nonces` asks for something that no token of these `schemes` has");
     }
+    let certificates = asks.names(&table, "client_certificates", origin);
     table.finish();
     let agents: Vec<AgentRule> = agents.into_iter().collect::<Option<_>>()?;
     if providers.is_empty() {
@@ -80,7 +87,8 @@ pub(super) fn rules(table: Table<'_>, origin: Option<&Url>, issuers: Option<&[Is
         None => origin?.origin().ascii_serialization(),
     };
     let owner_claim = owner_claim.map(|at| at.value);
-    let accepted = Accepted { providers, audience, schemes, scopes, owner_claim, agents, nonces, forwarded };
+    let accepted =
+        Accepted { providers, audience, schemes, scopes, owner_claim, agents, nonces, certificates, forwarded };
     Some(Arc::new(TokenRules::new(accepted)))
 }
 

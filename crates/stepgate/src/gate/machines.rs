@@ -10,7 +10,7 @@ use stepgate_core::flows::{Flows, Provisioning, Signals};
 use stepgate_core::id::RequestId;
 use stepgate_gateway::body::{Body, BodyLimits, refuse_encoded};
 use stepgate_gateway::canonical::TrustedHops;
-use stepgate_gateway::server::{Arrived, Binding, Certificates, Handler, Server, ServerLimits};
+use stepgate_gateway::server::{Arrived, Binding, Certificates, ClientCertificates, Handler, Server, ServerLimits};
 use stepgate_machines::{Machines, MachinesParts, Transmitter};
 use stepgate_store::Database;
 use tokio::net::TcpListener;
@@ -50,7 +50,7 @@ pub(super) fn server(
 ) -> Result<(Server<MachinesDoor>, Option<Arc<Certificates>>), StartError> {
     let certificates = certificates_of(&settings.tls)?;
     let binding = match &certificates {
-        Some(certificates) => Binding::tls(listener, Arc::clone(certificates))?,
+        Some(certificates) => Binding::tls(listener, Arc::clone(certificates), ClientCertificates::default())?,
         None => Binding::plain(listener, plaintext(settings.danger_plaintext))?,
     };
     let links = settings.scim.as_ref().and_then(|scim| scim.links.clone());

@@ -46,7 +46,7 @@ pub(crate) use parts::{attestation_roots, certificates, certificates_of, way_to}
 pub(crate) use signals::pollers;
 
 use crate::config::Settings;
-use parts::{door_limits, factor_options, live, look_at, plaintext, signer, upstreams};
+use parts::{client_certificates, door_limits, factor_options, live, look_at, plaintext, signer, upstreams};
 use running::started;
 use settled::Settled;
 
@@ -144,11 +144,15 @@ impl House {
         if let Some(certificates) = &certificates {
             tasks.spawn(Arc::clone(certificates).watch(CERTIFICATES_EVERY, stop.clone()));
         }
+        let client = client_certificates(&settings, &flows.clock)?;
+        if !client.is_empty() {
+            tasks.spawn(client.clone().watch(REVOCATION_LISTS_EVERY, stop.clone()));
+        }
         let mut addresses = Vec::new();
         let mut servers = Vec::new();
         for listener in listeners {
             let binding = match &certificates {
-                Some(certificates) => Binding::tls(listener, Arc::clone(certificates))?,
+                Some(certificates) => Binding::tls(listener, Arc::clone(certificates), client.clone())?,
                 None => Binding::plain(listener, plaintext(settings.danger_plaintext))?,
             };
             let server = Server::new(binding, hops.clone(), limits.clone(), Arc::new(door.clone()));
@@ -209,3 +213,5 @@ impl House {
 
 /// How often certificate files are looked at.
 const CERTIFICATES_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+/// How often revocation lists are looked at: what is revoked ends within a second.
+const REVOCATION_LISTS_EVERY: std::time::Duration = std::time::Duration::from_millis(250);

@@ -12,7 +12,7 @@ use stepgate_factors::{AuthenticatorPolicy, FactorOptions};
 use stepgate_gateway::http::{
     AssertionKey, AssertionMode, AssertionSigner, DoorLimits, HttpDoor, InjectScript, ServiceUpstream, SignerError,
 };
-use stepgate_gateway::server::{CertificateError, CertificateFiles, Certificates, Plaintext};
+use stepgate_gateway::server::{CertificateError, CertificateFiles, Certificates, ClientCertificates, Plaintext};
 use stepgate_gateway::upstream::{HostHeader, Upstream, UpstreamConfig, UpstreamLimits, UpstreamOrigin};
 use stepgate_identity::provider::{NoMetadata, Providers};
 use stepgate_store::{Database, Keyring, SigningKeys};
@@ -158,6 +158,14 @@ pub(super) fn door_limits(settings: &Settings) -> DoorLimits {
     let mut limits = DoorLimits::default();
     limits.operation_body.bytes = settings.limits.body;
     limits
+}
+
+/// The hosts that ask for client certificates, and who vouches for them.
+pub(super) fn client_certificates(
+    settings: &Settings,
+    clock: &Arc<dyn Clock>,
+) -> Result<ClientCertificates, CertificateError> {
+    ClientCertificates::load(&settings.client_certificates, settings.asking_hosts.clone(), clock)
 }
 
 pub(crate) fn certificates(settings: &Settings) -> Result<Option<Arc<Certificates>>, CertificateError> {

@@ -20,6 +20,7 @@ impl Settled {
         let values = vec![
             ("[gate] listen", format!("{:?}", settings.listen)),
             ("[gate.tls]", format!("{:?}", settings.tls)),
+            ("[[client_certificates]]", format!("{:?} {:?}", settings.client_certificates, settings.asking_hosts)),
             ("[gate] danger_plaintext", settings.danger_plaintext.to_string()),
             ("[gate] operators", format!("{:?}", settings.operators)),
             ("[gate] store", settings.store.clone()),

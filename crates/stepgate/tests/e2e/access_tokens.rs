@@ -228,7 +228,11 @@ async fn b77_b78_each_lie_of_a_token_is_refused_and_is_an_entry() {
         ("token_of_nobody_here", api.token(&json!({ "sub": "00u9" }))),
         ("token_of_an_agent_of_nobody_here", api.token(&json!({ "client_id": "robot", "owner": "00u9" }))),
         ("token_owner_missing", api.token(&json!({ "client_id": "job", "sub": "job" }))),
-        ("token_bound_to_a_certificate", api.token(&json!({ "cnf": { "x5t#S256": "x" } }))),
+        ("token_cnf", api.token(&json!({ "cnf": { "x5t#S256": "x" } }))),
+        (
+            "token_certificate_missing",
+            api.token(&json!({ "cnf": { "x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg0" } })),
+        ),
         (
             "token_bound_to_a_key",
             api.token(&json!({ "cnf": { "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" } })),

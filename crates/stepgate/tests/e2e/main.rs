@@ -12,6 +12,7 @@
 mod access_tokens;
 mod access_tokens_bound;
 mod account;
+mod client_certificates;
 mod company_login;
 mod devices;
 mod evidence;

@@ -91,6 +91,11 @@ impl World {
         Self::open(behind, time, clock, "sqlite:stepgate.db", None).await
     }
 
+    /// The same over TLS with this certificate.
+    pub(crate) async fn at_over_tls(behind: Behind, clock: Arc<FakeClock>, certificate: &Certificate) -> Self {
+        Self::open(behind, Arc::clone(&clock) as _, clock, "sqlite:stepgate.db", Some(certificate)).await
+    }
+
     /// Now, as the gate tells it.
     pub(crate) fn now(&self) -> Timestamp {
         self.time.now()

@@ -10,6 +10,7 @@ use stepgate_core::factor::Strength;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use super::certificates::THUMBPRINT;
 use super::*;
 use crate::http::{Http, Reach};
 use crate::tokens::{Introspection, IntrospectionSettings, TokenType};
@@ -199,7 +200,8 @@ async fn what_the_issuer_says_is_held_against_the_service() {
         (json!({ "exp": "never" }), "token_exp_type"),
         (json!({ "exp": NOW_S }), "token_expired"),
         (json!({ "sub": null }), "token_subject"),
-        (json!({ "cnf": { "x5t#S256": "x" } }), "token_bound_to_a_certificate"),
+        (json!({ "cnf": { "x5t#S256": "x" } }), "token_cnf"),
+        (json!({ "cnf": { "x5t#S256": THUMBPRINT } }), "token_certificate_missing"),
         (json!({}), "ok"),
     ] {
         let mut says = active();

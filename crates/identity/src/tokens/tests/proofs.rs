@@ -187,7 +187,13 @@ async fn where_nonces_are_demanded_a_proof_without_one_is_told_which() {
     let Err(NotAccepted::UseNonce { nonce: other }) = there.verifier.proofs.check(
         Some(&proof),
         Proving {
-            presented: Presented { headers: &HeaderMap::new(), method: "POST", url: URL, now: now() },
+            presented: Presented {
+                headers: &HeaderMap::new(),
+                method: "POST",
+                url: URL,
+                certificate: None,
+                now: now(),
+            },
             token: &rig.token,
             thumbprint: &thumbprint(&rig.key),
             needs_nonce: true,
@@ -202,7 +208,7 @@ async fn where_nonces_are_demanded_a_proof_without_one_is_told_which() {
     assert_ne!(said, nonce);
     let proving = |proof: &str| {
         let headers = HeaderMap::new();
-        let presented = Presented { headers: &headers, method: "POST", url: URL, now: at(later) };
+        let presented = Presented { headers: &headers, method: "POST", url: URL, certificate: None, now: at(later) };
         let of_key = thumbprint(&rig.key);
         let proving = Proving { presented, token: &rig.token, thumbprint: &of_key, needs_nonce: true };
         rig.verifier.proofs.check(Some(proof), proving).map_err(|error| error.code())
@@ -227,7 +233,7 @@ async fn the_proof_of_the_standard_holds() {
     let proofs = Proofs::new(&Chance);
     let headers = HeaderMap::new();
     let check = |url: &str, seconds: i64| {
-        let presented = Presented { headers: &headers, method: "GET", url, now: at(seconds) };
+        let presented = Presented { headers: &headers, method: "GET", url, certificate: None, now: at(seconds) };
         let proving = Proving { presented, token: TOKEN, thumbprint: THUMBPRINT, needs_nonce: false };
         proofs.check(Some(PROOF), proving).map_err(|error| error.code())
     };

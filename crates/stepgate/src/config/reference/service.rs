@@ -167,6 +167,13 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "[service.tokens]",
+        "client_certificates",
+        "list of names",
+        "[]",
+        "Connections to this host are asked for a certificate of these `[[client_certificates]]`, so that tokens that are bound to one (RFC 8705) can be used. Needs `[gate.tls]`. Browsers ask people as well: give programs a host of their own.",
+    ),
+    key(
+        "[service.tokens]",
         "danger_forward_token",
         "true or false",
         "false",
