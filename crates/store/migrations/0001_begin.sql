@@ -7,8 +7,11 @@ CREATE TABLE people (
     name TEXT NOT NULL,
     email TEXT NOT NULL,
     group_names TEXT NOT NULL, -- JSON array; provisioned groups are not in it
-    active {INT} NOT NULL,
     provisioned {INT} NOT NULL, -- 1: a provisioning system governs them
+    directory_active {INT} NOT NULL, -- what that system says; 1 where none governs them
+    blocked {INT} NOT NULL, -- 1: put out of service by hand, which only a hand undoes
+    -- Nobody writes it: whoever may sign in is so by both.
+    active {INT} NOT NULL GENERATED ALWAYS AS (CASE WHEN directory_active = 1 AND blocked = 0 THEN 1 ELSE 0 END) STORED,
     external_id TEXT, -- what that system calls them
     link TEXT, -- the id of the factor that links them to an identity provider, where provisioning keeps it
     given_name TEXT NOT NULL,

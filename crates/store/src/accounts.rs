@@ -33,23 +33,24 @@ impl Intent for AddAccount {
     type Output = Option<FactorId>;
 
     async fn apply(&self, work: &mut Work<'_>) -> Result<Option<FactorId>, ChangeError> {
-        let Account { person, provisioned, version, added_at, changed_at, .. } = &self.account;
+        let Account { person, provisioned, blocked, version, added_at, changed_at, .. } = &self.account;
         sqlx::query(
-            "INSERT INTO people (id, login, name, email, group_names, active, provisioned, external_id, given_name, \
-             family_name, version, added_at, changed_at) \
-             VALUES ($1, $2, $3, $4, '[]', $5, 1, $6, $7, $8, $9, $10, $11)",
+            "INSERT INTO people (id, login, name, email, group_names, directory_active, blocked, provisioned, external_id, \
+             given_name, family_name, version, added_at, changed_at) \
+             VALUES ($1, $2, $3, $4, '[]', $5, $12, 1, $6, $7, $8, $9, $10, $11)",
         )
         .bind(person.id.to_string())
         .bind(person.login.as_str())
         .bind(&person.name)
         .bind(&person.email)
-        .bind(i64::from(person.active))
+        .bind(i64::from(provisioned.active))
         .bind(&provisioned.external_id)
         .bind(&provisioned.given_name)
         .bind(&provisioned.family_name)
         .bind(i64::from(*version))
         .bind(added_at.as_ms())
         .bind(changed_at.as_ms())
+        .bind(i64::from(*blocked))
         .execute(&mut *work.connection)
         .await
         .or_conflict()
@@ -83,7 +84,8 @@ impl Intent for ChangeAccount {
         let was_active = take_person(work, &id).await?;
         sqlx::query(
             "UPDATE people SET login = $1, name = $2, email = $3, external_id = $4, given_name = $5, \
-             family_name = $6, changed_at = $7, version = version + 1 WHERE id = $8 AND version = $9 AND provisioned = 1",
+             family_name = $6, changed_at = $7, directory_active = $10, version = version + 1 \
+             WHERE id = $8 AND version = $9 AND provisioned = 1",
         )
         .bind(person.login.as_str())
         .bind(&person.name)
@@ -94,12 +96,13 @@ impl Intent for ChangeAccount {
         .bind(at.as_ms())
         .bind(&id)
         .bind(i64::from(*version))
+        .bind(i64::from(provisioned.active))
         .execute(&mut *work.connection)
         .await
         .or_conflict()
         .map_err(taken)?
         .exactly_one()?;
-        set_active(work, person.id, (was_active, person.active), by, *at).await?;
+        settle(work, person.id, was_active, by, *at).await?;
         match link {
             Some(link) => link::set(work, person, link, by, *at).await,
             None => link::kept(work, person.id).await,
@@ -107,52 +110,48 @@ impl Intent for ChangeAccount {
     }
 }
 
-pub(crate) struct SetActive {
+pub(crate) struct SetBlocked {
     pub(crate) person: PersonId,
-    pub(crate) active: bool,
+    pub(crate) blocked: bool,
     pub(crate) at: Timestamp,
     pub(crate) by: String,
 }
 
 #[async_trait]
-impl Intent for SetActive {
+impl Intent for SetBlocked {
     type Output = ();
 
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
         let id = self.person.to_string();
         let was_active = take_person(work, &id).await?;
-        if was_active == self.active {
-            return Err(ChangeError::Conflict);
-        }
-        sqlx::query("UPDATE people SET changed_at = $1, version = version + 1 WHERE id = $2")
-            .bind(self.at.as_ms())
-            .bind(&id)
-            .execute(&mut *work.connection)
-            .await
-            .stored()?;
-        set_active(work, self.person, (was_active, self.active), &self.by, self.at).await
+        sqlx::query(
+            "UPDATE people SET blocked = $1, changed_at = $2, version = version + 1 WHERE id = $3 AND blocked <> $1",
+        )
+        .bind(i64::from(self.blocked))
+        .bind(self.at.as_ms())
+        .bind(&id)
+        .execute(&mut *work.connection)
+        .await
+        .stored()?
+        .exactly_one()?;
+        settle(work, self.person, was_active, &self.by, self.at).await
     }
 }
 
-/// Puts a person whose row is taken out of service or back.
-async fn set_active(
+/// Does what follows if a person whose row is taken is by now out of service, or back.
+async fn settle(
     work: &mut Work<'_>,
     person: PersonId,
-    (was, active): (bool, bool),
+    was_active: bool,
     by: &str,
     at: Timestamp,
 ) -> Result<(), ChangeError> {
     work.changed(Subject::Person(person));
-    if was == active {
-        return Ok(());
+    match (was_active, take_person(work, &person.to_string()).await?) {
+        (true, false) => leave(work, person, by, at).await,
+        (false, true) => leaving::came_back(work, person, by, at),
+        (true, true) | (false, false) => Ok(()),
     }
-    sqlx::query("UPDATE people SET active = $1 WHERE id = $2")
-        .bind(i64::from(active))
-        .bind(person.to_string())
-        .execute(&mut *work.connection)
-        .await
-        .stored()?;
-    if active { leaving::came_back(work, person, by, at) } else { leave(work, person, by, at).await }
 }
 
 pub(crate) struct RemoveAccount {
@@ -178,7 +177,7 @@ impl Intent for RemoveAccount {
         if Fields::of("people", &row).count::<u32>("version")? != self.version {
             return Err(ChangeError::Conflict);
         }
-        leaving::end_sessions(work, self.person, None, "person_removed", &self.by, self.at).await?;
+        leaving::end_all(work, self.person, leaving::Going::ForGood, &self.by, self.at).await?;
         crate::people::remove(work, self.person).await
     }
 }
@@ -195,13 +194,16 @@ impl Intent for Govern {
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
         let id = self.person.to_string();
         take_person(work, &id).await?;
-        sqlx::query("UPDATE people SET provisioned = $1, version = version + 1 WHERE id = $2 AND provisioned <> $1")
-            .bind(i64::from(self.provisioned))
-            .bind(&id)
-            .execute(&mut *work.connection)
-            .await
-            .stored()?
-            .exactly_one()?;
+        sqlx::query(
+            "UPDATE people SET provisioned = $1, blocked = CASE WHEN directory_active = 0 THEN 1 ELSE blocked END, \
+             directory_active = 1, version = version + 1 WHERE id = $2 AND provisioned <> $1",
+        )
+        .bind(i64::from(self.provisioned))
+        .bind(&id)
+        .execute(&mut *work.connection)
+        .await
+        .stored()?
+        .exactly_one()?;
         if !self.provisioned {
             for text in ["DELETE FROM memberships WHERE person = $1", "UPDATE people SET link = NULL WHERE id = $1"] {
                 sqlx::query(text).bind(&id).execute(&mut *work.connection).await.stored()?;
@@ -239,7 +241,7 @@ impl Inner {
         read(async {
             let columns = columns(self.backend);
             let sql = AssertSqlSafe(format!(
-                "SELECT p.id, {columns}, p.external_id, p.link, p.given_name, p.family_name, p.version, p.added_at, \
+                "SELECT p.id, {columns}, p.directory_active, p.blocked, p.external_id, p.link, p.given_name, p.family_name, p.version, p.added_at, \
                  p.changed_at FROM people p WHERE {condition} ORDER BY p.login LIMIT $2 OFFSET $3"
             ));
             let rows = sqlx::query(sql)
@@ -283,10 +285,12 @@ fn account(row: &AnyRow) -> Result<Account, StoreError> {
         person: person_of(&fields, "id")?,
         provisioned: Provisioned {
             external_id: fields.maybe_text("external_id")?,
+            active: fields.flag("directory_active")?,
             given_name: fields.text("given_name")?,
             family_name: fields.text("family_name")?,
         },
         link: fields.maybe_parsed("link")?,
+        blocked: fields.flag("blocked")?,
         version: fields.count("version")?,
         added_at: fields.time("added_at")?,
         changed_at: fields.time("changed_at")?,

@@ -12,7 +12,7 @@ use stepgate_core::secret::TokenDigest;
 use stepgate_core::time::Timestamp;
 use stepgate_evidence::Entry;
 
-use crate::accounts::{AddAccount, ChangeAccount, Govern, RemoveAccount, SetActive, taken};
+use crate::accounts::{AddAccount, ChangeAccount, Govern, RemoveAccount, SetBlocked, taken};
 use crate::database::Database;
 use crate::error::{ExactlyOne as _, Stored as _, unavailable};
 use crate::groups::{AddGroup, ChangeGroup, RemoveGroup};
@@ -145,15 +145,15 @@ impl Accounts for Database {
         self.write(RemoveAccount { person: id, version, at, by: by.to_owned() }, vec![entry]).await
     }
 
-    async fn set_active(
+    async fn set_blocked(
         &self,
         person: PersonId,
-        active: bool,
+        blocked: bool,
         by: &str,
         at: Timestamp,
         entries: Vec<Entry>,
     ) -> Result<(), ChangeError> {
-        self.write(SetActive { person, active, at, by: by.to_owned() }, entries).await
+        self.write(SetBlocked { person, blocked, at, by: by.to_owned() }, entries).await
     }
 
     async fn govern(&self, person: PersonId, provisioned: bool, entry: Entry) -> Result<(), ChangeError> {

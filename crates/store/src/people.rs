@@ -32,15 +32,15 @@ impl Intent for AddPerson {
 /// Adds a person; `Conflict` if the login is somebody's.
 pub(crate) async fn insert(work: &mut Work<'_>, person: &Person, at: Timestamp) -> Result<(), ChangeError> {
     sqlx::query(
-        "INSERT INTO people (id, login, name, email, group_names, active, provisioned, given_name, family_name, \
-         version, added_at, changed_at) VALUES ($1, $2, $3, $4, $5, $6, 0, '', '', 1, $7, $7)",
+        "INSERT INTO people (id, login, name, email, group_names, blocked, directory_active, provisioned, given_name, \
+         family_name, version, added_at, changed_at) VALUES ($1, $2, $3, $4, $5, $6, 1, 0, '', '', 1, $7, $7)",
     )
     .bind(person.id.to_string())
     .bind(person.login.as_str())
     .bind(&person.name)
     .bind(&person.email)
     .bind(names(&person.groups)?)
-    .bind(i64::from(person.active))
+    .bind(i64::from(!person.active))
     .bind(at.as_ms())
     .execute(&mut *work.connection)
     .await

@@ -77,9 +77,7 @@ pub struct Wanted {
     pub name: String,
     /// Their address; empty if unknown.
     pub email: String,
-    /// Whether they may sign in.
-    pub active: bool,
-    /// What is kept for the other system.
+    /// What is kept for the other system, whether they may sign in among it.
     pub provisioned: Provisioned,
 }
 
@@ -104,6 +102,11 @@ pub enum ProvisionError {
     /// It was changed or removed in the meantime, or somebody who is meant is not governed by provisioning.
     #[error("it changed in the meantime, or a member is not known")]
     Changed,
+    /// They were put out of service by hand.
+    #[error(
+        "they are blocked by hand at the gate: `stepgate user activate` lifts it, `stepgate user remove` removes them"
+    )]
+    Blocked,
     /// The provider that people are linked to is not configured.
     #[error("the identity provider that people are linked to is not configured")]
     NoProvider,
@@ -134,9 +137,10 @@ impl Provisioning {
     /// `Unfit`, or `Taken` if somebody signs in with this name or this identity already, whoever governs them.
     pub async fn add(&self, wanted: Wanted, by: &str) -> Result<Account, ProvisionError> {
         let at = self.flows.clock.now();
-        let person = described(self.flows.id(), &wanted)?;
+        let person = described(self.flows.id(), &wanted, false)?;
         let provisioned = wanted.provisioned;
-        let mut account = Account { person, provisioned, link: None, version: 1, added_at: at, changed_at: at };
+        let (link, blocked) = (None, false);
+        let mut account = Account { person, provisioned, link, blocked, version: 1, added_at: at, changed_at: at };
         let event = Event::PersonAdded { person: account.person.id.to_string(), by: by.to_owned() };
         let entry = self.entry(at, event, &account);
         let link = self.link(&account, by, at)?;
@@ -152,12 +156,13 @@ impl Provisioning {
     /// `Unfit`, `Changed` if it is not as it was read, `Taken` if somebody else has the login or the identity.
     pub async fn change(&self, account: &Account, wanted: Wanted, by: &str) -> Result<Account, ProvisionError> {
         let at = self.flows.clock.now();
-        let described = described(account.person.id, &wanted)?;
+        let described = described(account.person.id, &wanted, account.blocked)?;
         let person = Person { groups: account.person.groups.clone(), ..described };
         let mut changed = Account {
             person,
             provisioned: wanted.provisioned,
             link: account.link,
+            blocked: account.blocked,
             version: account.version.saturating_add(1),
             changed_at: at,
             added_at: account.added_at,
@@ -185,22 +190,29 @@ impl Provisioning {
     ///
     /// # Errors
     ///
-    /// `Changed` if it is not as it was read.
+    /// `Changed` if it is not as it was read; `Blocked` if they are blocked by hand: removed and added
+    /// again they would be somebody whom nobody blocked.
     pub async fn remove(&self, account: &Account, by: &str) -> Result<(), ProvisionError> {
+        if account.blocked {
+            return Err(ProvisionError::Blocked);
+        }
         let at = self.flows.clock.now();
         let event = Event::PersonRemoved { person: account.person.id.to_string(), by: by.to_owned() };
         let entry = self.flows.entry(at, event);
         Ok(self.accounts.remove_account(account.person.id, account.version, by, at, entry).await?)
     }
 
-    /// Puts a person out of service or back, whoever governs them.
+    /// Blocks a person by hand, or no longer, whoever governs them. No provisioning system lifts that; nor
+    /// does lifting it make somebody active whom the system that governs them says to be inactive.
     ///
     /// # Errors
     ///
-    /// `Changed` if they are not there, or are so already.
-    pub async fn set_active(&self, person: PersonId, active: bool, by: &str) -> Result<(), ProvisionError> {
+    /// `Changed` if they are not there, or it is so already.
+    pub async fn set_blocked(&self, person: PersonId, blocked: bool, by: &str) -> Result<(), ProvisionError> {
         let at = self.flows.clock.now();
-        Ok(self.accounts.set_active(person, active, by, at, Vec::new()).await?)
+        let event = Event::PersonChanged { person: person.to_string(), by: by.to_owned() };
+        let entry = self.flows.entry_with(at, event, json!({ "blocked_by_hand": blocked }));
+        Ok(self.accounts.set_blocked(person, blocked, by, at, vec![entry]).await?)
     }
 
     /// Lets provisioning govern a person, or no longer.
@@ -379,7 +391,7 @@ impl Provisioning {
                 "login": account.person.login.as_str(),
                 "name": account.person.name,
                 "email": account.person.email,
-                "active": account.person.active,
+                "active": account.provisioned.active,
                 "external_id": account.provisioned.external_id,
                 "given_name": account.provisioned.given_name,
                 "family_name": account.provisioned.family_name,
@@ -388,9 +400,9 @@ impl Provisioning {
     }
 }
 
-fn described(id: PersonId, wanted: &Wanted) -> Result<Person, Unfit> {
+fn described(id: PersonId, wanted: &Wanted, blocked: bool) -> Result<Person, Unfit> {
     let (name, email, groups) = Profile::parse(&wanted.name, &wanted.email, Vec::new())?.into_parts();
-    Ok(Person { id, login: wanted.login.clone(), name, email, groups, active: wanted.active })
+    Ok(Person { id, login: wanted.login.clone(), name, email, groups, active: wanted.provisioned.active && !blocked })
 }
 
 /// Ids as details have them; of a large group the number is enough.

@@ -25,6 +25,8 @@ pub const GROUPS_PER_PERSON_MAX: u32 = 500;
 pub struct Provisioned {
     /// What the other system calls them.
     pub external_id: Option<String>,
+    /// Whether it says that they may sign in. They may if they are not blocked by hand as well.
+    pub active: bool,
     /// Given name; empty if it said none.
     pub given_name: String,
     /// Family name; empty if it said none.
@@ -41,6 +43,8 @@ pub struct Account {
     /// The link to an identity provider that provisioning keeps, if it keeps one. A link that somebody
     /// else made is never here.
     pub link: Option<FactorId>,
+    /// Whether they were put out of service by hand: no provisioning system undoes that.
+    pub blocked: bool,
     /// Counts changes, from 1.
     pub version: u32,
     /// When they were added.
@@ -183,7 +187,8 @@ pub trait Accounts: Send + Sync + std::fmt::Debug {
     /// nobody is kept from leaving. Gives the link as it is then.
     async fn change_account(&self, change: AccountChange, entries: Vec<Entry>)
     -> Result<Option<FactorId>, ChangeError>;
-    /// Removes an account at that version, with all that hangs on it; sessions end with entries.
+    /// Removes an account at that version, with all that hangs on it: sessions, factors and open challenges
+    /// end as they do for who becomes inactive, each with its entry, the link to a provider too.
     async fn remove_account(
         &self,
         id: PersonId,
@@ -192,18 +197,20 @@ pub trait Accounts: Send + Sync + std::fmt::Debug {
         at: Timestamp,
         entry: Entry,
     ) -> Result<(), ChangeError>;
-    /// As [`Accounts::change_account`] does, for whoever governs them: `Conflict` if there is
-    /// no such person or nothing would change.
-    async fn set_active(
+    /// Blocks a person by hand, or no longer, whoever governs them, with what [`Accounts::change_account`]
+    /// does to who becomes inactive: `Conflict` if there is no such person or nothing would change. Who is
+    /// not blocked is active if the system that governs them says so too.
+    async fn set_blocked(
         &self,
         person: PersonId,
-        active: bool,
+        blocked: bool,
         by: &str,
         at: Timestamp,
         entries: Vec<Entry>,
     ) -> Result<(), ChangeError>;
     /// Lets provisioning govern a person, or no longer; then they are in no provisioned group,
-    /// and their link is theirs as if it was made by hand.
+    /// and their link is theirs as if it was made by hand. Whom it said to be inactive is blocked from then
+    /// on, so that nobody comes back by changing hands.
     /// `Conflict` if there is no such person or nothing would change.
     async fn govern(&self, person: PersonId, provisioned: bool, entry: Entry) -> Result<(), ChangeError>;
 

@@ -47,6 +47,8 @@ pub(crate) enum ScimError {
     NotImplemented,
     #[error("the body is larger than is read")]
     TooLarge,
+    #[error("they are blocked at the gate by hand, which its administrators lift before they are removed")]
+    Blocked,
     #[error(transparent)]
     NotHeard(#[from] NotHeard),
     #[error(transparent)]
@@ -60,6 +62,7 @@ impl From<ProvisionError> for ScimError {
             // Reading names the attribute; what is refused later would be a name that was put together.
             ProvisionError::Unfit(error) => Self::InvalidValue(error.to_string()),
             ProvisionError::NoProvider => Self::NoProvider,
+            ProvisionError::Blocked => Self::Blocked,
             ProvisionError::Changed => Self::Changed,
             ProvisionError::Limit(what) => Self::InvalidValue(format!("a limit is reached: {what}")),
             ProvisionError::Store(error) => Self::Store(error),
@@ -78,6 +81,7 @@ impl ScimError {
             | Self::NoTarget(_)
             | Self::InvalidValue(_) => StatusCode::BAD_REQUEST,
             Self::Uniqueness | Self::Changed => StatusCode::CONFLICT,
+            Self::Blocked => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Precondition => StatusCode::PRECONDITION_FAILED,

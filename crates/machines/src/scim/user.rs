@@ -20,7 +20,8 @@ pub(crate) fn told(account: &Account, groups: &[Group], base: &str) -> Value {
         "schemas": [USER.schema],
         "id": person.id.to_string(),
         "userName": person.login.as_str(),
-        "active": person.active,
+        // What the directory said itself: a block by hand is neither told to it nor lifted by it.
+        "active": provisioned.active,
         "meta": meta("User", &format!("{base}/Users/{}", person.id), account.version, account.added_at, account.changed_at),
     });
     let mut name = Map::new();
@@ -86,8 +87,12 @@ pub(crate) fn wanted(body: &Map<String, Value>, active: bool) -> Result<Wanted, 
     Ok(Wanted {
         name: shown.unwrap_or_else(|| name_of(&login)),
         email: email(body)?,
-        active: bool(body, "active")?.unwrap_or(active),
-        provisioned: Provisioned { external_id, given_name, family_name },
+        provisioned: Provisioned {
+            external_id,
+            active: bool(body, "active")?.unwrap_or(active),
+            given_name,
+            family_name,
+        },
         login,
     })
 }

@@ -137,8 +137,10 @@ impl Scim {
 
     async fn change_user(&self, account: &Account, body: &Map<String, Value>, asked: &Asked<'_>) -> Answer {
         let selection = selection(asked)?;
-        let changed =
-            self.provisioning.change(account, user::wanted(body, account.person.active)?, &asked.machine.by()).await?;
+        let changed = self
+            .provisioning
+            .change(account, user::wanted(body, account.provisioned.active)?, &asked.machine.by())
+            .await?;
         let told = self.told_user(&changed, &selection).await?;
         Ok(self.one_user(StatusCode::OK, &changed, &told))
     }

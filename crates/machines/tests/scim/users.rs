@@ -197,3 +197,27 @@ async fn what_cannot_be_a_person_is_refused_and_said() {
     house.send("POST", "/Users", &body).await.error(400, "invalidSyntax");
     assert_eq!(house.get("/Users").await.with(200)["totalResults"], 0);
 }
+
+#[tokio::test]
+async fn b100_whom_a_hand_blocked_no_directory_brings_back() {
+    let house = House::new().await;
+    let added = house.send("POST", "/Users", &barbara()).await.with(201);
+    let path = format!("/Users/{}", added["id"].as_str().unwrap());
+    let id = added["id"].as_str().unwrap().parse().unwrap();
+    house.provisioning.set_blocked(id, true, "cli:root").await.unwrap();
+    let active = async || house.provisioning.flows.store.person(id).await.unwrap().is_some_and(|person| person.active);
+    // Okta sends the whole user, and deletes and adds.
+    let mut told = house.send("PUT", &path, &barbara()).await.with(200);
+    assert_eq!(told["active"], true, "what it said itself is told back");
+    told["active"] = json!(false);
+    house.send("PUT", &path, &told).await.with(200);
+    let on = json!({ "schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"],
+        "Operations": [{ "op": "Replace", "path": "active", "value": "True" }] });
+    assert_eq!(house.send("PATCH", &path, &on).await.with(200)["active"], true);
+    house.delete(&path).await.error(403, "");
+    house.send("POST", "/Users", &barbara()).await.error(409, "uniqueness");
+    assert!(!active().await);
+    house.provisioning.set_blocked(id, false, "cli:root").await.unwrap();
+    assert!(active().await);
+    assert_eq!(house.delete(&path).await.status, 204);
+}

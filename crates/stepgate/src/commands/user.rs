@@ -173,6 +173,9 @@ fn with(person: &Person, more: Value) -> Value {
     value
 }
 
+const DIRECTORY_SAYS_INACTIVE: &str = "the directory that governs them says that they are inactive; activate them there, \
+     or take them back with `stepgate user govern NAME --by hand`";
+
 /// Provisioning, as commands use it.
 pub(super) fn provisioning(house: &House) -> Provisioning {
     // People are linked by what provisions them, never by these commands.
@@ -182,18 +185,26 @@ pub(super) fn provisioning(house: &House) -> Provisioning {
 async fn set_active(config: &ConfigArgs, login: &str, active: bool, format: Format) -> Done {
     let house = open(&config.config).await?;
     let person = find(&house.flows, login).await?;
-    let word = if active { "active" } else { "inactive" };
-    match provisioning(&house).set_active(person.id, active, &by()).await {
+    match provisioning(&house).set_blocked(person.id, !active, &by()).await {
         Ok(()) => {}
-        Err(ProvisionError::Changed) => return Err(failed(format!("{login} is {word} already"))),
+        Err(ProvisionError::Changed) if active && !person.active => {
+            return Err(failed(format!("{login} is not blocked here: {DIRECTORY_SAYS_INACTIVE}")));
+        }
+        Err(ProvisionError::Changed) => {
+            let word = if active { "active" } else { "blocked" };
+            return Err(failed(format!("{login} is {word} already")));
+        }
         Err(error) => return Err(because(error)),
     }
-    let words = if active {
-        "may sign in again: at a company login that they are linked to, or with what they enrol by a link (`stepgate user link`)"
-    } else {
-        "may not sign in any more: sessions, factors and links have ended"
+    let now = find(&house.flows, login).await?;
+    let words = match (active, now.active) {
+        (true, true) => "may sign in again, once they have enrolled factors".to_owned(),
+        (true, false) => format!("is not blocked any more, but stays inactive: {DIRECTORY_SAYS_INACTIVE}"),
+        (false, _) => {
+            "may not sign in any more, whatever a directory says: sessions, factors and links have ended".to_owned()
+        }
     };
-    print::done(format, &with(&person, json!({ "active": active })), &format!("{login} {words}."))
+    print::done(format, &with(&person, json!({ "active": now.active })), &format!("{login} {words}."))
 }
 
 /// Says which of the groups no policy names: whoever is in such a group alone may do nothing. It is done

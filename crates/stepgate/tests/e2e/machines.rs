@@ -483,7 +483,7 @@ async fn deactivate(world: &World, login: &str) {
     let person = flows.store.person_by_login(&Login::parse(login).unwrap()).await.unwrap().unwrap();
     let accounts = std::sync::Arc::clone(&world.gate.database) as _;
     let provisioning = stepgate_core::flows::Provisioning { flows, accounts, links: None };
-    provisioning.set_active(person.id, false, "cli:test").await.unwrap();
+    provisioning.set_blocked(person.id, true, "cli:test").await.unwrap();
 }
 
 /// Somebody who signs in at one gate with an identity that another gate gave them.

@@ -25,18 +25,44 @@ pub(super) fn record(work: &mut Work<'_>, at: Timestamp, event: Event) -> Result
     work.record(&Entry { id, at_ms: at.as_ms(), event, details: None })
 }
 
-/// Ends everything that a person could act with. Their row is taken.
+/// Whether somebody may come back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Going {
+    /// They may: the link to an identity provider stays.
+    OutOfService,
+    /// They may not: nothing stays.
+    ForGood,
+}
+
+/// Puts a person out of service whose row is taken.
 pub(super) async fn leave(work: &mut Work<'_>, person: PersonId, by: &str, at: Timestamp) -> Result<(), ChangeError> {
-    let sessions = end_sessions(work, person, None, "person_deactivated", by, at).await?;
-    cancel_challenges(work, person, None, "person_deactivated", at).await?;
+    let (sessions, factors) = end_all(work, person, Going::OutOfService, by, at).await?;
+    let event = Event::PersonDeactivated { person: person.to_string(), by: by.to_owned(), sessions, factors };
+    Ok(record(work, at, event)?)
+}
+
+/// Ends everything that a person could act with, each with its entry; gives how many sessions and
+/// factors that were. Their row is taken.
+pub(super) async fn end_all(
+    work: &mut Work<'_>,
+    person: PersonId,
+    going: Going,
+    by: &str,
+    at: Timestamp,
+) -> Result<(u32, u32), ChangeError> {
+    let reason = match going {
+        Going::OutOfService => "person_deactivated",
+        Going::ForGood => "person_removed",
+    };
+    let sessions = end_sessions(work, person, None, reason, by, at).await?;
+    cancel_challenges(work, person, None, reason, at).await?;
     end_tokens(work, person, at).await?;
-    let factors = remove_factors(work, person, by, at).await?;
+    let factors = remove_factors(work, person, going, by, at).await?;
     let id = person.to_string();
     for text in ["DELETE FROM links WHERE person = $1", "DELETE FROM tickets WHERE person = $1"] {
         sqlx::query(text).bind(&id).execute(&mut *work.connection).await.stored()?;
     }
-    record(work, at, Event::PersonDeactivated { person: id, by: by.to_owned(), sessions, factors })?;
-    Ok(())
+    Ok((sessions, factors))
 }
 
 pub(super) fn came_back(work: &mut Work<'_>, person: PersonId, by: &str, at: Timestamp) -> Result<(), ChangeError> {
@@ -143,11 +169,19 @@ pub(crate) async fn cancel_challenges(
     Ok(())
 }
 
-async fn remove_factors(work: &mut Work<'_>, person: PersonId, by: &str, at: Timestamp) -> Result<u32, ChangeError> {
+async fn remove_factors(
+    work: &mut Work<'_>,
+    person: PersonId,
+    going: Going,
+    by: &str,
+    at: Timestamp,
+) -> Result<u32, ChangeError> {
     let id = person.to_string();
+    // No kind is the empty text.
+    let stays = if going == Going::OutOfService { LINK_TO_PROVIDER } else { "" };
     let rows = sqlx::query("SELECT id, kind FROM factors WHERE person = $1 AND kind <> $2 ORDER BY ordinal")
         .bind(&id)
-        .bind(LINK_TO_PROVIDER)
+        .bind(stays)
         .fetch_all(&mut *work.connection)
         .await
         .stored()?;
@@ -168,7 +202,7 @@ async fn remove_factors(work: &mut Work<'_>, person: PersonId, by: &str, at: Tim
     }
     sqlx::query("DELETE FROM factors WHERE person = $1 AND kind <> $2")
         .bind(&id)
-        .bind(LINK_TO_PROVIDER)
+        .bind(stays)
         .execute(&mut *work.connection)
         .await
         .stored()?;

@@ -21,10 +21,19 @@ impl House {
         person.groups.clear();
         let provisioned = Provisioned {
             external_id: Some(format!("00u-{login}")),
+            active: true,
             given_name: "A".to_owned(),
             family_name: "B".to_owned(),
         };
-        Account { person, provisioned, link: None, version: 1, added_at: self.now(), changed_at: self.now() }
+        Account {
+            person,
+            provisioned,
+            link: None,
+            blocked: false,
+            version: 1,
+            added_at: self.now(),
+            changed_at: self.now(),
+        }
     }
 
     async fn account(&self, login: &str) -> Account {
@@ -63,7 +72,7 @@ impl House {
     }
 
     async fn deactivate(&self, who: &SignedIn) -> Result<(), ChangeError> {
-        self.store.set_active(who.person.id, false, "machine:hr", self.now(), vec![self.said("left")]).await
+        self.store.set_blocked(who.person.id, true, "machine:hr", self.now(), vec![self.said("left")]).await
     }
 
     async fn groups_of(&self, who: &SignedIn) -> Vec<String> {
@@ -135,7 +144,7 @@ pub(crate) async fn who_was_added_by_hand_is_no_account_until_handed_over(house:
     assert_eq!(house.store.governed(&alice.login).await.unwrap(), Some(false));
     let mut account = house.an_account("alice");
     account.person.id = alice.id;
-    account.person.active = false;
+    account.provisioned.active = false;
     is_conflict(house.store.change_account(house.change_of(&account), Vec::new()).await);
     is_conflict(house.store.remove_account(alice.id, 1, "machine:hr", house.now(), house.said("gone")).await);
     let group = house.a_group("g");
@@ -202,7 +211,7 @@ pub(crate) async fn who_becomes_inactive_loses_all_in_one_transaction(house: Hou
 
     let account = house.store.account(alice.person.id).await.unwrap().unwrap();
     let mut change = house.change_of(&account);
-    change.person.active = false;
+    change.provisioned.active = false;
     house.store.change_account(change, vec![house.said("changed")]).await.unwrap();
 
     for token in [alice.token, again.token] {
@@ -245,7 +254,7 @@ pub(crate) async fn nothing_begins_for_who_is_inactive(house: House) {
 pub(crate) async fn who_comes_back_begins_without_factors(house: House) {
     let alice = house.account_at_work("alice").await;
     house.deactivate(&alice).await.unwrap();
-    house.store.set_active(alice.person.id, true, "machine:hr", house.now(), Vec::new()).await.unwrap();
+    house.store.set_blocked(alice.person.id, false, "machine:hr", house.now(), Vec::new()).await.unwrap();
     assert!(house.look(alice.token).await.is_none());
     assert!(house.store.factors(alice.person.id).await.unwrap().is_empty());
     let factor = house.enrol(alice.person.id, house.password("$argon2id$new")).await.unwrap();
@@ -266,6 +275,79 @@ pub(crate) async fn a_deactivation_reaches_the_other_node_and_what_is_open_there
     house.deactivate(&alice).await.unwrap();
     until("the other node knows", || async { look().await.unwrap().is_none() }).await;
     tokio::time::timeout(crate::house::AT_MOST, open).await.expect("what was open ends").unwrap();
+}
+
+pub(crate) async fn b100_no_directory_lifts_what_was_blocked_by_hand(house: House) {
+    let alice = house.account_at_work("alice").await;
+    let id = alice.person.id;
+    let block = async |blocked| {
+        house.store.set_blocked(id, blocked, "cli:root", house.now(), vec![house.said("by hand")]).await
+    };
+    let says = async |active| {
+        let mut account = house.store.account(id).await.unwrap().unwrap();
+        account.provisioned.active = active;
+        account.person.active = active;
+        house.store.change_account(house.change_of(&account), Vec::new()).await.unwrap();
+        let now = house.store.account(id).await.unwrap().unwrap();
+        assert_eq!(now.provisioned.active, active, "what it says is kept");
+        now.person.active
+    };
+    block(true).await.unwrap();
+    is_conflict(block(true).await);
+    assert!(house.look(alice.token).await.is_none());
+    // As Okta does: the whole user again, and as Entra does: off and on.
+    assert!(!says(true).await && !says(false).await && !says(true).await);
+    is_conflict(house.store.put_link(&house.link(id), house.said("link")).await);
+    let came_back = async || {
+        let all = house.all().await;
+        all.iter().filter(|entry| matches!(entry.entry.event, Event::PersonActivated { .. })).count()
+    };
+    assert_eq!(came_back().await, 0);
+    block(false).await.unwrap();
+    assert!(house.store.person(id).await.unwrap().unwrap().active);
+    assert_eq!((came_back().await, house.count_said("by hand").await), (1, 2));
+
+    // Nor does a hand that lifts a block speak for the directory; changing hands lets nobody in.
+    assert!(!says(false).await);
+    block(true).await.unwrap();
+    block(false).await.unwrap();
+    let active = async || house.store.person(id).await.unwrap().unwrap().active;
+    assert!(!active().await);
+    house.store.govern(id, false, house.said("by hand")).await.unwrap();
+    assert!(!active().await);
+    block(false).await.unwrap();
+    assert!(active().await);
+}
+
+pub(crate) async fn b101_who_is_deleted_leaves_as_who_is_deactivated_does(house: House) {
+    let alice = house.account_at_work("alice").await;
+    let held = house.holding(&alice, GrantKind::Confirmation).await;
+    let asked = house.opened(&alice, GrantKind::Freshness).await;
+    let identity = Identity {
+        provider: ProviderName::parse("corp").unwrap(),
+        issuer: "https://id.example".to_owned(),
+        subject: "00u1".to_owned(),
+    };
+    let identity = house.factor(FactorSecret::Idp(identity));
+    house.store.add_identity(alice.person.id, &identity, house.said("linked")).await.unwrap();
+    let (id, version) = (alice.person.id, house.store.account(alice.person.id).await.unwrap().unwrap().version);
+    house.store.remove_account(id, version, "machine:hr", house.now(), house.said("removed")).await.unwrap();
+    let all = house.all().await;
+    for id in [held.id, asked.id] {
+        let cancelled = |event: &Event| {
+            matches!(event, Event::ChallengeCancelled { challenge, reason, .. }
+                if *challenge == id.to_string() && reason == "person_removed")
+        };
+        assert_eq!(all.iter().filter(|entry| cancelled(&entry.entry.event)).count(), 1);
+    }
+    let gone: Vec<_> = all
+        .iter()
+        .filter_map(|entry| match &entry.entry.event {
+            Event::FactorRemoved { factor, authority, .. } if authority == "machine:hr" => Some(factor.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(gone, ["password", "idp"]);
 }
 
 pub(crate) async fn a_removed_account_takes_its_sessions_along_with_entries(house: House) {

@@ -65,7 +65,7 @@ pub(crate) async fn a_token_asks_for_confirmations_that_hold_nothing_and_of_who_
     is_conflict(open(fresh).await);
     is_conflict(open(Challenge { held: Held::SafeNavigation, ..good.clone() }).await);
     is_conflict(open(Challenge { person: house.id(), ..good.clone() }).await);
-    house.store.set_active(alice.person.id, false, "machine:hr", house.now(), Vec::new()).await.unwrap();
+    house.store.set_blocked(alice.person.id, true, "machine:hr", house.now(), Vec::new()).await.unwrap();
     is_conflict(open(good).await);
     assert_eq!(house.count_said("opened").await, 0);
 }
@@ -89,7 +89,7 @@ pub(crate) async fn who_has_left_confirms_and_spends_nothing_that_a_token_asked(
     let alice = house.signed_in("alice").await;
     let (pending, passed) = (opened(&house, token(&house), &alice).await, opened(&house, token(&house), &alice).await);
     let passed = house.pass(&passed, &alice).await;
-    house.store.set_active(alice.person.id, false, "machine:hr", house.now(), Vec::new()).await.unwrap();
+    house.store.set_blocked(alice.person.id, true, "machine:hr", house.now(), Vec::new()).await.unwrap();
     for challenge in [&pending, &passed] {
         assert!(matches!(house.read(challenge.id).await.state, ChallengeState::Cancelled { .. }));
     }
@@ -118,9 +118,9 @@ pub(crate) async fn a_person_is_known_by_an_identity_while_they_are_active(house
     let changed = stepgate_core::person::Person { groups: vec!["new".into()], ..alice.person.clone() };
     house.store.change_person(&changed, house.said("changed")).await.unwrap();
     assert_eq!(house.store.known_by(identity).await.unwrap().unwrap().person.groups, ["new"]);
-    house.store.set_active(alice.person.id, false, "machine:hr", house.now(), Vec::new()).await.unwrap();
+    house.store.set_blocked(alice.person.id, true, "machine:hr", house.now(), Vec::new()).await.unwrap();
     assert!(house.store.known_by(identity).await.unwrap().is_none());
-    house.store.set_active(alice.person.id, true, "machine:hr", house.now(), Vec::new()).await.unwrap();
+    house.store.set_blocked(alice.person.id, false, "machine:hr", house.now(), Vec::new()).await.unwrap();
     let back = house.store.known_by(identity).await.unwrap().unwrap();
     assert_eq!(back.tokens_after, Some(house.now()), "what they had is not theirs again");
     house.store.remove_person(alice.person.id, vec![house.said("removed")]).await.unwrap();
@@ -138,7 +138,7 @@ pub(crate) async fn who_left_on_one_node_is_nobody_on_the_other_within_a_second(
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    let leaves = house.store.set_active(alice.person.id, false, "machine:hr", house.now(), Vec::new());
+    let leaves = house.store.set_blocked(alice.person.id, true, "machine:hr", house.now(), Vec::new());
     let (left, noticed) = tokio::join!(leaves, timeout(AT_MOST, noticed));
     left.unwrap();
     noticed.unwrap();
