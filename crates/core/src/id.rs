@@ -54,6 +54,10 @@ identified! {
     Group => "group";
     /// A stream of signals to a subscriber.
     Stream => "stream";
+    /// A security event of ours: its `jti`.
+    Set => "set";
+    /// The right of one node to post for a stream.
+    Turn => "turn";
 }
 
 /// The id of a person.
@@ -76,6 +80,11 @@ pub type NodeId = Id<kind::Node>;
 pub type GroupId = Id<kind::Group>;
 /// The id of a stream of signals.
 pub type StreamId = Id<kind::Stream>;
+
+/// The id of a security event of ours: its `jti`.
+pub type SetId = Id<kind::Set>;
+/// The id of a node's right to post for a stream.
+pub type TurnId = Id<kind::Turn>;
 
 /// The text is not an id: 32 lower-case hex digits are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

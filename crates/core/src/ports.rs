@@ -43,7 +43,9 @@ pub use error::{ChangeError, StoreError};
 pub use leaves::{Leaf, LeafDetails, LogKeys};
 pub use logins::{DueRenewal, LeftBy, LoggedOut, PendingLogin, ProviderLogin};
 pub use signals::{Concerned, RiskName, SignalEffect, SignalFate, SignalStore, TakenSignal};
-pub use streams::{Delivery, Stream, StreamStatus, Streams, WAITING_MAX, WaitingSet};
+pub use streams::{
+    Delivery, SETTLED_MAX, Settled, Stream, StreamStatus, Streams, TooManySettled, Turn, WAITING_MAX, WaitingSet,
+};
 pub use tries::{ADDRESS_LOCK_MAX, Trier, Try, TryLimits};
 
 /// The store: see the module for the contract that each method keeps.

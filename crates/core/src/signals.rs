@@ -228,6 +228,8 @@ pub trait Receivers: Send + Sync + std::fmt::Debug {
     ///
     /// Why not.
     fn allowed(&self, endpoint: &str) -> Result<(), String>;
+    /// Scheme, host and port of an endpoint, for the evidence; empty if it is none.
+    fn origin(&self, endpoint: &str) -> String;
     /// Posts an event (RFC 8935, section 2).
     ///
     /// # Errors

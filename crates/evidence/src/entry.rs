@@ -201,7 +201,33 @@ pub enum Event {
     },
     /// A stream of signals to a subscriber changed: `created`, `updated`, `deleted`, or its new status.
     #[serde(rename = "stream.changed")]
-    StreamChanged { stream: String, change: String, by: String },
+    StreamChanged {
+        stream: String,
+        change: String,
+        /// `poll`, or `push`.
+        delivery: String,
+        /// Where it is posted by now: scheme, host and port. Empty if it is fetched.
+        receiver: String,
+        /// SHA-256 of the whole URL in hex, which may hold a secret. Empty if it is fetched.
+        endpoint: String,
+        by: String,
+    },
+    /// A subscriber is told no longer of a person (`left_out`), or is told again (`taken_in`).
+    #[serde(rename = "stream.subject")]
+    StreamSubject { stream: String, person: String, change: String, by: String },
+    /// A subscriber refused a signal that waited for it: it is not told again.
+    #[serde(rename = "signal.refused")]
+    SignalRefused {
+        stream: String,
+        /// `jti`.
+        set: String,
+        /// The last part of its type.
+        event: String,
+        /// What it came of: a challenge or an entry.
+        txn: String,
+        /// The subscriber's code.
+        code: String,
+    },
     /// A one-time enrolment link was made.
     #[serde(rename = "enrolment.link_made")]
     LinkMade { link: String, person: String, by: String, expires_at_ms: String },

@@ -54,8 +54,16 @@ fn sentence(event: &Event) -> String {
             let about = if person.is_empty() { "nobody who is known here" } else { short(person) };
             format!("{transmitter} signalled {event} about {about}: {effect}")
         }
-        Event::StreamChanged { stream, change, by } => {
-            format!("stream {} of signals: {change} by {}", short(stream), short(by))
+        Event::StreamChanged { stream, change, receiver, by, .. } => {
+            let way = if receiver.is_empty() { "fetched".to_owned() } else { format!("posted to {receiver}") };
+            format!("stream {} of signals, {way}: {change} by {}", short(stream), short(by))
+        }
+        Event::StreamSubject { stream, person, change, by } => {
+            let change = if change == "left_out" { "left out of" } else { "taken into" };
+            format!("person {} {change} stream {} of signals by {}", short(person), short(stream), short(by))
+        }
+        Event::SignalRefused { stream, set, event, code, .. } => {
+            format!("signal {} ({event}) of stream {} refused by its receiver: {code}", short(set), short(stream))
         }
         Event::LinkMade { link, person, by, .. } => {
             format!("enrolment link {} made for person {} by {}", short(link), short(person), short(by))

@@ -21,7 +21,7 @@ use stepgate_core::signals::SET_LEN_MAX;
 use stepgate_core::web::LocalBody;
 
 pub use scim::fuzz_filter;
-pub use transmitter::Transmitter;
+pub use transmitter::{Pushing, TURN, Transmitter};
 
 /// What the machines' listener serves.
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ enum By {
     Scim(Arc<scim::Scim>, Machine),
     Receiver(Signals, Machine),
     /// What is told to all has no caller.
-    Transmitter(Transmitter, Option<Machine>),
+    Transmitter(Transmitter, Provisioning, Option<Machine>),
 }
 
 impl Heard {
@@ -98,7 +98,9 @@ impl Heard {
         match self.by {
             By::Scim(scim, machine) => scim.call(machine, &request).await,
             By::Receiver(signals, machine) => receiver::call(&machine, &signals, &request).await,
-            By::Transmitter(transmitter, machine) => transmitter.call(machine.as_ref(), &request).await,
+            By::Transmitter(transmitter, provisioning, machine) => {
+                transmitter.call(&provisioning, machine.as_ref(), &request).await
+            }
         }
     }
 }
@@ -121,7 +123,7 @@ impl Machines {
             (By::Receiver(signals.clone(), machine), SET_LEN_MAX)
         } else if let Some(transmitter) = self.transmitter.as_ref().filter(|_| transmitter::serves(path)) {
             let machine = transmitter.hear(&self.provisioning, &head).await?;
-            (By::Transmitter(transmitter.clone(), machine), transmitter::BODY_MAX)
+            (By::Transmitter(transmitter.clone(), self.provisioning.clone(), machine), transmitter::BODY_MAX)
         } else {
             return Err(answer::empty(StatusCode::NOT_FOUND));
         };

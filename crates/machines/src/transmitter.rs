@@ -2,7 +2,10 @@
 //! (SSF 1.0, sections 7 and 8).
 
 mod poll;
+mod push;
 mod stream;
+
+pub use push::{Pushing, TURN};
 
 use std::sync::Arc;
 
@@ -48,8 +51,8 @@ pub(crate) enum NotDone {
     There,
     #[error("it changed in the meantime: try again")]
     Changed,
-    #[error("too many events wait")]
-    Full,
+    #[error("there are too many {0}: try later")]
+    TooMany(&'static str),
     #[error("there is no such method here")]
     Method,
     #[error(transparent)]
@@ -61,7 +64,7 @@ impl From<ChangeError> for NotDone {
         match error {
             ChangeError::UsedBefore => Self::There,
             ChangeError::Conflict => Self::Changed,
-            ChangeError::Limit(_) => Self::Full,
+            ChangeError::Limit(what) => Self::TooMany(what),
             ChangeError::Store(error) => Self::Store(error),
         }
     }
@@ -74,7 +77,7 @@ impl NotDone {
             Self::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             Self::There | Self::Changed => (StatusCode::CONFLICT, "invalid_state"),
-            Self::Full => (StatusCode::TOO_MANY_REQUESTS, "invalid_state"),
+            Self::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "invalid_state"),
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "invalid_request"),
             Self::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         };
@@ -118,9 +121,14 @@ impl Transmitter {
         machine.map(Some).map_err(|error| NotDone::from(error).answer())
     }
 
-    pub(crate) async fn call(&self, machine: Option<&Machine>, request: &Request<Bytes>) -> Response<LocalBody> {
+    pub(crate) async fn call(
+        &self,
+        provisioning: &Provisioning,
+        machine: Option<&Machine>,
+        request: &Request<Bytes>,
+    ) -> Response<LocalBody> {
         let answer = match machine {
-            Some(machine) => self.answer(machine, request).await,
+            Some(machine) => self.answer(provisioning, machine, request).await,
             None => self.told_to_all(request),
         };
         answer.unwrap_or_else(|error| error.answer())
@@ -138,7 +146,7 @@ impl Transmitter {
         &self.transmitting.issuer
     }
 
-    async fn answer(&self, machine: &Machine, request: &Request<Bytes>) -> Answer {
+    async fn answer(&self, provisioning: &Provisioning, machine: &Machine, request: &Request<Bytes>) -> Answer {
         let (method, path) = (request.method(), request.uri().path());
         match (method, path) {
             (_, "/ssf/streams") => self.streams(method, machine, request).await,
@@ -152,19 +160,12 @@ impl Transmitter {
                 if state.as_ref().is_some_and(|state| state.len() > 1_000) {
                     return Err(NotDone::Invalid("state is too long".to_owned()));
                 }
-                // The stream may be filled at the same moment: then once more, with what it is then.
-                let mut tried = self.transmitting.verify(&stream, state.as_deref()).await;
-                if matches!(tried, Err(ChangeError::Conflict)) {
-                    let stream = self.stream(machine, None).await?;
-                    tried = self.transmitting.verify(&stream, state.as_deref()).await;
-                }
-                tried?;
+                self.transmitting.verify(&stream, state.as_deref()).await?;
                 Ok(answer::empty(StatusCode::NO_CONTENT))
             }
             (&Method::POST, path) if path.starts_with("/ssf/poll/") => {
-                let id = path.strip_prefix("/ssf/poll/");
-                let stream = self.stream(machine, id).await?;
-                self.poll(machine, stream, &object(request)?).await
+                let id = path.strip_prefix("/ssf/poll/").unwrap_or_default();
+                self.poll(provisioning, request, machine, id).await
             }
             (_, "/ssf/status" | "/ssf/subjects:add" | "/ssf/subjects:remove" | "/ssf/verify") => Err(NotDone::Method),
             _ => Err(NotDone::NotFound),

@@ -211,7 +211,10 @@ CREATE TABLE streams (
     reason TEXT NOT NULL,
     next_entry {INT} NOT NULL, -- of the ledger: what is before it was looked at
     ordinal {INT} NOT NULL, -- counts the events that were put
-    leased_until {INT} NOT NULL, -- one node posts at a time
+    waits {INT} NOT NULL, -- how many events wait
+    verified_at {INT} NOT NULL, -- when a verification was last asked for
+    turn TEXT NOT NULL, -- one node posts at a time: whose turn it is
+    turn_until {INT} NOT NULL,
     version {INT} NOT NULL, -- compare-and-swap
     sealed {BYTES} -- the value of Authorization for posting
 ) {STRICT};

@@ -21,7 +21,7 @@ use crate::options::ROWS_MAX;
 use crate::people::{columns, person_of, take_person};
 use crate::row::Fields;
 use leaving::leave;
-pub(crate) use leaving::{cancel_challenges, end_sessions};
+pub(crate) use leaving::{cancel_challenges, end_sessions, record};
 
 pub(crate) struct AddAccount {
     pub(crate) account: Account,

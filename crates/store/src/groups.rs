@@ -154,7 +154,7 @@ fn list(members: &[PersonId]) -> Result<String, StoreError> {
 }
 
 /// The texts of the JSON array that is the second parameter.
-const fn each(backend: Backend) -> &'static str {
+pub(crate) const fn each(backend: Backend) -> &'static str {
     match backend {
         Backend::Sqlite => "(SELECT value FROM json_each($2))",
         Backend::Postgres => "(SELECT value FROM json_array_elements_text($2::json) AS listed(value))",

@@ -3,7 +3,7 @@
 use crate::views::Tone;
 
 /// Each kind as it stands in an entry, in words, and how it is coloured.
-pub(crate) const KINDS: [(&str, &str, Tone); 45] = [
+pub(crate) const KINDS: [(&str, &str, Tone); 47] = [
     ("challenge.opened", "Challenge opened", Tone::Neutral),
     ("challenge.answered", "Challenge answered in part", Tone::Neutral),
     ("challenge.passed", "Challenge passed", Tone::Good),
@@ -33,7 +33,9 @@ pub(crate) const KINDS: [(&str, &str, Tone); 45] = [
     ("machine.added", "Machine got a token", Tone::Warning),
     ("machine.removed", "Machine's token revoked", Tone::Warning),
     ("signal.received", "Signal from another system", Tone::Neutral),
-    ("stream.changed", "Stream of signals changed", Tone::Neutral),
+    ("signal.refused", "Signal refused by its receiver", Tone::Warning),
+    ("stream.changed", "Stream of signals changed", Tone::Warning),
+    ("stream.subject", "Person left out of a stream of signals, or taken in", Tone::Warning),
     ("evidence.searched", "Evidence searched", Tone::Neutral),
     ("evidence.exported", "Evidence exported", Tone::Warning),
     ("evidence.erased", "Details erased", Tone::Warning),

@@ -48,7 +48,7 @@ pub use signals::{CREDENTIAL_CHANGE, DEVICE_NOT_COMPLIANT, EVENT_AGE_MAX, NotTak
 pub use tokens::{
     BetterToken, LOOP_GUARD, Loops, NotEnough, SAME_CHALLENGES_MAX, SAME_CHALLENGES_WINDOW, WITHOUT_IAT_REFUSED_FOR,
 };
-pub use transmit::{TRANSMITTED, Transmitting};
+pub use transmit::{Filled, TRANSMITTED, Transmitting, VERIFICATION_EVERY};
 
 use crate::catalogue::Catalogue;
 use crate::challenge::ChallengeLimits;

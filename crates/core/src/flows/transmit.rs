@@ -8,8 +8,10 @@ use stepgate_evidence::Event;
 
 use super::Flows;
 use crate::factor::{FactorKind, FactorSecret};
-use crate::id::{Id, PersonId, StreamId, kind};
-use crate::ports::{ChangeError, EntryQuery, RecordedEntry, StoreError, Stream, StreamStatus, Streams, WaitingSet};
+use crate::id::{Id, PersonId, SetId, StreamId};
+use crate::ports::{
+    ChangeError, EntryQuery, RecordedEntry, StoreError, Stream, StreamStatus, Streams, WAITING_MAX, WaitingSet,
+};
 use crate::signals::SetSigner;
 
 /// The events that are transmitted, by their URIs.
@@ -21,6 +23,8 @@ pub const TRANSMITTED: [&str; 3] = [
 const VERIFICATION: &str = "https://schemas.openid.net/secevent/ssf/event-type/verification";
 /// Entries that are looked at in one step.
 const AT_ONCE: u32 = 200;
+/// How long a receiver waits before it asks for a verification again (SSF 1.0, section 8.1.1, `min_verification_interval`).
+pub const VERIFICATION_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Transmitting security events.
 #[derive(Clone, Debug)]
@@ -35,6 +39,17 @@ pub struct Transmitting {
     pub issuer: String,
 }
 
+/// What came of a step of filling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filled {
+    /// It was looked at everything before this entry.
+    To(u64),
+    /// Another node was first, or the stream is gone.
+    Elsewhere,
+    /// Too many events wait in it.
+    Full,
+}
+
 impl Transmitting {
     /// The end of the ledger: where a new stream begins.
     ///
@@ -47,16 +62,40 @@ impl Transmitting {
         Ok(newest.first().map_or(0, |entry| entry.index.saturating_add(1)))
     }
 
-    /// Looks at what was recorded since and puts what it tells into the stream. Gives whether
-    /// there may be more. A stream that is full waits; the ledger loses nothing.
+    /// Fills each stream by a step; gives the entry that the one furthest behind waits for, among those that
+    /// can take one. A stream that is full, or whose filling failed, is waited for by nobody.
+    ///
+    /// # Errors
+    ///
+    /// The store's, if the streams cannot be read.
+    pub async fn fill_all(&self) -> Result<Option<u64>, StoreError> {
+        let mut next: Option<u64> = None;
+        for stream in self.streams.streams().await? {
+            match self.fill(&stream).await {
+                Ok(Filled::To(cursor)) => next = Some(next.map_or(cursor, |next| next.min(cursor))),
+                Ok(Filled::Elsewhere | Filled::Full) => {}
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(machine = %stream.machine, error, "a stream of security events waits for the store");
+                }
+            }
+        }
+        Ok(next)
+    }
+
+    /// Looks at what was recorded since and puts what it tells into the stream. A stream that is full
+    /// waits, and costs nothing; the ledger loses nothing.
     ///
     /// # Errors
     ///
     /// The store's.
-    pub async fn fill(&self, stream: &Stream) -> Result<bool, StoreError> {
+    pub async fn fill(&self, stream: &Stream) -> Result<Filled, StoreError> {
+        if stream.waiting >= WAITING_MAX {
+            return Ok(Filled::Full);
+        }
         let query = EntryQuery { from: Some(stream.cursor), limit: AT_ONCE, ..EntryQuery::default() };
         let entries = self.flows.store.entries(query).await?;
-        let Some(last) = entries.last() else { return Ok(false) };
+        let Some(last) = entries.last() else { return Ok(Filled::To(stream.cursor)) };
         let to = last.index.saturating_add(1);
         let mut sets = Vec::new();
         for entry in &entries {
@@ -76,32 +115,34 @@ impl Transmitting {
             }
         }
         match self.streams.fill_stream(stream.id, stream.cursor, to, sets).await {
-            Ok(()) => Ok(entries.len() == AT_ONCE as usize),
+            Ok(()) => Ok(Filled::To(to)),
             Err(ChangeError::Store(error)) => Err(error),
-            // Another node was first, or the stream is full or gone.
-            Err(_) => Ok(false),
+            Err(ChangeError::Limit(_)) => Ok(Filled::Full),
+            Err(ChangeError::Conflict | ChangeError::UsedBefore) => Ok(Filled::Elsewhere),
         }
     }
 
-    /// Puts the event that shows a receiver that its stream works (SSF 1.0, section 8.1.4).
+    /// Puts the event that shows a receiver that its stream works (SSF 1.0, section 8.1.4), once in
+    /// [`VERIFICATION_EVERY`].
     ///
     /// # Errors
     ///
-    /// The store's; `Conflict` if the stream was filled at the same moment.
+    /// The store's; `Limit` if it asked too lately or too many events wait, `Conflict` if the stream is gone.
     pub async fn verify(&self, stream: &Stream, state: Option<&str>) -> Result<(), ChangeError> {
         let mut body = Map::new();
         if let Some(state) = state {
             body.insert("state".to_owned(), state.into());
         }
-        let id = Id::<kind::Entry>::random(self.flows.random.as_ref()).to_string();
+        let id: SetId = Id::random(self.flows.random.as_ref());
+        let now = self.flows.clock.now();
         let claims = json!({
-            "iss": self.issuer, "jti": id, "iat": self.flows.clock.now().as_ms().div_euclid(1000),
-            "aud": stream.audience, "txn": id,
+            "iss": self.issuer, "jti": id.to_string(), "iat": now.as_ms().div_euclid(1000),
+            "aud": stream.audience, "txn": id.to_string(),
             "sub_id": { "format": "opaque", "id": stream.id.to_string() },
             "events": { VERIFICATION: body },
         });
         let set = WaitingSet { id, claims: claims.to_string() };
-        self.streams.fill_stream(stream.id, stream.cursor, stream.cursor, vec![set]).await
+        self.streams.verify_stream(stream.id, set, now, VERIFICATION_EVERY).await
     }
 
     /// Whom an event is about: by the identity that others know, or else by ours.
@@ -128,7 +169,7 @@ impl Transmitting {
             body.insert("event_timestamp".to_owned(), entry.entry.at_ms.div_euclid(1000).into());
         }
         let claims = json!({
-            "iss": self.issuer, "jti": id, "iat": self.flows.clock.now().as_ms().div_euclid(1000),
+            "iss": self.issuer, "jti": id.to_string(), "iat": self.flows.clock.now().as_ms().div_euclid(1000),
             "aud": stream.audience, "txn": txn(entry), "sub_id": subject, "events": { uri: body },
         });
         WaitingSet { id, claims: claims.to_string() }
@@ -136,12 +177,13 @@ impl Transmitting {
 }
 
 /// The same for the same entry of the same stream, whoever makes it.
-fn set_id(stream: StreamId, index: u64) -> String {
+fn set_id(stream: StreamId, index: u64) -> SetId {
     let mut hash = Sha256::new();
     hash.update(b"stepgate/signal/v1\0");
     hash.update(stream.as_bytes());
     hash.update(index.to_be_bytes());
-    hex::encode(hash.finalize().get(..16).unwrap_or_default())
+    let hash: [u8; 32] = hash.finalize().into();
+    SetId::from_bytes(hash.first_chunk().copied().unwrap_or_default())
 }
 
 /// What ties an event to the evidence: the challenge that it came of, or the entry itself.

@@ -1,16 +1,22 @@
 //! What transmitting security events needs of the store: streams, and what waits in them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use async_trait::async_trait;
 use secrecy::SecretString;
 use stepgate_evidence::Entry;
 
 use super::{ChangeError, StoreError};
-use crate::id::{PersonId, StreamId};
+use crate::id::{PersonId, SetId, StreamId, TurnId};
 use crate::machine::MachineName;
 use crate::time::Timestamp;
 
 /// The most events that wait in one stream. Where there are as many, the ledger keeps the rest.
 pub const WAITING_MAX: u32 = 10_000;
+/// The most events that a receiver can settle at once.
+pub const SETTLED_MAX: usize = 100;
+/// The longest code of a receiver that refuses an event, in characters.
+const CODE_MAX: usize = 40;
 
 /// How events come to their receiver.
 #[derive(Clone, Debug)]
@@ -80,6 +86,8 @@ pub struct Stream {
     pub reason: String,
     /// Entries of the ledger before this one have been looked at.
     pub cursor: u64,
+    /// How many events wait in it.
+    pub waiting: u32,
     /// Counts changes, from 1.
     pub version: u32,
 }
@@ -88,9 +96,69 @@ pub struct Stream {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingSet {
     /// `jti`.
-    pub id: String,
+    pub id: SetId,
     /// The claims, not signed yet.
     pub claims: String,
+}
+
+/// What a receiver says of events: it has them, or will never take them. At most [`SETTLED_MAX`].
+#[derive(Clone, Debug, Default)]
+pub struct Settled {
+    taken: BTreeSet<SetId>,
+    refused: BTreeMap<SetId, String>,
+}
+
+/// More events than a receiver can settle at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("at most {SETTLED_MAX} events are settled at once")]
+pub struct TooManySettled;
+
+impl Settled {
+    /// It has this one.
+    ///
+    /// # Errors
+    ///
+    /// There are as many as can be.
+    pub fn take(&mut self, id: SetId) -> Result<(), TooManySettled> {
+        self.taken.insert(id);
+        self.fits()
+    }
+
+    /// It will never take this one, for this reason: the code of RFC 8935 or 8936.
+    ///
+    /// # Errors
+    ///
+    /// There are as many as can be.
+    pub fn refuse(&mut self, id: SetId, code: &str) -> Result<(), TooManySettled> {
+        let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        self.refused.insert(id, code.chars().filter(plain).take(CODE_MAX).collect());
+        self.fits()
+    }
+
+    fn fits(&self) -> Result<(), TooManySettled> {
+        if self.ids().count() > SETTLED_MAX { Err(TooManySettled) } else { Ok(()) }
+    }
+
+    /// All of them.
+    pub fn ids(&self) -> impl Iterator<Item = SetId> {
+        self.taken.iter().chain(self.refused.keys()).copied()
+    }
+
+    /// Why this one was refused, if it was.
+    pub fn refusal(&self, id: SetId) -> Option<&str> {
+        self.refused.get(&id).map(String::as_str)
+    }
+}
+
+/// A node's right to post for a stream, alone among all nodes, as long as nobody changes the stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn {
+    /// The stream.
+    pub stream: StreamId,
+    /// At this version: what was changed meanwhile is posted by its new rules.
+    pub version: u32,
+    /// Whose it is; another for each turn.
+    pub holder: TurnId,
 }
 
 /// Streams of security events.
@@ -112,13 +180,28 @@ pub trait Streams: Send + Sync + std::fmt::Debug {
     async fn fill_stream(&self, id: StreamId, from: u64, to: u64, sets: Vec<WaitingSet>) -> Result<(), ChangeError>;
     /// The events that wait longest, in order.
     async fn waiting(&self, id: StreamId, limit: u32) -> Result<Vec<WaitingSet>, StoreError>;
-    /// Forgets events: they were delivered, or refused for good.
-    async fn settle(&self, id: StreamId, sets: Vec<String>) -> Result<(), StoreError>;
-    /// Takes the right to push for this stream until then, alone among all nodes; `false` if
-    /// another has it.
-    async fn lease_stream(&self, id: StreamId, now: Timestamp, until: Timestamp) -> Result<bool, StoreError>;
+    /// Puts the event that shows that a stream works. `Conflict` if there is no such stream, `Limit` if
+    /// too many wait, or the last was put less than `every` ago.
+    async fn verify_stream(
+        &self,
+        id: StreamId,
+        set: WaitingSet,
+        now: Timestamp,
+        every: std::time::Duration,
+    ) -> Result<(), ChangeError>;
+    /// Forgets events: they were delivered, or refused for good. Each that waited and was refused has an
+    /// entry in the same transaction.
+    async fn settle(&self, id: StreamId, settled: Settled, at: Timestamp) -> Result<(), StoreError>;
+    /// Takes a turn to post until then, alone among all nodes; `false` if another has one or the
+    /// stream is not enabled at that version.
+    async fn take_turn(&self, turn: Turn, now: Timestamp, until: Timestamp) -> Result<bool, StoreError>;
+    /// Settles what was posted in a turn, and holds the turn until then. `false` if it is over, because another
+    /// node has one or the stream was changed: then nothing happened.
+    async fn posted(&self, turn: Turn, settled: Settled, now: Timestamp, until: Timestamp) -> Result<bool, StoreError>;
+    /// Ends a turn, so that whoever is next need not wait. Nothing if it is over.
+    async fn end_turn(&self, turn: Turn) -> Result<(), StoreError>;
     /// Leaves a person out of a stream, or no longer.
-    async fn leave_out(&self, id: StreamId, person: PersonId, out: bool) -> Result<(), ChangeError>;
+    async fn leave_out(&self, id: StreamId, person: PersonId, out: bool, entry: Entry) -> Result<(), ChangeError>;
     /// The people who are left out of a stream, among these.
     async fn left_out(&self, id: StreamId, person: PersonId) -> Result<bool, StoreError>;
 }

@@ -28,6 +28,10 @@ impl Receivers for Deliver {
         self.http.reach().check(&url).map_err(|error| error.to_string())
     }
 
+    fn origin(&self, endpoint: &str) -> String {
+        Url::parse(endpoint).map(|url| url.origin().ascii_serialization()).unwrap_or_default()
+    }
+
     async fn push(&self, endpoint: &str, authorization: Option<&SecretString>, set: &str) -> Result<Delivered, String> {
         let url = Url::parse(endpoint).map_err(|error| error.to_string())?;
         let kind = HeaderValue::from_static("application/secevent+jwt");

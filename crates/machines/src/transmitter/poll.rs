@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::{Request, StatusCode};
 use serde_json::{Map, Value, json};
-use stepgate_core::machine::Machine;
-use stepgate_core::ports::{Delivery, Stream, StreamStatus};
+use stepgate_core::flows::Provisioning;
+use stepgate_core::id::SetId;
+use stepgate_core::machine::{Machine, Scope};
+use stepgate_core::ports::{Delivery, SETTLED_MAX, Settled, Stream, StreamStatus};
 
-use super::{Answer, JSON, NotDone, Transmitter};
+use super::{Answer, JSON, NotDone, Transmitter, object};
 use crate::answer;
+use crate::caller::caller;
 
 /// Events in one answer at most.
 const EVENTS_MAX: u32 = 100;
@@ -17,29 +21,53 @@ const PATIENCE: Duration = Duration::from_secs(25);
 /// How often a question that is held looks again.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-impl Transmitter {
-    pub(super) async fn poll(&self, machine: &Machine, stream: Stream, body: &Map<String, Value>) -> Answer {
-        if !matches!(stream.delivery, Delivery::Poll) {
-            return Err(NotDone::Invalid("the events of this stream are posted, not fetched".to_owned()));
-        }
-        let invalid = |what: &str| NotDone::Invalid(what.to_owned());
-        let mut settled: Vec<String> = match body.get("ack") {
-            None => Vec::new(),
-            Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect(),
-            Some(_) => return Err(invalid("ack is a list")),
-        };
-        match body.get("setErrs") {
-            None => {}
-            Some(Value::Object(errors)) => {
-                for (id, error) in errors {
-                    tracing::warn!(machine = %machine.name, %id, %error, "a receiver refused a security event");
-                    settled.push(id.clone());
-                }
+fn invalid(what: &str) -> NotDone {
+    NotDone::Invalid(what.to_owned())
+}
+
+/// What the receiver says of events that it got. At most as many as one answer tells.
+fn settled(body: &Map<String, Value>) -> Result<Settled, NotDone> {
+    let mut settled = Settled::default();
+    let id = |text: Option<&str>| -> Result<SetId, NotDone> {
+        text.and_then(|text| text.parse().ok()).ok_or_else(|| invalid("an event that was never told is named"))
+    };
+    let many = |_| NotDone::Invalid(format!("at most {SETTLED_MAX} events are settled at once"));
+    match body.get("ack") {
+        None => {}
+        Some(Value::Array(all)) => {
+            for one in all {
+                settled.take(id(one.as_str())?).map_err(many)?;
             }
-            Some(_) => return Err(invalid("setErrs is an object")),
         }
-        if !settled.is_empty() {
-            self.transmitting.streams.settle(stream.id, settled).await?;
+        Some(_) => return Err(invalid("ack is a list")),
+    }
+    match body.get("setErrs") {
+        None => {}
+        Some(Value::Object(errors)) => {
+            for (name, error) in errors {
+                let code = error.get("err").and_then(Value::as_str).unwrap_or_default();
+                settled.refuse(id(Some(name))?, code).map_err(many)?;
+            }
+        }
+        Some(_) => return Err(invalid("setErrs is an object")),
+    }
+    Ok(settled)
+}
+
+impl Transmitter {
+    pub(super) async fn poll(
+        &self,
+        provisioning: &Provisioning,
+        request: &Request<Bytes>,
+        machine: &Machine,
+        id: &str,
+    ) -> Answer {
+        let body = object(request)?;
+        let mut stream = self.fetched(machine, id).await?;
+        let settled = settled(&body)?;
+        if settled.ids().next().is_some() {
+            let now = self.transmitting.flows.clock.now();
+            self.transmitting.streams.settle(stream.id, settled, now).await?;
         }
         let most = match body.get("maxEvents") {
             None => EVENTS_MAX,
@@ -63,7 +91,7 @@ impl Transmitter {
                 for set in waiting.into_iter().take(most as usize) {
                     match self.transmitting.signer.sign(&set.claims) {
                         Ok(token) => {
-                            sets.insert(set.id, token.into());
+                            sets.insert(set.id.to_string(), token.into());
                         }
                         Err(why) => tracing::error!(why, "a security event could not be signed"),
                     }
@@ -73,6 +101,18 @@ impl Transmitter {
             }
             tokio::time::sleep(LOOK_EVERY).await;
             held = held.saturating_add(LOOK_EVERY);
+            // While it was held, the token may have been revoked and the stream changed.
+            let machine = caller(provisioning, request.headers(), &[Scope::SignalsRead, Scope::SignalsManage]).await?;
+            stream = self.fetched(&machine, id).await?;
+        }
+    }
+
+    /// The caller's stream, if its events are fetched.
+    async fn fetched(&self, machine: &Machine, id: &str) -> Result<Stream, NotDone> {
+        let stream = self.stream(machine, Some(id)).await?;
+        match stream.delivery {
+            Delivery::Poll => Ok(stream),
+            Delivery::Push { .. } => Err(invalid("the events of this stream are posted, not fetched")),
         }
     }
 }

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 use stepgate_core::factor::identity_digest;
-use stepgate_core::flows::TRANSMITTED;
+use stepgate_core::flows::{TRANSMITTED, VERIFICATION_EVERY};
 use stepgate_core::id::PersonId;
 use stepgate_core::machine::Machine;
 use stepgate_core::ports::{Delivery, Stream, StreamStatus};
@@ -74,6 +75,7 @@ impl Transmitter {
             status: StreamStatus::Enabled,
             reason: String::new(),
             cursor: self.transmitting.end().await?,
+            waiting: 0,
             version: 1,
         };
         self.read_into(&mut stream, body)?;
@@ -131,7 +133,21 @@ impl Transmitter {
 
     fn entry(&self, stream: &Stream, change: &str, machine: &Machine) -> stepgate_evidence::Entry {
         let flows = &self.transmitting.flows;
-        let event = Event::StreamChanged { stream: stream.id.to_string(), change: change.to_owned(), by: machine.by() };
+        let (delivery, receiver, endpoint) = match &stream.delivery {
+            Delivery::Poll => ("poll", String::new(), String::new()),
+            // The URL may hold a secret: its origin is told, and by the digest each change of the rest.
+            Delivery::Push { endpoint, .. } => {
+                ("push", self.receivers.origin(endpoint), hex::encode(Sha256::digest(endpoint)))
+            }
+        };
+        let event = Event::StreamChanged {
+            stream: stream.id.to_string(),
+            change: change.to_owned(),
+            delivery: delivery.to_owned(),
+            receiver,
+            endpoint,
+            by: machine.by(),
+        };
         flows.entry(flows.clock.now(), event)
     }
 
@@ -156,6 +172,7 @@ impl Transmitter {
             "events_requested": stream.requested,
             "events_delivered": delivered,
             "description": stream.description,
+            "min_verification_interval": VERIFICATION_EVERY.as_secs(),
         })
     }
 
@@ -207,7 +224,15 @@ impl Transmitter {
             None => None,
         };
         if let Some(person) = known {
-            self.transmitting.streams.leave_out(stream.id, person, out).await?;
+            let change = if out { "left_out" } else { "taken_in" };
+            let event = Event::StreamSubject {
+                stream: stream.id.to_string(),
+                person: person.to_string(),
+                change: change.to_owned(),
+                by: machine.by(),
+            };
+            let entry = flows.entry(flows.clock.now(), event);
+            self.transmitting.streams.leave_out(stream.id, person, out, entry).await?;
         }
         Ok(answer::empty(if out { StatusCode::NO_CONTENT } else { StatusCode::OK }))
     }

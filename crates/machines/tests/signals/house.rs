@@ -12,11 +12,14 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
+use secrecy::SecretString;
 use serde_json::Value;
 use stepgate_core::catalogue::{Catalogue, Host};
 use stepgate_core::challenge::ChallengeLimits;
 use stepgate_core::factor::{EnrolledFactor, FactorKind, FactorSecret, FactorUse, Identity, Strength, identity_digest};
-use stepgate_core::flows::{Departures, Flows, Live, Loops, NotTaken, Provisioning, Refusals, Signals, Taken};
+use stepgate_core::flows::{
+    Departures, Flows, Live, Loops, NotTaken, Provisioning, Refusals, Signals, Taken, Transmitting,
+};
 use stepgate_core::id::{Id, PersonId, SessionId};
 use stepgate_core::machine::{MachineName, Scope};
 use stepgate_core::person::{Login, Person};
@@ -28,7 +31,10 @@ use stepgate_core::provider::{NoProviders, ProviderName};
 use stepgate_core::risk::Risk;
 use stepgate_core::secret::{MacKey, TokenDigest};
 use stepgate_core::session::{Audience, Proof, SessionLifetimes};
-use stepgate_core::signals::{EventSubject, Happened, Identifier, NotASet, SecurityEvent, Transmitter, Transmitters};
+use stepgate_core::signals::{
+    Delivered, EventSubject, Happened, Identifier, NotASet, Receivers, SecurityEvent, SetSigner, Transmitter,
+    Transmitters,
+};
 use stepgate_core::time::{Clock as _, Timestamp};
 use stepgate_evidence::{Entry, Event};
 use stepgate_ledger::Origin;
@@ -107,8 +113,71 @@ pub(crate) struct House {
     pub(crate) signals: Signals,
     told: Arc<Told>,
     provisioning: Provisioning,
-    machines: Machines,
+    pub(crate) transmitter: stepgate_machines::Transmitter,
+    pub(crate) receivers: Arc<Receiving>,
+    machines: Arc<Machines>,
     _folder: tempfile::TempDir,
+}
+
+/// Tokens that are their claims.
+#[derive(Debug)]
+struct Plain;
+
+impl SetSigner for Plain {
+    fn sign(&self, claims: &str) -> Result<String, String> {
+        Ok(claims.to_owned())
+    }
+
+    fn jwks(&self) -> Value {
+        Value::Null
+    }
+}
+
+/// Receivers that take everything, but for those that say nothing until they are let.
+#[derive(Debug, Default)]
+pub(crate) struct Receiving {
+    /// What came where, in order.
+    pub(crate) came: Mutex<Vec<(String, Value)>>,
+    /// Where nothing is answered yet.
+    pub(crate) slow: Mutex<HashMap<String, Arc<tokio::sync::Semaphore>>>,
+}
+
+impl Receiving {
+    /// Nothing is answered here until somebody says so, once for each event.
+    pub(crate) fn slow(&self, endpoint: &str) -> Arc<tokio::sync::Semaphore> {
+        let gate = Arc::new(tokio::sync::Semaphore::new(0));
+        self.slow.lock().insert(endpoint.to_owned(), Arc::clone(&gate));
+        gate
+    }
+
+    pub(crate) fn came(&self, endpoint: &str) -> Vec<String> {
+        let came = self.came.lock();
+        let here = came.iter().filter(|(to, _)| to == endpoint);
+        here.map(|(_, claims)| claims["jti"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+#[async_trait]
+impl Receivers for Receiving {
+    fn allowed(&self, _: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn origin(&self, endpoint: &str) -> String {
+        endpoint.split('/').take(3).collect::<Vec<_>>().join("/")
+    }
+
+    async fn push(&self, endpoint: &str, _: Option<&SecretString>, set: &str) -> Result<Delivered, String> {
+        self.came.lock().push((endpoint.to_owned(), serde_json::from_str(set).unwrap()));
+        let slow = self.slow.lock().get(endpoint).cloned();
+        if let Some(gate) = slow {
+            gate.acquire().await.unwrap().forget();
+        }
+        match endpoint.ends_with("/refuses") {
+            true => Ok(Delivered::Refused("invalid_key no such key".to_owned())),
+            false => Ok(Delivered::Taken),
+        }
+    }
 }
 
 /// Somebody who signed in at the provider, in its session of this name.
@@ -183,14 +252,34 @@ impl House {
             accounts: Arc::clone(&store) as _,
             transmitters: Arc::clone(&told) as _,
         };
-        let machines = Machines::new(MachinesParts {
+        let receivers = Arc::new(Receiving::default());
+        let transmitting = Transmitting {
+            flows: Arc::clone(&flows),
+            streams: Arc::clone(&store) as _,
+            signer: Arc::new(Plain),
+            issuer: ORIGIN.to_owned(),
+        };
+        let transmitter = stepgate_machines::Transmitter { transmitting, receivers: Arc::clone(&receivers) as _ };
+        let machines = Arc::new(Machines::new(MachinesParts {
             provisioning: provisioning.clone(),
             origin: ORIGIN.to_owned(),
             scim: false,
             signals: Some(signals.clone()),
-            transmitter: None,
-        });
-        Self { store, faulty, flows, clock, signals, told, provisioning, machines, _folder: folder }
+            transmitter: Some(transmitter.clone()),
+        }));
+        Self {
+            store,
+            faulty,
+            flows,
+            clock,
+            signals,
+            told,
+            provisioning,
+            transmitter,
+            receivers,
+            machines,
+            _folder: folder,
+        }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -318,6 +407,50 @@ impl House {
     pub(crate) async fn recorded(&self, kind: &str) -> Vec<Event> {
         let query = EntryQuery { kinds: vec![kind.to_owned()], from: Some(0), limit: 1_000, ..EntryQuery::default() };
         self.store.entries(query).await.unwrap().into_iter().map(|entry| entry.entry.event).collect()
+    }
+
+    /// The stream that this machine sets up, as it is told.
+    pub(crate) async fn stream(&self, token: &str, body: &Value) -> Value {
+        let (status, stream) = self.call(token, "POST", "/ssf/streams", body).await;
+        assert_eq!(status, 201, "{stream}");
+        stream
+    }
+
+    /// As many entries that streams tell of, about this person.
+    pub(crate) async fn ended(&self, person: PersonId, many: usize) {
+        let ended = |_| {
+            self.flows.entry(
+                self.now(),
+                Event::SessionEnded {
+                    session: self.id::<stepgate_core::id::kind::Session>().to_string(),
+                    person: person.to_string(),
+                    reason: "revoked".to_owned(),
+                    by: person.to_string(),
+                },
+            )
+        };
+        self.store.record((0..many).map(ended).collect()).await.unwrap();
+    }
+
+    /// Reads all of the ledger into the streams.
+    pub(crate) async fn filled(&self) -> Option<u64> {
+        let end = self.transmitter.transmitting.end().await.unwrap();
+        loop {
+            match self.transmitter.transmitting.fill_all().await.unwrap() {
+                Some(next) if next < end => {}
+                reached => return reached,
+            }
+        }
+    }
+
+    pub(crate) async fn revoke(&self, machine: &str) {
+        let name = MachineName::parse(machine).unwrap();
+        self.provisioning.remove_machine(&name, "test").await.unwrap();
+    }
+
+    pub(crate) async fn call(&self, token: &str, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+        self.send(Request::builder().method(method).uri(path), token, body).await
     }
 
     pub(crate) async fn push(&self, token: &str, set: &str) -> (u16, Value) {

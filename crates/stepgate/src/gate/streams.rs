@@ -1,34 +1,23 @@
 //! Our own security events: the ledger is read in order into each stream, and what waits in a stream
 //! is posted, one after the other, until its receiver has it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use stepgate_core::flows::{Flows, Transmitting};
-use stepgate_core::id::StreamId;
-use stepgate_core::ports::{Delivery, StoreError, Stream, StreamStatus};
-use stepgate_core::signals::Delivered;
 use stepgate_identity::http::Http;
 use stepgate_identity::signals::{Deliver, RsaSetSigner, SetKey};
-use stepgate_machines::Transmitter;
+use stepgate_machines::{Pushing, Transmitter};
 use stepgate_store::{Database, SignalKey};
 use tokio_util::sync::CancellationToken;
 
 use super::error::StartError;
 use crate::config::MachinesSettings;
-use crate::system::monotonic;
 
 /// How often streams are looked at where nothing wakes.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How often the keys are read again.
 const KEYS_EVERY: Duration = Duration::from_secs(60);
-/// How long one node may post alone for a stream before another may.
-const LEASE: Duration = Duration::from_secs(30);
-/// Events that are posted in one turn.
-const AT_ONCE: u32 = 20;
-/// The pause after a failure, at first and at most.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 
 /// The transmitter, if it is configured. Its key is made if there is none.
 pub(super) async fn transmitter(
@@ -82,7 +71,7 @@ pub(super) async fn take_keys(signer: &RsaSetSigner, database: &Database) {
 pub(super) async fn fill(transmitter: Transmitter, stop: CancellationToken) {
     let transmitting = transmitter.transmitting;
     loop {
-        let next = match fill_all(&transmitting).await {
+        let next = match transmitting.fill_all().await {
             Ok(next) => next,
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
@@ -103,96 +92,18 @@ pub(super) async fn fill(transmitter: Transmitter, stop: CancellationToken) {
     }
 }
 
-/// Fills each stream; gives the entry that the one furthest behind waits for.
-async fn fill_all(transmitting: &Transmitting) -> Result<Option<u64>, StoreError> {
-    for stream in transmitting.streams.streams().await? {
-        transmitting.fill(&stream).await?;
-    }
-    let cursors = transmitting.streams.streams().await?;
-    Ok(cursors.iter().map(|stream| stream.cursor).min())
-}
-
-/// When to try a stream again whose receiver was away.
-#[derive(Default)]
-struct Paused {
-    until: HashMap<StreamId, (Duration, Duration)>,
-}
-
-impl Paused {
-    fn is(&self, id: StreamId) -> bool {
-        self.until.get(&id).is_some_and(|(until, _)| monotonic() < *until)
-    }
-
-    fn failed(&mut self, id: StreamId) {
-        let pause = self.until.get(&id).map_or(PAUSES.0, |(_, pause)| pause.saturating_mul(2).min(PAUSES.1));
-        self.until.insert(id, (monotonic().saturating_add(pause), pause));
-    }
-
-    fn went(&mut self, id: StreamId) {
-        self.until.remove(&id);
-    }
-}
-
-/// Posts what waits until the gate stops. Nothing is lost while a receiver is away: it waits.
+/// Posts what waits until the gate stops.
 pub(super) async fn push(transmitter: Transmitter, stop: CancellationToken) {
-    let mut paused = Paused::default();
+    let mut pushing = Pushing::new(transmitter);
     loop {
-        match transmitter.transmitting.streams.streams().await {
-            Ok(streams) => {
-                for stream in streams.iter().filter(|stream| stream.status == StreamStatus::Enabled) {
-                    if paused.is(stream.id) {
-                        continue;
-                    }
-                    match push_one(&transmitter, stream).await {
-                        Ok(()) => paused.went(stream.id),
-                        Err(why) => {
-                            tracing::warn!(machine = %stream.machine, why, "a security event was not delivered");
-                            paused.failed(stream.id);
-                        }
-                    }
-                }
-            }
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, "streams of security events wait for the store");
-            }
+        if let Err(error) = pushing.look().await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "streams of security events wait for the store");
         }
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
     }
-}
-
-/// Posts the events that wait longest, in their order.
-async fn push_one(transmitter: &Transmitter, stream: &Stream) -> Result<(), String> {
-    let Delivery::Push { endpoint, authorization } = &stream.delivery else { return Ok(()) };
-    let Transmitting { streams, flows, signer, .. } = &transmitter.transmitting;
-    let text = |error: StoreError| error.to_string();
-    let waiting = streams.waiting(stream.id, AT_ONCE).await.map_err(text)?;
-    if waiting.is_empty() {
-        return Ok(());
-    }
-    let now = flows.clock.now();
-    if !streams.lease_stream(stream.id, now, now.plus(LEASE)).await.map_err(text)? {
-        return Ok(());
-    }
-    let mut done = Ok(());
-    for set in waiting {
-        let token = signer.sign(&set.claims)?;
-        match transmitter.receivers.push(endpoint, authorization.as_ref(), &token).await {
-            Ok(Delivered::Taken) => {}
-            Ok(Delivered::Refused(why)) => {
-                tracing::warn!(machine = %stream.machine, id = set.id, why, "a receiver refused a security event");
-            }
-            Err(why) => {
-                done = Err(why);
-                break;
-            }
-        }
-        streams.settle(stream.id, vec![set.id]).await.map_err(text)?;
-    }
-    // Whoever is next need not wait for the lease to run out.
-    streams.lease_stream(stream.id, now.plus(LEASE), now).await.map_err(text)?;
-    done
+    pushing.stop().await;
 }

@@ -20,7 +20,7 @@ use crate::row::Fields;
 pub(super) const LINK_TO_PROVIDER: &str = "idp";
 
 /// An entry that only the transaction knows to be due.
-pub(super) fn record(work: &mut Work<'_>, at: Timestamp, event: Event) -> Result<(), StoreError> {
+pub(crate) fn record(work: &mut Work<'_>, at: Timestamp, event: Event) -> Result<(), StoreError> {
     let id = Id::<kind::Entry>::random(work.inner.random.as_ref()).to_string();
     work.record(&Entry { id, at_ms: at.as_ms(), event, details: None })
 }

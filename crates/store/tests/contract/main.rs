@@ -123,6 +123,10 @@ contract! {
         a_stream_is_filled_once_by_whichever_node_and_in_order
         a_stream_that_is_full_waits_and_loses_nothing
         one_node_at_a_time_posts_for_a_stream
+        b102_a_turn_that_is_over_settles_nothing
+        b102_what_a_receiver_settles_is_bounded_and_a_refusal_is_recorded_once
+        a_verification_is_asked_for_once_in_a_while
+        a_stream_goes_with_its_machine
         somebody_may_be_left_out_of_a_stream
         the_key_of_signals_is_made_once_and_sealed
         a_former_key_of_signals_is_published_for_a_week_unless_it_is_compromised;

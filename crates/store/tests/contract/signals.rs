@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use stepgate_core::challenge::{ChallengeState, GrantKind};
-use stepgate_core::id::PersonId;
+use stepgate_core::id::{Id, PersonId, SetId};
 use stepgate_core::machine::{Machine, MachineName, Scope};
 use stepgate_core::ports::{
-    Accounts as _, Concerned, Delivery, RiskName, SignalEffect, SignalFate, SignalStore as _, Store as _, Stream,
-    StreamStatus, Streams as _, TakenSignal, WaitingSet,
+    Accounts as _, Concerned, Delivery, RiskName, Settled, SignalEffect, SignalFate, SignalStore as _, Store as _,
+    Stream, StreamStatus, Streams as _, TakenSignal, Turn, WaitingSet,
 };
 use stepgate_core::risk::{Risk, RiskKind, RiskLevel, RiskSubject};
 use stepgate_core::session::Audience;
@@ -286,19 +286,36 @@ impl House {
             status: StreamStatus::Enabled,
             reason: String::new(),
             cursor,
+            waiting: 0,
             version: 1,
         };
         self.store.add_stream(&stream, self.said("stream")).await.unwrap();
         stream
     }
 
-    async fn waits(&self, stream: &Stream) -> Vec<String> {
+    async fn waits(&self, stream: &Stream) -> Vec<SetId> {
         self.store.waiting(stream.id, 100).await.unwrap().into_iter().map(|set| set.id).collect()
     }
 }
 
 fn sets(ids: &[&str]) -> Vec<WaitingSet> {
-    ids.iter().map(|id| WaitingSet { id: (*id).to_owned(), claims: format!("{{\"jti\":\"{id}\"}}") }).collect()
+    let set = |id: &SetId| WaitingSet { id: *id, claims: format!("{{\"jti\":\"{id}\"}}") };
+    set_ids(ids).iter().map(set).collect()
+}
+
+fn set_ids(names: &[&str]) -> Vec<SetId> {
+    let id = |name: &&str| {
+        let mut bytes = [0; 16];
+        bytes[..name.len()].copy_from_slice(name.as_bytes());
+        Id::from_bytes(bytes)
+    };
+    names.iter().map(id).collect()
+}
+
+fn taken(names: &[&str]) -> Settled {
+    let mut settled = Settled::default();
+    set_ids(names).into_iter().for_each(|id| settled.take(id).unwrap());
+    settled
 }
 
 pub(crate) async fn a_stream_reads_back_and_each_machine_has_one(house: House) {
@@ -329,22 +346,23 @@ pub(crate) async fn a_stream_is_filled_once_by_whichever_node_and_in_order(house
     house.store.fill_stream(stream.id, 7, 9, sets(&["a", "b"])).await.unwrap();
     is_conflict(other.fill_stream(stream.id, 7, 9, sets(&["c", "d"])).await);
     other.fill_stream(stream.id, 9, 10, sets(&["c"])).await.unwrap();
-    assert_eq!(house.waits(&stream).await, ["a", "b", "c"]);
+    assert_eq!(house.waits(&stream).await, set_ids(&["a", "b", "c"]));
     assert_eq!(house.store.waiting(stream.id, 1).await.unwrap(), sets(&["a"]));
-    house.store.settle(stream.id, vec!["a".to_owned(), "nothing".to_owned()]).await.unwrap();
-    assert_eq!(house.waits(&stream).await, ["b", "c"]);
+    house.store.settle(stream.id, taken(&["a", "nothing"]), house.now()).await.unwrap();
+    assert_eq!(house.waits(&stream).await, set_ids(&["b", "c"]));
     // What was disabled is forgotten; the cursor stays.
     let read = house.store.stream_of(&stream.machine).await.unwrap().unwrap();
-    assert_eq!(read.cursor, 10);
+    assert_eq!((read.cursor, read.waiting), (10, 2));
     let off = Stream { status: StreamStatus::Disabled, ..read };
     house.store.change_stream(&off, house.said("off")).await.unwrap();
     assert!(house.waits(&stream).await.is_empty());
+    assert_eq!(house.store.stream_of(&stream.machine).await.unwrap().unwrap().waiting, 0);
 }
 
 pub(crate) async fn a_stream_that_is_full_waits_and_loses_nothing(house: House) {
     let stream = house.a_stream("sp", 0).await;
     let many: Vec<WaitingSet> =
-        (0..10_000).map(|n| WaitingSet { id: n.to_string(), claims: "{}".to_owned() }).collect();
+        (0..10_000).map(|n| WaitingSet { id: set_ids(&[&n.to_string()])[0], claims: "{}".to_owned() }).collect();
     for (at, some) in many.chunks(2_500).enumerate() {
         let at = u64::try_from(at).unwrap();
         house.store.fill_stream(stream.id, at, at + 1, some.to_vec()).await.unwrap();
@@ -352,30 +370,120 @@ pub(crate) async fn a_stream_that_is_full_waits_and_loses_nothing(house: House) 
     is_limit(house.store.fill_stream(stream.id, 4, 5, sets(&["more"])).await);
     // What tells nothing goes on.
     house.store.fill_stream(stream.id, 4, 5, Vec::new()).await.unwrap();
-    house.store.settle(stream.id, vec!["0".to_owned()]).await.unwrap();
+    house.store.settle(stream.id, taken(&["0"]), house.now()).await.unwrap();
     house.store.fill_stream(stream.id, 5, 6, sets(&["more"])).await.unwrap();
 }
 
 pub(crate) async fn one_node_at_a_time_posts_for_a_stream(house: House) {
     let stream = house.a_stream("sp", 0).await;
+    house.store.fill_stream(stream.id, 0, 1, sets(&["a", "b"])).await.unwrap();
     let other = house.another_node(9).await;
-    let (now, until) = (house.now(), house.until(30));
-    assert!(house.store.lease_stream(stream.id, now, until).await.unwrap());
-    assert!(!other.lease_stream(stream.id, now, until).await.unwrap());
-    assert!(other.lease_stream(stream.id, until, house.until(60)).await.unwrap());
+    let (now, until, later) = (house.now(), house.until(30), house.until(60));
+    let turn = || Turn { stream: stream.id, version: 1, holder: house.id() };
+    let (first, second) = (turn(), turn());
+    assert!(house.store.take_turn(first, now, until).await.unwrap());
+    assert!(!other.take_turn(second, now, until).await.unwrap());
+    // What it delivers holds it.
+    assert!(house.store.posted(first, taken(&["a"]), now, house.until(45)).await.unwrap());
+    assert!(!other.take_turn(second, until, later).await.unwrap());
+    // Ended by somebody whose it is not, it goes on.
+    other.end_turn(second).await.unwrap();
+    assert!(!other.take_turn(second, now, later).await.unwrap());
+    house.store.end_turn(first).await.unwrap();
+    assert!(other.take_turn(second, now, later).await.unwrap());
+}
+
+/// A receiver answers so slowly that another node posts by then: what the first says is not heard.
+pub(crate) async fn b102_a_turn_that_is_over_settles_nothing(house: House) {
+    let stream = house.a_stream("sp", 0).await;
+    house.store.fill_stream(stream.id, 0, 1, sets(&["a", "b"])).await.unwrap();
+    let (now, until, later) = (house.now(), house.until(30), house.until(60));
+    let turn = |version| Turn { stream: stream.id, version, holder: house.id() };
+    let (first, second) = (turn(1), turn(1));
+    assert!(house.store.take_turn(first, now, until).await.unwrap());
+    assert!(house.store.take_turn(second, until, later).await.unwrap());
+    assert!(!house.store.posted(first, taken(&["a"]), until, later).await.unwrap());
+    house.store.end_turn(first).await.unwrap();
+    assert_eq!(house.waits(&stream).await, set_ids(&["a", "b"]));
+    assert!(!house.store.take_turn(turn(1), until, later).await.unwrap(), "the second's stands");
+    // Whoever changes the stream ends the turn too.
+    let read = house.store.stream_of(&stream.machine).await.unwrap().unwrap();
+    let elsewhere = Delivery::Push { endpoint: "https://other.example.net/events".to_owned(), authorization: None };
+    let changed = Stream { delivery: elsewhere, ..read };
+    house.store.change_stream(&changed, house.said("changed")).await.unwrap();
+    assert!(!house.store.posted(second, taken(&["a"]), until, later).await.unwrap());
+    assert_eq!(house.waits(&stream).await, set_ids(&["a", "b"]));
+    assert!(!house.store.take_turn(turn(1), later, house.until(90)).await.unwrap(), "nobody posts by the old rules");
+    let read = house.store.stream_of(&stream.machine).await.unwrap().unwrap();
+    let paused = Stream { status: StreamStatus::Paused, ..read };
+    house.store.change_stream(&paused, house.said("paused")).await.unwrap();
+    assert!(!house.store.take_turn(turn(3), later, house.until(90)).await.unwrap(), "it is paused");
+}
+
+/// One statement settles all, and only what waited is recorded as refused.
+pub(crate) async fn b102_what_a_receiver_settles_is_bounded_and_a_refusal_is_recorded_once(house: House) {
+    let stream = house.a_stream("sp", 0).await;
+    let mut some = sets(&["a", "b"]);
+    some[0].claims = r#"{"txn":"because","events":{"https://x/session-revoked":{}}}"#.to_owned();
+    house.store.fill_stream(stream.id, 0, 1, some).await.unwrap();
+    for _ in 0..2 {
+        let mut settled = taken(&["nothing"]);
+        settled.refuse(set_ids(&["a"])[0], "invalid_key <b>").unwrap();
+        settled.refuse(set_ids(&["none"])[0], "invalid_key").unwrap();
+        house.store.settle(stream.id, settled, house.now()).await.unwrap();
+    }
+    assert_eq!(house.waits(&stream).await, set_ids(&["b"]));
+    let all = house.all().await;
+    let refused: Vec<_> = all.iter().map(|entry| &entry.entry.event).collect();
+    let refused: Vec<_> = refused.into_iter().filter(|event| matches!(event, Event::SignalRefused { .. })).collect();
+    let [Event::SignalRefused { event, txn, code, set, .. }] = refused.as_slice() else { panic!("{refused:?}") };
+    assert_eq!((event.as_str(), txn.as_str(), code.as_str()), ("session-revoked", "because", "invalid_keyb"));
+    assert_eq!(set, &set_ids(&["a"])[0].to_string());
+    let mut many = Settled::default();
+    for n in 0..100 {
+        many.take(set_ids(&[&n.to_string()])[0]).unwrap();
+    }
+    assert!(many.take(set_ids(&["more"])[0]).is_err());
+}
+
+pub(crate) async fn a_verification_is_asked_for_once_in_a_while(house: House) {
+    let stream = house.a_stream("sp", 7).await;
+    let every = Duration::from_secs(10);
+    let ask = |name: &'static str| {
+        let set = sets(&[name]).remove(0);
+        house.store.verify_stream(stream.id, set, house.now(), every)
+    };
+    ask("a").await.unwrap();
+    is_limit(ask("b").await);
+    house.clock.advance(every);
+    ask("c").await.unwrap();
+    assert_eq!(house.waits(&stream).await, set_ids(&["a", "c"]));
+    // Where it was read to stays.
+    assert_eq!(house.store.stream_of(&stream.machine).await.unwrap().unwrap().cursor, 7);
+}
+
+pub(crate) async fn a_stream_goes_with_its_machine(house: House) {
+    let stream = house.a_stream("sp", 0).await;
+    house.store.fill_stream(stream.id, 0, 1, sets(&["a"])).await.unwrap();
+    let alice = house.person("alice").await.id;
+    house.store.leave_out(stream.id, alice, true, house.said("out")).await.unwrap();
+    house.store.remove_machine(&stream.machine, house.said("removed")).await.unwrap();
+    assert!(house.store.streams().await.unwrap().is_empty());
+    assert!(house.waits(&stream).await.is_empty());
+    assert!(!house.store.left_out(stream.id, alice).await.unwrap());
 }
 
 pub(crate) async fn somebody_may_be_left_out_of_a_stream(house: House) {
     let stream = house.a_stream("sp", 0).await;
     let (alice, bob) = (house.person("alice").await.id, house.person("bob").await.id);
     for _ in 0..2 {
-        house.store.leave_out(stream.id, alice, true).await.unwrap();
+        house.store.leave_out(stream.id, alice, true, house.said("out")).await.unwrap();
     }
     assert!(house.store.left_out(stream.id, alice).await.unwrap());
     assert!(!house.store.left_out(stream.id, bob).await.unwrap());
-    house.store.leave_out(stream.id, alice, false).await.unwrap();
+    house.store.leave_out(stream.id, alice, false, house.said("in")).await.unwrap();
     assert!(!house.store.left_out(stream.id, alice).await.unwrap());
-    is_conflict(house.store.leave_out(stream.id, house.id(), true).await);
+    is_conflict(house.store.leave_out(stream.id, house.id(), true, house.said("out")).await);
 }
 
 pub(crate) async fn the_key_of_signals_is_made_once_and_sealed(house: House) {

@@ -1,0 +1,361 @@
+//! Our own events: streams, what is fetched of them, and what is posted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use stepgate_core::flows::Filled;
+use stepgate_core::machine::{MachineName, Scope};
+use stepgate_core::ports::{Stream, Streams as _};
+use stepgate_evidence::Event;
+use stepgate_machines::{Pushing, TURN};
+
+use crate::house::{House, ISSUER};
+
+const BOTH: [Scope; 2] = [Scope::SignalsManage, Scope::SignalsRead];
+const AT_MOST: Duration = Duration::from_secs(20);
+
+/// Waits until it is so.
+async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    let so = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(AT_MOST, so).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+fn posted_to(endpoint: &str) -> Value {
+    json!({ "delivery": { "method": "urn:ietf:rfc:8935", "endpoint_url": endpoint } })
+}
+
+fn poll_of(stream: &Value) -> String {
+    format!("/ssf/poll/{}", stream["stream_id"].as_str().unwrap())
+}
+
+impl House {
+    async fn stream_of(&self, machine: &str) -> Stream {
+        self.store.stream_of(&MachineName::parse(machine).unwrap()).await.unwrap().unwrap()
+    }
+
+    /// The ids of what is fetched at once.
+    async fn fetch(&self, token: &str, stream: &Value) -> Vec<String> {
+        let (status, told) = self.call(token, "POST", &poll_of(stream), &json!({ "returnImmediately": true })).await;
+        assert_eq!(status, 200, "{told}");
+        told["sets"].as_object().unwrap().keys().cloned().collect()
+    }
+}
+
+#[tokio::test]
+async fn b102_what_is_acknowledged_at_once_is_bounded() {
+    let house = House::new().await;
+    let alice = house.person("alice").await.0.id;
+    let token = house.machine("sp", &BOTH, "").await;
+    let stream = house.stream(&token, &json!({})).await;
+    house.ended(alice, 3).await;
+    house.filled().await;
+    let waiting = house.fetch(&token, &stream).await;
+    assert_eq!(waiting.len(), 3);
+    let ids = |many: usize| (0..many).map(|n| format!("{n:032x}")).collect::<Vec<_>>();
+    let errors =
+        |many: usize| ids(many).into_iter().map(|id| (id, json!({ "err": "x" }))).collect::<serde_json::Map<_, _>>();
+    for body in [
+        json!({ "ack": ids(101), "maxEvents": 0 }),
+        json!({ "setErrs": errors(101), "maxEvents": 0 }),
+        json!({ "ack": ids(60), "setErrs": ids(101).split_off(60).iter().map(|id| (id.clone(), json!({}))).collect::<serde_json::Map<_, _>>() }),
+        json!({ "ack": [""] }),
+        json!({ "ack": [waiting[0].to_uppercase() + "x"] }),
+        json!({ "ack": [7] }),
+        json!({ "setErrs": { "x": {} } }),
+    ] {
+        assert_eq!(house.call(&token, "POST", &poll_of(&stream), &body).await.0, 400, "{body}");
+    }
+    assert_eq!(house.fetch(&token, &stream).await, waiting, "what was refused did nothing");
+    let mut all = ids(98);
+    all.push(waiting[0].clone());
+    let body =
+        json!({ "ack": all, "setErrs": { &waiting[1]: { "err": "invalid_key", "description": "…" } }, "maxEvents": 0 });
+    assert_eq!(house.call(&token, "POST", &poll_of(&stream), &body).await.0, 200);
+    assert_eq!(house.fetch(&token, &stream).await, waiting[2..]);
+    let refused = house.recorded("signal.refused").await;
+    let [Event::SignalRefused { set, event, code, .. }] = refused.as_slice() else { panic!("{refused:?}") };
+    assert_eq!((set, event.as_str(), code.as_str()), (&waiting[1], "session-revoked", "invalid_key"));
+}
+
+#[tokio::test]
+async fn b102_a_full_stream_is_waited_for_by_nobody() {
+    let house = House::new().await;
+    let alice = house.person("alice").await.0.id;
+    let (full, other) = (house.machine("full", &BOTH, "").await, house.machine("other", &BOTH, "").await);
+    let stream = house.stream(&full, &json!({})).await;
+    for _ in 0..51 {
+        house.ended(alice, 200).await;
+    }
+    house.filled().await;
+    let stopped = house.stream_of("full").await;
+    assert!(stopped.waiting >= 10_000);
+    let end = house.transmitter.transmitting.end().await.unwrap();
+    assert!(stopped.cursor < end, "the rest is in the ledger");
+    // Alone it is waited for by nobody; beside another, that one is waited for.
+    assert_eq!(house.transmitter.transmitting.fill_all().await.unwrap(), None);
+    assert_eq!(house.transmitter.transmitting.fill(&stopped).await.unwrap(), Filled::Full);
+    house.stream(&other, &json!({})).await;
+    let end = house.transmitter.transmitting.end().await.unwrap();
+    assert_eq!(house.filled().await, Some(end));
+    // What is settled makes room, and it goes on where it stood.
+    for _ in 0..3 {
+        let body = json!({ "ack": house.fetch(&full, &stream).await, "maxEvents": 0 });
+        assert_eq!(house.call(&full, "POST", &poll_of(&stream), &body).await.0, 200);
+    }
+    house.transmitter.transmitting.fill_all().await.unwrap();
+    assert!(house.stream_of("full").await.cursor > stopped.cursor);
+}
+
+#[tokio::test]
+async fn b102_a_verification_is_asked_for_once_in_ten_seconds() {
+    let house = House::new().await;
+    let token = house.machine("sp", &BOTH, "").await;
+    let stream = house.stream(&token, &json!({})).await;
+    assert_eq!(stream["min_verification_interval"], 10);
+    let body = json!({ "stream_id": stream["stream_id"] });
+    assert_eq!(house.call(&token, "POST", "/ssf/verify", &body).await.0, 204);
+    assert_eq!(house.call(&token, "POST", "/ssf/verify", &body).await.0, 429);
+    assert_eq!(house.fetch(&token, &stream).await.len(), 1);
+    house.clock.advance(Duration::from_secs(10));
+    assert_eq!(house.call(&token, "POST", "/ssf/verify", &body).await.0, 204);
+    assert_eq!(house.fetch(&token, &stream).await.len(), 2);
+}
+
+#[tokio::test]
+async fn b102_a_slow_receiver_keeps_no_other_waiting() {
+    let house = House::new().await;
+    let alice = house.person("alice").await.0.id;
+    let (slow, quick) = ("https://a.test/slow", "https://b.test/quick");
+    for (name, endpoint) in [("a", slow), ("b", quick)] {
+        let token = house.machine(name, &BOTH, "").await;
+        house.stream(&token, &posted_to(endpoint)).await;
+    }
+    let gate = house.receivers.slow(slow);
+    house.ended(alice, 25).await;
+    house.filled().await;
+    let mut pushing = Pushing::new(house.transmitter.clone());
+    let all = async {
+        while house.receivers.came(quick).len() < 25 {
+            pushing.look().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(AT_MOST, all).await.expect("the other is not waited for");
+    assert_eq!(house.receivers.came(slow).len(), 1, "in order: the next waits for the first");
+    // Stopped, it ends with the event that is being posted.
+    gate.add_permits(1);
+    pushing.stop().await;
+    assert_eq!(house.stream_of("a").await.waiting, 24);
+    assert_eq!(house.receivers.came(slow).len(), 1);
+}
+
+#[tokio::test]
+async fn b102_a_turn_that_lapsed_while_its_receiver_slept_goes_to_another_node() {
+    let house = House::new().await;
+    let alice = house.person("alice").await.0.id;
+    let endpoint = "https://a.test/slow";
+    let token = house.machine("a", &BOTH, "").await;
+    house.stream(&token, &posted_to(endpoint)).await;
+    let gate = house.receivers.slow(endpoint);
+    house.ended(alice, 3).await;
+    house.filled().await;
+    let (mut one, mut two) = (Pushing::new(house.transmitter.clone()), Pushing::new(house.transmitter.clone()));
+    one.look().await.unwrap();
+    until("the first node posts", async || house.receivers.came(endpoint).len() == 1).await;
+    // While it is that node's turn, no other posts.
+    two.look().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(house.receivers.came(endpoint).len(), 1);
+    house.clock.advance(TURN);
+    let second = async {
+        while house.receivers.came(endpoint).len() < 2 {
+            two.look().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(AT_MOST, second).await.expect("the second node posts");
+    house.receivers.slow.lock().clear();
+    gate.add_permits(1);
+    // The first is answered, and stops: it is another's turn.
+    one.stop().await;
+    let came = house.receivers.came(endpoint);
+    assert_eq!(came[0], came[1], "at least once");
+    gate.add_permits(10);
+    until("all is delivered", async || house.stream_of("a").await.waiting == 0).await;
+    two.stop().await;
+    let came = house.receivers.came(endpoint);
+    assert_eq!(came.len(), 4, "{came:?}");
+}
+
+#[tokio::test]
+async fn a_held_question_ends_with_its_token_and_with_its_stream() {
+    let house = Arc::new(House::new().await);
+    let token = house.machine("sp", &BOTH, "").await;
+    let stream = house.stream(&token, &json!({})).await;
+    let held = |house: &Arc<House>| {
+        let (house, token, path) = (Arc::clone(house), token.clone(), poll_of(&stream));
+        tokio::spawn(async move { house.call(&token, "POST", &path, &json!({})).await })
+    };
+    // Paused meanwhile: nothing is told.
+    let waits = held(&house);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let paused = json!({ "stream_id": stream["stream_id"], "status": "paused" });
+    assert_eq!(house.call(&token, "POST", "/ssf/status", &paused).await.0, 200);
+    let (status, told) = tokio::time::timeout(AT_MOST, waits).await.expect("it is let go").unwrap();
+    assert_eq!((status, &told["sets"]), (200, &json!({})));
+    let enabled = json!({ "stream_id": stream["stream_id"], "status": "enabled" });
+    assert_eq!(house.call(&token, "POST", "/ssf/status", &enabled).await.0, 200);
+    // Revoked meanwhile, and something comes: it is not told.
+    let waits = held(&house);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    house.revoke("sp").await;
+    let (status, _) = tokio::time::timeout(AT_MOST, waits).await.expect("it is let go").unwrap();
+    assert_eq!(status, 401);
+}
+
+#[tokio::test]
+async fn another_machines_stream_is_nobody_elses() {
+    let house = House::new().await;
+    let alice = house.person("alice").await.0.id;
+    let (mine, theirs) = (house.machine("mine", &BOTH, "").await, house.machine("theirs", &BOTH, "").await);
+    let stream = house.stream(&mine, &json!({})).await;
+    house.ended(alice, 1).await;
+    house.filled().await;
+    let id = stream["stream_id"].as_str().unwrap();
+    let waiting = house.fetch(&mine, &stream).await;
+    let subject = json!({ "format": "iss_sub", "iss": ISSUER, "sub": "alice" });
+    // With a stream of their own, and without one.
+    for _ in 0..2 {
+        for (method, path, body) in [
+            ("POST", poll_of(&stream), json!({ "ack": waiting, "returnImmediately": true })),
+            ("GET", format!("/ssf/streams?stream_id={id}"), Value::Null),
+            ("DELETE", format!("/ssf/streams?stream_id={id}"), Value::Null),
+            ("PATCH", "/ssf/streams".to_owned(), posted_to("https://evil.test/")),
+            ("PUT", "/ssf/streams".to_owned(), posted_to("https://evil.test/")),
+            ("GET", format!("/ssf/status?stream_id={id}"), Value::Null),
+            ("POST", "/ssf/status".to_owned(), json!({ "status": "disabled" })),
+            ("POST", "/ssf/verify".to_owned(), json!({})),
+            ("POST", "/ssf/subjects:add".to_owned(), json!({ "subject": subject })),
+            ("POST", "/ssf/subjects:remove".to_owned(), json!({ "subject": subject })),
+        ] {
+            let mut body = body;
+            if let Some(body) = body.as_object_mut() {
+                body.insert("stream_id".to_owned(), id.into());
+            }
+            assert_eq!(house.call(&theirs, method, &path, &body).await.0, 404, "{method} {path}");
+        }
+        let _ = house.call(&theirs, "POST", "/ssf/streams", &json!({})).await;
+    }
+    assert_eq!(house.fetch(&mine, &stream).await, waiting);
+    assert_eq!(house.stream_of("mine").await.version, 1);
+    assert!(!house.store.left_out(house.stream_of("mine").await.id, alice).await.unwrap());
+    // Who may only read settles what it fetched, and changes nothing.
+    let reader = house.machine("reader", &[Scope::SignalsRead], "").await;
+    for (method, path) in [
+        ("POST", "/ssf/streams"),
+        ("PATCH", "/ssf/streams"),
+        ("PUT", "/ssf/streams"),
+        ("DELETE", "/ssf/streams"),
+        ("POST", "/ssf/status"),
+        ("POST", "/ssf/verify"),
+        ("POST", "/ssf/subjects:add"),
+        ("POST", "/ssf/subjects:remove"),
+    ] {
+        assert_eq!(house.call(&reader, method, path, &json!({})).await.0, 403, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_left_out_is_not_told_of_and_it_is_recorded() {
+    let house = House::new().await;
+    let (alice, bob) = (house.person("alice").await.0.id, house.person("bob").await.0.id);
+    let token = house.machine("sp", &BOTH, "").await;
+    let stream = house.stream(&token, &json!({})).await;
+    let subject = json!({ "format": "iss_sub", "iss": ISSUER, "sub": "alice" });
+    let subject = json!({ "stream_id": stream["stream_id"], "subject": subject });
+    assert_eq!(house.call(&token, "POST", "/ssf/subjects:remove", &subject).await.0, 204);
+    house.ended(alice, 1).await;
+    house.filled().await;
+    assert!(house.fetch(&token, &stream).await.is_empty());
+    house.ended(bob, 1).await;
+    house.filled().await;
+    assert_eq!(house.fetch(&token, &stream).await.len(), 1);
+    assert_eq!(house.call(&token, "POST", "/ssf/subjects:add", &subject).await.0, 200);
+    house.ended(alice, 1).await;
+    house.filled().await;
+    assert_eq!(house.fetch(&token, &stream).await.len(), 2);
+    let recorded = house.recorded("stream.subject").await;
+    let changes: Vec<_> = recorded
+        .iter()
+        .map(|event| match event {
+            Event::StreamSubject { person, change, by, .. } => (person.clone(), change.as_str(), by.as_str()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let alice = alice.to_string();
+    assert_eq!(changes, [(alice.clone(), "left_out", "machine:sp"), (alice, "taken_in", "machine:sp")]);
+}
+
+#[tokio::test]
+async fn a_disabled_stream_keeps_nothing_and_goes_on_from_there() {
+    let house = House::new().await;
+    let alice = house.person("alice").await.0.id;
+    let token = house.machine("sp", &BOTH, "").await;
+    let stream = house.stream(&token, &json!({})).await;
+    let status = async |status: &str| {
+        let body = json!({ "stream_id": stream["stream_id"], "status": status });
+        assert_eq!(house.call(&token, "POST", "/ssf/status", &body).await.0, 200);
+    };
+    house.ended(alice, 2).await;
+    house.filled().await;
+    status("disabled").await;
+    assert_eq!(house.stream_of("sp").await.waiting, 0);
+    house.ended(alice, 2).await;
+    house.filled().await;
+    status("enabled").await;
+    house.filled().await;
+    assert!(house.fetch(&token, &stream).await.is_empty());
+    house.ended(alice, 1).await;
+    house.filled().await;
+    assert_eq!(house.fetch(&token, &stream).await.len(), 1);
+    // What is paused is kept, and not told.
+    status("paused").await;
+    house.ended(alice, 1).await;
+    house.filled().await;
+    assert!(house.fetch(&token, &stream).await.is_empty());
+    status("enabled").await;
+    assert_eq!(house.fetch(&token, &stream).await.len(), 2);
+}
+
+#[tokio::test]
+async fn where_events_are_posted_and_who_refused_them_is_recorded() {
+    let house = House::new().await;
+    let alice = house.person("alice").await.0.id;
+    let token = house.machine("sp", &BOTH, "").await;
+    let stream = house.stream(&token, &json!({})).await;
+    let mut redirected = posted_to("https://elsewhere.test/with-a-secret/refuses");
+    redirected["stream_id"] = stream["stream_id"].clone();
+    assert_eq!(house.call(&token, "PATCH", "/ssf/streams", &redirected).await.0, 200);
+    let recorded = house.recorded("stream.changed").await;
+    let [Event::StreamChanged { delivery: before, .. }, Event::StreamChanged { delivery, receiver, endpoint, .. }] =
+        recorded.as_slice()
+    else {
+        panic!("{recorded:?}")
+    };
+    assert_eq!((before.as_str(), delivery.as_str(), receiver.as_str()), ("poll", "push", "https://elsewhere.test"));
+    assert_eq!(endpoint.len(), 64);
+    house.ended(alice, 1).await;
+    house.filled().await;
+    let mut pushing = Pushing::new(house.transmitter.clone());
+    pushing.look().await.unwrap();
+    until("it is refused", async || house.stream_of("sp").await.waiting == 0).await;
+    pushing.stop().await;
+    let refused = house.recorded("signal.refused").await;
+    let [Event::SignalRefused { code, txn, .. }] = refused.as_slice() else { panic!("{refused:?}") };
+    assert_eq!((code.as_str(), txn.len()), ("invalid_key", 32));
+}
