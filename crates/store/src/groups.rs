@@ -191,15 +191,17 @@ async fn come(work: &mut Work<'_>, group: GroupId, members: &[PersonId]) -> Resu
     ));
     let rows = sqlx::query(sql).bind(&id).bind(&members).fetch_all(&mut *work.connection).await.or_conflict()?;
     name_changes(work, &rows)?;
-    let full = sqlx::query(
-        "SELECT m.person AS person FROM memberships m WHERE m.person IN \
-         (SELECT n.person FROM memberships n WHERE n.group_id = $1) GROUP BY m.person HAVING COUNT(*) > $2 LIMIT 1",
-    )
-    .bind(&id)
-    .bind(i64::from(GROUPS_PER_PERSON_MAX))
-    .fetch_optional(&mut *work.connection)
-    .await
-    .stored()?;
+    // Only of those who came: whoever was there before has no more groups than then.
+    let full = AssertSqlSafe(format!(
+        "SELECT m.person AS person FROM memberships m WHERE m.person IN {each} \
+         GROUP BY m.person HAVING COUNT(*) > $1 LIMIT 1"
+    ));
+    let full = sqlx::query(full)
+        .bind(i64::from(GROUPS_PER_PERSON_MAX))
+        .bind(&members)
+        .fetch_optional(&mut *work.connection)
+        .await
+        .stored()?;
     if full.is_some() { Err(ChangeError::Limit("provisioned groups per person")) } else { Ok(()) }
 }
 

@@ -39,12 +39,14 @@ pub(crate) fn told(group: &Group, members: Option<&[Account]>, base: &str) -> Va
     told
 }
 
-/// Reads a group as another system wants it, and its members if it says who they are.
-pub(crate) fn wanted(body: &Map<String, Value>) -> Result<(WantedGroup, Vec<PersonId>), ScimError> {
+/// Reads a group as another system wants it, and its members if it says who they are: an empty list or
+/// null says that nobody is, and what is left out says nothing (RFC 7644, section 3.5.1: "not asserted").
+pub(crate) fn wanted(body: &Map<String, Value>) -> Result<(WantedGroup, Option<Vec<PersonId>>), ScimError> {
     let wanted = WantedGroup { name: group_name(body)?, external_id: external_id(body)? };
     let members = match get(body, "members") {
-        None | Some(Value::Null) => Vec::new(),
-        Some(value) => members(value)?,
+        None => None,
+        Some(Value::Null) => Some(Vec::new()),
+        Some(value) => Some(members(value)?),
     };
     Ok((wanted, members))
 }

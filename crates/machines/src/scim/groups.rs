@@ -15,7 +15,7 @@ use crate::answer;
 
 /// Groups or members that are read at once.
 const AT_ONCE: u32 = 1_000;
-/// The members that are told at most; who needs more asks `/Users?filter=groups.value eq "…"`.
+/// The members that are told at most, in one group or a page of them; who needs more asks `/Users?filter=groups.value eq "…"`.
 const MEMBERS_TOLD_MAX: usize = 20_000;
 
 impl Scim {
@@ -38,7 +38,16 @@ impl Scim {
             }
         };
         let mut resources = Vec::with_capacity(found.len());
+        let mut members = 0_u64;
         for group in &found {
+            // A page may be shorter than was asked for (RFC 7644, section 3.4.2.4): so all its groups
+            // together have no more members than one may have.
+            if query.selection.tells("members") {
+                members = members.saturating_add(accounts.count_accounts(&Sought::MemberOf(group.id)).await?);
+                if members > MEMBERS_TOLD_MAX as u64 && !resources.is_empty() {
+                    break;
+                }
+            }
             resources.push(self.told_group(group, &query.selection).await?);
         }
         Ok(ok(&json!({
@@ -84,6 +93,7 @@ impl Scim {
         let body = object(asked)?;
         is_a(&body, &GROUP)?;
         let (wanted, members) = group::wanted(&body)?;
+        let members = members.unwrap_or_default();
         let added = self.provisioning.add_group(wanted, &members, &asked.machine.by()).await;
         let added = added.map_err(unknown_member)?;
         self.one_group(StatusCode::CREATED, &added, asked).await
@@ -103,7 +113,9 @@ impl Scim {
                 let body = object(asked)?;
                 is_a(&body, &GROUP)?;
                 let (wanted, members) = group::wanted(&body)?;
-                let change = MembersChange::Are(members);
+                // Who leaves members out does not empty the group: a policy may forbid it something.
+                let nobody = MembersChange::Differ { add: Vec::new(), remove: Vec::new() };
+                let change = members.map_or(nobody, MembersChange::Are);
                 let changed = self.provisioning.change_group(&group, wanted, change, &asked.machine.by()).await;
                 self.one_group(StatusCode::OK, &self.checked(&group, changed).await?, asked).await
             }

@@ -137,3 +137,22 @@ async fn members_come_and_go_one_by_one() {
         .error(400, "invalidValue");
     assert_eq!(now().await, "");
 }
+
+#[tokio::test]
+async fn b102_a_replacement_that_leaves_members_out_empties_no_group() {
+    let house = House::new().await;
+    let user = json!({ "schemas": [crate::house::USER], "userName": "alice" });
+    let alice = house.send("POST", "/Users", &user).await.with(201)["id"].clone();
+    let group = json!({ "schemas": [GROUP], "displayName": "suspended", "members": [{ "value": alice }] });
+    let added = house.send("POST", "/Groups", &group).await.with(201);
+    let path = format!("/Groups/{}", added["id"].as_str().unwrap());
+    let renamed = json!({ "schemas": [GROUP], "displayName": "suspended for now" });
+    let told = house.send("PUT", &path, &renamed).await.with(200);
+    assert_eq!((&told["displayName"], &told["members"][0]["value"]), (&renamed["displayName"], &alice));
+    // What is said to be nobody is nobody.
+    for nobody in [json!([]), json!(null)] {
+        let emptied = json!({ "schemas": [GROUP], "displayName": "suspended", "members": nobody });
+        assert!(house.send("PUT", &path, &emptied).await.with(200).get("members").is_none());
+        house.send("PUT", &path, &group).await.with(200);
+    }
+}
