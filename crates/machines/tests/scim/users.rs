@@ -199,7 +199,7 @@ async fn what_cannot_be_a_person_is_refused_and_said() {
 }
 
 #[tokio::test]
-async fn b100_whom_a_hand_blocked_no_directory_brings_back() {
+async fn b103_whom_a_hand_blocked_no_directory_brings_back() {
     let house = House::new().await;
     let added = house.send("POST", "/Users", &barbara()).await.with(201);
     let path = format!("/Users/{}", added["id"].as_str().unwrap());

@@ -277,7 +277,7 @@ pub(crate) async fn a_deactivation_reaches_the_other_node_and_what_is_open_there
     tokio::time::timeout(crate::house::AT_MOST, open).await.expect("what was open ends").unwrap();
 }
 
-pub(crate) async fn b100_no_directory_lifts_what_was_blocked_by_hand(house: House) {
+pub(crate) async fn b103_no_directory_lifts_what_was_blocked_by_hand(house: House) {
     let alice = house.account_at_work("alice").await;
     let id = alice.person.id;
     let block = async |blocked| {
@@ -319,7 +319,7 @@ pub(crate) async fn b100_no_directory_lifts_what_was_blocked_by_hand(house: Hous
     assert!(active().await);
 }
 
-pub(crate) async fn b101_who_is_deleted_leaves_as_who_is_deactivated_does(house: House) {
+pub(crate) async fn b104_who_is_deleted_leaves_as_who_is_deactivated_does(house: House) {
     let alice = house.account_at_work("alice").await;
     let held = house.holding(&alice, GrantKind::Confirmation).await;
     let asked = house.opened(&alice, GrantKind::Freshness).await;

@@ -96,8 +96,8 @@ contract! {
         nothing_begins_for_who_is_inactive
         who_comes_back_begins_without_factors
         a_deactivation_reaches_the_other_node_and_what_is_open_there
-        b100_no_directory_lifts_what_was_blocked_by_hand
-        b101_who_is_deleted_leaves_as_who_is_deactivated_does
+        b103_no_directory_lifts_what_was_blocked_by_hand
+        b104_who_is_deleted_leaves_as_who_is_deactivated_does
         a_removed_account_takes_its_sessions_along_with_entries
         a_group_reads_back_and_its_name_is_its_own
         members_of_a_group_are_in_it_at_once_and_no_longer_than_that
