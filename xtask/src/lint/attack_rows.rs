@@ -12,7 +12,7 @@ use crate::step::Failure;
 const CATALOGUE: &str = "docs/security/how-gateways-are-broken.md";
 const NOT_BUILT: &str = "**Not built yet.**";
 /// How many rows the catalogue has: an id is kept, also where nothing of it is built.
-const ROWS: u16 = 104;
+const ROWS: u16 = 105;
 
 pub(crate) fn check() -> Result<(), Failure> {
     let root = project::root();

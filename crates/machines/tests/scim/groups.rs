@@ -139,7 +139,7 @@ async fn members_come_and_go_one_by_one() {
 }
 
 #[tokio::test]
-async fn b102_a_replacement_that_leaves_members_out_empties_no_group() {
+async fn b105_a_replacement_that_leaves_members_out_empties_no_group() {
     let house = House::new().await;
     let user = json!({ "schemas": [crate::house::USER], "userName": "alice" });
     let alice = house.send("POST", "/Users", &user).await.with(201)["id"].clone();
