@@ -242,3 +242,29 @@ pub trait Receivers: Send + Sync + std::fmt::Debug {
         set: &str,
     ) -> Result<Delivered, String>;
 }
+
+/// What a transmitter had.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PollAnswer {
+    /// Tokens by their `jti`.
+    pub sets: std::collections::BTreeMap<String, String>,
+    /// Whether there is more at once.
+    pub more: bool,
+}
+
+/// A transmitter whose events are fetched.
+#[async_trait]
+pub trait EventSource: Send + Sync + std::fmt::Debug {
+    /// Says which events were taken and which were refused (by code and words), and fetches more
+    /// (RFC 8936, section 2.4). `patience`: how long it may hold the question if it has nothing.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no answer.
+    async fn poll(
+        &self,
+        taken: &[String],
+        refused: &std::collections::BTreeMap<String, (String, String)>,
+        patience: std::time::Duration,
+    ) -> Result<PollAnswer, String>;
+}

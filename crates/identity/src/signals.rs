@@ -13,7 +13,7 @@ use stepgate_core::time::Timestamp;
 use crate::jws::{Jws, JwsError};
 use crate::keys::{Algorithm, KeyError, Keys};
 
-pub use reach::{Deliver, PollAnswer, Poller};
+pub use reach::{Deliver, Poller};
 pub use sign::{NoSetKey, RsaSetSigner, SetKey};
 
 /// What security events may be signed with. The interoperability profile demands RS256.

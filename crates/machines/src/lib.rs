@@ -6,6 +6,7 @@
 
 mod answer;
 mod caller;
+mod polling;
 mod receiver;
 mod scim;
 mod transmitter;
@@ -20,6 +21,7 @@ use stepgate_core::machine::{Machine, Scope};
 use stepgate_core::signals::SET_LEN_MAX;
 use stepgate_core::web::LocalBody;
 
+pub use polling::poll;
 pub use scim::fuzz_filter;
 pub use transmitter::{Pushing, TURN, Transmitter};
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use stepgate_core::signals::{Delivered, Receivers};
+use stepgate_core::signals::{Delivered, EventSource, PollAnswer, Receivers};
 use url::Url;
 
 use crate::http::{Http, HttpError};
@@ -53,15 +53,6 @@ impl Receivers for Deliver {
     }
 }
 
-/// What a transmitter had.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PollAnswer {
-    /// Tokens by their `jti`.
-    pub sets: BTreeMap<String, String>,
-    /// Whether there is more at once.
-    pub more: bool,
-}
-
 /// Fetches events from a transmitter.
 #[derive(Clone, Debug)]
 pub struct Poller {
@@ -78,14 +69,9 @@ const EVENTS_AT_ONCE: u32 = 50;
 /// The longest answer.
 const ANSWER_MAX: usize = 4 << 20;
 
-impl Poller {
-    /// Says which events were taken and which were refused, and fetches more (RFC 8936, section 2.4).
-    /// `patience`: how long the transmitter may hold the question if it has nothing.
-    ///
-    /// # Errors
-    ///
-    /// Why there is no answer.
-    pub async fn poll(
+#[async_trait]
+impl EventSource for Poller {
+    async fn poll(
         &self,
         taken: &[String],
         refused: &BTreeMap<String, (String, String)>,
