@@ -145,6 +145,19 @@ impl TokenRules {
     }
 }
 
+/// The configuration that a token was verified by: a digest of all that decides whose it
+/// is, of the service's rules and of how its issuer is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Configuration([u8; 32]);
+
+impl Configuration {
+    /// Of a service and an issuer; `issuer` is a digest of what the configuration says of it.
+    pub fn of(rules: &TokenRules, issuer: &[u8; 32]) -> Self {
+        let hash = Sha256::new_with_prefix(b"stepgate/verified-by/v1\0");
+        Self(hash.chain_update(rules.fingerprint()).chain_update(issuer).finalize().into())
+    }
+}
+
 /// What came with a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Presented<'a> {
@@ -219,6 +232,8 @@ pub struct VerifiedToken {
     pub expires_at: Timestamp,
     /// What it is bound to; `None`: it is a bearer token.
     pub bound_to: Option<BoundTo>,
+    /// What it was verified by, and holds under.
+    pub verified_by: Configuration,
 }
 
 impl VerifiedToken {
@@ -241,6 +256,36 @@ impl VerifiedToken {
         let Some(BoundTo::Certificate(bound)) = &self.bound_to else { return Ok(()) };
         let held = shown.ok_or("certificate_missing")?.held(now).map_err(CertificateFault::code)?;
         if held.thumbprint == *bound { Ok(()) } else { Err("certificate_other") }
+    }
+
+    /// Whether it still holds at a service that has these rules now, where its issuer is
+    /// now known by this digest (`None`: no more at all). For what goes on after the
+    /// request that showed it: a stream, a wait, a body that came slowly.
+    ///
+    /// Whose it is and in which groups was read by the configuration of then. By another
+    /// it may be somebody else's, so it is none until it is shown again.
+    ///
+    /// # Errors
+    ///
+    /// [`NotAccepted::Token`]: `expired`, or `configuration`.
+    pub fn holds(
+        &self,
+        rules: Option<&TokenRules>,
+        issuer: Option<&[u8; 32]>,
+        now: Timestamp,
+    ) -> Result<(), NotAccepted> {
+        let scheme = self.scheme();
+        if now >= self.expires_at {
+            return Err(NotAccepted::Token { what: "expired", scheme });
+        }
+        match (rules, issuer) {
+            (Some(rules), Some(issuer))
+                if rules.takes(scheme) && self.verified_by == Configuration::of(rules, issuer) =>
+            {
+                Ok(())
+            }
+            _ => Err(NotAccepted::Token { what: "configuration", scheme }),
+        }
     }
 
     /// The subject of the person who answers for what is done with it.
@@ -359,6 +404,14 @@ pub trait AccessTokens: Send + Sync + fmt::Debug {
         presented: Presented<'_>,
         rules: &TokenRules,
     ) -> Result<Option<Arc<VerifiedToken>>, NotAccepted>;
+
+    /// Whether a token that was verified before still holds at a service that has these
+    /// rules now; `None` if it takes no tokens any more. See [`VerifiedToken::holds`].
+    ///
+    /// # Errors
+    ///
+    /// [`NotAccepted`]; what rests on it ends.
+    fn still(&self, token: &VerifiedToken, rules: Option<&TokenRules>, now: Timestamp) -> Result<(), NotAccepted>;
 }
 
 /// No tokens are verified here.
@@ -376,5 +429,9 @@ impl AccessTokens for NoAccessTokens {
             true => Err(NotAccepted::Away("no provider is configured".to_owned())),
             false => Ok(None),
         }
+    }
+
+    fn still(&self, token: &VerifiedToken, _: Option<&TokenRules>, now: Timestamp) -> Result<(), NotAccepted> {
+        token.holds(None, None, now)
     }
 }

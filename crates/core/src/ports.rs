@@ -76,8 +76,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// deactivated, or is known by it no longer, is nobody: on this node at once, on others
     /// within a second.
     async fn known_by(&self, identity: [u8; 32]) -> Result<Option<Arc<KnownPerson>>, StoreError>;
-    /// Completes when anything about this person may have changed; for streams that began
-    /// with a token. While nobody can say, after a while too.
+    /// Completes when anything about this person may have changed since it was first
+    /// polled; for streams that began with a token. While nobody can say, after a while too.
     async fn person_changed(&self, person: PersonId);
     /// Adds a person who is known by an identity alone. `Conflict` if the login exists,
     /// `UsedBefore` if the identity is somebody's.

@@ -31,7 +31,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(15);
 
 impl Inner {
     pub(super) async fn decide(self: &Arc<Self>, mut exchange: Exchange) -> Response<Body> {
-        let surroundings = self.surroundings(&exchange.request);
+        let mut surroundings = self.surroundings(&exchange.request);
         let token = match &exchange.site.service.tokens {
             None => None,
             Some(rules) => match Box::pin(self.bearer(&exchange, rules, &surroundings)).await {
@@ -39,7 +39,7 @@ impl Inner {
                 Err(response) => return response,
             },
         };
-        let (standing, known) = match token {
+        let (mut standing, mut known) = match token {
             Some(view) => {
                 // Whatever it accepts, nobody reads pages who comes with a token.
                 exchange.reader = Reader::Program;
@@ -65,6 +65,13 @@ impl Inner {
                 return answers::no_operation(reader, &error);
             }
         };
+        if matches!(exchange.payload, Payload::Whole(_)) {
+            // Its body came as slowly as its sender liked.
+            match Box::pin(self.again(&exchange, known, &mut surroundings)).await {
+                Ok((now_standing, now_known)) => (standing, known) = (now_standing, now_known),
+                Err(response) => return response,
+            }
+        }
         if *exchange.request.purpose() != Purpose::Exchange
             && From::of(&exchange.request, &exchange.site.service.origin) == From::Elsewhere
         {
@@ -102,6 +109,28 @@ impl Inner {
         }
     }
 
+    /// Who asks, and when, once more after the body was read: meanwhile a login may have
+    /// become too old, a token or session may have ended, and its person may have left.
+    async fn again(
+        &self,
+        exchange: &Exchange,
+        known: Option<Known>,
+        surroundings: &mut Surroundings,
+    ) -> Result<(Standing, Option<Known>), Response<Body>> {
+        surroundings.now = self.flows.clock.now();
+        if let Some(Known::Token(view)) = &known {
+            let view = self.still_bearer(view, &exchange.request, &exchange.site.service).await?;
+            return Ok((Standing::Nobody, Some(Known::Token(view))));
+        }
+        match self.standing(exchange, surroundings).await {
+            Ok(standing) => {
+                let known = standing.known();
+                Ok((standing, known))
+            }
+            Err(error) => Err(answers::store(exchange.reader, &error)),
+        }
+    }
+
     pub(super) async fn deny(&self, denied: &Denied, known: Option<&Known>, reader: Reader) -> Response<Body> {
         self.flows.denied(denied, asker(known)).await;
         let signed = known.and_then(Known::signed);
@@ -118,8 +147,8 @@ impl Inner {
         self: &Arc<Self>,
         mut exchange: Exchange,
         challenged: Challenged,
-        known: Known,
-        surroundings: Surroundings,
+        mut known: Known,
+        mut surroundings: Surroundings,
     ) -> Response<Body> {
         let reader = exchange.reader;
         if let Some(signed) = known.signed()
@@ -130,6 +159,7 @@ impl Inner {
         let limits =
             BodyLimits { bytes: self.flows.live.load().challenges.held_body, deadline: self.limits.held_body_deadline };
         let payload = std::mem::replace(&mut exchange.payload, Payload::Whole(Bytes::new()));
+        let comes_now = matches!(payload, Payload::Unread(_));
         let body = match payload.whole(limits).await {
             Ok(body) => body,
             Err(error) => {
@@ -137,6 +167,16 @@ impl Inner {
                 return answers::body(reader, &error);
             }
         };
+        if comes_now {
+            exchange.payload = Payload::Whole(body.clone());
+            match Box::pin(self.again(&exchange, Some(known), &mut surroundings)).await {
+                Ok((_, Some(again))) => known = again,
+                Ok((standing, None)) => {
+                    return Box::pin(self.ask_to_sign_in(exchange, challenged.operation, standing, surroundings)).await;
+                }
+                Err(response) => return response,
+            }
+        }
         let hold = match hold(&exchange, &challenged.operation, &body) {
             Ok(hold) => hold,
             Err(CrossSite) => {
@@ -282,6 +322,11 @@ impl Inner {
             match self.still_bearer(view, &asked.request, &asked.site.service).await {
                 Ok(view) => asked.known = Known::Token(view),
                 Err(response) => return Shown::Answer(response),
+            }
+            if let Known::Token(view) = &asked.known
+                && !self.has_scopes_now(&operation, view)
+            {
+                return Shown::Failed(Some(AskError::NotForThis));
             }
         }
         let known = asked.known.clone();

@@ -1,6 +1,9 @@
 //! WebSockets, event streams and long answers of our own pages: decided again while they are open.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::Response;
@@ -107,15 +110,28 @@ impl Inner {
     }
 
     /// Returns, and cancels `cut`, as soon as the stream may not go on.
-    async fn watch(&self, watched: Watched, cut: CancellationToken) {
+    async fn watch(&self, mut watched: Watched, cut: CancellationToken) {
         let mut reloads = self.reloads.subscribe();
-        while let Some(wait) = self.permitted_for(&watched) {
+        loop {
+            let known = watched.known.clone();
+            let mut ended = pin!(self.ended(known.as_ref()));
+            // Looked at once before it is judged, so that what changes meanwhile is not missed.
+            let already = poll_fn(|cx| Poll::Ready(ended.as_mut().poll(cx).is_ready())).await;
+            if already && matches!(known, Some(Known::Session(_))) {
+                break;
+            }
+            let Some(wait) = self.permitted_for(&mut watched).await else { break };
+            let wait = if already { PAUSE_MIN } else { wait.max(PAUSE_MIN) };
             tokio::select! {
                 biased;
                 () = cut.cancelled() => return,
-                () = self.ended(watched.known.as_ref()) => break,
+                () = &mut ended, if !already => match known {
+                    // Something about the person changed: perhaps what the token is worth.
+                    Some(Known::Token(_)) => {}
+                    _ => break,
+                },
                 changed = reloads.changed() => if changed.is_err() { break },
-                () = tokio::time::sleep(wait.max(PAUSE_MIN)) => {}
+                () = tokio::time::sleep(wait) => {}
             }
         }
         cut.cancel();
@@ -123,9 +139,27 @@ impl Inner {
 
     /// How long the stream may go on from now, or `None` if it may not.
     ///
-    /// It is judged by the session as it was when the stream was opened: its ages
-    /// grow, and what ends or changes it completes `ended`.
-    fn permitted_for(&self, watched: &Watched) -> Option<Duration> {
+    /// A session's is judged by the session as it was when the stream was opened: its ages
+    /// grow, and what ends or changes it completes `ended`. A token's is judged by what the
+    /// token, its person and the configuration are now.
+    async fn permitted_for(&self, watched: &mut Watched) -> Option<Duration> {
+        if let Some(Known::Token(view)) = &watched.known {
+            let shown = watched.certificate.as_deref().map(|shown| shown as &dyn ShownCertificate);
+            let view = match self.bearer_again(view, shown).await {
+                Ok(Ok(view)) if self.has_scopes_now(&watched.operation, &view) => view,
+                Ok(Ok(_)) => return None,
+                Ok(Err(refused)) => {
+                    self.flows.refused(&refused.code()).await;
+                    return None;
+                }
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(error, "a stream ends because nobody can say whose it is");
+                    return None;
+                }
+            };
+            watched.known = Some(Known::Token(view));
+        }
         let now = self.flows.clock.now();
         let surroundings = Surroundings { now, ..watched.surroundings.clone() };
         let asker = asker(watched.known.as_ref());
@@ -141,15 +175,8 @@ impl Inner {
         let ends_at = match &watched.known {
             Some(Known::Session(signed)) => signed.view.ends_at,
             Some(Known::Token(view)) if view.token.bound_to.is_none() => view.token.expires_at,
-            Some(Known::Token(view)) => {
-                let shown = watched.certificate.as_deref().map(|shown| shown as &dyn ShownCertificate);
-                if let Err(what) = view.token.on(shown, now) {
-                    tracing::debug!(what, "a stream ends with the certificate that its token is bound to");
-                    return None;
-                }
-                // A list that takes it back may be loaded at any time.
-                view.token.expires_at.min(now.plus(LOOK_AGAIN))
-            }
+            // A list that takes its certificate back may be loaded at any time.
+            Some(Known::Token(view)) => view.token.expires_at.min(now.plus(LOOK_AGAIN)),
             None => return Some(left),
         };
         ends_at.since(now).filter(|left| !left.is_zero()).map(|ends| ends.min(left))

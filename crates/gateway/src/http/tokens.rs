@@ -9,11 +9,12 @@ use http::header::{HeaderName, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use stepgate_core::access::{NotAccepted, Presented, Scheme, TokenRules, TokenView};
-use stepgate_core::catalogue::Service;
+use stepgate_core::catalogue::{Endpoint, Service};
 use stepgate_core::certificate::ShownCertificate;
 use stepgate_core::decide::Challenged;
 use stepgate_core::flows::{BetterToken, Flows, NotEnough};
 use stepgate_core::operation::Operation;
+use stepgate_core::ports::StoreError;
 use stepgate_core::surroundings::Surroundings;
 
 use super::answers::{self, quoted};
@@ -60,8 +61,30 @@ impl Inner {
         }
     }
 
-    /// A token that was good when its request came, once more after a while: it may have
-    /// run out, its person may have left, and its certificate may have been revoked.
+    /// A token that was good when its request came, once more after a while and by the
+    /// configuration of now: it may have run out, its person may have left or changed, its
+    /// certificate may have been revoked, and a reload may have taken it away. The one rule for streams, waits and slow bodies.
+    ///
+    /// `Ok(Err(…))`: it is as good as none.
+    pub(super) async fn bearer_again(
+        &self,
+        view: &TokenView,
+        shown: Option<&dyn ShownCertificate>,
+    ) -> Result<Result<Arc<TokenView>, NotAccepted>, StoreError> {
+        let live = self.flows.live.load_full();
+        let service = live.catalogue.by_host(&view.host);
+        let rules = service.and_then(|service| service.tokens.as_deref());
+        let now = self.flows.clock.now();
+        if let Err(refused) = self.tokens.still(&view.token, rules, now) {
+            return Ok(Err(refused));
+        }
+        if let Err(what) = view.token.on(shown, now) {
+            return Ok(Err(NotAccepted::Token { what, scheme: view.token.scheme() }));
+        }
+        Ok(self.flows.bearer(Arc::clone(&view.token), &view.host).await?.map(Arc::new))
+    }
+
+    /// The same for a request, whose operation it must still have the scopes for.
     pub(super) async fn still_bearer(
         &self,
         view: &TokenView,
@@ -69,22 +92,33 @@ impl Inner {
         service: &Service,
     ) -> Result<Arc<TokenView>, Response<Body>> {
         let Some(rules) = &service.tokens else { return Err(answers::fault(Reader::Program)) };
-        let now = self.flows.clock.now();
-        let refused = if now >= view.token.expires_at {
-            NotAccepted::Token { what: "expired", scheme: view.token.scheme() }
-        } else if let Err(what) = view.token.on(shown(request), now) {
-            NotAccepted::Token { what, scheme: view.token.scheme() }
-        } else {
-            match self.flows.bearer(Arc::clone(&view.token), &view.host).await {
-                Ok(Ok(view)) => return Ok(Arc::new(view)),
-                Ok(Err(refused)) => refused,
-                Err(error) => return Err(answers::store(Reader::Program, &error)),
-            }
-        };
-        Err(self.not_accepted(service, rules, &refused).await)
+        match self.bearer_again(view, shown(request)).await {
+            Ok(Ok(view)) => Ok(view),
+            Ok(Err(refused)) => Err(self.not_accepted(service, rules, &refused).await),
+            Err(error) => Err(answers::store(Reader::Program, &error)),
+        }
     }
 
-    async fn not_accepted(&self, service: &Service, rules: &TokenRules, refused: &NotAccepted) -> Response<Body> {
+    /// Whether the token has the scopes that an operation needs, by the configuration of now.
+    pub(super) fn has_scopes_now(&self, operation: &Operation, view: &TokenView) -> bool {
+        let live = self.flows.live.load();
+        let Some(service) = live.catalogue.by_host(&view.host) else { return false };
+        let mut now = operation.clone();
+        now.service = Arc::clone(service);
+        // An operation that is declared no more needs what it needed.
+        let same = |endpoint: &&Arc<Endpoint>| endpoint.resource == operation.endpoint.resource;
+        if let Some(endpoint) = service.endpoints.iter().find(same) {
+            now.endpoint = Arc::clone(endpoint);
+        }
+        Flows::missing_scopes(&now, view).is_empty()
+    }
+
+    pub(super) async fn not_accepted(
+        &self,
+        service: &Service,
+        rules: &TokenRules,
+        refused: &NotAccepted,
+    ) -> Response<Body> {
         self.flows.refused(&refused.code()).await;
         not_accepted(service, rules, refused)
     }

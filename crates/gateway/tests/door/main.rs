@@ -21,4 +21,5 @@ mod refused;
 mod rig;
 mod store;
 mod streams;
+mod token_streams;
 mod tokens;

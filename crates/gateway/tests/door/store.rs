@@ -267,10 +267,12 @@ impl Store for Memory {
     }
 
     async fn person_changed(&self, person: PersonId) {
+        let find = || self.state.lock().known.values().find(|known| known.person.id == person).map(Arc::clone);
+        let mut changes = self.changes.subscribe();
+        let before = find();
         loop {
-            let mut changes = self.changes.subscribe();
-            let known = self.state.lock().known.values().any(|known| known.person.id == person);
-            if !known || changes.changed().await.is_err() {
+            let same = find().zip(before.clone()).is_some_and(|(now, before)| Arc::ptr_eq(&now, &before));
+            if !same || changes.changed().await.is_err() {
                 return;
             }
         }

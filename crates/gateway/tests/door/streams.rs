@@ -7,6 +7,7 @@ use stepgate_core::policy::{Policies, PolicySource};
 use stepgate_core::session::Audience;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::raw::Connection;
 use crate::recorder::Recorder;
@@ -15,21 +16,28 @@ use crate::rig::{Door, Person_};
 const EVENTS: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n8\r\ndata: 1\n\r\n";
 /// RFC 6455, section 1.3.
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+pub const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// An upstream that switches to WebSocket and then echoes bytes.
-async fn echo() -> Recorder {
+pub async fn echo() -> Recorder {
+    echo_behind(Arc::new(Semaphore::new(Semaphore::MAX_PERMITS))).await
+}
+
+/// The same, which answers each handshake when there is a permit for it.
+pub async fn echo_behind(gate: Arc<Semaphore>) -> Recorder {
     let recorder = Recorder::start().await;
     let socket = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = socket.local_addr().unwrap();
     tokio::spawn(async move {
         loop {
             let (stream, _) = socket.accept().await.unwrap();
+            let gate = Arc::clone(&gate);
             tokio::spawn(async move {
                 let mut connection = Connection { stream, buffer: Vec::new() };
                 let head = connection.head().await.unwrap();
                 assert_eq!(head.one("upgrade"), "websocket");
+                gate.acquire().await.unwrap().forget();
                 let answer = format!(
                     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\r\n"
                 );

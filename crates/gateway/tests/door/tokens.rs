@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::SecretString;
 use stepgate_core::access::{
-    Accepted, AccessTokens, BoundTo, Forwarded, Nonces, NotAccepted, Presented, Scheme, TokenRules, VerifiedToken,
-    Whose,
+    Accepted, AccessTokens, BoundTo, Configuration, Forwarded, Nonces, NotAccepted, Presented, Scheme, TokenRules,
+    VerifiedToken, Whose,
 };
 use stepgate_core::challenge::{AskedBy, ChallengeState};
 use stepgate_core::factor::{FactorKind, Strength, identity_digest};
@@ -24,12 +24,12 @@ use stepgate_core::time::Timestamp;
 use crate::recorder::Recorder;
 use crate::rig::{Door, JSON, NAVIGATE};
 
-const ISSUER: &str = "https://idp.example";
+pub const ISSUER: &str = "https://idp.example";
 const APPROVE: &str = "POST /payments/42/approve";
 const LARGE: &str = r#"{"amount":12000}"#;
 const SMALL: &str = r#"{"amount":1}"#;
 
-fn corp() -> ProviderName {
+pub fn corp() -> ProviderName {
     ProviderName::parse("corp").unwrap()
 }
 
@@ -109,7 +109,7 @@ impl AccessTokens for Known {
     async fn verify(
         &self,
         presented: Presented<'_>,
-        _: &TokenRules,
+        rules: &TokenRules,
     ) -> Result<Option<Arc<VerifiedToken>>, NotAccepted> {
         let Some(value) = presented.headers.get("authorization") else { return Ok(None) };
         let (word, text) = value.to_str().unwrap().split_once(' ').unwrap_or_default();
@@ -153,13 +153,18 @@ impl AccessTokens for Known {
             issued_at: None,
             expires_at: presented.now.plus(Duration::from_secs(300)),
             bound_to: (scheme == Scheme::Dpop).then(|| BoundTo::Key("k".into())),
+            verified_by: Configuration::of(rules, &[0; 32]),
         })))
+    }
+
+    fn still(&self, token: &VerifiedToken, rules: Option<&TokenRules>, now: Timestamp) -> Result<(), NotAccepted> {
+        token.holds(rules, Some(&[0; 32]), now)
     }
 }
 
 impl Door {
     /// Makes somebody known by their subject at the provider.
-    fn knows(&self, subject: &str) -> PersonId {
+    pub fn knows(&self, subject: &str) -> PersonId {
         let id = PersonId::random(self.flows.random.as_ref());
         let person = Person {
             id,
@@ -176,7 +181,7 @@ impl Door {
         id
     }
 
-    fn forgets(&self, subject: &str) {
+    pub fn forgets(&self, subject: &str) {
         self.store.change(|state| state.known.remove(&identity_digest(ISSUER, subject)));
     }
 

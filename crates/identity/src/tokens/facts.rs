@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stepgate_core::access::{Accepted, BoundTo, SCOPES_MAX, TokenRules, VerifiedToken, Whose};
+use stepgate_core::access::{Accepted, BoundTo, Configuration, SCOPES_MAX, TokenRules, VerifiedToken, Whose};
 use stepgate_core::certificate::Thumbprint;
 use stepgate_core::factor::Strength;
 use stepgate_core::id::AccessTokenId;
@@ -29,6 +29,7 @@ pub(super) struct Expected<'a> {
     pub(super) levels: &'a [LevelSettings],
     pub(super) rules: &'a TokenRules,
     pub(super) now: Timestamp,
+    pub(super) verified_by: Configuration,
 }
 
 /// What may be missing.
@@ -118,6 +119,7 @@ pub(super) fn read(claims: &TokenClaims, demands: Demands, expected: Expected<'_
         issued_at,
         expires_at,
         bound_to: bound_to(claims)?,
+        verified_by: expected.verified_by,
     })
 }
 

@@ -76,6 +76,11 @@ impl Introspection {
         Self { http, url, client_id, client_secret, kept_at_most, token_type, seats }
     }
 
+    /// What tells it from another way to ask.
+    pub(super) fn parts(&self) -> [String; 3] {
+        [self.url.to_string(), self.client_id.clone(), format!("{:?}", self.token_type)]
+    }
+
     /// For how long an answer is believed that does not say for how long it holds.
     pub(super) fn kept_at_most(&self) -> Duration {
         self.kept_at_most
@@ -160,7 +165,9 @@ fn kind(answer: &Map<String, Value>, token_type: TokenType) -> Result<Scheme, &'
         (Some("dpop"), _) => Ok(Scheme::Dpop),
         (Some(_), _) => Err(NONE),
         (None, TokenType::Said) => Err("token_type_missing"),
-        (None, TokenType::DangerAbsent) if answer.contains_key("cnf") => Ok(Scheme::Dpop),
+        (None, TokenType::DangerAbsent) if answer.get("cnf").is_some_and(|cnf| cnf.get("jkt").is_some()) => {
+            Ok(Scheme::Dpop)
+        }
         (None, TokenType::DangerAbsent) => Ok(Scheme::Bearer),
     }
 }

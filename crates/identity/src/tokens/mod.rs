@@ -20,7 +20,9 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use aws_lc_rs::digest::{Context, SHA256};
 use moka::sync::Cache;
-use stepgate_core::access::{AccessTokens, BoundTo, Nonces, NotAccepted, Presented, Scheme, TokenRules, VerifiedToken};
+use stepgate_core::access::{
+    AccessTokens, BoundTo, Configuration, Nonces, NotAccepted, Presented, Scheme, TokenRules, VerifiedToken,
+};
 use stepgate_core::id::AccessTokenId;
 use stepgate_core::provider::ProviderName;
 use stepgate_core::time::{Randomness, Timestamp};
@@ -245,6 +247,12 @@ impl AccessTokens for TokenVerifier {
         }
         Ok(Some(token))
     }
+
+    fn still(&self, token: &VerifiedToken, rules: Option<&TokenRules>, now: Timestamp) -> Result<(), NotAccepted> {
+        let issuers = self.issuers.load();
+        let issuer = issuers.all.iter().find(|issuer| issuer.name == token.provider);
+        token.holds(rules, issuer.map(TokenIssuer::fingerprint).as_ref(), now)
+    }
 }
 
 /// A token that is presented, before anybody knows whose it is.
@@ -272,6 +280,7 @@ impl Asking<'_> {
             levels: &issuer.levels,
             rules: self.rules,
             now: self.now,
+            verified_by: Configuration::of(self.rules, &issuer.fingerprint()),
         }
     }
 }
@@ -305,6 +314,38 @@ impl Signed<'_> {
 }
 
 impl TokenIssuer {
+    /// A digest of what the configuration says of it: another issuer, other classes or
+    /// another way to verify, and what was verified is to be verified again.
+    fn fingerprint(&self) -> [u8; 32] {
+        let mut hash = Context::new(&SHA256);
+        let mut part = |text: &str| {
+            hash.update(&(text.len() as u64).to_be_bytes());
+            hash.update(text.as_bytes());
+        };
+        part("stepgate/token-issuer/v1");
+        part(self.name.as_str());
+        part(&self.issuer);
+        for level in &self.levels {
+            part(&level.acr);
+            part(&format!("{:?}", level.strength));
+            level.amr.iter().for_each(|method| part(method));
+            part("\0");
+        }
+        match &self.by {
+            VerifiedBy::Signature { algorithms, .. } => {
+                part("signature");
+                algorithms.iter().for_each(|algorithm| part(&format!("{algorithm:?}")));
+            }
+            VerifiedBy::Introspection(introspection) => {
+                part("introspection");
+                introspection.parts().iter().for_each(|text| part(text));
+            }
+        }
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(hash.finish().as_ref());
+        bytes
+    }
+
     fn away(&self, why: &str) -> NotAccepted {
         tracing::warn!(provider = %self.name, why, "an issuer of access tokens cannot be asked");
         NotAccepted::Away(format!("{}: {why}", self.name))

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::properties::{around, operations, policies, sets};
-use crate::access::{TokenView, VerifiedToken, Whose};
+use crate::access::{Accepted, Configuration, Forwarded, Nonces, Scheme, TokenRules, TokenView, VerifiedToken, Whose};
 use crate::catalogue::Host;
 use crate::challenge::GrantKind;
 use crate::decide::search::{case, prepare};
@@ -34,6 +34,20 @@ fn corp() -> Provider {
     }
 }
 
+fn rules() -> TokenRules {
+    TokenRules::new(Accepted {
+        providers: vec![corp().name],
+        audience: "https://api.example".to_owned(),
+        schemes: vec![Scheme::Bearer],
+        scopes: Vec::new(),
+        owner_claim: None,
+        agents: Vec::new(),
+        nonces: Nonces::NotAsked,
+        forwarded: Forwarded::Never,
+        certificates: Vec::new(),
+    })
+}
+
 fn token(strength: Strength, auth_time: Option<Timestamp>) -> Arc<VerifiedToken> {
     Arc::new(VerifiedToken {
         id: AccessTokenId::from_bytes([1; 16]),
@@ -50,6 +64,7 @@ fn token(strength: Strength, auth_time: Option<Timestamp>) -> Arc<VerifiedToken>
         issued_at: None,
         expires_at: Timestamp::from_ms(i64::MAX),
         bound_to: None,
+        verified_by: Configuration::of(&rules(), &[0; 32]),
     })
 }
 

@@ -70,6 +70,36 @@ async fn a_new_configuration_forgets_what_was_verified() {
 }
 
 #[tokio::test]
+async fn b106_a_token_holds_under_the_configuration_that_it_was_verified_by() {
+    let key = es256("k1");
+    let verifier = verifier(&[key.jwk()]);
+    let token = bearer(&verifier, &at_jwt(&key, &claims())).await.unwrap();
+    let still = |rules: Option<&TokenRules>, seconds: i64| match verifier.still(&token, rules, at(NOW_S + seconds)) {
+        Ok(()) => "ok".to_owned(),
+        Err(error) => error.code(),
+    };
+    let issuer = || signing(Keys::fixed(set(&[key.jwk()])), &Algorithm::ALL);
+    assert_eq!(still(Some(&rules()), 299), "ok");
+    assert_eq!(still(Some(&rules()), 300), "token_expired");
+    assert_eq!(still(None, 0), "token_configuration");
+    let dpop = TokenRules::new(Accepted { schemes: vec![Scheme::Dpop], ..accepted() });
+    assert_eq!(still(Some(&dpop), 0), "token_configuration");
+    let others = TokenRules::new(Accepted { owner_claim: Some("owner".into()), ..accepted() });
+    assert_eq!(still(Some(&others), 0), "token_configuration");
+    verifier.replace(vec![issuer()]);
+    assert_eq!(still(Some(&rules()), 0), "ok", "a reload that changed nothing of it ends nothing");
+    for changed in [
+        TokenIssuer { issuer: "https://other.example".into(), ..issuer() },
+        TokenIssuer { levels: Vec::new(), ..issuer() },
+        signing(Keys::fixed(set(&[key.jwk()])), &[Algorithm::Es256]),
+        TokenIssuer { name: name("guest"), ..issuer() },
+    ] {
+        verifier.replace(vec![changed]);
+        assert_eq!(still(Some(&rules()), 0), "token_configuration");
+    }
+}
+
+#[tokio::test]
 async fn what_is_kept_nothing_is_the_same() {
     let key = es256("k1");
     let issuer = signing(Keys::fixed(set(&[key.jwk()])), &Algorithm::ALL);
