@@ -190,7 +190,8 @@ impl TestProvider {
         self.state().refreshes.clear();
     }
 
-    /// A logout token for a client (OpenID Connect Back-Channel Logout 1.0).
+    /// A logout token for a client (OpenID Connect Back-Channel Logout 1.0). A session that was logged out does not
+    /// come back: whoever it names has a `sid` of its own from then on.
     pub fn logout_token(&self, client: &str, subject: Option<&str>, sid: Option<&str>) -> String {
         let mut state = self.state();
         let now_s = state.now_s();
@@ -201,6 +202,9 @@ impl TestProvider {
         let named = [("sub", subject), ("sid", sid)];
         for (name, value) in named.into_iter().filter_map(|(name, value)| Some((name, value?))) {
             claims[name] = json!(value);
+        }
+        if subject == Some(state.somebody.subject.as_str()) || sid == Some(state.somebody.sid.as_str()) {
+            state.somebody.sid = state.next("sid");
         }
         state.signed("logout+jwt", claims)
     }

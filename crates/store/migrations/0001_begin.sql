@@ -184,6 +184,7 @@ CREATE TABLE provider_logins (
     session TEXT NOT NULL PRIMARY KEY REFERENCES sessions (id) ON DELETE CASCADE,
     provider TEXT NOT NULL,
     identity TEXT NOT NULL,
+    left_at {INT} NOT NULL, -- when the browser left for the provider
     sid TEXT,
     renew_at {INT}, -- NULL: never
     sealed {BYTES} NOT NULL
@@ -191,6 +192,15 @@ CREATE TABLE provider_logins (
 CREATE INDEX provider_logins_of_identity ON provider_logins (identity, provider);
 CREATE INDEX provider_logins_of_sid ON provider_logins (sid, provider);
 CREATE INDEX provider_logins_by_renewal ON provider_logins (renew_at);
+
+-- Logouts at providers, for as long as a login may be on its way that they ended too. Logins have a
+-- row here as well: of a logout and a login at once, one waits for the other.
+CREATE TABLE provider_logouts (
+    id TEXT NOT NULL PRIMARY KEY, -- digest of what was logged out: a provider's session, or a person there
+    logged_out_at {INT} NOT NULL, -- 0: never
+    noted_at {INT} NOT NULL
+) {STRICT};
+CREATE INDEX provider_logouts_by_time ON provider_logouts (noted_at);
 
 -- Security events of other systems that were taken: each once.
 CREATE TABLE received_sets (

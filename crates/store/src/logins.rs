@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use sqlx::AnyConnection;
 use stepgate_core::factor::EnrolledFactor;
 use stepgate_core::id::{FactorId, PersonId, SessionId};
@@ -167,7 +168,15 @@ fn seal(work: &Work<'_>, session: &str, sealed: &Sealed) -> Result<Vec<u8>, Stor
 }
 
 /// Keeps the login that a new session rests on.
-pub(crate) async fn keep(work: &mut Work<'_>, session: SessionId, login: &ProviderLogin) -> Result<(), ChangeError> {
+///
+/// `UsedBefore` if the provider has ended it meanwhile.
+pub(crate) async fn keep(
+    work: &mut Work<'_>,
+    session: SessionId,
+    login: &ProviderLogin,
+    at: Timestamp,
+) -> Result<(), ChangeError> {
+    still_stands(work, login, at).await?;
     let session = session.to_string();
     let refresh_token = login.refresh_token.as_ref().map(|token| token.expose_secret().to_owned());
     let id_token = login.id_token.expose_secret().to_owned();
@@ -175,8 +184,8 @@ pub(crate) async fn keep(work: &mut Work<'_>, session: SessionId, login: &Provid
     let sealed = Sealed { issuer, subject, id_token, refresh_token };
     let sealed = seal(work, &session, &sealed)?;
     sqlx::query(
-        "INSERT INTO provider_logins (session, provider, identity, sid, renew_at, sealed) \
-         VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO provider_logins (session, provider, identity, sid, renew_at, sealed, left_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
     .bind(&session)
     .bind(login.provider.as_str())
@@ -184,10 +193,67 @@ pub(crate) async fn keep(work: &mut Work<'_>, session: SessionId, login: &Provid
     .bind(login.sid.as_deref())
     .bind(login.refresh_token.as_ref().and(login.renew_at).map(Timestamp::as_ms))
     .bind(sealed)
+    .bind(login.left_at.as_ms())
     .execute(&mut *work.connection)
     .await
     .or_conflict()
     .map(|_| ())
+}
+
+/// What a logout may name, in the order in which rows are taken.
+#[derive(Clone, Copy)]
+enum Ends<'a> {
+    /// A session of the provider.
+    Sid(&'a str),
+    /// All of a person there.
+    All([u8; 32]),
+    /// What of a person there has no session of the provider's.
+    WithoutSid([u8; 32]),
+}
+
+impl Ends<'_> {
+    fn id(self, provider: &ProviderName) -> String {
+        let (what, whom) = match self {
+            Self::Sid(sid) => ("sid", sid.to_owned()),
+            Self::All(identity) => ("all", hex::encode(identity)),
+            Self::WithoutSid(identity) => ("without-sid", hex::encode(identity)),
+        };
+        // Neither of the first two has such a byte in it, so no two are the same text.
+        hex::encode(Sha256::digest(format!("{what}\0{provider}\0{whom}")))
+    }
+}
+
+/// Notes a logout, or with `0` only that a login asked; gives when it was logged out last. Whoever comes
+/// second waits here for the first, and then sees what it did.
+async fn note(work: &mut Work<'_>, id: &str, logged_out_at: i64, at: Timestamp) -> Result<i64, ChangeError> {
+    let row = sqlx::query(
+        "INSERT INTO provider_logouts (id, logged_out_at, noted_at) VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET \
+         logged_out_at = CASE WHEN excluded.logged_out_at > provider_logouts.logged_out_at \
+         THEN excluded.logged_out_at ELSE provider_logouts.logged_out_at END, noted_at = excluded.noted_at \
+         RETURNING id, logged_out_at",
+    )
+    .bind(id)
+    .bind(logged_out_at)
+    .bind(at.as_ms())
+    .fetch_one(&mut *work.connection)
+    .await
+    .stored()?;
+    Ok(Fields::of("provider_logouts", &row).int("logged_out_at")?)
+}
+
+/// A provider's session that ended does not come back; of a person, what left before the logout is over,
+/// and what leaves after it is a login of its own.
+async fn still_stands(work: &mut Work<'_>, login: &ProviderLogin, at: Timestamp) -> Result<(), ChangeError> {
+    let mut over = false;
+    if let Some(sid) = &login.sid {
+        over |= note(work, &Ends::Sid(sid).id(&login.provider), 0, at).await? > 0;
+    }
+    let left_at = login.left_at.as_ms();
+    over |= note(work, &Ends::All(login.identity).id(&login.provider), 0, at).await? > left_at;
+    if login.sid.is_none() {
+        over |= note(work, &Ends::WithoutSid(login.identity).id(&login.provider), 0, at).await? > left_at;
+    }
+    if over { Err(ChangeError::UsedBefore) } else { Ok(()) }
 }
 
 pub(crate) struct LogOut {
@@ -204,6 +270,15 @@ impl Intent for LogOut {
 
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
         sessions::use_prompt(work, self.token, self.at).await?;
+        let ends = match (&self.of.sid, self.of.identity) {
+            (Some(sid), None) => vec![Ends::Sid(sid)],
+            (Some(sid), Some(identity)) => vec![Ends::Sid(sid), Ends::WithoutSid(identity)],
+            (None, Some(identity)) => vec![Ends::All(identity)],
+            (None, None) => Vec::new(),
+        };
+        for one in ends {
+            note(work, &one.id(&self.provider), self.at.as_ms(), self.at).await?;
+        }
         let mut resting = resting_on(&mut *work.connection, &self.provider, &self.of, self.at).await?;
         let mut expected = self.sessions.clone();
         resting.sort_unstable();
@@ -337,7 +412,7 @@ impl Inner {
     pub(crate) async fn provider_login(&self, session: SessionId) -> Result<Option<ProviderLogin>, StoreError> {
         read(async {
             let row = sqlx::query(
-                "SELECT l.session, l.provider, l.identity, l.sid, l.renew_at, l.sealed FROM provider_logins l \
+                "SELECT l.session, l.provider, l.identity, l.left_at, l.sid, l.renew_at, l.sealed FROM provider_logins l \
                  JOIN sessions s ON s.id = l.session WHERE l.session = $1 AND s.ended_at IS NULL",
             )
             .bind(session.to_string())
@@ -352,6 +427,7 @@ impl Inner {
                 identity: fields.digest("identity")?.0,
                 issuer: sealed.issuer.clone(),
                 subject: sealed.subject.clone(),
+                left_at: fields.time("left_at")?,
                 sid: fields.maybe_text("sid")?,
                 id_token: SecretString::from(sealed.id_token.clone()),
                 refresh_token: sealed.refresh_token.clone().map(SecretString::from),

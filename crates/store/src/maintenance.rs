@@ -13,19 +13,20 @@ use crate::inner::read;
 use crate::intent::{Intent, Work};
 use crate::options::{
     ADDRESSES_REMEMBERED, CLOSED_CHALLENGES_KEPT, ENDED_SESSIONS_KEPT, FORMER_ASSERTION_KEYS_KEPT,
-    FORMER_SIGNAL_KEYS_KEPT, PROMPTS_KEPT, PURGED_AT_ONCE, RECEIVED_SETS_KEPT, SEALED_AT_ONCE,
+    FORMER_SIGNAL_KEYS_KEPT, LOGOUTS_KEPT, PROMPTS_KEPT, PURGED_AT_ONCE, RECEIVED_SETS_KEPT, SEALED_AT_ONCE,
 };
 use crate::row::Fields;
 use crate::seal::Keyring;
 
 /// What is over, as `(table, key, condition on $1)`. `$1` is now less the time it is kept.
-const OVER: [(&str, &str, &str, std::time::Duration); 16] = [
+const OVER: [(&str, &str, &str, std::time::Duration); 17] = [
     ("codes", "digest", "expires_at <= $1", std::time::Duration::ZERO),
     ("tickets", "digest", "expires_at <= $1", std::time::Duration::ZERO),
     ("links", "id", "expires_at <= $1", std::time::Duration::ZERO),
     ("pending_logins", "state", "expires_at <= $1", std::time::Duration::ZERO),
     ("risks", "id", "until <= $1", std::time::Duration::ZERO),
     ("prompts", "digest", "used_at <= $1", PROMPTS_KEPT),
+    ("provider_logouts", "id", "noted_at <= $1", LOGOUTS_KEPT),
     ("received_sets", "digest", "received_at <= $1", RECEIVED_SETS_KEPT),
     (
         "try_lanes",

@@ -123,5 +123,7 @@ pub(crate) const CHANGES_NAMED_MAX: usize = 500;
 /// Things of one person, or of one session of theirs, that one transmitter tells a risk of under one name
 /// and that are kept apart; what it tells of more is kept together.
 pub(crate) const RISK_SUBJECTS_MAX: i64 = 50;
+/// How long a logout at a provider is remembered: longer than a login may be on its way.
+pub(crate) const LOGOUTS_KEPT: Duration = Duration::from_secs(3600);
 /// How long it is remembered that a security event was taken: longer than one may be old.
 pub(crate) const RECEIVED_SETS_KEPT: Duration = Duration::from_secs(8 * 24 * 3600);

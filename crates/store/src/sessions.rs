@@ -54,7 +54,7 @@ impl Intent for StartSession {
         self.insert(work, &person, device_known).await?;
         prove(work, new.id, new.proof).await?;
         if let Some(login) = &new.login {
-            logins::keep(work, new.id, login).await?;
+            logins::keep(work, new.id, login, at).await?;
         }
         let token = NewToken {
             digest: new.gate_token,

@@ -315,7 +315,7 @@ impl Flows {
                     prompt: None,
                     statement: Some(statement),
                     beside: Some(beside(&asserted)),
-                    login: Some(rests_on(provider, asserted, now)),
+                    login: Some(rests_on(provider, asserted, Timestamp::from_ms(kept.asked_at_ms), now)),
                 };
                 let signed_in = Box::new(self.start(proven, &arrival).await?);
                 Ok(Returned::SignedIn { signed_in, next, continues })
@@ -409,12 +409,13 @@ fn beside(asserted: &Asserted) -> serde_json::Value {
     json!({ "id_token": asserted.id_token.expose_secret(), "key": asserted.key, "amr": asserted.amr })
 }
 
-fn rests_on(provider: &Provider, asserted: Asserted, now: Timestamp) -> ProviderLogin {
+fn rests_on(provider: &Provider, asserted: Asserted, left_at: Timestamp, now: Timestamp) -> ProviderLogin {
     ProviderLogin {
         provider: provider.name.clone(),
         identity: identity_digest(&asserted.issuer, &asserted.subject),
         issuer: asserted.issuer,
         subject: asserted.subject,
+        left_at,
         sid: asserted.sid,
         id_token: asserted.id_token,
         renew_at: provider.renews_every.map(|every| now.plus(every)),

@@ -46,6 +46,8 @@ pub struct ProviderLogin {
     pub identity: [u8; 32],
     /// `sub`; sealed.
     pub subject: String,
+    /// When the browser left for the provider: a logout that came since ended this login too.
+    pub left_at: Timestamp,
     /// The provider's own session, if it named one.
     pub sid: Option<String>,
     /// The ID token, for the logout there; sealed.

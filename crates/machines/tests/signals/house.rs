@@ -335,6 +335,7 @@ impl House {
             issuer: ISSUER.to_owned(),
             identity: identity_digest(ISSUER, person.login.as_str()),
             subject: person.login.as_str().to_owned(),
+            left_at: self.clock.now(),
             sid: Some(sid.to_owned()),
             id_token: "id-token".into(),
             refresh_token: None,

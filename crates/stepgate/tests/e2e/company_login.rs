@@ -263,6 +263,32 @@ async fn a_logout_there_closes_what_is_open_here() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_was_logged_out_there_on_its_way_is_none() {
+    let company = Company::start().await;
+    let (world, ada) = (&company.world, Person::new());
+    let to = world.at_gate("/sign-in/logout/corp");
+    for by_sid in [true, false] {
+        let asked = ada.open(&world.at_service("/payments")).await;
+        let away = ada.submit(&asked, &asked.form_to("/sign-in/with/corp")).await;
+        let on = away.links().into_iter().find(|link| link.path().ends_with("/authorize")).unwrap();
+        let answer = company.provider.visit(on.as_str()).await;
+        world.clock.advance(Duration::from_secs(1));
+        let sid = company.provider.somebody().sid;
+        let (subject, sid) = if by_sid { (None, Some(sid.as_str())) } else { (Some("00u1"), None) };
+        let token = company.provider.logout_token("gate", subject, sid);
+        assert_eq!(company.provider.post_logout_token(&to, &token).await, 200);
+        let back = ada.open(&world.at_gate(&format!("/sign-in/back/corp?{answer}"))).await;
+        assert!(back.status.is_client_error(), "{}", back.told());
+        let again = ada.open_once(&world.at_service("/payments")).await;
+        assert!(again.status.is_redirection(), "{}", again.told());
+    }
+    // What begins after the logout is a login of its own.
+    let list = company.arrive(&ada, "/payments").await;
+    assert_eq!(list.url.as_str(), world.at_service("/payments"), "{}", list.told());
+    world.verified_evidence();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_was_away_is_used_when_it_is_back() {
     let company = Company::start().await;
     let ada = Person::new();
@@ -333,7 +359,7 @@ async fn an_administrator_says_who_somebody_is_there() {
         world.command(&["user", "identify", &ada.login, "--provider", provider, "--subject", subject])
     };
     let wrong = identify("crop", "00u1");
-    assert!(said(&wrong).contains("no provider \"crop\"; corp"), "{}", said(&wrong));
+    assert!(said(&wrong).contains("no provider \"crop\"; known are corp"), "{}", said(&wrong));
     assert!(identify("corp", "00u1").status.success());
     assert!(said(&identify("corp", "00u1")).contains("already"));
     let list = company.arrive(&person, "/payments").await;

@@ -38,6 +38,7 @@ fn login(subject: &str, sid: Option<&str>) -> ProviderLogin {
         issuer: ISSUER.to_owned(),
         identity: identity_digest(ISSUER, subject),
         subject: subject.to_owned(),
+        left_at: stepgate_testkit::clock::BEGINNING,
         sid: sid.map(str::to_owned),
         id_token: SecretString::from("id-token-not-in-the-clear"),
         refresh_token: Some(SecretString::from("refresh-token-not-in-the-clear")),
@@ -234,6 +235,47 @@ pub(crate) async fn a_logout_there_is_carried_out_once_and_whole(house: House) {
     for (said, count) in [("early", 0), ("others", 0), ("out", 1), ("again", 0)] {
         assert_eq!(house.count_said(said).await, count, "{said}");
     }
+}
+
+pub(crate) async fn a_login_on_its_way_that_was_logged_out_there_starts_no_session(house: House) {
+    let person = house.somebody("alice");
+    let identity = known_as(&house, "00u1");
+    house.store.add_person_known_by(&person, &identity, house.now(), vec![house.said("added")]).await.unwrap();
+    let start = |sid: Option<&str>, said: &'static str| {
+        let strength = Strength::SECOND_FACTOR.and(Strength::POSSESSION);
+        let used = (identity.id, FactorUse::Nothing);
+        let login = Some(ProviderLogin { left_at: house.now(), ..login("00u1", sid) });
+        let session = NewSession { login, ..house.new_session(person.id, FactorKind::Idp(strength), used) };
+        (session, vec![house.said(said)])
+    };
+    let log_out = |of: LoggedOut| {
+        let (store, token, now, entry) = (house.store.clone(), house.digest(), house.now(), house.said("out"));
+        async move { store.log_out(token, &corp(), &of, Vec::new(), now, vec![entry]).await.unwrap() }
+    };
+    let digest = identity_digest(ISSUER, "00u1");
+    let on_their_way = [start(Some("s1"), "late"), start(Some("s2"), "other"), start(None, "nameless")];
+    house.clock.advance(MINUTE);
+    log_out(LoggedOut { sid: Some("s1".to_owned()), identity: Some(digest) }).await;
+    let [late, other, nameless] = on_their_way;
+    is_used_before(house.store.start_session(late.0, late.1).await);
+    house.store.start_session(other.0, other.1).await.unwrap();
+    is_used_before(house.store.start_session(nameless.0, nameless.1).await);
+    assert_eq!((house.count_said("late").await, house.count_said("other").await), (0, 1));
+    // The session of the provider does not come back, and what began since is another login.
+    let (again, since) = (start(Some("s1"), "again"), start(None, "since"));
+    is_used_before(house.store.start_session(again.0, again.1).await);
+    house.store.start_session(since.0, since.1).await.unwrap();
+    // All of a person.
+    let left = start(Some("s3"), "left");
+    house.clock.advance(MINUTE);
+    let all = LoggedOut { sid: None, identity: Some(digest) };
+    let there = house.store.sessions_logged_out(&corp(), &all, house.now()).await.unwrap();
+    let there: Vec<_> = there.into_iter().map(|(session, _)| session).collect();
+    let out = vec![house.said("all")];
+    house.store.log_out(house.digest(), &corp(), &all, there, house.now(), out).await.unwrap();
+    is_used_before(house.store.start_session(left.0, left.1).await);
+    let (back, said) = start(Some("s4"), "back");
+    house.store.start_session(back, said).await.unwrap();
 }
 
 pub(crate) async fn a_renewal_is_due_once_and_keeps_what_it_brought(house: House) {

@@ -76,6 +76,7 @@ contract! {
         a_session_tells_what_its_login_counts_as
         a_logout_there_finds_its_sessions_here
         a_logout_there_is_carried_out_once_and_whole
+        a_login_on_its_way_that_was_logged_out_there_starts_no_session
         a_renewal_is_due_once_and_keeps_what_it_brought;
     tokens:
         what_a_token_asks_is_answered_by_its_person_from_a_session
