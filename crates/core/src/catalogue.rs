@@ -3,10 +3,11 @@
 mod names;
 mod template;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::access::TokenRules;
+use crate::session::Audience;
 
 pub use names::{ActionName, GATE_SERVICE, Host, NotAName, ServiceName};
 pub use template::{Formats, NotATemplate, PathTemplate, SHOWN_VALUE_MAX, Title};
@@ -175,6 +176,39 @@ impl Service {
     }
 }
 
+/// A host that we answer for, and what every request to it needs to know.
+#[derive(Debug)]
+pub struct Site {
+    /// The service that is there.
+    pub service: Arc<Service>,
+    /// Where tokens that are shown there have to be for.
+    pub audience: Audience,
+    /// The gate's own origin.
+    pub gate_origin: Arc<str>,
+    /// The port of the service's origin; `None` for an origin that has none which can be read.
+    port: Option<u16>,
+}
+
+impl Site {
+    fn new(service: Arc<Service>, gate_origin: Arc<str>) -> Self {
+        let audience = match service.name.as_str() {
+            GATE_SERVICE => Audience::Gate,
+            _ => Audience::Host(service.host.clone()),
+        };
+        let port = port_of(&service.origin, &service.host);
+        Self { service, audience, gate_origin, port }
+    }
+}
+
+/// The port that an origin names, or that of its scheme.
+fn port_of(origin: &str, host: &Host) -> Option<u16> {
+    let (scheme, authority) = origin.split_once("://").unwrap_or_default();
+    match authority.get(host.as_str().len()..).unwrap_or_default().strip_prefix(':') {
+        Some(own) => own.parse().ok(),
+        None => Some(if scheme == "https" { 443 } else { 80 }),
+    }
+}
+
 /// All services, and the gate's own.
 #[derive(Debug)]
 pub struct Catalogue {
@@ -184,7 +218,7 @@ pub struct Catalogue {
     pub gate_host: Host,
     /// The services by name; the gate's own (`stepgate`) among them.
     pub services: BTreeMap<ServiceName, Arc<Service>>,
-    by_host: std::collections::HashMap<Host, Arc<Service>>,
+    by_host: HashMap<Host, Arc<Site>>,
 }
 
 impl Catalogue {
@@ -196,10 +230,12 @@ impl Catalogue {
         gate_host: Host,
         services: Vec<Arc<Service>>,
     ) -> Result<Self, (ServiceName, ServiceName)> {
-        let mut by_host: std::collections::HashMap<Host, Arc<Service>> = std::collections::HashMap::new();
+        let origin: Arc<str> = Arc::from(gate_origin.as_str());
+        let mut by_host: HashMap<Host, Arc<Site>> = HashMap::new();
         for service in &services {
-            if let Some(other) = by_host.insert(service.host.clone(), Arc::clone(service)) {
-                return Err((other.name.clone(), service.name.clone()));
+            let site = Arc::new(Site::new(Arc::clone(service), Arc::clone(&origin)));
+            if let Some(other) = by_host.insert(service.host.clone(), site) {
+                return Err((other.service.name.clone(), service.name.clone()));
             }
         }
         let services = services.into_iter().map(|service| (service.name.clone(), service)).collect();
@@ -208,12 +244,18 @@ impl Catalogue {
 
     /// A catalogue without services.
     pub fn empty(gate_origin: String, gate_host: Host) -> Self {
-        Self { gate_origin, gate_host, services: BTreeMap::new(), by_host: std::collections::HashMap::new() }
+        Self { gate_origin, gate_host, services: BTreeMap::new(), by_host: HashMap::new() }
     }
 
     /// The service with this host. Exact: no suffix, no wildcard.
     pub fn by_host(&self, host: &Host) -> Option<&Arc<Service>> {
-        self.by_host.get(host)
+        self.by_host.get(host).map(|site| &site.service)
+    }
+
+    /// The site with this host, in its one spelling, and this port, if one is named. Exact:
+    /// no suffix, no wildcard.
+    pub fn site(&self, host: &str, port: Option<u16>) -> Option<&Arc<Site>> {
+        self.by_host.get(host).filter(|site| port.is_none() || site.port == port)
     }
 
     /// The service with this name.
@@ -298,6 +340,16 @@ mod tests {
             assert!(Host::parse(bad).is_err(), "{bad}");
         }
         assert_eq!(Host::parse("[0:0::1]").unwrap().as_str(), "[::1]");
+    }
+
+    #[test]
+    fn an_origin_has_one_port() {
+        let port = |origin: &str, host: &str| port_of(origin, &Host::parse(host).unwrap());
+        assert_eq!(port("https://app.test", "app.test"), Some(443));
+        assert_eq!(port("http://app.test", "app.test"), Some(80));
+        assert_eq!(port("http://app.test:8080", "app.test"), Some(8080));
+        assert_eq!(port("http://[::1]:8080", "[::1]"), Some(8080));
+        assert_eq!(port("http://app.test:x", "app.test"), None);
     }
 
     #[test]

@@ -99,9 +99,24 @@ impl<T> Id<T> {
         Self::from_bytes(bytes)
     }
 
+    /// A new id of something that is made for every request: as hard to predict, and
+    /// cheaper ([`Randomness::everyday`]).
+    pub fn everyday(random: &dyn Randomness) -> Self {
+        Self::from_bytes(random.everyday())
+    }
+
     /// The id with these bytes.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self { bytes, kind: PhantomData }
+    }
+
+    /// The wire form, in ASCII. Needed twice for each request that passes, so it
+    /// takes neither the formatter nor memory.
+    pub fn digits(&self) -> [u8; 32] {
+        let mut digits = [b'0'; 32];
+        // The buffer is of the right size, which is all that can be wrong.
+        let _ = hex::encode_to_slice(self.bytes, &mut digits);
+        digits
     }
 
     /// The bytes.
@@ -152,10 +167,7 @@ impl<T> Hash for Id<T> {
 }
 impl<T> fmt::Display for Id<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Written twice for each request that passes, so without an allocation.
-        let mut text = [0; 32];
-        hex::encode_to_slice(self.bytes, &mut text).map_err(|_| fmt::Error)?;
-        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+        f.write_str(std::str::from_utf8(&self.digits()).map_err(|_| fmt::Error)?)
     }
 }
 impl<T: Identified> fmt::Debug for Id<T> {

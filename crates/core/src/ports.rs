@@ -155,6 +155,16 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         audience: &Audience,
         now: Timestamp,
     ) -> Result<Option<Arc<SessionView>>, StoreError>;
+    /// What [`Store::session`] would give if that is in memory, without the cost of waiting.
+    /// `None` tells nothing: ask there.
+    fn session_in_memory(
+        &self,
+        _token: TokenDigest,
+        _audience: &Audience,
+        _now: Timestamp,
+    ) -> Option<Arc<SessionView>> {
+        None
+    }
     /// The session that a token belonged to, if it ended by time at most `within` ago:
     /// whose it was, so that the same person can sign in and go on.
     async fn lapsed(

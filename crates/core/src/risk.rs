@@ -132,7 +132,7 @@ impl Surroundings {
     #[must_use]
     pub fn with_risks_of(&self, asker: Asker<'_>) -> Self {
         Self {
-            risk_level: level(self, asker.risks()).to_owned(),
+            risk_level: level(self, asker.risks()).to_owned().into(),
             risk_signals: signals(self, asker.risks()).map(str::to_owned).collect(),
             ..self.clone()
         }
@@ -155,7 +155,7 @@ mod tests {
         let risk = |kind, s| Risk { kind, until: now.plus(Duration::from_secs(s)) };
         let mut session = fixture::session(&fixture::person("alice", &[]), "", "");
         let check = |session: &SessionView, around: &str, expected: &str| {
-            let surroundings = Surroundings { risk_level: around.to_owned(), ..surroundings.clone() };
+            let surroundings = Surroundings { risk_level: around.to_owned().into(), ..surroundings.clone() };
             assert_eq!(level(&surroundings, &session.risks), expected);
         };
         check(&session, "unknown", "unknown");

@@ -83,7 +83,8 @@ impl Token {
             return None;
         }
         // The engine refuses trailing bits, so two spellings never mean one token.
-        URL_SAFE_NO_PAD.decode(text).ok()?;
+        let mut bytes = zeroize::Zeroizing::new([0; 33]);
+        URL_SAFE_NO_PAD.decode_slice(text, bytes.as_mut()).ok()?;
         Some(Self { text: SecretString::from(text.to_owned()) })
     }
 

@@ -1,5 +1,6 @@
 //! The surroundings of a request: network, time, risk signals of the moment.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -25,11 +26,11 @@ pub struct Surroundings {
     /// The name of the configured network that it belongs to; empty if none.
     pub network: String,
     /// ISO 3166-1 code; `ZZ` is unknown.
-    pub country: String,
+    pub country: Cow<'static, str>,
     /// The moment.
     pub now: Timestamp,
     /// Risk level: `unknown`, `low`, `medium`, `high`.
-    pub risk_level: String,
+    pub risk_level: Cow<'static, str>,
     /// Names of the risk signals of the moment.
     pub risk_signals: Vec<String>,
     /// The asker's user agent, shortened, control characters removed.
@@ -51,9 +52,9 @@ impl Surroundings {
         Self {
             address,
             network,
-            country: "ZZ".to_owned(),
+            country: Cow::Borrowed("ZZ"),
             now,
-            risk_level: "unknown".to_owned(),
+            risk_level: Cow::Borrowed("unknown"),
             risk_signals: Vec::new(),
             agent: shown(agent, AGENT_LEN_MAX),
         }
@@ -97,6 +98,10 @@ pub fn is_unseen(c: char) -> bool {
 /// Text from outside as it may be shown and recorded: what [`is_unseen`] becomes `·`,
 /// and it is cut at `max` characters.
 pub fn shown(text: &str, max: usize) -> String {
+    // Most texts, the agents of all requests among them, are plain and short.
+    if text.len() <= max && text.bytes().fold(true, |plain, b| plain & matches!(b, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let mut out: String = text.chars().take(max).map(|c| if is_unseen(c) { '·' } else { c }).collect();
     if text.chars().nth(max).is_some() {
         out.push('…');

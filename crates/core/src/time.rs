@@ -51,4 +51,14 @@ pub trait Randomness: Send + Sync + fmt::Debug {
     ///
     /// An implementation that cannot must abort the process rather than return.
     fn fill(&self, buffer: &mut [u8]);
+
+    /// Sixteen such bytes for something that is made for every request and is no secret.
+    ///
+    /// An implementation may have drawn them beforehand, for many at once; it gives
+    /// none out twice.
+    fn everyday(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        self.fill(&mut bytes);
+        bytes
+    }
 }

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use http::HeaderName;
+use http::header::ACCEPT;
 
 use crate::id::ChallengeId;
 use crate::secret::TokenDigest;
@@ -53,9 +55,9 @@ impl OurCookie {
     /// Whether a cookie of this name is one of ours on any transport: it never
     /// reaches an upstream, and no upstream may set it. Folds case.
     pub fn is_ours(name: &str) -> bool {
-        let folded = name.trim().to_ascii_lowercase();
-        let bare = folded.strip_prefix("__host-").or_else(|| folded.strip_prefix("__secure-")).unwrap_or(&folded);
-        bare == "stepgate" || bare.starts_with("stepgate-")
+        let name = trimmed(name);
+        let bare = without_start(name, "__host-").or_else(|| without_start(name, "__secure-")).unwrap_or(name);
+        without_start(bare, "stepgate").is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     }
 
     /// A `Set-Cookie` value; `max_age_s` of 0 deletes it, `None` is a session cookie.
@@ -75,19 +77,64 @@ impl OurCookie {
     pub fn read<'h>(self, transport: Transport, headers: impl Iterator<Item = &'h str>) -> Option<&'h str> {
         let name = self.name(transport);
         let mut found = None;
-        for pair in headers.flat_map(|header| header.split(';')) {
-            let Some((key, value)) = pair.split_once('=') else { continue };
-            if key.trim() != name {
-                continue;
-            }
+        for pair in headers.flat_map(cookie_pairs) {
+            let Some(value) = pair.value.filter(|_| trimmed(pair.name) == name) else { continue };
             match found {
-                None => found = Some(value.trim()),
-                Some(first) if first == value.trim() => {}
+                None => found = Some(trimmed(value)),
+                Some(first) if first == trimmed(value) => {}
                 Some(_) => return None,
             }
         }
         found
     }
+}
+
+/// One pair of a `Cookie` header, as it stands there, with the blanks around it.
+#[derive(Clone, Copy, Debug)]
+pub struct CookiePair<'h> {
+    /// All of it.
+    pub whole: &'h str,
+    /// What stands before the first `=`.
+    pub name: &'h str,
+    /// What stands behind it, if there is one.
+    pub value: Option<&'h str>,
+}
+
+/// The pairs of a `Cookie` header (RFC 6265, section 5.4), which servers split at each
+/// `;`, also inside of quotes.
+pub fn cookie_pairs(header: &str) -> impl Iterator<Item = CookiePair<'_>> {
+    let mut left = Some(header);
+    std::iter::from_fn(move || {
+        let rest = left?;
+        let (whole, behind) = cut(rest, b';');
+        left = behind;
+        let (name, value) = cut(whole, b'=');
+        Some(CookiePair { whole, name, value })
+    })
+}
+
+/// `str::split_once`, and what there is where there is nothing to split at; read for
+/// every request, so by the widest steps of the machine.
+fn cut(text: &str, at: u8) -> (&str, Option<&str>) {
+    match memchr::memchr(at, text.as_bytes()) {
+        Some(found) => (text.get(..found).unwrap_or(text), text.get(found.saturating_add(1)..)),
+        None => (text, None),
+    }
+}
+
+/// `str::trim`, for what seldom has anything to trim.
+fn trimmed(text: &str) -> &str {
+    match text.as_bytes() {
+        [] => text,
+        [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
+        _ => text.trim(),
+    }
+}
+
+/// `str::strip_prefix` without regard to ASCII case.
+fn without_start<'n>(name: &'n str, start: &str) -> Option<&'n str> {
+    let (found, rest) = name.split_at_checked(start.len())?;
+    found.eq_ignore_ascii_case(start).then_some(rest)
 }
 
 /// Paths on a service's host (and for the gate's own service, on its origin).
@@ -178,14 +225,16 @@ impl Reader {
     /// Fetch metadata (W3C) where a browser sends it; older browsers and people
     /// with command lines are told by what they accept.
     pub fn of(headers: &http::HeaderMap) -> Self {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        match text("sec-fetch-mode") {
+        const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+        const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
+        let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        match text(&SEC_FETCH_MODE) {
             Some("navigate") => return Self::Person,
             Some(_) => return Self::Script,
             None => {}
         }
-        let accepts_pages = text("accept").is_some_and(|accept| accept.contains("text/html"));
-        let scripted = headers.contains_key("x-requested-with");
+        let accepts_pages = text(&ACCEPT).is_some_and(|accept| accept.contains("text/html"));
+        let scripted = headers.contains_key(&X_REQUESTED_WITH);
         match (accepts_pages, scripted) {
             (true, false) => Self::Person,
             (_, true) => Self::Script,
@@ -233,5 +282,37 @@ mod tests {
         assert_eq!(read("stepgate=x; stepgate=x"), Some("x"));
         assert_eq!(read("stepgate=x; stepgate=y"), None);
         assert_eq!(read("Stepgate=x"), None);
+    }
+
+    #[test]
+    fn cookies_are_split_as_str_splits_them() {
+        let letters = ["stepgate", "=", ";", " ", "\u{a0}", "__Host-", "é", "\t", "x", "\"", "STEPGATE-a", "=="];
+        let mut header = String::new();
+        let mut state = 1_usize;
+        for round in 0..3000 {
+            if round % 12 == 0 {
+                header.clear();
+            }
+            // A small linear congruence: every sequence of letters comes by and by.
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            header.push_str(letters[(state >> 33) % letters.len()]);
+            let plainly: Vec<_> = header
+                .split(';')
+                .map(|pair| match pair.split_once('=') {
+                    Some((name, value)) => (pair, name, Some(value)),
+                    None => (pair, pair, None),
+                })
+                .collect();
+            let pairs: Vec<_> = cookie_pairs(&header).map(|pair| (pair.whole, pair.name, pair.value)).collect();
+            assert_eq!(pairs, plainly, "{header:?}");
+            for (_, name, _) in plainly {
+                let folded = name.trim().to_ascii_lowercase();
+                let bare = folded.strip_prefix("__host-").or_else(|| folded.strip_prefix("__secure-"));
+                let bare = bare.unwrap_or(&folded);
+                let ours = bare == "stepgate" || bare.starts_with("stepgate-");
+                assert_eq!(OurCookie::is_ours(name), ours, "{name:?}");
+                assert_eq!(trimmed(name), name.trim(), "{name:?}");
+            }
+        }
     }
 }

@@ -39,6 +39,18 @@ struct Alive {
 }
 
 impl Database {
+    /// A session that memory knows to live, and may be served from there.
+    pub(crate) fn look_in_memory(
+        &self,
+        token: TokenDigest,
+        audience: &Audience,
+        now: Timestamp,
+    ) -> Option<Arc<SessionView>> {
+        let cached = self.inner.cache.find(&token)?;
+        self.inner.may_serve_from_memory().ok()?;
+        (cached.view.audience == *audience && cached.lives(now)).then(|| Arc::clone(&cached.view))
+    }
+
     pub(crate) async fn look_up(
         &self,
         token: TokenDigest,

@@ -175,6 +175,10 @@ impl Store for Database {
         self.look_up(token, audience, now).await
     }
 
+    fn session_in_memory(&self, token: TokenDigest, audience: &Audience, now: Timestamp) -> Option<Arc<SessionView>> {
+        self.look_in_memory(token, audience, now)
+    }
+
     async fn lapsed(
         &self,
         token: TokenDigest,

@@ -211,7 +211,7 @@ fn value(part: &str, moment: &Moment<'_>, proven: &Proven) -> Result<Value, Cont
         "device.known" => Value::from(moment.asker.device_known()),
         "network.address" => extension(&IP, around.address.to_string())?,
         "network.name" => Value::from(around.network.as_str()),
-        "network.country" => Value::from(around.country.as_str()),
+        "network.country" => Value::from(&*around.country),
         // Cedar reads exactly three digits of milliseconds.
         "time.now" => extension(&DATETIME, format!("{:.3}", instant(moment)?))?,
         "time.hour" => Value::from(i64::from(instant(moment)?.to_zoned(moment.zone.clone()).hour())),

@@ -13,6 +13,8 @@ use cedar_policy::{
     ActionConstraint, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, PrincipalConstraint, ResourceConstraint,
     Schema,
 };
+// Nobody outside chooses what is hashed: endpoints are the operator's, ids are random.
+use foldhash::fast::RandomState;
 use moka::sync::Cache;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -34,9 +36,9 @@ const SUBSETS_MAX: usize = 1_024;
 
 /// The slices of all endpoints.
 pub(crate) struct Slices {
-    of: HashMap<String, u32>,
+    of: HashMap<String, u32, RandomState>,
     slices: Vec<Slice>,
-    prepared: Cache<(u32, Key), Arc<Prepared>>,
+    prepared: Cache<(u32, Key), Arc<Prepared>, RandomState>,
 }
 
 /// Who was prepared for.
@@ -117,7 +119,8 @@ pub(crate) struct Subset {
 
 impl Slices {
     pub(super) fn none() -> Self {
-        Self { of: HashMap::new(), slices: Vec::new(), prepared: Cache::new(PREPARED_MAX) }
+        let prepared = Cache::builder().max_capacity(PREPARED_MAX).build_with_hasher(RandomState::default());
+        Self { of: HashMap::default(), slices: Vec::new(), prepared }
     }
 
     /// Indexes a validated set.

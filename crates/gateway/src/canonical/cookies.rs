@@ -1,13 +1,15 @@
 //! Cookies: ours are read here and go no further.
 
 use http::HeaderValue;
-use stepgate_core::web::OurCookie;
+use stepgate_core::web::{OurCookie, cookie_pairs};
 
 /// Whether a cookie of this name is ours, or could be taken for ours: any case,
 /// any of the prefixes that browsers treat specially, one after the other.
 #[must_use]
 pub fn is_ours(name: &str) -> bool {
-    OurCookie::is_ours(base_name(name.trim()))
+    let name = name.trim();
+    // Ours begin with their name or with one of the prefixes.
+    matches!(name.as_bytes().first(), Some(b's' | b'S' | b'_')) && OurCookie::is_ours(base_name(name))
 }
 
 /// The Cookie header without our cookies, or `None` where nothing is left.
@@ -17,16 +19,20 @@ pub fn without_ours(header: &HeaderValue) -> Option<HeaderValue> {
         // Reading requests refuses this; it must not go on by another way.
         return None;
     };
-    if !pairs(text).any(|(name, _)| is_ours(name)) {
+    if !cookie_pairs(text).any(|pair| is_ours(pair.name)) {
         return Some(header.clone());
     }
-    let kept = text
-        .split(';')
-        .filter(|pair| !is_ours(pair.split('=').next().unwrap_or_default()))
-        .map(str::trim)
-        .filter(|pair| !pair.is_empty())
-        .collect::<Vec<_>>()
-        .join("; ");
+    let mut kept = String::new();
+    for pair in cookie_pairs(text).filter(|pair| !is_ours(pair.name)) {
+        let whole = pair.whole.trim();
+        if whole.is_empty() {
+            continue;
+        }
+        if !kept.is_empty() {
+            kept.push_str("; ");
+        }
+        kept.push_str(whole);
+    }
     if kept.is_empty() {
         return None;
     }
@@ -43,13 +49,6 @@ pub fn sets_ours(header: &HeaderValue) -> bool {
     let pair = text.split(';').next().unwrap_or_default();
     let pair = pair.trim_start_matches(|c: char| c == '=' || c.is_whitespace());
     is_ours(pair.split('=').next().unwrap_or_default())
-}
-
-fn pairs(header: &str) -> impl Iterator<Item = (&str, &str)> {
-    header.split(';').map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (name.trim(), value.trim())
-    })
 }
 
 fn base_name(name: &str) -> &str {

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use http::{HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 use super::{
-    AfterHead, Ambiguous, CanonicalRequest, Framing, Listener, MAX_HEADERS, Purpose, Scheme, TrustedHops, inspect,
-    names,
+    AfterHead, Ambiguous, CanonicalRequest, Framing, Listener, MAX_HEADERS, Peer, Purpose, Scheme, TrustedHops,
+    inspect, names,
 };
 
 /// What became of fuzzed bytes.
@@ -34,16 +34,16 @@ pub fn fuzz_read(bytes: &[u8]) -> Result<FuzzOutcome, &'static str> {
         Err(ambiguous) => return Ok(FuzzOutcome::Refused(ambiguous)),
     };
     let listener = Listener { scheme: Scheme::Https, hops: TrustedHops::default() };
-    let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 4711));
+    let peer = Peer::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 4711)));
     let (parts, ()) = request.into_parts();
-    let first = match CanonicalRequest::read(parts, AfterHead::Nothing, peer, &listener) {
+    let first = match CanonicalRequest::read(parts, AfterHead::Nothing, &peer, &listener) {
         Ok(first) => first,
         Err(ambiguous) => return Ok(FuzzOutcome::Refused(ambiguous)),
     };
     check_invariants(&first)?;
     let again = rebuild(&first).ok_or("what was read cannot be written")?;
     let (parts, ()) = again.into_parts();
-    let second = CanonicalRequest::read(parts, AfterHead::Nothing, peer, &listener)
+    let second = CanonicalRequest::read(parts, AfterHead::Nothing, &peer, &listener)
         .map_err(|_| "what was read is refused when read again")?;
     if first.method != second.method
         || first.target != second.target

@@ -24,14 +24,27 @@ pub(super) enum Chunked {
     No,
 }
 
+/// What stands in the headers, by the one look at all of them.
+pub(super) struct Inspected {
+    /// The names to remove. Every header that [`lift`] reads is among them.
+    removed: Vec<HeaderName>,
+    cookies: Cookies,
+}
+
+/// Over how many headers the cookies are spread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cookies {
+    OneAtMost,
+    Several,
+}
+
 /// The checks that look at every header, before anything is removed.
-///
-/// Gives the names to remove.
-pub(super) fn inspect(headers: &HeaderMap) -> Result<Vec<HeaderName>, Ambiguous> {
+pub(super) fn inspect(headers: &HeaderMap) -> Result<Inspected, Ambiguous> {
     if headers.len() > MAX_HEADERS {
         return Err(Ambiguous::TooManyHeaders);
     }
     let mut removed: Vec<HeaderName> = Vec::new();
+    let mut cookies = Cookies::OneAtMost;
     let mut bytes = 0_usize;
     let mut previous: Option<&HeaderName> = None;
     for (name, value) in headers {
@@ -43,7 +56,11 @@ pub(super) fn inspect(headers: &HeaderMap) -> Result<Vec<HeaderName>, Ambiguous>
             return Err(Ambiguous::HeaderValue);
         }
         match classify(name) {
-            (Class::Plain, _) => {}
+            (Class::Plain, _) => {
+                if repeated && *name == COOKIE {
+                    cookies = Cookies::Several;
+                }
+            }
             (Class::MethodOverride, _) => return Err(Ambiguous::MethodOverride),
             (Class::Singleton | Class::Framing | Class::Hop, Spelling::Twin) => {
                 return Err(Ambiguous::HeaderTwin);
@@ -63,14 +80,40 @@ pub(super) fn inspect(headers: &HeaderMap) -> Result<Vec<HeaderName>, Ambiguous>
     if bytes > MAX_HEADER_BYTES {
         return Err(Ambiguous::HeadersTooLarge);
     }
-    Ok(removed)
+    Ok(Inspected { removed, cookies })
 }
 
 /// Reads the framing and hop headers, and leaves only what may go on.
 ///
 /// Headers that Connection names are removed here, long before ours are added,
 /// so that nobody can name ours away (RFC 9110, section 7.6.1).
-pub(super) fn lift(headers: &mut HeaderMap, removed: Vec<HeaderName>, version: Version) -> Result<Lifted, Ambiguous> {
+pub(super) fn lift(headers: &mut HeaderMap, inspected: Inspected, version: Version) -> Result<Lifted, Ambiguous> {
+    let Inspected { removed, cookies } = inspected;
+    let lifted = match removed.as_slice() {
+        // As nearly all requests of HTTP/1.1 are: there is nothing else to look for.
+        [name] if *name == HOST => Lifted {
+            host: only(headers, &HOST).map_err(|Twice| Ambiguous::TwoHosts)?,
+            content_length: None,
+            chunked: Chunked::No,
+            upgrade: None,
+            challenge: None,
+        },
+        _ => lift_all(headers, version)?,
+    };
+    let named = match removed.contains(&CONNECTION) {
+        true => connection_names(headers)?,
+        false => Vec::new(),
+    };
+    for name in removed.into_iter().chain(named) {
+        headers.remove(name);
+    }
+    if cookies == Cookies::Several {
+        join_cookies(headers)?;
+    }
+    Ok(lifted)
+}
+
+fn lift_all(headers: &HeaderMap, version: Version) -> Result<Lifted, Ambiguous> {
     let lifted = Lifted {
         host: only(headers, &HOST).map_err(|Twice| Ambiguous::TwoHosts)?,
         content_length: content_length(headers)?,
@@ -87,11 +130,6 @@ pub(super) fn lift(headers: &mut HeaderMap, removed: Vec<HeaderName>, version: V
     {
         return Err(Ambiguous::Expectation);
     }
-    let named = connection_names(headers)?;
-    for name in removed.into_iter().chain(named) {
-        headers.remove(name);
-    }
-    join_cookies(headers)?;
     Ok(lifted)
 }
 
@@ -182,7 +220,8 @@ fn join_cookies(headers: &mut HeaderMap) -> Result<(), Ambiguous> {
 /// Text, without controls other than the tab.
 fn is_readable(value: &HeaderValue) -> bool {
     let bytes = value.as_bytes();
-    if bytes.iter().all(|b| matches!(b, b'\t' | 0x20..=0x7e)) {
+    // Without a way out in the middle, so that many bytes are looked at at once.
+    if bytes.iter().fold(true, |plain, b| plain & matches!(b, b'\t' | 0x20..=0x7e)) {
         return true;
     }
     std::str::from_utf8(bytes).is_ok_and(|text| !text.chars().any(|c| c.is_control() && c != '\t'))

@@ -1,7 +1,10 @@
 //! The host that a request is for.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
+
+use http::HeaderValue;
 
 use super::Ambiguous;
 
@@ -18,6 +21,8 @@ const MAX_LABEL_BYTES: usize = 63;
 pub struct Host {
     name: String,
     port: Option<u16>,
+    /// Both together, as a header says it.
+    value: HeaderValue,
 }
 
 impl Host {
@@ -39,7 +44,17 @@ impl Host {
             }
             None => read_name(name)?,
         };
-        Ok(Self { name, port })
+        let text = match port {
+            Some(port) => Cow::Owned(format!("{name}:{port}")),
+            None => Cow::Borrowed(&name),
+        };
+        let value = HeaderValue::from_str(&text).map_err(|_| Ambiguous::Host)?;
+        Ok(Self { name, port, value })
+    }
+
+    /// Name and port in their one form, as the Host header that goes on.
+    pub(crate) fn value(&self) -> &HeaderValue {
+        &self.value
     }
 
     /// The name or address without the port.

@@ -16,11 +16,11 @@ mod headers;
 mod host;
 mod names;
 mod path;
+mod peer;
 mod preferences;
 mod query;
 mod restore;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -38,6 +38,7 @@ pub(crate) use head::{Follows, RawHead, inspect};
 pub use host::Host;
 pub use names::{CHALLENGE, OWN_PREFIX};
 pub use path::RequestPath;
+pub use peer::Peer;
 pub(crate) use preferences::preferences;
 pub use query::{DuplicateParameter, Parameter, Query, one_parameter, parameters};
 pub use restore::Restore;
@@ -103,11 +104,12 @@ pub struct CanonicalRequest {
     target: PathAndQuery,
     path: RequestPath,
     query: Query,
-    host: Host,
+    host: Arc<Host>,
     headers: HeaderMap,
     framing: Framing,
     purpose: Purpose,
     client: Client,
+    client_address: HeaderValue,
     challenge: Option<HeaderValue>,
     certificate: Option<Arc<PresentedCertificate>>,
 }
@@ -115,14 +117,14 @@ pub struct CanonicalRequest {
 impl CanonicalRequest {
     /// Reads the head of a request, once.
     ///
-    /// `peer` is the other end of the connection, `after_head` says whether a
+    /// `peer` is the other end of the connection, which may keep what it reads; `after_head` says whether a
     /// body follows (of HTTP/2 the headers do not tell).
     ///
     /// # Errors
     ///
     /// [`Ambiguous`], with the first reason found. The request is then answered
     /// with [`Ambiguous::status`] and nothing of it goes on.
-    pub fn read(parts: Parts, after_head: AfterHead, peer: SocketAddr, listener: &Listener) -> Result<Self, Ambiguous> {
+    pub fn read(parts: Parts, after_head: AfterHead, peer: &Peer, listener: &Listener) -> Result<Self, Ambiguous> {
         let Parts { method, uri, version, mut headers, extensions, .. } = parts;
         if !matches!(version, Version::HTTP_10 | Version::HTTP_11 | Version::HTTP_2) {
             return Err(Ambiguous::Version);
@@ -135,10 +137,10 @@ impl CanonicalRequest {
         if query.overrides_method() {
             return Err(Ambiguous::MethodOverride);
         }
-        let removed = headers::inspect(&headers)?;
-        let client = Client::read(peer, listener.scheme, &listener.hops, &headers)?;
-        let lifted = headers::lift(&mut headers, removed, version)?;
-        let host = read_host(uri.authority().map(http::uri::Authority::as_str), lifted.host)?;
+        let inspected = headers::inspect(&headers)?;
+        let client = Client::read(peer.address(), listener.scheme, &listener.hops, &headers)?;
+        let lifted = headers::lift(&mut headers, inspected, version)?;
+        let host = read_host(uri.authority().map(http::uri::Authority::as_str), lifted.host, peer)?;
         let purpose = read_purpose(&method, version, protocol, lifted.upgrade, &headers)?;
         let framing = read_framing(lifted.content_length, lifted.chunked, after_head, &purpose);
         let bodiless = matches!(method, Method::GET | Method::HEAD) || purpose != Purpose::Exchange;
@@ -155,6 +157,7 @@ impl CanonicalRequest {
             headers,
             framing: if bodiless { Framing::None } else { framing },
             purpose,
+            client_address: peer.write(client.address()),
             client,
             challenge: lifted.challenge,
             certificate: None,
@@ -239,6 +242,11 @@ impl CanonicalRequest {
         self.client
     }
 
+    /// [`Client::address`] as a header says it.
+    pub(crate) fn client_address(&self) -> &HeaderValue {
+        &self.client_address
+    }
+
     /// The challenge that a program says it has passed (`Stepgate-Challenge`).
     #[must_use]
     pub fn challenge(&self) -> Option<&str> {
@@ -304,9 +312,9 @@ fn read_target(uri: &http::Uri, version: Version) -> Result<PathAndQuery, Ambigu
 
 /// RFC 9112 section 3.2 and RFC 9113 section 8.3.1, but where authority and Host
 /// differ neither wins.
-fn read_host(authority: Option<&str>, header: Option<HeaderValue>) -> Result<Host, Ambiguous> {
-    let header = header.map(|value| value.to_str().map_err(|_| Ambiguous::Host).and_then(Host::parse)).transpose()?;
-    match (authority.map(Host::parse).transpose()?, header) {
+fn read_host(authority: Option<&str>, header: Option<HeaderValue>, peer: &Peer) -> Result<Arc<Host>, Ambiguous> {
+    let header = header.map(|value| peer.host(value)).transpose()?;
+    match (authority.map(Host::parse).transpose()?.map(Arc::new), header) {
         (Some(authority), Some(header)) if authority != header => Err(Ambiguous::HostMismatch),
         (Some(host), _) | (None, Some(host)) => Ok(host),
         (None, None) => Err(Ambiguous::NoHost),

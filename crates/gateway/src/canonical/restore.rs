@@ -3,7 +3,7 @@
 use http::header::{CONTENT_LENGTH, HOST, HeaderName};
 use http::{HeaderValue, Method, Request, Uri, Version};
 
-use super::{AfterHead, Ambiguous, CanonicalRequest, Client, Host, Listener, TrustedHops};
+use super::{AfterHead, Ambiguous, CanonicalRequest, Client, Host, Listener, Peer, TrustedHops};
 
 /// The parts of a request that was held.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl CanonicalRequest {
             let value = HeaderValue::from_bytes(value).map_err(|_| Ambiguous::HeaderValue)?;
             headers.append(name, value);
         }
-        let host = HeaderValue::try_from(held.host.to_string()).map_err(|_| Ambiguous::Host)?;
+        let host = held.host.value().clone();
         headers.insert(HOST, host);
         let bodiless = held.body_length == 0 && matches!(held.method, "GET" | "HEAD" | "DELETE" | "OPTIONS");
         let after_head = if bodiless { AfterHead::Nothing } else { AfterHead::Body };
@@ -52,7 +52,7 @@ impl CanonicalRequest {
         let (parts, ()) = request.into_parts();
         // No hop is trusted: the client was read when it came.
         let listener = Listener { scheme: held.client.scheme(), hops: TrustedHops::default() };
-        let peer = std::net::SocketAddr::new(held.client.address(), 0);
-        Self::read(parts, after_head, peer, &listener)
+        let peer = Peer::new(std::net::SocketAddr::new(held.client.address(), 0));
+        Self::read(parts, after_head, &peer, &listener)
     }
 }

@@ -13,7 +13,6 @@ use stepgate_core::session::Audience;
 use stepgate_core::web::{RESUME_FIELD, gate_path};
 use stepgate_evidence::PolicyRef;
 
-use super::Site;
 use super::asker::Reader;
 use super::operation::NoOperation;
 use super::pages::{self, Page, Way};
@@ -22,6 +21,7 @@ use super::resume::in_words;
 use crate::body::{Body, ReadBodyError};
 use crate::canonical::Ambiguous;
 use crate::upstream::ForwardError;
+use stepgate_core::catalogue::Site;
 
 /// Something that is said instead of an answer from the application.
 struct Message<'a> {

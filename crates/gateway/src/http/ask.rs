@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Response};
 use stepgate_core::access::Scheme;
-use stepgate_core::catalogue::GATE_SERVICE;
+use stepgate_core::catalogue::{GATE_SERVICE, Site};
 use stepgate_core::challenge::{Challenge, ChallengeState, GrantKind, HeldRequest};
 use stepgate_core::decide::{Challenged, Denied, Verdict};
 use stepgate_core::flows::{AskError, Asking, Cleared, Step, may_hold_cross_site};
@@ -21,7 +21,7 @@ use super::asker::{From, Known, Reader, Signed, Standing, asker};
 use super::assertion::Passed;
 use super::forward::{Forwarded, Sending};
 use super::operation::{Payload, near};
-use super::{Exchange, Inner, REQUEST_ID, Site, answers, problem};
+use super::{Exchange, Inner, REQUEST_ID, answers, problem};
 use crate::body::{Body, BodyLimits};
 use crate::canonical::{CanonicalRequest, Purpose, without_our_cookies};
 use crate::server::ClientUpgrade;
@@ -383,11 +383,11 @@ enum Shown {
 
 /// A request that needs more, with all that belongs to it.
 struct Asked {
-    request: CanonicalRequest,
+    request: Box<CanonicalRequest>,
     body: Bytes,
     upgrade: Option<ClientUpgrade>,
     id: RequestId,
-    site: Site,
+    site: Arc<Site>,
     reader: Reader,
     known: Known,
     surroundings: Surroundings,

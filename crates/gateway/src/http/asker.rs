@@ -145,7 +145,12 @@ impl Inner {
         };
         let audience = &exchange.site.audience;
         let token = token.digest(session_purpose(audience));
-        Ok(match self.flows.store.session(token, audience, now.now).await? {
+        let store = &self.flows.store;
+        let view = match store.session_in_memory(token, audience, now.now) {
+            Some(view) => Some(view),
+            None => store.session(token, audience, now.now).await?,
+        };
+        Ok(match view {
             Some(view) => Standing::SignedIn(Signed { view, token }),
             None => Standing::Stale(token),
         })

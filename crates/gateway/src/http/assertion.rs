@@ -15,8 +15,8 @@ use stepgate_core::person::Principal;
 use stepgate_core::session::{acr, amr};
 use stepgate_core::time::Timestamp;
 
-use super::Site;
 use super::asker::Known;
+use stepgate_core::catalogue::Site;
 
 /// How long an assertion is valid, in seconds: one request's way.
 const LIFETIME_S: i64 = 60;

@@ -1,9 +1,11 @@
 //! Forwarding: built from the permit, with who asks.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Response};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use stepgate_core::catalogue::Site;
 use stepgate_core::challenge::SendOutcome;
 use stepgate_core::decide::Permitted;
 use stepgate_core::id::RequestId;
@@ -15,7 +17,7 @@ use stepgate_core::web::{self, Permit};
 use super::asker::{Known, Reader};
 use super::assertion::{About, AssertionMode, Passed};
 use super::operation::Payload;
-use super::{Inner, REQUEST_ID, ServiceUpstream, Site, answers, script, streams};
+use super::{Inner, REQUEST_ID, ServiceUpstream, answers, script, streams};
 use crate::body::Body;
 use crate::canonical::CanonicalRequest;
 use crate::server::ClientUpgrade;
@@ -32,11 +34,11 @@ const UNSAFE: &AsciiSet = &CONTROLS.add(b',').add(b'%').add(b'"').add(b';').add(
 /// A request that may go, with all that goes with it.
 #[derive(Debug)]
 pub(super) struct Sending {
-    pub(super) request: CanonicalRequest,
+    pub(super) request: Box<CanonicalRequest>,
     pub(super) payload: Payload,
     pub(super) upgrade: Option<ClientUpgrade>,
     pub(super) id: RequestId,
-    pub(super) site: Site,
+    pub(super) site: Arc<Site>,
     pub(super) reader: Reader,
     pub(super) known: Option<Known>,
     pub(super) surroundings: Surroundings,
@@ -120,29 +122,32 @@ impl Inner {
     /// Whoever sent such headers, these are ours: the client's were taken away
     /// when the request was read.
     fn identify(&self, outbound: &mut Outbound, service: &ServiceUpstream, id: RequestId, about: Option<&About<'_>>) {
-        let mut set = |name: HeaderName, text: String| {
-            let Ok(value) = HeaderValue::try_from(text) else { return };
+        let mut set = |name: HeaderName, value: &[u8]| {
+            let Ok(value) = HeaderValue::from_bytes(value) else { return };
             if let Err(error) = outbound.set_own(name, value) {
                 tracing::error!(%error, "an identity header was not set");
             }
         };
-        set(REQUEST_ID, id.to_string());
+        set(REQUEST_ID, &id.digits());
         let Some(about) = about else { return };
         let Some(who) = about.known.asker().principal() else { return };
-        set(PRINCIPAL, safe(&who.id()));
-        if let Principal::Person(person) = who
-            && !person.email.is_empty()
-        {
-            set(EMAIL, safe(&person.email));
+        match who {
+            Principal::Person(person) => {
+                set(PRINCIPAL, &person.id.digits());
+                if !person.email.is_empty() {
+                    set(EMAIL, safe(&person.email).as_bytes());
+                }
+            }
+            Principal::Agent(_) => set(PRINCIPAL, safe(&who.id()).as_bytes()),
         }
-        set(GROUPS, groups(who.groups()));
+        set(GROUPS, groups(who.groups()).as_bytes());
         let wanted = match service.assertion {
             AssertionMode::Always => true,
             AssertionMode::SteppedUp => about.passed.is_some(),
             AssertionMode::Never => false,
         };
         if wanted && let Some(assertion) = self.signer.load().sign(about) {
-            set(ASSERTION, assertion);
+            set(ASSERTION, assertion.as_bytes());
         }
     }
 
@@ -209,10 +214,38 @@ fn failed(error: &ForwardError, reader: Reader, passed: Option<&Passed>) -> Forw
     Forwarded { response: answers::upstream(reader, error, passed.is_some()), outcome }
 }
 
-fn safe(text: &str) -> String {
-    utf8_percent_encode(text, UNSAFE).to_string()
+/// In a form in which nothing of it is taken for a separator or the end.
+fn safe(text: &str) -> Cow<'_, str> {
+    // Most names are plain, and the encoder looks at one character after the other.
+    let plain = |b: &u8| matches!(b, b'!'..=b'~') && !matches!(b, b',' | b'%' | b'"' | b';');
+    match text.as_bytes().iter().all(plain) {
+        true => Cow::Borrowed(text),
+        false => utf8_percent_encode(text, UNSAFE).into(),
+    }
 }
 
 fn groups(groups: &[String]) -> String {
-    groups.iter().map(|group| safe(group)).collect::<Vec<_>>().join(",")
+    let mut joined = String::new();
+    for (at, group) in groups.iter().enumerate() {
+        if at > 0 {
+            joined.push(',');
+        }
+        joined.push_str(&safe(group));
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_plain_is_what_the_encoder_leaves_alone() {
+        for c in (0..=0x250).filter_map(char::from_u32) {
+            let text = format!("a{c}b");
+            assert_eq!(safe(&text), utf8_percent_encode(&text, UNSAFE).to_string(), "U+{:04X}", u32::from(c));
+        }
+        assert_eq!(groups(&["a b".to_owned(), "c,d".to_owned(), "e".to_owned()]), "a%20b,c%2Cd,e");
+        assert_eq!(groups(&[]), "");
+    }
 }

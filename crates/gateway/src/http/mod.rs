@@ -24,12 +24,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::header::Entry;
 use http::{HeaderName, HeaderValue, Response};
 use stepgate_core::access::AccessTokens;
-use stepgate_core::catalogue::{GATE_SERVICE, Host as CatalogueHost, Service, ServiceName};
-use stepgate_core::flows::{Flows, Live};
+use stepgate_core::catalogue::{ServiceName, Site};
+use stepgate_core::flows::Flows;
 use stepgate_core::id::RequestId;
-use stepgate_core::session::Audience;
 use stepgate_core::web::{LocalService, Transport};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -39,7 +39,7 @@ pub use operation::{NoOperation, endpoint as endpoint_of, near as near_of, opera
 pub use script::InjectScript;
 
 use crate::body::{Body, BodyLimits, StreamLimits};
-use crate::canonical::{CanonicalRequest, Host};
+use crate::canonical::CanonicalRequest;
 use crate::server::{Arrived, Handler};
 use crate::upstream::{TunnelLimits, Upstream};
 use asker::Reader;
@@ -177,64 +177,26 @@ impl HttpDoor {
 
 impl Handler for HttpDoor {
     async fn handle(&self, arrived: Arrived) -> Response<Body> {
-        let id = RequestId::random(self.0.flows.random.as_ref());
+        let id = RequestId::everyday(self.0.flows.random.as_ref());
         let mut response = self.0.route(arrived, id).await;
         // What was spent for a challenge bears the id that is in its entry.
-        if !response.headers().contains_key(REQUEST_ID)
-            && let Ok(value) = HeaderValue::try_from(id.to_string())
+        if let Ok(Entry::Vacant(entry)) = response.headers_mut().try_entry(REQUEST_ID)
+            && let Ok(value) = HeaderValue::from_bytes(&id.digits())
         {
-            response.headers_mut().insert(REQUEST_ID, value);
+            entry.insert(value);
         }
         pages::finish(&mut response);
         response
     }
 }
 
-/// One of the hosts that we answer for.
-#[derive(Clone, Debug)]
-struct Site {
-    service: Arc<Service>,
-    audience: Audience,
-    gate_origin: Arc<str>,
-}
-
-impl Site {
-    /// `None` for hosts that are not ours; they are told so, and nothing else.
-    fn find(live: &Live, host: &Host) -> Option<Self> {
-        let name = CatalogueHost::parse(host.name()).ok()?;
-        let service = live.catalogue.by_host(&name)?;
-        if !names_origin(host, &service.origin) {
-            return None;
-        }
-        let audience = match service.name.as_str() {
-            GATE_SERVICE => Audience::Gate,
-            _ => Audience::Host(name),
-        };
-        let gate_origin = Arc::from(live.catalogue.gate_origin.as_str());
-        Some(Self { service: Arc::clone(service), audience, gate_origin })
-    }
-}
-
-/// Whether the port of a host, if it has one, is that of the origin.
-fn names_origin(host: &Host, origin: &str) -> bool {
-    let Some(port) = host.port() else {
-        return true;
-    };
-    let (scheme, authority) = origin.split_once("://").unwrap_or_default();
-    let own = authority.get(host.name().len()..).unwrap_or_default().strip_prefix(':');
-    match own {
-        Some(own) => own.parse() == Ok(port),
-        None => port == if scheme == "https" { 443 } else { 80 },
-    }
-}
-
 /// A request at one of our hosts.
 struct Exchange {
-    request: CanonicalRequest,
+    request: Box<CanonicalRequest>,
     payload: Payload,
     upgrade: Option<crate::server::ClientUpgrade>,
     id: RequestId,
-    site: Site,
+    site: Arc<Site>,
     reader: Reader,
 }
 
@@ -247,7 +209,8 @@ impl Inner {
                 return answers::ambiguous(ambiguous);
             }
         };
-        let site = Site::find(&self.flows.live.load(), request.host());
+        let host = request.host();
+        let site = self.flows.live.load().catalogue.site(host.name(), host.port()).map(Arc::clone);
         let reader = Reader::of(request.headers());
         let Some(site) = site else {
             self.flows.refused("unknown_host").await;

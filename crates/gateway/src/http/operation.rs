@@ -134,7 +134,7 @@ impl Found {
             endpoint,
             inputs,
             method: request.method().as_str().to_owned(),
-            url: format!("{}{}", service.origin, request.target()),
+            url: [service.origin.as_str(), request.target().as_str()].concat(),
             content_type: content_type.unwrap_or_default().to_owned(),
         })
     }

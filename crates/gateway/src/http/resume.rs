@@ -198,7 +198,7 @@ impl Inner {
         match step {
             Ok(Step::Go(cleared)) => {
                 let sending = Sending {
-                    request,
+                    request: Box::new(request),
                     payload: Payload::Whole(body),
                     upgrade: None,
                     id: cleared.receipt.request,

@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::Interval;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -21,10 +22,11 @@ use tokio_util::sync::CancellationToken;
 use super::activity::{Activity, Look};
 use super::client_certificates::{Channel, ClientCertificates, Tls};
 use super::guard::{Guarded, HeadLimits, Requests};
+use super::seldom::Seldom;
 use super::stall::Unstalled;
 use super::{Arrived, ClientUpgrade, Handler, RequestBody, ServerLimits};
 use crate::body::Body;
-use crate::canonical::{AfterHead, Ambiguous, CanonicalRequest, Listener, MAX_HEADER_BYTES, MAX_HEADERS};
+use crate::canonical::{AfterHead, Ambiguous, CanonicalRequest, Listener, MAX_HEADER_BYTES, MAX_HEADERS, Peer};
 
 pub(super) struct Context<H> {
     pub(super) handler: Arc<H>,
@@ -70,19 +72,19 @@ where
 {
     let activity = Arc::new(Activity::default());
     let requests = Arc::new(Requests::default());
-    let channel = Arc::new(channel);
     let service = {
-        let context = Arc::clone(context);
-        let activity = Arc::clone(&activity);
-        let requests = Arc::clone(&requests);
+        let here = Arc::new(Here {
+            context: Arc::clone(context),
+            peer: Peer::new(peer),
+            channel,
+            activity: Arc::clone(&activity),
+            requests: Arc::clone(&requests),
+        });
         service_fn(move |request| {
-            let context = Arc::clone(&context);
-            let activity = Arc::clone(&activity);
-            let requests = Arc::clone(&requests);
-            let channel = Arc::clone(&channel);
+            let here = Arc::clone(&here);
             async move {
-                let busy = Activity::begin(&activity);
-                let response = answer(&context, request, (peer, &channel), &activity, &requests).await;
+                let busy = Activity::begin(&here.activity);
+                let response = answer(&here, request).await;
                 // A stream that is still being sent keeps its connection busy.
                 Ok::<_, Infallible>(response.map(|body| body.keeping_busy(busy)))
             }
@@ -98,62 +100,81 @@ where
     let mut seen = 0;
     let mut stopping = Stopping::No;
     loop {
-        tokio::select! {
+        let mut event = Seldom::new(Box::pin(next_event(context, &mut idle, stopping)));
+        let event = tokio::select! {
             biased;
-            () = context.cut.cancelled() => return,
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
                     tracing::debug!(error, "a connection ended early");
                 }
                 return;
             }
-            () = context.stop.cancelled(), if stopping == Stopping::No => {
-                stopping = Stopping::Yes;
-                connection.as_mut().graceful_shutdown();
-            }
-            _ = idle.tick() => match activity.look(&mut seen) {
-                Look::Busy => {}
-                Look::Idle if stopping == Stopping::No => {
-                    stopping = Stopping::Yes;
-                    connection.as_mut().graceful_shutdown();
-                }
+            event = &mut event => event,
+        };
+        let ends = match event {
+            Event::Cut => return,
+            Event::Stop => true,
+            Event::Tick => match activity.look(&mut seen) {
+                Look::Busy => false,
+                Look::Idle if stopping == Stopping::No => true,
                 // It was asked to end, is idle, and still there.
                 Look::Idle => return,
             },
+        };
+        if ends {
+            stopping = Stopping::Yes;
+            connection.as_mut().graceful_shutdown();
         }
     }
 }
 
-#[derive(PartialEq, Eq)]
+/// What a connection has to heed beside its requests.
+enum Event {
+    /// Nothing at all any more.
+    Cut,
+    /// No new requests.
+    Stop,
+    /// Time to look whether it is idle.
+    Tick,
+}
+
+async fn next_event<H>(context: &Context<H>, idle: &mut Interval, stopping: Stopping) -> Event {
+    tokio::select! {
+        biased;
+        () = context.cut.cancelled() => Event::Cut,
+        () = context.stop.cancelled(), if stopping == Stopping::No => Event::Stop,
+        _ = idle.tick() => Event::Tick,
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Stopping {
     No,
     Yes,
 }
 
-async fn answer<H: Handler>(
-    context: &Context<H>,
-    request: Request<Incoming>,
-    from: (SocketAddr, &Channel),
-    activity: &Arc<Activity>,
-    requests: &Requests,
-) -> Response<Body> {
+/// What the requests of one connection share.
+struct Here<H> {
+    context: Arc<Context<H>>,
+    peer: Peer,
+    channel: Channel,
+    activity: Arc<Activity>,
+    requests: Arc<Requests>,
+}
+
+async fn answer<H: Handler>(here: &Here<H>, request: Request<Incoming>) -> Response<Body> {
     // The guard looks at HTTP/1 alone; in HTTP/2 the frames are the framing.
     let guarded = request.version() != Version::HTTP_2;
-    let refused = if guarded { requests.begin() } else { None };
-    let response = hand_on(context, request, from, activity, refused).await;
+    let refused = if guarded { here.requests.begin() } else { None };
+    let arrived = arrive(here, request, refused);
+    let response = here.context.handler.handle(arrived).await;
     if guarded {
-        requests.answered(response.status());
+        here.requests.answered(response.status());
     }
     response
 }
 
-async fn hand_on<H: Handler>(
-    context: &Context<H>,
-    request: Request<Incoming>,
-    (peer, channel): (SocketAddr, &Channel),
-    activity: &Arc<Activity>,
-    refused: Option<Ambiguous>,
-) -> Response<Body> {
+fn arrive<H>(here: &Here<H>, request: Request<Incoming>, refused: Option<Ambiguous>) -> Arrived {
     let (mut parts, body) = request.into_parts();
     let after_head = match body.is_end_stream() {
         true => AfterHead::Nothing,
@@ -162,14 +183,14 @@ async fn hand_on<H: Handler>(
     let upgrade = parts
         .extensions
         .remove::<OnUpgrade>()
-        .map(|on_upgrade| ClientUpgrade { on_upgrade, busy: Activity::begin(activity) });
+        .map(|on_upgrade| ClientUpgrade { on_upgrade, busy: Activity::begin(&here.activity) });
     let request = match refused {
         Some(why) => Err(why),
-        None => CanonicalRequest::read(parts, after_head, peer, &context.listener)
-            .and_then(|request| context.client.on_channel(channel, request)),
+        None => CanonicalRequest::read(parts, after_head, &here.peer, &here.context.listener)
+            .and_then(|request| here.context.client.on_channel(&here.channel, request))
+            .map(Box::new),
     };
-    let arrived = Arrived { request, body: RequestBody(body), upgrade };
-    context.handler.handle(arrived).await
+    Arrived { request, body: RequestBody(body), upgrade }
 }
 
 fn head_bytes(limits: &ServerLimits) -> usize {

@@ -8,6 +8,7 @@ mod connection;
 mod fuzz;
 mod guard;
 mod limits;
+mod seldom;
 mod stall;
 mod wire;
 
@@ -38,7 +39,7 @@ use crate::canonical::{Ambiguous, CanonicalRequest, Listener, TrustedHops};
 #[derive(Debug)]
 pub struct Arrived {
     /// The head, read once.
-    pub request: Result<CanonicalRequest, Ambiguous>,
+    pub request: Result<Box<CanonicalRequest>, Ambiguous>,
     /// The body, not yet read.
     pub body: RequestBody,
     /// The other protocol that the connection may switch to.

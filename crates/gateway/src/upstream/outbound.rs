@@ -51,10 +51,10 @@ impl Outbound {
     /// `websocket_nonce` is 16 fresh random bytes: the key of the upstream's
     /// handshake where the client, speaking HTTP/2, has none (RFC 8441, section 5).
     #[must_use]
-    pub fn new(mut canonical: CanonicalRequest, body: Body, websocket_nonce: [u8; 16]) -> Self {
+    pub fn new(mut canonical: Box<CanonicalRequest>, body: Body, websocket_nonce: [u8; 16]) -> Self {
         let mut headers = canonical.take_headers();
         strip_cookies(&mut headers);
-        let host = header_value(canonical.host().to_string());
+        let host = canonical.host().value().clone();
         set_forwarded(&mut headers, &canonical, &host);
         if let Framing::Length(length) = canonical.framing() {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
@@ -113,14 +113,12 @@ fn strip_cookies(headers: &mut HeaderMap) {
 }
 
 fn set_forwarded(headers: &mut HeaderMap, canonical: &CanonicalRequest, host: &HeaderValue) {
-    let client = canonical.client();
-    headers.insert(FORWARDED_FOR, header_value(client.address().to_string()));
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(client.scheme().as_str()));
+    headers.insert(FORWARDED_FOR, canonical.client_address().clone());
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(canonical.client().scheme().as_str()));
     headers.insert(FORWARDED_HOST, host.clone());
 }
 
-/// Addresses and canonical hosts are visible ASCII; anything else would not be
-/// forwarded as what it is not.
+/// Base64 is visible ASCII; anything else would not be forwarded as what it is not.
 fn header_value(text: String) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
 }

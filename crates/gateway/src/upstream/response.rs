@@ -1,8 +1,6 @@
 //! A response as the client gets it.
 
-use http::header::{
-    ALT_SVC, CONNECTION, HeaderName, PROXY_AUTHENTICATE, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{HeaderName, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Response, Version};
 use hyper::body::Incoming;
 
@@ -20,18 +18,25 @@ pub(super) fn clean(response: Response<Incoming>, lease: Lease, limits: StreamLi
 }
 
 pub(super) fn clean_headers(headers: &mut HeaderMap) {
-    let mut removed: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|token| HeaderName::try_from(token.trim()).ok())
-        .collect();
-    removed.extend(headers.keys().filter(|name| stays_here(name)).cloned());
+    let mut removed: Vec<HeaderName> = Vec::new();
+    let mut sets_ours = false;
+    for (name, value) in &*headers {
+        match place(name) {
+            Place::Connection => {
+                removed.push(name.clone());
+                let named = value.to_str().unwrap_or_default().split(',').map(str::trim);
+                // What nearly all connections say names no header.
+                let named = named.filter(|token| !token.eq_ignore_ascii_case("keep-alive"));
+                removed.extend(named.filter_map(|token| HeaderName::try_from(token).ok()));
+            }
+            Place::Here => removed.push(name.clone()),
+            Place::Cookie => sets_ours |= sets_our_cookie(value),
+            Place::Beyond => {}
+        }
+    }
     for name in removed {
         headers.remove(name);
     }
-    let sets_ours = headers.get_all(SET_COOKIE).iter().any(sets_our_cookie);
     if sets_ours {
         tracing::warn!("an upstream tried to set one of Stepgate's cookies");
         let kept: Vec<HeaderValue> =
@@ -43,13 +48,27 @@ pub(super) fn clean_headers(headers: &mut HeaderMap) {
     }
 }
 
+/// Where a header belongs.
+enum Place {
+    /// It names others that belong to the connection.
+    Connection,
+    /// Between the upstream and us.
+    Here,
+    /// It goes on, unless it sets a cookie of ours.
+    Cookie,
+    /// It goes on.
+    Beyond,
+}
+
 /// Hop-by-hop headers (RFC 9110, section 7.6.1), our own, and Alt-Svc: an
 /// alternative that an upstream advertises leads around the gate.
-fn stays_here(name: &HeaderName) -> bool {
-    const KEEP_ALIVE: &str = "keep-alive";
-    const PROXY_CONNECTION: &str = "proxy-connection";
-    [CONNECTION, PROXY_AUTHENTICATE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, ALT_SVC].contains(name)
-        || name == KEEP_ALIVE
-        || name == PROXY_CONNECTION
-        || name.as_str().starts_with(OWN_PREFIX)
+fn place(name: &HeaderName) -> Place {
+    match name.as_str() {
+        "connection" => Place::Connection,
+        "keep-alive" | "proxy-connection" | "proxy-authenticate" | "te" | "trailer" | "transfer-encoding"
+        | "upgrade" | "alt-svc" => Place::Here,
+        "set-cookie" => Place::Cookie,
+        name if name.starts_with(OWN_PREFIX) => Place::Here,
+        _ => Place::Beyond,
+    }
 }

@@ -101,7 +101,7 @@ async fn b24_what_may_stand_once_stands_once() {
 #[tokio::test]
 async fn b24_a_header_that_is_decided_on_has_one_value_and_no_twin() {
     use std::net::{Ipv4Addr, SocketAddr};
-    use stepgate_gateway::canonical::{AfterHead, Ambiguous, CanonicalRequest, Listener, Scheme};
+    use stepgate_gateway::canonical::{AfterHead, Ambiguous, CanonicalRequest, Listener, Peer, Scheme};
     let read = |lines: &[(&str, &str)]| {
         let mut builder = http::Request::get("/x").header("host", "app.test");
         for (name, value) in lines {
@@ -109,8 +109,8 @@ async fn b24_a_header_that_is_decided_on_has_one_value_and_no_twin() {
         }
         let (parts, ()) = builder.body(()).unwrap().into_parts();
         let listener = Listener { scheme: Scheme::Http, hops: TrustedHops::default() };
-        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        CanonicalRequest::read(parts, AfterHead::Nothing, peer, &listener).unwrap()
+        let peer = Peer::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
+        CanonicalRequest::read(parts, AfterHead::Nothing, &peer, &listener).unwrap()
     };
     let name = HeaderName::from_static("x-mode");
     assert_eq!(read(&[]).one_header(&name), Ok(None));

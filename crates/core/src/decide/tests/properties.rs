@@ -158,7 +158,7 @@ pub(super) fn around() -> impl Strategy<Value = Surroundings> {
     (any::<bool>(), levels, signals, -12..12i64).prop_map(|(office, level, signals, hours)| Surroundings {
         address: if office { "192.0.2.1" } else { "2001:db8::1" }.parse().unwrap(),
         network: if office { "office" } else { "" }.to_owned(),
-        risk_level: level.to_owned(),
+        risk_level: level.to_owned().into(),
         risk_signals: signals.into_iter().map(str::to_owned).collect(),
         now: Timestamp::from_ms(NOON.as_ms() + hours.max(0) * 3_600_000 / 4),
         ..surroundings()

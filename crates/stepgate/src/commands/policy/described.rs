@@ -14,7 +14,7 @@ use stepgate_core::policy::Policies;
 use stepgate_core::session::{Assurance, Audience, Proof, SessionView};
 use stepgate_core::surroundings::{NamedNetwork, Surroundings};
 use stepgate_core::time::Timestamp;
-use stepgate_gateway::canonical::{AfterHead, CanonicalRequest, Listener, Scheme, TrustedHops};
+use stepgate_gateway::canonical::{AfterHead, CanonicalRequest, Listener, Peer, Scheme, TrustedHops};
 
 use crate::commands::{Failure, wrong_input};
 
@@ -99,8 +99,8 @@ fn canonical_of(catalogue: &Catalogue, described: &Described<'_>) -> Result<(Arc
         request.body(()).map_err(|error| wrong_input(format!("this is no request: {error}")))?.into_parts();
     let after_head = if described.body.is_some() { AfterHead::Body } else { AfterHead::Nothing };
     let listener = Listener { scheme: Scheme::Http, hops: TrustedHops::default() };
-    let peer = (IpAddr::from([127, 0, 0, 1]), 1).into();
-    let canonical = CanonicalRequest::read(parts, after_head, peer, &listener)
+    let peer = Peer::new((IpAddr::from([127, 0, 0, 1]), 1).into());
+    let canonical = CanonicalRequest::read(parts, after_head, &peer, &listener)
         .map_err(|error| wrong_input(format!("the gate refuses this request: {error}")))?;
     Ok((Arc::clone(service), canonical))
 }
