@@ -99,7 +99,7 @@ fn measure(count: usize) -> Result<Row, Box<dyn std::error::Error>> {
     let start = cpu_us()?;
     let policies = Policies::load(&catalogue, &[source]).map_err(|mistakes| format!("{:?}", mistakes.first()))?;
     let load_ms = (cpu_us()? - start) / 1e3;
-    let around = Surroundings::new("192.0.2.1".parse()?, "bench", NOON, &[]);
+    let around = Surroundings::new("192.0.2.1".parse()?, "bench", NOON, &Environment::default());
     // Every policy's scope covers her.
     let groups: Vec<String> = (0..GROUPS).map(|group| format!("g{group}")).collect();
     let alice = session("alice", groups)?;

@@ -14,6 +14,7 @@ mod until;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use crate::challenge::Ask;
 use crate::factor::FactorKind;
 use crate::operation::Operation;
 use crate::person::{Person, Principal};
-use crate::policy::Policies;
+use crate::policy::{Moment, Policies};
 use crate::risk::Risk;
 use crate::session::SessionView;
 use crate::surroundings::Surroundings;
@@ -152,6 +153,9 @@ pub struct Challenged {
     /// RFC 9470's `max_age`: the greatest age that the policies accept, in whole
     /// seconds; `None` if the operation itself must be confirmed.
     pub max_age: Option<Duration>,
+    /// What those policies looked at of the surroundings and saw, by path in the context:
+    /// `network.country` was `KP`.
+    pub seen: BTreeMap<String, String>,
 }
 
 /// An operation that is refused.
@@ -165,6 +169,8 @@ pub struct Denied {
     pub policies: Vec<PolicyRef>,
     /// Policies that erred: an alarm.
     pub erred: Vec<String>,
+    /// What those policies looked at of the surroundings and saw, by path in the context.
+    pub seen: BTreeMap<String, String>,
 }
 
 impl Permitted {
@@ -195,12 +201,20 @@ pub fn decide(
     surroundings: &Surroundings,
     confirmed: &[(FactorKind, Timestamp)],
 ) -> Verdict {
+    let seen = |refused: &[PolicyRef]| {
+        let moment = Moment { operation: &operation, asker, surroundings, clocks: policies.clocks() };
+        policies.seen(refused, &moment)
+    };
     match search::find(policies, &operation, asker, surroundings, confirmed, &mut search::Unwatched) {
         search::Finding::Permit { policies } => Verdict::Permit(Permitted { operation, policies }),
         search::Finding::Challenge { ask, policies, max_age } => {
-            Verdict::Challenge(Challenged { operation, ask, policies, max_age })
+            let seen = seen(&policies);
+            Verdict::Challenge(Challenged { operation, ask, policies, max_age, seen })
         }
         search::Finding::SignIn => Verdict::SignIn(operation),
-        search::Finding::Deny { policies, erred } => Verdict::Deny(Denied { operation, policies, erred }),
+        search::Finding::Deny { policies, erred } => {
+            let seen = seen(&policies);
+            Verdict::Deny(Denied { operation, policies, erred, seen })
+        }
     }
 }

@@ -1,9 +1,17 @@
-//! The surroundings of a request: network, time, risk signals of the moment.
+//! The surroundings of a request: network, place, time, risk signals of the moment.
+
+mod calendar;
+mod environment;
+mod place;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+
+pub use calendar::{Calendar, DayMinute, NotADayMinute};
+pub use environment::Environment;
+pub use place::{Anonymizer, Geography, Located, NoPlaces, NotARegion, Place, Places, Region};
 
 use crate::time::Timestamp;
 
@@ -25,8 +33,8 @@ pub struct Surroundings {
     pub address: IpAddr,
     /// The name of the configured network that it belongs to; empty if none.
     pub network: String,
-    /// ISO 3166-1 code; `ZZ` is unknown.
-    pub country: Cow<'static, str>,
+    /// Where that address is; looked up when a policy asks for it.
+    pub located: Located,
     /// The moment.
     pub now: Timestamp,
     /// Risk level: `unknown`, `low`, `medium`, `high`.
@@ -42,9 +50,10 @@ pub const AGENT_LEN_MAX: usize = 200;
 
 impl Surroundings {
     /// The surroundings of a request from `address` at `now`, with every signal unknown.
-    pub fn new(address: IpAddr, agent: &str, now: Timestamp, networks: &[NamedNetwork]) -> Self {
+    pub fn new(address: IpAddr, agent: &str, now: Timestamp, environment: &Environment) -> Self {
         let address = address.to_canonical();
-        let network = networks
+        let network = environment
+            .networks
             .iter()
             .find(|network| network.ranges.iter().any(|range| range.contains(&address)))
             .map(|network| network.name.clone())
@@ -52,7 +61,7 @@ impl Surroundings {
         Self {
             address,
             network,
-            country: Cow::Borrowed("ZZ"),
+            located: Located::new(address, &environment.geography),
             now,
             risk_level: Cow::Borrowed("unknown"),
             risk_signals: Vec::new(),
@@ -144,9 +153,9 @@ mod tests {
     #[test]
     fn an_address_finds_its_network_in_either_family() {
         let office = NamedNetwork { name: "office".into(), ranges: vec!["10.0.0.0/8".parse().unwrap()] };
-        let name = |text: &str| {
-            Surroundings::new(text.parse().unwrap(), "", Timestamp::from_ms(0), std::slice::from_ref(&office)).network
-        };
+        let environment = Environment { networks: vec![office], ..Environment::default() };
+        let name =
+            |text: &str| Surroundings::new(text.parse().unwrap(), "", Timestamp::from_ms(0), &environment).network;
         assert_eq!(name("10.1.2.3"), "office");
         assert_eq!(name("::ffff:10.1.2.3"), "office");
         assert_eq!(name("192.0.2.1"), "");

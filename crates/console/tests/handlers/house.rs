@@ -26,6 +26,7 @@ use stepgate_core::ports::{EntryQuery, Store, ToHold, TryLimits};
 use stepgate_core::provider::NoProviders;
 use stepgate_core::secret::{MacKey, Purpose, Token, TokenDigest};
 use stepgate_core::session::{Audience, SessionLifetimes, SessionView};
+use stepgate_core::surroundings::Environment;
 use stepgate_core::time::Clock as _;
 use stepgate_core::web::{Client, LocalService, Permit, Transport};
 use stepgate_evidence::PolicyRef;
@@ -74,7 +75,7 @@ impl House {
             live: ArcSwap::from_pointee(Live {
                 catalogue,
                 policies: Policies::broken("the pages decide nothing"),
-                networks: Vec::new(),
+                environment: Environment::default(),
                 challenges: ChallengeLimits::default(),
                 tries: TryLimits::default(),
                 sessions: SessionLifetimes::default(),
@@ -363,6 +364,7 @@ impl Browser<'_> {
             ask: Ask { grant: asking.grant, ways: asking.ways, not_enrolled: asking.not_enrolled },
             policies: vec![PolicyRef { id: "large-payment".to_owned(), reason }],
             max_age: asking.max_age,
+            seen: std::collections::BTreeMap::new(),
         };
         let surroundings = self.house.flows.surroundings(self.address, FIREFOX);
         let asking = Asking {

@@ -16,6 +16,7 @@ use stepgate_core::provider::{
     Ask, Asserted, Authorize, CameBack, Claims, IdentityProviders, Leave, Level, LogoutToken, NotAsserted, Provider,
     ProviderName, Renewed,
 };
+use stepgate_core::surroundings::Environment;
 use stepgate_core::time::{Clock as _, Timestamp};
 use stepgate_testkit::Page;
 
@@ -151,7 +152,7 @@ impl House {
             )
             .unwrap(),
             policies: stepgate_core::policy::Policies::broken("the pages decide nothing"),
-            networks: Vec::new(),
+            environment: Environment::default(),
             challenges: live.challenges,
             tries: live.tries,
             sessions: live.sessions,

@@ -144,7 +144,7 @@ pub(super) fn case<'a>(
     surroundings: &'a Surroundings,
     prepared: &'a Prepared,
 ) -> Case<'a> {
-    let moment = Moment { operation, asker, surroundings, zone: policies.zone() };
+    let moment = Moment { operation, asker, surroundings, clocks: policies.clocks() };
     Case { prepared, moment }
 }
 

@@ -1,5 +1,6 @@
 //! Asking: a request that matters becomes a challenge, or goes on with one that was passed.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stepgate_evidence::{self as evidence, Event, Grant, Statement, StatementError};
@@ -151,7 +152,7 @@ impl Flows {
     /// repeated with the same bytes from the same session and browser: the challenge
     /// is found by these and the digest, or by the name that the program gives.
     pub async fn ask(&self, challenged: Challenged, body: &[u8], asking: Asking<'_>) -> Result<Step, AskError> {
-        let Challenged { operation, ask, policies, max_age } = challenged;
+        let Challenged { operation, ask, policies, max_age, seen } = challenged;
         let exact = operation.exactly(body);
         let now = asking.surroundings.now;
         if !matches!(asking.hold, ToHold::Request(_))
@@ -186,6 +187,7 @@ impl Flows {
             ask,
             max_age,
             policies,
+            seen,
             by: &by,
             kind: asking.kind,
             asked_from: asking.from,
@@ -260,6 +262,7 @@ impl Flows {
             ask: crate::challenge::Ask { grant: GrantKind::Freshness, ways: Vec::new(), not_enrolled: Vec::new() },
             max_age: None,
             policies: vec![evidence::PolicyRef { id: "stepgate.sign-in-again".to_owned(), reason }],
+            seen: BTreeMap::new(),
             by: &by,
             kind: "browser",
             // What another page sends is not kept.
@@ -283,7 +286,7 @@ impl Flows {
 
     pub(super) fn new_challenge(&self, opening: Opening<'_>) -> Result<(Challenge, evidence::Entry), StatementError> {
         let live = self.live.load();
-        let Opening { exact, ask, policies, surroundings, by, .. } = opening;
+        let Opening { exact, ask, policies, seen, surroundings, by, .. } = opening;
         let operation = exact.operation();
         let now = surroundings.now;
         let id: ChallengeId = self.id();
@@ -331,16 +334,22 @@ impl Flows {
             expires_at_ms: expires_at.as_ms().to_string(),
         };
         let digest = hex::encode(statement.digest()?);
+        let place = surroundings.located.place();
         let body = serde_json::json!({
             "statement": serde_json::to_value(&statement).map_err(StatementError::Json)?,
             "surroundings": {
                 "address": surroundings.address.to_string(),
                 "network": surroundings.network,
-                "country": surroundings.country,
+                "country": place.country,
+                "region": place.region,
+                "city": place.city,
+                "asn": place.asn,
+                "anonymizer": place.anonymizer.iter().map(|one| one.name()).collect::<Vec<_>>(),
                 "agent": surroundings.agent,
                 "risk_level": surroundings.risk_level,
                 "risk_signals": surroundings.risk_signals,
             },
+            "because_of": seen,
         });
         let challenge = Challenge {
             id,
@@ -405,6 +414,8 @@ pub(super) struct Opening<'a> {
     /// What the decision found; of a freshness only.
     pub(super) max_age: Option<Duration>,
     pub(super) policies: Vec<evidence::PolicyRef>,
+    /// What they looked at of the surroundings, and saw.
+    pub(super) seen: BTreeMap<String, String>,
     pub(super) by: &'a OpenedBy,
     pub(super) kind: &'static str,
     pub(super) asked_from: AskedFrom,

@@ -117,6 +117,7 @@ impl Flows {
                     ask: challenged.ask,
                     max_age: challenged.max_age,
                     policies: challenged.policies,
+                    seen: challenged.seen,
                     by: &OpenedBy { browser: challenge.browser, ..by.clone() },
                     kind: "browser",
                     asked_from: challenge.asked_from,

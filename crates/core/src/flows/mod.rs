@@ -61,7 +61,7 @@ use crate::ports::{Store, TryLimits};
 use crate::provider::IdentityProviders;
 use crate::secret::MacKey;
 use crate::session::SessionLifetimes;
-use crate::surroundings::{NamedNetwork, Surroundings};
+use crate::surroundings::{Environment, Surroundings};
 use crate::time::{Clock, Randomness, Timestamp};
 
 /// What can be reloaded, as one value: no request sees half of a change.
@@ -71,8 +71,8 @@ pub struct Live {
     pub catalogue: Catalogue,
     /// Policies.
     pub policies: Policies,
-    /// Named networks.
-    pub networks: Vec<NamedNetwork>,
+    /// What is known of the world around: networks, places, calendars.
+    pub environment: Environment,
     /// Limits of challenges.
     pub challenges: ChallengeLimits,
     /// Limits of tries.
@@ -111,7 +111,7 @@ pub struct Flows {
 impl Flows {
     /// What is true now, for a request from this address.
     pub fn surroundings(&self, address: std::net::IpAddr, agent: &str) -> Surroundings {
-        Surroundings::new(address, agent, self.clock.now(), &self.live.load().networks)
+        Surroundings::new(address, agent, self.clock.now(), &self.live.load().environment)
     }
 
     /// The decision on an everyday request: no store, no lock.

@@ -105,7 +105,10 @@ impl Flows {
         };
         if self.refusals.count(refusal) {
             let event = Event::OperationRefused { person, asked, policies, policy, count: 1, window_s: 0 };
-            entries.push(self.entry(at, event));
+            entries.push(match denied.seen.is_empty() {
+                true => self.entry(at, event),
+                false => self.entry_with(at, event, serde_json::json!({ "because_of": denied.seen })),
+            });
         }
         self.record_or_log(entries).await;
     }

@@ -1,7 +1,7 @@
 //! Access tokens: whose they are here, what is missing for an operation, and askers
 //! who come again and again with what does not suffice.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -136,7 +136,7 @@ impl Flows {
         let live = self.live.load();
         let provider = live.providers.named(&view.token.provider);
         let levels = provider.map(|provider| provider.levels.as_slice()).unwrap_or_default();
-        let Challenged { operation, ask, policies, max_age } = challenged;
+        let Challenged { operation, ask, policies, max_age, seen } = challenged;
         let better = BetterToken { acr_values: classes(&ask, levels), max_age, policies };
         drop(live);
         let asker = Asker::Token(view);
@@ -145,11 +145,11 @@ impl Flows {
                           A token of the demanded class and age is needed."
                 .to_owned();
             let policies = vec![PolicyRef { id: LOOP_GUARD.to_owned(), reason }];
-            let denied = Denied { operation, policies, erred: Vec::new() };
+            let denied = Denied { operation, policies, erred: Vec::new(), seen };
             self.denied(&denied, asker).await;
             return NotEnough::Refuse(denied);
         }
-        let refused = Denied { operation, policies: better.policies.clone(), erred: Vec::new() };
+        let refused = Denied { operation, policies: better.policies.clone(), erred: Vec::new(), seen };
         self.denied(&refused, asker).await;
         NotEnough::Challenge(better)
     }
@@ -157,7 +157,8 @@ impl Flows {
     /// Records that a token lacks scopes.
     pub async fn lacks_scope(&self, operation: Operation, view: &TokenView) {
         let policies = vec![PolicyRef { id: "stepgate.scope".to_owned(), reason: String::new() }];
-        self.denied(&Denied { operation, policies, erred: Vec::new() }, Asker::Token(view)).await;
+        let denied = Denied { operation, policies, erred: Vec::new(), seen: BTreeMap::new() };
+        self.denied(&denied, Asker::Token(view)).await;
     }
 }
 

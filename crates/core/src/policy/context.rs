@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use cedar_policy_core::ast::{Context, Name, RestrictedExpr, Value};
+use cedar_policy_core::ast::{Context, Literal, Name, RestrictedExpr, Value, ValueKind};
 use cedar_policy_core::evaluator::RestrictedEvaluator;
 use cedar_policy_core::extensions::Extensions;
 use jiff::tz::TimeZone;
@@ -15,7 +15,7 @@ use crate::decide::Asker;
 use crate::factor::{FactorKind, Strength};
 use crate::operation::{InputValue, Operation};
 use crate::risk;
-use crate::surroundings::Surroundings;
+use crate::surroundings::{Calendar, Environment, Surroundings};
 use crate::time::Timestamp;
 
 /// "Never", as a duration in milliseconds: what no policy reaches.
@@ -27,7 +27,24 @@ pub(crate) struct Moment<'a> {
     pub(crate) operation: &'a Operation,
     pub(crate) asker: Asker<'a>,
     pub(crate) surroundings: &'a Surroundings,
-    pub(crate) zone: &'a TimeZone,
+    pub(crate) clocks: &'a Clocks,
+}
+
+/// By which clocks and calendars policies tell the time.
+#[derive(Clone, Debug)]
+pub(crate) struct Clocks {
+    pub(crate) zone: TimeZone,
+    pub(crate) calendars: Vec<Calendar>,
+}
+
+impl Clocks {
+    pub(super) const fn utc() -> Self {
+        Self { zone: TimeZone::UTC, calendars: Vec::new() }
+    }
+
+    pub(super) fn of(environment: &Environment) -> Self {
+        Self { zone: environment.zone.clone(), calendars: environment.calendars.clone() }
+    }
 }
 
 /// What the person has proved, or could have: how long ago each factor, and how long
@@ -211,18 +228,43 @@ fn value(part: &str, moment: &Moment<'_>, proven: &Proven) -> Result<Value, Cont
         "device.known" => Value::from(moment.asker.device_known()),
         "network.address" => extension(&IP, around.address.to_string())?,
         "network.name" => Value::from(around.network.as_str()),
-        "network.country" => Value::from(&*around.country),
+        "network.country" => Value::from(around.located.place().country.as_str()),
+        "network.region" => Value::from(around.located.place().region.as_str()),
+        "network.city" => Value::from(around.located.place().city.as_str()),
+        "network.asn" => Value::from(i64::from(around.located.place().asn)),
+        "network.anonymizer" => texts(&mut around.located.place().anonymizer.iter().map(|one| one.name())),
+        "network.denied" => Value::from(around.located.is_denied()),
         // Cedar reads exactly three digits of milliseconds.
         "time.now" => extension(&DATETIME, format!("{:.3}", instant(moment)?))?,
-        "time.hour" => Value::from(i64::from(instant(moment)?.to_zoned(moment.zone.clone()).hour())),
-        "time.weekday" => {
-            let weekday = instant(moment)?.to_zoned(moment.zone.clone()).weekday();
-            Value::from(weekday_name(weekday))
-        }
+        "time.hour" => Value::from(i64::from(here(moment)?.hour())),
+        "time.minute" => Value::from(i64::from(here(moment)?.minute())),
+        "time.weekday" => Value::from(weekday_name(here(moment)?.weekday())),
+        "time.open" => texts(&mut names(moment, Calendar::is_open)),
+        "time.holidays" => texts(&mut names(moment, Calendar::is_holiday)),
         "risk.level" => Value::from(risk::level(around, moment.asker.risks())),
         "risk.signals" => texts(&mut risk::signals(around, moment.asker.risks())),
         duration => extension(&DURATION, format!("{}ms", ms(duration, moment, proven)))?,
     })
+}
+
+/// A part of the surroundings, as people read it. What cannot be told is said to be unknown.
+pub(super) fn told(part: &str, moment: &Moment<'_>) -> String {
+    let nothing = Proven::now(Asker::Anonymous, &[], moment.surroundings.now);
+    match part {
+        "network.address" => moment.surroundings.address.to_string(),
+        "time.now" => moment.surroundings.now.to_string(),
+        "session.age" | "session.idle" => match ms(part, moment, &nothing) {
+            NEVER_MS => "never".to_owned(),
+            ms => format!("{} s", ms / 1000),
+        },
+        _ => match value(part, moment, &nothing) {
+            Ok(value) => match value.value_kind() {
+                ValueKind::Lit(Literal::String(text)) => text.to_string(),
+                _ => value.to_string(),
+            },
+            Err(_) => "unknown".to_owned(),
+        },
+    }
 }
 
 /// A part that is a duration or a date, in milliseconds.
@@ -237,6 +279,16 @@ fn ms(part: &str, moment: &Moment<'_>, proven: &Proven) -> i64 {
     };
     // An age that does not fit is as good as never.
     age.and_then(|age| i64::try_from(age.as_millis()).ok()).unwrap_or(NEVER_MS)
+}
+
+/// The names of the calendars of which that is so now.
+fn names<'a>(moment: &Moment<'a>, is: fn(&Calendar, Timestamp) -> bool) -> impl Iterator<Item = &'a str> {
+    let now = moment.surroundings.now;
+    moment.clocks.calendars.iter().filter(move |calendar| is(calendar, now)).map(|calendar| calendar.name.as_str())
+}
+
+fn here(moment: &Moment<'_>) -> Result<jiff::Zoned, ContextError> {
+    Ok(instant(moment)?.to_zoned(moment.clocks.zone.clone()))
 }
 
 fn instant(moment: &Moment<'_>) -> Result<jiff::Timestamp, ContextError> {

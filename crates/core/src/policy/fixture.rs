@@ -13,7 +13,7 @@ use crate::id::{PersonId, SessionId};
 use crate::operation::{InputValue, Inputs, Operation};
 use crate::person::{Login, Person};
 use crate::session::{Assurance, Audience, Proof, SessionView};
-use crate::surroundings::{NamedNetwork, Surroundings};
+use crate::surroundings::{Calendar, Environment, Geography, Located, NamedNetwork, Place, Surroundings};
 use crate::time::Timestamp;
 
 /// Wednesday, 2025-01-01 12:00:00 UTC.
@@ -208,6 +208,28 @@ fn before_noon(age: &str) -> Timestamp {
 }
 
 pub(crate) fn surroundings() -> Surroundings {
+    Surroundings::new("192.0.2.1".parse().unwrap(), "test", NOON, &environment())
+}
+
+/// A network, and a calendar that is open from noon to one.
+pub(crate) fn environment() -> Environment {
+    use jiff::civil::Weekday::{Friday, Monday, Saturday, Sunday, Thursday, Tuesday, Wednesday};
     let office = NamedNetwork { name: "office".into(), ranges: vec!["192.0.2.0/24".parse().unwrap()] };
-    Surroundings::new("192.0.2.1".parse().unwrap(), "test", NOON, &[office])
+    let trading = Calendar {
+        name: "trading".into(),
+        zone: jiff::tz::TimeZone::UTC,
+        days: vec![Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, Sunday],
+        from: "12:00".parse().unwrap(),
+        to: "13:00".parse().unwrap(),
+        holidays: Default::default(),
+    };
+    Environment { networks: vec![office], calendars: vec![trading], ..Environment::default() }
+}
+
+/// The surroundings of somebody at that place.
+pub(crate) fn at(place: Place, denied: &[&str]) -> Surroundings {
+    let around = surroundings();
+    let denied = denied.iter().map(|region| region.parse().unwrap()).collect();
+    let geography = Arc::new(Geography { denied, ..Geography::default() });
+    Surroundings { located: Located::known(around.address, place, &geography), ..around }
 }

@@ -24,7 +24,7 @@ pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use cedar_policy::{Effect, Entities, Policy, PolicySet, Schema};
 use jiff::tz::TimeZone;
@@ -34,12 +34,14 @@ use crate::catalogue::Catalogue;
 use crate::factor::FactorKind;
 use crate::operation::Operation;
 use crate::provider::{Provider, ProviderName};
+use crate::surroundings::{Calendar, Environment};
 
-pub(crate) use context::{Moment, Proven};
+pub(crate) use context::{Clocks, Moment, Proven};
 pub(crate) use evaluate::{Case, Outcome, Prepared};
 pub use near::{NearPermit, WhyNot};
 pub(crate) use slice::Slice;
 pub use stepgate_evidence::NO_PERMIT;
+use stepgate_evidence::PolicyRef;
 
 /// Most policies in one set.
 pub const POLICIES_MAX: usize = 50_000;
@@ -68,7 +70,7 @@ pub struct PolicySource {
 pub struct Policies {
     version: String,
     schema_text: String,
-    zone: TimeZone,
+    clocks: Clocks,
     about: HashMap<String, PolicyAbout>,
     slices: slice::Slices,
     whole: Option<Whole>,
@@ -99,6 +101,8 @@ pub struct PolicyAbout {
     pub source_name: String,
     /// The line on which it begins, from 1.
     pub line: usize,
+    /// What it looks at of the surroundings, as paths in the context: `network.country`.
+    pub looks_at: Vec<&'static str>,
 }
 
 /// What a policy does when it holds.
@@ -146,29 +150,30 @@ pub struct PolicyMistake {
 }
 
 impl Policies {
-    /// Loads policies; the time of day is UTC.
+    /// Loads policies, where nothing is known of the world around: the time of day is UTC, and every name of
+    /// a network or calendar is let pass.
     ///
     /// Gives every mistake at once, in the order of the sources.
     pub fn load(catalogue: &Catalogue, sources: &[PolicySource]) -> Result<Self, Vec<PolicyMistake>> {
-        Self::load_in(catalogue, sources, TimeZone::UTC)
+        Self::load_knowing(catalogue, sources, None)
     }
 
-    /// Loads policies; `context.time.hour` and `.weekday` are those of `zone`.
+    /// Loads policies that tell the time by the clocks and calendars of `environment`; the name of a network or
+    /// calendar that it does not have is a mistake.
+    ///
+    /// Gives every mistake at once, in the order of the sources.
     pub fn load_in(
         catalogue: &Catalogue,
         sources: &[PolicySource],
-        zone: TimeZone,
+        environment: &Environment,
     ) -> Result<Self, Vec<PolicyMistake>> {
-        Self::load_knowing(catalogue, sources, zone, None)
+        Self::load_knowing(catalogue, sources, Some(environment))
     }
 
-    /// As [`Policies::load_in`], where the names of all networks are known: another in a policy is a
-    /// mistake.
-    pub fn load_knowing(
+    fn load_knowing(
         catalogue: &Catalogue,
         sources: &[PolicySource],
-        zone: TimeZone,
-        networks: Option<&[&str]>,
+        environment: Option<&Environment>,
     ) -> Result<Self, Vec<PolicyMistake>> {
         let schema_text = schema::text(catalogue)?;
         let schema = schema::parse(&schema_text)?;
@@ -176,7 +181,7 @@ impl Policies {
         let mut mistakes = read.mistakes;
         let (wrong, mut advice) = lint::validate(&read.set, catalogue, &schema, &read.places);
         mistakes.extend(wrong);
-        let (wrong, odd) = values::unknown(&read.set, catalogue, networks, &read.places);
+        let (wrong, odd) = values::unknown(&read.set, catalogue, environment, &read.places);
         mistakes.extend(wrong);
         advice.extend(odd);
         mistakes.extend(lint::unknown_names(&read.set, catalogue, &read.places));
@@ -188,10 +193,16 @@ impl Policies {
         let fault = |why: String| vec![PolicyMistake::elsewhere("the services", why)];
         let slices = slice::Slices::new(&read.set, catalogue, &schema).map_err(fault)?;
         let entities = evaluate::all_entities(catalogue, &schema).map_err(fault)?;
-        let version = version(sources, &schema_text, &zone);
-        let about = read.about;
+        let clocks = environment.map_or_else(Clocks::utc, Clocks::of);
+        let version = version(sources, &schema_text, &clocks);
+        let mut about = read.about;
+        for policy in read.set.policies() {
+            if let (Some(about), Ok(mut json)) = (about.get_mut(AsRef::<str>::as_ref(policy.id())), policy.to_json()) {
+                about.looks_at = needs::Needs::rewrite(&mut json).surroundings();
+            }
+        }
         let whole = Some(Whole { set: read.set, entities, schema });
-        Ok(Self { version, schema_text, zone, about, slices, whole, advice, broken: None, logins: HashMap::new() })
+        Ok(Self { version, schema_text, clocks, about, slices, whole, advice, broken: None, logins: HashMap::new() })
     }
 
     /// A set that denies everything and says why: what stands where policies could not be loaded.
@@ -200,7 +211,7 @@ impl Policies {
         Self {
             version: hex::encode(Sha256::digest(format!("{BROKEN}\0{why}"))),
             schema_text: String::new(),
-            zone: TimeZone::UTC,
+            clocks: Clocks::utc(),
             about: HashMap::new(),
             slices: slice::Slices::none(),
             whole: None,
@@ -241,7 +252,7 @@ impl Policies {
         kinds
     }
 
-    /// SHA-256 over sources, schema and time zone, hex.
+    /// SHA-256 over sources, schema, time zone and calendars, hex.
     pub fn version(&self) -> &str {
         &self.version
     }
@@ -301,8 +312,14 @@ impl Policies {
         &self.slices
     }
 
-    pub(crate) fn zone(&self) -> &TimeZone {
-        &self.zone
+    /// What these policies looked at of the surroundings, and what they saw: by path in the context.
+    pub(crate) fn seen(&self, policies: &[PolicyRef], moment: &Moment<'_>) -> BTreeMap<String, String> {
+        let parts = policies.iter().filter_map(|policy| self.about.get(&policy.id)).flat_map(|about| &about.looks_at);
+        parts.map(|part| ((*part).to_owned(), context::told(part, moment))).collect()
+    }
+
+    pub(crate) fn clocks(&self) -> &Clocks {
+        &self.clocks
     }
 
     pub(crate) const fn whole(&self) -> Option<&Whole> {
@@ -317,7 +334,7 @@ impl PolicyMistake {
     }
 }
 
-fn version(sources: &[PolicySource], schema_text: &str, zone: &TimeZone) -> String {
+fn version(sources: &[PolicySource], schema_text: &str, clocks: &Clocks) -> String {
     let mut digest = Sha256::new();
     let mut field = |text: &str| {
         digest.update((text.len() as u64).to_be_bytes());
@@ -326,7 +343,12 @@ fn version(sources: &[PolicySource], schema_text: &str, zone: &TimeZone) -> Stri
     let mut sorted: Vec<_> = sources.iter().collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
     field(schema_text);
-    field(&zone.iana_name().map_or_else(|| format!("{zone:?}"), str::to_owned));
+    let zone = |zone: &TimeZone| zone.iana_name().map_or_else(|| format!("{zone:?}"), str::to_owned);
+    field(&zone(&clocks.zone));
+    for calendar in &clocks.calendars {
+        let Calendar { name, zone: at, days, from, to, holidays } = calendar;
+        field(&format!("{name:?} {} {days:?} {from} {to} {holidays:?}", zone(at)));
+    }
     for source in sorted {
         field(&source.name);
         field(&source.text);

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use smol_str::SmolStr;
 
 /// The parts of the context, as paths.
-pub(super) const PARTS: [&str; 23] = [
+pub(super) const PARTS: [&str; 31] = [
     "age.password",
     "age.totp",
     "age.passkey",
@@ -34,13 +34,21 @@ pub(super) const PARTS: [&str; 23] = [
     "session.idle",
     "time.now",
     "time.hour",
+    "time.minute",
     "time.weekday",
+    "time.open",
+    "time.holidays",
     "confirmed",
     "approvals",
     "device.known",
     "network.address",
     "network.name",
     "network.country",
+    "network.region",
+    "network.city",
+    "network.asn",
+    "network.anonymizer",
+    "network.denied",
     "risk.level",
     "risk.signals",
 ];
@@ -77,7 +85,7 @@ pub(crate) struct Needs {
 
 /// A set of parts of the context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Parts(u32);
+pub(super) struct Parts(u64);
 
 impl Parts {
     const NONE: Self = Self(0);
@@ -131,6 +139,16 @@ impl Needs {
             input: self.input || other.input,
             whole: self.whole || other.whole,
         }
+    }
+
+    /// The parts that are neither proved nor asked for: network, place, time, device, session, risk.
+    pub(super) fn surroundings(self) -> Vec<&'static str> {
+        let looked_at = self.written.and(self.flat).and(self.ms);
+        let around = |path: &&str| {
+            let record = path.split('.').next().unwrap_or_default();
+            ["network", "time", "device", "session", "risk"].contains(&record)
+        };
+        looked_at.iter().map(|part| part.path).filter(around).collect()
     }
 
     fn collect(&mut self, value: &mut Value) {

@@ -130,6 +130,7 @@ impl Read {
                     reason: reason.unwrap_or_default().to_owned(),
                     source_name: place.source_name.clone(),
                     line: place.line,
+                    looks_at: Vec::new(),
                 };
                 self.about.insert(id.to_owned(), about);
             }

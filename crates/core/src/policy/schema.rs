@@ -36,11 +36,30 @@ type Ages = {
   any_factor: __cedar::duration,
 };
 type Device = { known: Bool };
-// `name` is empty outside the configured networks; `country` is "ZZ" if unknown.
-type Network = { address: __cedar::ipaddr, name: String, country: String };
+// `name` is empty outside the configured networks. `country` (ISO 3166-1) and `region` (ISO 3166-2) are
+// "ZZ" if unknown, `city` is empty, `asn` is 0. `anonymizer` holds vpn, tor, public_proxy, residential_proxy,
+// hosting, other, or unknown alone. `denied`: the place is one of those from where nobody is to come.
+type Network = {
+  address: __cedar::ipaddr,
+  name: String,
+  country: String,
+  region: String,
+  city: String,
+  asn: Long,
+  anonymizer: Set<String>,
+  denied: Bool,
+};
 type SignedIn = { age: __cedar::duration, idle: __cedar::duration };
-// `weekday` is monday, tuesday, …, in the configured time zone, like `hour`.
-type Time = { now: __cedar::datetime, hour: Long, weekday: String };
+// `weekday` is monday, tuesday, …, in the configured time zone, like `hour` and `minute`. `open` holds the names
+// of the calendars that are open now, `holidays` of those that have a holiday today.
+type Time = {
+  now: __cedar::datetime,
+  hour: Long,
+  minute: Long,
+  weekday: String,
+  open: Set<String>,
+  holidays: Set<String>,
+};
 // `level` is unknown, low, medium or high.
 type Risk = { level: String, signals: Set<String> };
 "#;

@@ -12,6 +12,7 @@ use super::read::Places;
 use super::{PolicyMistake, schema};
 use crate::catalogue::Catalogue;
 use crate::similar::nearest;
+use crate::surroundings::{Anonymizer, Environment, Region};
 
 const WEEKDAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 const FACTORS: [&str; 9] = [
@@ -42,20 +43,24 @@ struct Words {
 
 /// Words that a part never is: mistakes, and advice for those that it may be one day.
 ///
-/// `networks` are the configured names; `None` where they are not known.
+/// `environment` has the configured names; `None` where they are not known.
 pub(super) fn unknown(
     set: &PolicySet,
     catalogue: &Catalogue,
-    networks: Option<&[&str]>,
+    environment: Option<&Environment>,
     places: &Places,
 ) -> (Vec<PolicyMistake>, Vec<PolicyMistake>) {
-    let parts = parts(catalogue, networks);
+    let parts = parts(catalogue, environment);
     let (mut mistakes, mut advice) = (Vec::new(), Vec::new());
     for policy in set.policies() {
         let Ok(json) = policy.to_json() else { continue };
         let mut found = BTreeSet::new();
         comparisons(&json, &mut found);
         for (path, word) in found {
+            if let Some(message) = no_region(&path, &word) {
+                mistakes.push(places.of_word(policy.id(), &word, message));
+                continue;
+            }
             let Some(words) = parts.get(path.as_str()) else { continue };
             if words.known.contains(&word) {
                 continue;
@@ -75,7 +80,18 @@ pub(super) fn unknown(
     (mistakes, advice)
 }
 
-fn parts(catalogue: &Catalogue, networks: Option<&[&str]>) -> BTreeMap<&'static str, Words> {
+/// Why a country or region is never that word: it has not even the form of one.
+fn no_region(path: &str, word: &str) -> Option<String> {
+    let (what, has_part) = match path {
+        "context.network.country" => ("a country is two capital letters like \"CH\" (ISO 3166-1)", false),
+        "context.network.region" => ("a region is like \"CH-ZH\" (ISO 3166-2), \"ZZ\" if unknown", true),
+        _ => return None,
+    };
+    let right = word.parse::<Region>().is_ok() && (word == "ZZ" || word.contains('-') == has_part);
+    (!right).then(|| format!("{path} is never {word:?}: {what}"))
+}
+
+fn parts(catalogue: &Catalogue, environment: Option<&Environment>) -> BTreeMap<&'static str, Words> {
     let fixed =
         |what, known: &[&str]| Words { what, known: known.iter().map(|&k| k.to_owned()).collect(), grows: false };
     let declared = |what, of: fn(&crate::catalogue::Endpoint) -> &String| Words {
@@ -87,13 +103,19 @@ fn parts(catalogue: &Catalogue, networks: Option<&[&str]>) -> BTreeMap<&'static 
         ("context.confirmed", fixed("a factor or what one counts as", &FACTORS)),
         ("context.risk.level", fixed("a level of risk", &RISK_LEVELS)),
         ("context.time.weekday", fixed("a weekday", &WEEKDAYS)),
+        ("context.network.anonymizer", fixed("an anonymizer", &Anonymizer::ALL.map(Anonymizer::name))),
         ("resource.kind", declared("a kind of operation", |endpoint| &endpoint.kind)),
         ("resource.sensitivity", declared("a sensitivity of an operation", |endpoint| &endpoint.sensitivity)),
     ]);
-    if let Some(networks) = networks {
+    if let Some(environment) = environment {
         // Outside all of them the name is empty.
-        let known = networks.iter().copied().chain([""]).collect::<Vec<_>>();
-        parts.insert("context.network.name", fixed("a [[network]]", &known));
+        let networks: Vec<&str> =
+            environment.networks.iter().map(|network| network.name.as_str()).chain([""]).collect();
+        parts.insert("context.network.name", fixed("a [[network]]", &networks));
+        let calendars: Vec<&str> = environment.calendars.iter().map(|calendar| calendar.name.as_str()).collect();
+        for part in ["context.time.open", "context.time.holidays"] {
+            parts.insert(part, fixed("a [[calendar]]", &calendars));
+        }
     }
     parts
 }
@@ -140,17 +162,18 @@ fn words(value: &Value) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::tz::TimeZone;
-
     use crate::policy::Policies;
-    use crate::policy::fixture::{catalogue, source};
+    use crate::policy::fixture::{self, catalogue, source};
+    use crate::surroundings::{Environment, NamedNetwork};
 
     /// What is said of a policy with this condition: the mistakes, or the advice with `advice: ` before it.
     fn said(condition: &str) -> String {
         let text = format!(
             "@id(\"p\")\n@reason(\"Not \\\"x\\\".\")\nforbid (principal, action, resource)\nwhen {{ {condition} }};"
         );
-        match Policies::load_knowing(&catalogue(), &[source(&text)], TimeZone::UTC, Some(&["office", "vpn"])) {
+        let network = |name: &str| NamedNetwork { name: name.to_owned(), ranges: Vec::new() };
+        let environment = Environment { networks: vec![network("office"), network("vpn")], ..fixture::environment() };
+        match Policies::load_in(&catalogue(), &[source(&text)], &environment) {
             Ok(policies) => policies.advice().iter().map(|advice| format!("advice: {advice}")).collect(),
             Err(mistakes) => mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
         }
@@ -174,6 +197,9 @@ mod tests {
             "[\"saturday\", \"sunday\"].contains(context.time.weekday)",
             // What is not ours to know is not looked at.
             "context.network.country == \"XX\" || context.risk.signals.contains(\"whatever\")",
+            "[\"CH-ZH\", \"ZZ\"].contains(context.network.region) || context.network.city == \"Zürich\"",
+            "context.network.anonymizer.contains(\"tor\") || context.network.anonymizer.contains(\"unknown\")",
+            "!context.time.open.contains(\"trading\") && context.time.holidays.isEmpty()",
         ] {
             check(condition, "");
         }
@@ -192,6 +218,12 @@ mod tests {
         check("[\"Sunday\"].contains(context.time.weekday)", "did you mean \"sunday\"?");
         check("if context.network.name == \"offce\" then true else false", "did you mean \"office\"?");
         check("!(context.network.name != \"home\")", "there are: office, vpn");
+        check("context.network.country == \"ch\"", "two capital letters");
+        check("[\"CH\", \"CH-ZH\"].contains(context.network.country)", "never \"CH-ZH\"");
+        check("context.network.region == \"ZH\"", "like \"CH-ZH\"");
+        check("context.network.anonymizer.contains(\"torr\")", "did you mean \"tor\"?");
+        check("context.time.open.contains(\"tradng\")", "did you mean \"trading\"?");
+        check("context.time.holidays.containsAny([\"bank\"])", "there are: trading");
     }
 
     #[test]

@@ -24,6 +24,7 @@ use stepgate_core::ports::{CodeSees, NewCode, TryLimits};
 use stepgate_core::provider::IdentityProviders;
 use stepgate_core::secret::{MacKey, Purpose, Token};
 use stepgate_core::session::{Assurance, Audience, Proof, SessionLifetimes, SessionView};
+use stepgate_core::surroundings::Environment;
 use stepgate_core::time::{Clock, Randomness, Timestamp};
 use stepgate_core::web::{LocalBody, LocalService, Permit, Transport};
 use stepgate_gateway::canonical::TrustedHops;
@@ -233,7 +234,7 @@ impl Door {
             live: ArcSwap::from_pointee(Live {
                 catalogue,
                 policies,
-                networks: Vec::new(),
+                environment: Environment::default(),
                 challenges: ChallengeLimits::default(),
                 tries: TryLimits::default(),
                 sessions: SessionLifetimes::default(),

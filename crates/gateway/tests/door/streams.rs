@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use stepgate_core::policy::{Policies, PolicySource};
 use stepgate_core::session::Audience;
+use stepgate_core::surroundings::Environment;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -109,7 +110,7 @@ async fn open_streams_are_decided_again_when_policies_change() {
     door.flows.live.store(Arc::new(stepgate_core::flows::Live {
         catalogue,
         policies,
-        networks: Vec::new(),
+        environment: Environment::default(),
         challenges: live.challenges,
         tries: live.tries,
         sessions: live.sessions,

@@ -20,6 +20,7 @@ use stepgate_core::provider::{
 };
 use stepgate_core::secret::MacKey;
 use stepgate_core::session::SessionLifetimes;
+use stepgate_core::surroundings::Environment;
 use stepgate_core::time::Timestamp;
 use stepgate_ledger::Origin;
 use stepgate_machines::{Machines, MachinesParts};
@@ -95,7 +96,7 @@ impl House {
             live: ArcSwap::from_pointee(Live {
                 catalogue: Catalogue::empty("https://gate.test".to_owned(), host),
                 policies: Policies::broken("nothing is decided here"),
-                networks: Vec::new(),
+                environment: Environment::default(),
                 challenges: ChallengeLimits::default(),
                 tries: TryLimits::default(),
                 sessions: SessionLifetimes::default(),

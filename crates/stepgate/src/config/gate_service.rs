@@ -14,6 +14,8 @@ use super::service::default_endpoint;
 pub const GATE_POLICIES: &str = include_str!("../../../../policies/stepgate.cedar");
 /// What it takes to change one's own factors.
 pub const FACTOR_POLICIES: &str = include_str!("../../../../policies/factors.cedar");
+/// What denies requests from the regions that the configuration names.
+pub const DENIED_REGIONS_POLICIES: &str = include_str!("../../../../policies/denied-regions.cedar");
 /// The same, where a company login may add a first one.
 pub const FACTOR_POLICIES_BY_COMPANY_LOGIN: &str = include_str!("../../../../policies/factors-by-company-login.cedar");
 

@@ -2,6 +2,7 @@
 //! are told at once with line and column.
 
 mod client_certificates;
+mod environment;
 mod gate;
 mod gate_service;
 mod limits;
@@ -28,7 +29,7 @@ use stepgate_core::challenge::ChallengeLimits;
 use stepgate_core::ports::TryLimits;
 use stepgate_core::provider::ProviderName;
 use stepgate_core::session::SessionLifetimes;
-use stepgate_core::surroundings::NamedNetwork;
+use stepgate_core::surroundings::{Calendar, Environment, Geography, NamedNetwork, Region};
 use stepgate_core::web::Transport;
 use stepgate_gateway::server::{AskingHost, AuthoritySettings};
 use stepgate_identity::provider::CheckedProvider;
@@ -37,7 +38,7 @@ use toml::de::DeTable;
 use url::Url;
 
 pub(crate) use gate::parse_origin;
-pub use gate_service::{FACTOR_POLICIES, FACTOR_POLICIES_BY_COMPANY_LOGIN, GATE_POLICIES};
+pub use gate_service::{DENIED_REGIONS_POLICIES, FACTOR_POLICIES, FACTOR_POLICIES_BY_COMPANY_LOGIN, GATE_POLICIES};
 pub use machines::{MachinesSettings, ScimSettings, StreamsSettings, TransmitterSettings};
 pub(crate) use provider::redirect_uri;
 pub use read::parse_duration;
@@ -45,6 +46,8 @@ pub use reference::{Key, reference};
 pub use service::{Assertion, Upstream};
 
 use read::{Mistake, Mistakes, Table};
+
+use crate::gate::PlaceFiles;
 
 /// A configuration that was read and checked.
 pub struct Settings {
@@ -88,6 +91,12 @@ pub struct Settings {
     pub company_login_enrols: bool,
     /// Named networks.
     pub networks: Vec<NamedNetwork>,
+    /// Databases of where addresses are.
+    pub places: PlaceFiles,
+    /// From where nobody is to come.
+    pub denied_regions: Vec<Region>,
+    /// Business calendars.
+    pub calendars: Vec<Calendar>,
     /// Lifetimes of sessions.
     pub sessions: SessionLifetimes,
     /// Limits of challenges.
@@ -98,12 +107,24 @@ pub struct Settings {
     pub allowed_aaguids: Vec<[u8; 16]>,
     /// Files with the makers' certificates, PEM; empty: none is asked for.
     pub attestation_roots: Vec<PathBuf>,
-    /// The zone of `context.time.hour` and `.weekday`.
+    /// The zone of `context.time.hour`, `.minute` and `.weekday`.
     pub time_zone: TimeZone,
     /// Limits of the listener.
     pub limits: Limits,
     /// The machines' listener, if there is one.
     pub machines: Option<MachinesSettings>,
+}
+
+impl Settings {
+    /// What the configuration says of the world around requests.
+    pub fn environment(&self, geography: Geography) -> Environment {
+        Environment {
+            networks: self.networks.clone(),
+            geography: Arc::new(geography),
+            zone: self.time_zone.clone(),
+            calendars: self.calendars.clone(),
+        }
+    }
 }
 
 impl fmt::Debug for Settings {
@@ -275,6 +296,9 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
     let mut named = Vec::new();
     let machines = top.table("machines").and_then(|table| machines::machines(table, &base, &mut named));
     let networks = gate::named_networks(top.tables("network", "[[network]]"));
+    let (places, denied_regions) =
+        top.table("places").map(|table| environment::places(table, &base)).unwrap_or_default();
+    let calendars = environment::calendars(top.tables("calendar", "[[calendar]]"), &time_zone);
     let providers = provider::providers(top.tables("provider", "[[provider]]"), origin.as_ref(), &base);
     // Providers that could not be read were told already.
     if let Some(providers) = &providers {
@@ -346,6 +370,9 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
         providers,
         company_login_enrols,
         networks,
+        places,
+        denied_regions,
+        calendars,
         sessions,
         challenges,
         tries,

@@ -1,6 +1,7 @@
 //! Every key of the configuration, for people: `docs/configuration.md` is made from it.
 
 mod client_certificates;
+mod environment;
 mod gate;
 mod limits;
 mod machines;
@@ -36,7 +37,7 @@ const fn key(
 
 /// All keys, in the order in which they are explained.
 pub(super) fn keys() -> impl Iterator<Item = &'static Key> {
-    [gate::KEYS, client_certificates::KEYS, provider::KEYS, limits::KEYS, machines::KEYS, service::KEYS]
+    [gate::KEYS, client_certificates::KEYS, environment::KEYS, provider::KEYS, limits::KEYS, machines::KEYS, service::KEYS]
         .into_iter()
         .flatten()
 }

@@ -171,6 +171,18 @@ danger_loopback = false
 [[network]]
 name = "office"
 ranges = ["10.0.0.0/8", "2001:db8::/32"]
+[places]
+file = "City.mmdb"
+systems_file = "ASN.mmdb"
+anonymizers_file = "Anonymous.mmdb"
+denied = ["KP"]
+[[calendar]]
+name = "trading"
+days = ["monday"]
+from = "08:00"
+to = "18:00"
+holidays = ["2026-12-25"]
+time_zone = "UTC"
 [[provider]]
 name = "corp"
 title = "Example Corp"
@@ -509,8 +521,8 @@ fn the_gates_own_policies_fit_its_own_operations() {
     use stepgate_core::policy::Policies;
     let settings = parse(GOOD, "stepgate.toml", PathBuf::from("/etc/stepgate")).unwrap();
     for company_login_enrols in [false, true] {
-        let built_in = crate::gate::built_in(company_login_enrols);
-        let loaded = Policies::load_in(&settings.catalogue, &built_in, settings.time_zone.clone());
+        let built_in = crate::gate::built_in(company_login_enrols, true);
+        let loaded = Policies::load(&settings.catalogue, &built_in);
         assert!(loaded.is_ok(), "{:?}", loaded.err());
     }
 }
@@ -529,7 +541,7 @@ fn b49_no_proof_of_a_session_stands_for_the_confirmation_of_a_factors_change() {
     use stepgate_core::policy::Policies;
     use stepgate_core::provider::{Level, Provider, ProviderName};
     use stepgate_core::session::{Assurance, Audience, Proof, SessionView};
-    use stepgate_core::surroundings::Surroundings;
+    use stepgate_core::surroundings::{Environment, Surroundings};
     use stepgate_core::time::Timestamp;
 
     let settings = parse(GOOD, "stepgate.toml", PathBuf::from("/etc/stepgate")).unwrap();
@@ -546,14 +558,14 @@ fn b49_no_proof_of_a_session_stands_for_the_confirmation_of_a_factors_change() {
         renews_every: None,
     };
     let load = |company_login_enrols| {
-        let built_in = crate::gate::built_in(company_login_enrols);
-        let loaded = Policies::load_in(&settings.catalogue, &built_in, settings.time_zone.clone()).unwrap();
+        let built_in = crate::gate::built_in(company_login_enrols, false);
+        let loaded = Policies::load(&settings.catalogue, &built_in).unwrap();
         loaded.with_providers(std::slice::from_ref(&provider))
     };
     let (policies, by_login) = (load(false), load(true));
     let service = Arc::clone(settings.catalogue.by_name("stepgate").unwrap());
     let at = Timestamp::from_ms(1_735_732_800_000);
-    let surroundings = Surroundings::new(std::net::Ipv4Addr::LOCALHOST.into(), "", at, &[]);
+    let surroundings = Surroundings::new(std::net::Ipv4Addr::LOCALHOST.into(), "", at, &Environment::default());
     let session = |proved: &[FactorKind]| SessionView {
         id: SessionId::from_bytes([1; 16]),
         person: Arc::new(Person {
@@ -686,4 +698,40 @@ fn the_manual_says_what_is_read() {
     );
     let example = MANUAL.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     assert_eq!(mistakes(example), "");
+}
+
+#[test]
+fn mistakes_about_places_and_calendars_are_told() {
+    let check = |more: &str, expected: &str| {
+        let found = mistakes(&format!("{GOOD}\n{more}"));
+        match expected {
+            "" => assert_eq!(found, "", "{more}"),
+            _ => assert!(found.contains(expected), "{more}: expected {expected:?}, found {found:?}"),
+        }
+    };
+    check("[places]\nfile = \"City.mmdb\"\ndenied = [\"KP\", \"UA-43\", \"ZZ\"]\n", "");
+    check("[places]\ndenied = [\"KP\"]\n", "name a database of places as `file`");
+    check("[places]\nfile = \"City.mmdb\"\ndenied = [\"kp\"]\n", "two capital letters");
+    check("[places]\nfile = \"City.mmdb\"\ndenied = [\"KP\", \"KP\"]\n", "KP stands here twice");
+    check("[places]\nfiel = \"City.mmdb\"\n", "file");
+    let calendar = |more: &str| format!("[[calendar]]\nname = \"trading\"\n{more}\n");
+    check(&calendar(""), "");
+    check(&calendar("from = \"08:00\"\nto = \"24:00\"\ntime_zone = \"Europe/Zurich\""), "");
+    check(&calendar("days = [\"monday\", \"satruday\"]"), "did you mean \"saturday\"?");
+    check(&calendar("holidays = [\"2026-02-30\"]"), "\"2026-02-30\" is no date");
+    check(&calendar("holidays = [\"2026-12-25T00:00\"]"), "is no date");
+    check(&calendar("from = \"8:00\""), "a time of day like \"08:30\"");
+    check(&calendar("from = \"22:00\"\nto = \"06:00\""), "make two calendars");
+    check(&calendar("time_zone = \"Europe/Zurch\""), "a time zone like");
+    check(&format!("{}{}", calendar(""), calendar("")), "a name of its own");
+    check("[[calendar]]\nname = \"\"\n", "a name of its own");
+}
+
+#[test]
+fn a_calendar_without_a_zone_has_that_of_the_gate() {
+    let text = GOOD.replace("[gate]\n", "[gate]\ntime_zone = \"Europe/Zurich\"\n");
+    let text = format!("{text}\n[[calendar]]\nname = \"a\"\n[[calendar]]\nname = \"b\"\ntime_zone = \"UTC\"\n");
+    let settings = parse(&text, "stepgate.toml", PathBuf::from("/etc/stepgate")).unwrap();
+    let zones: Vec<_> = settings.calendars.iter().map(|calendar| calendar.zone.iana_name().unwrap()).collect();
+    assert_eq!(zones, ["Europe/Zurich", "UTC"]);
 }

@@ -108,6 +108,18 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// A database of addresses.
+    #[error("the database of addresses {} cannot be used", path.display())]
+    #[diagnostic(help(
+        "`[places]` names databases in MaxMind's format (`*.mmdb`); the address's place is unknown without one"
+    ))]
+    Places {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: super::places::DatabaseUnusable,
+    },
     /// A transmitter of security events cannot be called.
     #[error("the transmitter {name} of security events cannot be called")]
     Transmitter {

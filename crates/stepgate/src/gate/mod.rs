@@ -6,6 +6,7 @@ mod machines;
 mod only;
 mod operators;
 mod parts;
+mod places;
 mod policies;
 mod running;
 mod settled;
@@ -38,11 +39,13 @@ use tokio_util::task::TaskTracker;
 pub use error::StartError;
 pub use only::OnlyGate;
 pub use parts::{bind, keyring};
+pub use places::{DatabaseUnusable, PlaceFiles};
 pub use policies::{PolicyErrors, built_in, load_policies, policy_files};
 pub use running::Gate;
 
 pub(crate) use advice::advice;
 pub(crate) use parts::{attestation_roots, certificates, certificates_of, way_to};
+pub(crate) use places::environment;
 pub(crate) use signals::pollers;
 
 use crate::config::Settings;
@@ -204,6 +207,7 @@ impl House {
                 server.serve(stop).await;
             });
         }
+        tasks.spawn(places::watch(Arc::clone(&flows), stop.clone()));
         tasks.spawn(upkeep::renew_logins(Arc::clone(&flows), stop.clone()));
         tasks.spawn(upkeep::run(Arc::clone(&flows), Arc::clone(&database), door.clone(), stop.clone()));
         let settled = Settled::of(&settings);

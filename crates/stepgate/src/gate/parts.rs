@@ -69,7 +69,7 @@ pub(super) fn live(
     let live = Live {
         catalogue,
         policies,
-        networks: settings.networks.clone(),
+        environment: super::places::environment(settings)?,
         challenges: settings.challenges,
         tries: settings.tries,
         sessions: settings.sessions,

@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use stepgate_core::policy::{Policies, PolicyMistake, PolicySource};
+use stepgate_core::surroundings::Geography;
 
-use crate::config::{FACTOR_POLICIES, FACTOR_POLICIES_BY_COMPANY_LOGIN, GATE_POLICIES, Settings};
+use crate::config::{
+    DENIED_REGIONS_POLICIES, FACTOR_POLICIES, FACTOR_POLICIES_BY_COMPANY_LOGIN, GATE_POLICIES, Settings,
+};
 
 /// The name under which the built-in policies stand in messages.
 const BUILT_IN: &str = "(built in) stepgate.cedar";
@@ -70,29 +73,34 @@ pub fn policy_files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The built-in policies. A company login adds a first factor only where that is allowed.
-pub fn built_in(company_login_enrols: bool) -> [PolicySource; 2] {
+/// The built-in policies. A company login adds a first factor only where that is allowed, and regions are denied
+/// only where some are named.
+pub fn built_in(company_login_enrols: bool, regions_denied: bool) -> Vec<PolicySource> {
     let factors = if company_login_enrols {
         ("(built in) factors-by-company-login.cedar", FACTOR_POLICIES_BY_COMPANY_LOGIN)
     } else {
         ("(built in) factors.cedar", FACTOR_POLICIES)
     };
+    let regions = regions_denied.then_some(("(built in) denied-regions.cedar", DENIED_REGIONS_POLICIES));
     [(BUILT_IN, GATE_POLICIES), factors]
+        .into_iter()
+        .chain(regions)
         .map(|(name, text)| PolicySource { name: name.to_owned(), text: text.to_owned() })
+        .collect()
 }
 
 /// Loads the built-in policies and those beside the configuration.
 pub fn load_policies(settings: &Settings) -> Result<Policies, PolicyErrors> {
-    let mut sources = built_in(settings.company_login_enrols).to_vec();
+    let mut sources = built_in(settings.company_login_enrols, !settings.denied_regions.is_empty());
     let files =
         policy_files(&settings.policies).map_err(|error| PolicyErrors::unreadable(&settings.policies, &error))?;
     for path in files {
         let text = std::fs::read_to_string(&path).map_err(|error| PolicyErrors::unreadable(&path, &error))?;
         sources.push(PolicySource { name: path.display().to_string(), text });
     }
-    let networks: Vec<&str> = settings.networks.iter().map(|network| network.name.as_str()).collect();
     let providers: Vec<_> = settings.providers.iter().map(|checked| checked.provider().clone()).collect();
-    Policies::load_knowing(&settings.catalogue, &sources, settings.time_zone.clone(), Some(&networks))
+    let environment = settings.environment(Geography::default());
+    Policies::load_in(&settings.catalogue, &sources, &environment)
         .map(|policies| policies.with_providers(&providers))
         .map_err(|mistakes| PolicyErrors::new(mistakes, &sources))
 }

@@ -8,10 +8,10 @@ use crate::decide::search::{case, prepare};
 use crate::decide::{Asker, VALID_FOR_MAX, Verdict, decide, evaluate_whole, explain, valid_until};
 use crate::factor::FactorKind;
 use crate::operation::Operation;
-use crate::policy::fixture::{NOON, catalogue, load, operation, person, session, source, surroundings};
+use crate::policy::fixture::{self, NOON, catalogue, load, operation, person, session, source};
 use crate::policy::{NO_PERMIT, Policies, Proven};
 use crate::session::{Assurance, Proof, SessionView};
-use crate::surroundings::Surroundings;
+use crate::surroundings::{Anonymizer, Place, Surroundings};
 use crate::time::Timestamp;
 
 const PRINCIPALS: [&str; 14] = [
@@ -49,7 +49,7 @@ const RESOURCES: [&str; 7] = [
     "resource is Endpoint",
 ];
 /// What may stand in a condition. The second errs from eight o'clock on.
-const ATOMS: [&str; 28] = [
+const ATOMS: [&str; 34] = [
     "context.time.hour < 20",
     "context.time.hour + 9223372036854775799 > 0",
     "context.age.password <= duration(\"1h\")",
@@ -71,7 +71,13 @@ const ATOMS: [&str; 28] = [
     "context.approvals > 0",
     "context.device.known",
     "context.network.address.isInRange(ip(\"192.0.2.0/24\"))",
-    "context.network == {address: ip(\"192.0.2.1\"), name: \"office\", country: \"ZZ\"}",
+    "context.network == {address: ip(\"192.0.2.1\"), name: \"office\", country: \"ZZ\", region: \"ZZ\", city: \"\", asn: 0, anonymizer: [\"unknown\"], denied: false}",
+    "context.network.country == \"CH\" || context.network.asn > 100",
+    "[\"CH-ZH\", \"ZZ\"].contains(context.network.region)",
+    "context.network.anonymizer.contains(\"tor\") && context.network.city != \"Bern\"",
+    "context.network.denied",
+    "context.time.minute < 30",
+    "context.time.open.contains(\"trading\") && context.time.holidays.isEmpty()",
     "context.session.age <= duration(\"12h\")",
     "context.session.idle <= duration(\"5m\")",
     "context.time.now > datetime(\"2025-01-01T11:00:00Z\")",
@@ -128,7 +134,7 @@ pub(super) fn policies() -> impl Strategy<Value = Policies> {
             texts.iter().enumerate().map(|(at, text)| format!("@id(\"p{at}\") {text}")).collect();
         let open = "@id(\"open\") permit (principal is Person, action, resource);\n".to_owned();
         let all: Vec<String> = std::iter::once(open).chain(numbered).collect();
-        match Policies::load(&catalogue(), &[source(&all.concat())]) {
+        match Policies::load_in(&catalogue(), &[source(&all.concat())], &fixture::environment()) {
             Ok(policies) => policies,
             Err(mistakes) => {
                 let wrong = |at: usize| mistakes.iter().any(|mistake| mistake.line == at + 1);
@@ -155,13 +161,24 @@ fn who() -> impl Strategy<Value = Option<SessionView>> {
 pub(super) fn around() -> impl Strategy<Value = Surroundings> {
     let levels = select(vec!["unknown", "low", "high"]);
     let signals = proptest::sample::subsequence(vec!["new_country", "tor"], 0..=2);
-    (any::<bool>(), levels, signals, -12..12i64).prop_map(|(office, level, signals, hours)| Surroundings {
+    let place = prop_oneof![
+        Just(Place::default()),
+        Just(Place {
+            country: "CH".into(),
+            region: "CH-ZH".into(),
+            city: "Zürich".into(),
+            asn: 3303,
+            anonymizer: vec![Anonymizer::Tor, Anonymizer::Hosting],
+        }),
+    ];
+    let place = (place, select(vec![&[][..], &["CH"][..]])).prop_map(|(place, denied)| fixture::at(place, denied));
+    (any::<bool>(), levels, signals, -12..12i64, place).prop_map(|(office, level, signals, hours, at)| Surroundings {
         address: if office { "192.0.2.1" } else { "2001:db8::1" }.parse().unwrap(),
         network: if office { "office" } else { "" }.to_owned(),
         risk_level: level.to_owned().into(),
         risk_signals: signals.into_iter().map(str::to_owned).collect(),
         now: Timestamp::from_ms(NOON.as_ms() + hours.max(0) * 3_600_000 / 4),
-        ..surroundings()
+        ..at
     })
 }
 

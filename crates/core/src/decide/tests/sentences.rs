@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use crate::decide::{Asker, Verdict, decide, explain};
 use crate::factor::FactorKind;
-use crate::policy::fixture::{NOON, SAMPLE, load, operation, person, session, surroundings};
+use crate::policy::fixture::{NOON, SAMPLE, at, load, operation, person, session, surroundings};
 use crate::policy::{BROKEN, NO_PERMIT, Policies};
 use crate::session::SessionView;
-use crate::surroundings::Surroundings;
+use crate::surroundings::{Place, Surroundings};
 use crate::time::Timestamp;
 
 /// A verdict in one line, with the policies that decided it.
@@ -326,7 +326,7 @@ fn nobody_is_let_in_only_by_name() {
     check_nobody(&policies, "wiki read", "sign in");
     check_nobody(&policies, "wiki reports.export", "sign in");
     check_nobody(&policies, "ledger read", "deny, because no-permit");
-    let abroad = Surroundings { country: "XX".into(), ..surroundings() };
+    let abroad = at(Place { country: "XX".into(), ..Place::default() }, &[]);
     assert_eq!(decided(&policies, "wiki pages.read", Asker::Anonymous, &abroad, &[]), "sign in");
     let alice = session(&person("alice", &[]), "", "");
     check(&policies, "wiki pages.read", &alice, "permit, because everybody");
@@ -426,4 +426,30 @@ fn an_explanation_names_policies_context_and_steps() {
             "fresh recovery_code: true",
         ]
     );
+}
+
+#[test]
+fn what_the_refusing_rules_saw_of_the_surroundings_is_named_and_nothing_else() {
+    let policies = load(
+        "@id(\"staff\") permit (principal in Group::\"staff\", action, resource);
+         @id(\"abroad\") @reason(\"You are abroad.\") forbid (principal, action, resource in Service::\"ledger\")
+         when { context.network.country != \"CH\" && !context.network.anonymizer.contains(\"vpn\") }
+         unless { context.age.passkey <= duration(\"5m\") };
+         @id(\"sundays\") @reason(\"Not on Sundays.\") forbid (principal, action, resource)
+         when { context.time.weekday == \"sunday\" };
+         @id(\"closed\") @reason(\"Closed there.\") forbid (principal, action, resource in Service::\"wiki\")
+         when { context.network.denied && context.session.idle < duration(\"1h\") };",
+    );
+    let alice = session(&person("alice", &["staff"]), "password 1m", "password passkey");
+    let oslo = Place { country: "NO".into(), ..Place::default() };
+    let ask = |what: &str, denied: &[&str]| {
+        decide(&policies, operation(what), Asker::SignedIn(&alice), &at(oslo.clone(), denied), &[])
+    };
+    let Verdict::Challenge(challenged) = ask("ledger read", &[]) else { panic!("it asks") };
+    let seen: Vec<_> = challenged.seen.iter().map(|(part, value)| format!("{part}: {value}")).collect();
+    assert_eq!(seen, ["network.anonymizer: [\"unknown\"]", "network.country: NO"]);
+    let Verdict::Deny(denied) = ask("wiki read", &["NO"]) else { panic!("it denies") };
+    let seen: Vec<_> = denied.seen.iter().map(|(part, value)| format!("{part}: {value}")).collect();
+    assert_eq!(seen, ["network.denied: true", "session.idle: 60 s"]);
+    assert!(matches!(ask("wiki read", &["SE"]), Verdict::Permit(_)));
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::decide::{Asker, VALID_FOR_MAX, Verdict, decide, explain, valid_until};
 use crate::factor::FactorKind;
 use crate::policy::Policies;
-use crate::policy::fixture::{NOON, SAMPLE, catalogue, load, operation, person, session, source, surroundings};
+use crate::policy::fixture::{self, NOON, SAMPLE, catalogue, load, operation, person, session, source, surroundings};
+use crate::surroundings::{Environment, Surroundings};
 
 /// Seconds from noon for which a permission stands.
 #[track_caller]
@@ -41,7 +42,10 @@ fn a_permission_ends_with_the_time_of_day() {
 #[test]
 fn hours_and_weekdays_are_those_of_the_configured_zone() {
     let zone = |name: &str| jiff::tz::TimeZone::fixed(jiff::tz::offset(name.parse().unwrap()));
-    let policies = |hours: &str| Policies::load_in(&catalogue(), &[source(SAMPLE)], zone(hours)).unwrap();
+    let policies = |hours: &str| {
+        let environment = Environment { zone: zone(hours), ..Environment::default() };
+        Policies::load_in(&catalogue(), &[source(SAMPLE)], &environment).unwrap()
+    };
     let alice = session(&person("alice", &["finance"]), "", "");
     for (hours, hour, weekday) in [("0", 12, "wednesday"), ("13", 1, "thursday"), ("-8", 4, "wednesday")] {
         let policies = policies(hours);
@@ -73,4 +77,30 @@ fn the_greatest_accepted_age_is_that_of_every_way() {
         max_age("ledger notes.add", "passkey 1m"),
         ("fresh: password".to_owned(), Some(crate::decide::MAX_AGE_MAX))
     );
+}
+
+#[test]
+fn calendars_are_open_and_have_holidays_by_name() {
+    let text = "@id(\"trading\") permit (principal, action, resource) when { context.time.open.contains(\"trading\") };
+         @id(\"holidays\") @reason(\"Closed today.\") forbid (principal, action in Action::\"write\", resource)
+         when { context.time.holidays.contains(\"trading\") };";
+    let mut environment = fixture::environment();
+    let load = |environment: &Environment| Policies::load_in(&catalogue(), &[source(text)], environment).unwrap();
+    let alice = session(&person("alice", &[]), "", "");
+    let permitted = |policies: &Policies, hours: f64, asked: &str| {
+        let now = NOON.plus(Duration::from_secs_f64(hours * 3600.0));
+        let around = Surroundings { now, ..surroundings() };
+        matches!(decide(policies, operation(asked), Asker::SignedIn(&alice), &around, &[]), Verdict::Permit(_))
+    };
+    let policies = load(&environment);
+    assert!(permitted(&policies, 0.0, "wiki read") && permitted(&policies, 0.0, "wiki write"));
+    assert!(!permitted(&policies, 1.0, "wiki read"));
+    // Its last minute ends the permission of a stream.
+    check(&policies, "wiki read", "", &[], Some(3600.0));
+    for calendar in &mut environment.calendars {
+        calendar.holidays.insert("2025-01-01".parse().unwrap());
+    }
+    let closed = load(&environment);
+    assert!(!permitted(&closed, 0.0, "wiki read") && !permitted(&closed, 0.0, "wiki write"));
+    assert_ne!(policies.version(), closed.version(), "another calendar is another set of rules");
 }

@@ -12,7 +12,7 @@ use stepgate_core::operation::Operation;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::policy::Policies;
 use stepgate_core::session::{Assurance, Audience, Proof, SessionView};
-use stepgate_core::surroundings::{NamedNetwork, Surroundings};
+use stepgate_core::surroundings::{Environment, Surroundings};
 use stepgate_core::time::Timestamp;
 use stepgate_gateway::canonical::{AfterHead, CanonicalRequest, Listener, Peer, Scheme, TrustedHops};
 
@@ -153,8 +153,8 @@ impl Who {
         })
     }
 
-    pub(super) fn explain(&self, policies: &Policies, operation: &Operation, networks: &[NamedNetwork]) -> Explanation {
-        let surroundings = Surroundings::new(self.ip, "", self.at, networks);
+    pub(super) fn explain(&self, policies: &Policies, operation: &Operation, environment: &Environment) -> Explanation {
+        let surroundings = Surroundings::new(self.ip, "", self.at, environment);
         let session = self.session();
         let asker = session.as_ref().map_or(Asker::Anonymous, Asker::SignedIn);
         explain(policies, operation, asker, &surroundings, &[])

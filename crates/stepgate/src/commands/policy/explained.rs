@@ -12,7 +12,7 @@ use super::described::{Described, Who, factors, moment, operation_of};
 use crate::cli::{ExplainArgs, Format};
 use crate::commands::{Done, print, wrong_input};
 use crate::config::{self, parse_duration};
-use crate::gate::load_policies;
+use crate::gate::{environment, load_policies};
 use crate::system::SystemClock;
 
 pub(super) fn explain_one(args: &ExplainArgs) -> Done {
@@ -46,7 +46,7 @@ pub(super) fn explain_one(args: &ExplainArgs) -> Done {
         ip: args.ip,
         at: args.at.as_deref().map_or_else(|| Ok(SystemClock.now()), moment)?,
     };
-    let explanation = who.explain(&policies, &operation, &settings.networks);
+    let explanation = who.explain(&policies, &operation, &environment(&settings)?);
     match args.output.format() {
         Format::Json => print::json(&explained_json(&explanation)),
         Format::Text => print_explained(&operation, &explanation, args),

@@ -9,13 +9,14 @@ use serde::Deserialize;
 use stepgate_core::decide::Explanation;
 use stepgate_core::factor::FactorKind;
 use stepgate_core::policy::Policies;
+use stepgate_core::surroundings::Environment;
 use stepgate_core::time::Clock as _;
 
 use super::described::{Described, Who, factors, moment, operation_of};
 use crate::cli::Format;
 use crate::commands::{Done, FOUND, Failure, because, print, wrong_input};
 use crate::config::{self, parse_duration};
-use crate::gate::load_policies;
+use crate::gate::{environment, load_policies};
 use crate::system::SystemClock;
 
 #[derive(Debug, Deserialize)]
@@ -54,7 +55,12 @@ struct Case {
 }
 
 impl Case {
-    fn run(&self, settings: &config::Settings, policies: &Policies) -> Result<Explanation, Failure> {
+    fn run(
+        &self,
+        settings: &config::Settings,
+        policies: &Policies,
+        environment: &Environment,
+    ) -> Result<Explanation, Failure> {
         let service = settings
             .catalogue
             .by_name(&self.service)
@@ -94,13 +100,14 @@ impl Case {
             ip: self.ip.unwrap_or(IpAddr::from([127, 0, 0, 1])),
             at: self.at.as_deref().map_or_else(|| Ok(SystemClock.now()), moment)?,
         };
-        Ok(who.explain(policies, &operation, &settings.networks))
+        Ok(who.explain(policies, &operation, environment))
     }
 }
 
 pub(super) fn test(config: &Path, files: Vec<PathBuf>, format: Format) -> Done {
     let settings = config::load(config)?;
     let policies = load_policies(&settings)?;
+    let environment = environment(&settings)?;
     let files = if files.is_empty() { test_files(&settings.policies).map_err(because)? } else { files };
     if files.is_empty() {
         return Err(wrong_input(format!("there is no *.test.toml in {}", settings.policies.display())));
@@ -111,7 +118,7 @@ pub(super) fn test(config: &Path, files: Vec<PathBuf>, format: Format) -> Done {
         let table: TestFile =
             toml::from_str(&text).map_err(|error| wrong_input(format!("{}: {error}", file.display())))?;
         for case in table.cases {
-            let explanation = case.run(&settings, &policies).map_err(|failure| Failure {
+            let explanation = case.run(&settings, &policies, &environment).map_err(|failure| Failure {
                 report: failure.report.wrap_err(format!("{}: {:?}", file.display(), case.name)),
                 ..failure
             })?;

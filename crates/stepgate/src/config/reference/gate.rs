@@ -67,7 +67,7 @@ pub(super) const KEYS: &[Key] = &[
         "time_zone",
         "text",
         "\"UTC\"",
-        "The zone of `context.time.hour` and `context.time.weekday` in policies (IANA name).",
+        "The zone of `context.time.hour`, `.minute` and `.weekday` in policies (IANA name).",
     ),
     key(
         "[gate]",

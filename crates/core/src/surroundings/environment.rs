@@ -1,0 +1,27 @@
+//! What a deployment knows of the world around its requests.
+
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+
+use super::{Calendar, Geography, NamedNetwork};
+
+/// Networks, places and calendars, as the configuration names them.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// Named networks; the first that holds an address is its network.
+    pub networks: Vec<NamedNetwork>,
+    /// What is known of where addresses are.
+    pub geography: Arc<Geography>,
+    /// The zone of `context.time.hour`, `.minute` and `.weekday`.
+    pub zone: TimeZone,
+    /// Business calendars.
+    pub calendars: Vec<Calendar>,
+}
+
+impl Default for Environment {
+    /// Nothing is known, and the time of day is UTC.
+    fn default() -> Self {
+        Self { networks: Vec::new(), geography: Arc::default(), zone: TimeZone::UTC, calendars: Vec::new() }
+    }
+}
