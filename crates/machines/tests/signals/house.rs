@@ -219,7 +219,7 @@ impl House {
             live: ArcSwap::from_pointee(Live {
                 catalogue: Catalogue::empty("https://gate.test".to_owned(), host),
                 policies: Policies::broken("nothing is decided here"),
-                networks: Vec::new(),
+                environment: stepgate_core::surroundings::Environment::default(),
                 challenges: ChallengeLimits::default(),
                 tries: TryLimits::default(),
                 sessions: SessionLifetimes::default(),
