@@ -154,6 +154,7 @@ client_certificates = [{names}]
 name = "corp"
 issuer = "https://id.example"
 client_id = "gate"
+client_auth = "none"
 [[client_certificates]]
 {table}
 "#

@@ -37,9 +37,17 @@ const fn key(
 
 /// All keys, in the order in which they are explained.
 pub(super) fn keys() -> impl Iterator<Item = &'static Key> {
-    [gate::KEYS, client_certificates::KEYS, environment::KEYS, provider::KEYS, limits::KEYS, machines::KEYS, service::KEYS]
-        .into_iter()
-        .flatten()
+    [
+        gate::KEYS,
+        client_certificates::KEYS,
+        environment::KEYS,
+        provider::KEYS,
+        limits::KEYS,
+        machines::KEYS,
+        service::KEYS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The reference as Markdown: one table for each table of the file.
