@@ -27,7 +27,7 @@ use stepgate_core::operation::{InputValue, Inputs, Operation};
 use stepgate_core::person::{Login, Person};
 use stepgate_core::policy::{Policies, PolicySource};
 use stepgate_core::session::{Assurance, Audience, Proof, SessionView};
-use stepgate_core::surroundings::Surroundings;
+use stepgate_core::surroundings::{Environment, Surroundings};
 use stepgate_core::time::Timestamp;
 
 /// Policies that concern one service and action.

@@ -96,7 +96,7 @@ impl Door {
         self.flows.live.store(Arc::new(Live {
             catalogue,
             policies,
-            networks: Vec::new(),
+            environment: stepgate_core::surroundings::Environment::default(),
             challenges: live.challenges,
             tries: live.tries,
             sessions: live.sessions,
