@@ -179,6 +179,7 @@ impl Story {
             challenge: challenge.clone(),
             session: "s".into(),
             person: "alice".into(),
+            agent: None,
             asked: asked.clone(),
             policies: vec!["large-payment".into()],
             policy: "p".into(),

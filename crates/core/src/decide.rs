@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepgate_evidence::PolicyRef;
+use stepgate_evidence::{AgentName, PolicyRef};
 
 use crate::access::TokenView;
 use crate::challenge::Ask;
@@ -66,6 +66,14 @@ impl<'a> Asker<'a> {
             Self::Anonymous => None,
             Self::SignedIn(session) => Some(&session.person),
             Self::Token(view) => Some(&view.person),
+        }
+    }
+
+    /// The agent that asks, if it is one: evidence names it beside the person who answers for it.
+    pub(crate) fn agent(self) -> Option<AgentName> {
+        match self.principal()? {
+            Principal::Agent(agent) => Some(AgentName::from(&*agent.name)),
+            Principal::Person(_) => None,
         }
     }
 

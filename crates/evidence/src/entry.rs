@@ -107,6 +107,25 @@ pub struct Asked {
     pub sensitivity: String,
 }
 
+/// An agent's name: the provider's name in the configuration and the agent's `client_id`
+/// there, `corp/robot`. A program is no person, so it stands in the tree as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AgentName(String);
+
+impl From<&str> for AgentName {
+    fn from(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+}
+
+impl AgentName {
+    /// `provider/client_id`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// How the upstream answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "result", rename_all = "snake_case", deny_unknown_fields)]
@@ -265,7 +284,11 @@ pub enum Event {
     ChallengeOpened {
         challenge: String,
         session: String,
+        /// Who is asked: who asked, or who answers for `agent`.
         person: String,
+        /// Who asked, if it was an agent; a person otherwise.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<AgentName>,
         asked: Asked,
         /// The policies that refused, by id.
         policies: Vec<String>,
@@ -323,7 +346,18 @@ pub enum Event {
     OperationFinished { challenge: String, request: String, outcome: Outcome },
     /// A decision denied, counted in a window. Each kind of refusal has a first entry at once.
     #[serde(rename = "operation.refused")]
-    OperationRefused { person: String, asked: Asked, policies: Vec<String>, policy: String, count: u32, window_s: u32 },
+    OperationRefused {
+        /// Who asked, or who answers for `agent`; empty for nobody signed in.
+        person: String,
+        /// Who asked, if it was an agent; a person otherwise.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<AgentName>,
+        asked: Asked,
+        policies: Vec<String>,
+        policy: String,
+        count: u32,
+        window_s: u32,
+    },
     /// Requests that were refused before any decision, counted in a window.
     #[serde(rename = "request.refused")]
     RequestRefused { code: String, count: u32, window_s: u32 },

@@ -23,7 +23,9 @@ mod words;
 pub use assertion::{Assertion, AssertionError, Credential, RelyingParty, Verified, verify_assertion};
 pub use cose::PublicKey;
 pub use details::{Details, DetailsError, SALT_LEN, Salt};
-pub use entry::{Asked, EnrolledKey, Entry, EntryError, Event, FactorProof, LoginProof, Outcome, TOKEN_PREFIX};
+pub use entry::{
+    AgentName, Asked, EnrolledKey, Entry, EntryError, Event, FactorProof, LoginProof, Outcome, TOKEN_PREFIX,
+};
 pub use login::{LoginError, ProviderKeys, VerifiedLogin, verify_login};
 pub use statement::{
     Asker, CONFIRM_CONTEXT, Grant, NO_PERMIT, PolicyRef, SIGN_IN_CONTEXT, SignInStatement, Statement, StatementError,

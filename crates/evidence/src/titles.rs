@@ -88,6 +88,7 @@ mod tests {
             challenge: text(challenge),
             session: text("s"),
             person: text("p"),
+            agent: None,
             asked: Asked {
                 service: text("ledger"),
                 action: text("payments.approve"),

@@ -1,6 +1,6 @@
 //! An entry in one sentence, for people who read the log.
 
-use crate::entry::{Asked, Entry, Event, FactorProof, LoginProof, Outcome};
+use crate::entry::{AgentName, Asked, Entry, Event, FactorProof, LoginProof, Outcome};
 use crate::statement::NO_PERMIT;
 use crate::verify::moves;
 
@@ -102,13 +102,13 @@ fn sentence(event: &Event) -> String {
             format!("person {} signed in with {}, session {}", short(person), proved(proof), short(session))
         }
         Event::SessionEnded { session, reason, .. } => format!("session {} ended: {reason}", short(session)),
-        Event::ChallengeOpened { challenge, person, asked, policies, offered, held, .. } => {
+        Event::ChallengeOpened { challenge, person, agent, asked, policies, offered, held, .. } => {
             let held = if *held { ", request held" } else { "" };
             let policies = policies.join(", ");
             format!(
-                "challenge {}: person {} asked for {} needs {offered}, because {policies}{held}",
+                "challenge {}: {} asked for {} needs {offered}, because {policies}{held}",
                 short(challenge),
-                short(person),
+                asker(person, agent.as_ref()),
                 what(asked)
             )
         }
@@ -142,12 +142,8 @@ fn sentence(event: &Event) -> String {
             };
             format!("challenge {}: {outcome}", short(challenge))
         }
-        Event::OperationRefused { person, asked, policies, count, .. } => {
-            let who = if person.is_empty() {
-                "somebody not signed in".to_owned()
-            } else {
-                format!("person {}", short(person))
-            };
+        Event::OperationRefused { person, agent, asked, policies, count, .. } => {
+            let who = asker(person, agent.as_ref());
             let why = match policies.as_slice() {
                 [only] if only == NO_PERMIT => "no policy permits it".to_owned(),
                 policies => policies.join(", "),
@@ -178,6 +174,16 @@ fn sentence(event: &Event) -> String {
         Event::ClockJumped { node, by_ms } => format!("ALARM: the clock of node {} jumped by {by_ms} ms", short(node)),
         Event::Fault { node, what } => format!("ALARM: node {} failed: {what}", short(node)),
     }
+}
+
+/// Who asked. For what an agent asks a person answers, and did not ask it.
+fn asker(person: &str, agent: Option<&AgentName>) -> String {
+    let person =
+        if person.is_empty() { "somebody not signed in".to_owned() } else { format!("person {}", short(person)) };
+    let Some(agent) = agent else { return person };
+    // Its provider chose this name: without spaces it reads as one word, and not as part of the sentence.
+    let name: String = cut(agent.as_str()).chars().map(|c| if c.is_whitespace() { '·' } else { c }).collect();
+    format!("agent {name} (answered for by {person})")
 }
 
 fn times(count: u32) -> String {

@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use stepgate_evidence::verify::{NotChecked, Problem, Report, exported, verify};
 use stepgate_evidence::{
-    Asked, Asker, Details, EnrolledKey, Entry, Event, FactorProof, Grant, Outcome, PolicyRef, Salt, SignInStatement,
-    Statement,
+    AgentName, Asked, Asker, Details, EnrolledKey, Entry, Event, FactorProof, Grant, Outcome, PolicyRef, Salt,
+    SignInStatement, Statement,
 };
 use stepgate_ledger::export::{Details as Beside, ReadError, Reader, Writer};
 use stepgate_ledger::verify::Trust;
@@ -129,6 +129,7 @@ fn opened(statement: &Statement) -> Entry {
         challenge: statement.challenge.clone(),
         session: "session-1".into(),
         person: "alice".into(),
+        agent: None,
         asked: asked(),
         policies: vec!["large-payment".into()],
         policy: "policy-1".into(),
@@ -352,6 +353,83 @@ fn a_statement_that_was_not_the_one_signed_is_found() {
             *statement = digest.clone();
         },
         &[(PASSED, wrong(&stepgate_evidence::AssertionError::OtherChallenge))],
+    );
+}
+
+/// The story up to a challenge that `corp/robot` was asked, for which alice answers.
+fn asked_of_an_agent(change: impl FnOnce(&mut Statement)) -> Vec<Entry> {
+    let mut statement = statement();
+    statement.session = "token:00112233445566778899aabbccddeeff".into();
+    statement.asker.agent = "corp/robot (curl/8)".into();
+    change(&mut statement);
+    let mut entry = opened(&statement);
+    let Event::ChallengeOpened { agent, session, .. } = &mut entry.event else { panic!() };
+    *agent = Some(AgentName::from("corp/robot"));
+    session.clone_from(&statement.session);
+    [&story()[..ASKED], &[entry]].concat()
+}
+
+#[test]
+fn b108_an_entry_names_the_agent_that_its_statement_names() {
+    for same in ["corp/robot (curl/8)", "corp/robot", "corp/ro·ot (curl/8)", "corp/robot…", "corp/ro…"] {
+        let report = verified(&asked_of_an_agent(|statement| statement.asker.agent = same.into()));
+        assert_eq!(problems(&report), [], "{same} {report}");
+    }
+    let field = "the agent";
+    for other in
+        ["", "Firefox", "corp/robots (curl/8)", "corp/rob", "corp/app (corp/robot)", "x corp/robot", "corp/…ot"]
+    {
+        let report = verified(&asked_of_an_agent(|statement| statement.asker.agent = other.into()));
+        assert_eq!(problems(&report), [(ASKED, Problem::StatementContradicts { field })], "{other} {report}");
+    }
+    // An agent has no session.
+    let report = verified(&asked_of_an_agent(|statement| statement.session = "session-1".into()));
+    assert_eq!(problems(&report), [(ASKED, Problem::StatementContradicts { field })], "{report}");
+}
+
+#[test]
+fn b108_what_a_person_asked_is_spelled_as_before() {
+    let bytes = opened(&statement()).to_leaf().unwrap();
+    assert!(!String::from_utf8(bytes.clone()).unwrap().contains("agent"));
+    assert!(Entry::from_leaf(&bytes).is_ok());
+    let of_agent = asked_of_an_agent(|_| {}).pop().unwrap();
+    let bytes = of_agent.to_leaf().unwrap();
+    let (read, _) = Entry::from_leaf(&bytes).unwrap();
+    assert_eq!(read.event, of_agent.event);
+    // Nobody as an agent has one spelling: none.
+    let null = String::from_utf8(bytes).unwrap().replace(r#""agent":"corp/robot""#, r#""agent":null"#);
+    assert!(Entry::from_leaf(null.as_bytes()).is_err());
+    assert_eq!(
+        of_agent.sentence(),
+        "challenge challenge-1: agent corp/robot (answered for by person alice) asked for payments.approve \
+         (ledger POST /payments/{id}/approve) needs confirm: passkey, because large-payment, request held"
+    );
+}
+
+#[test]
+fn b108_an_agents_name_reads_as_one_word() {
+    let of = |person: &str, agent: Option<&str>| {
+        let agent = agent.map(AgentName::from);
+        let (person, policies) = (person.to_owned(), vec!["p".to_owned()]);
+        let event = Event::OperationRefused {
+            person,
+            agent,
+            asked: asked(),
+            policies,
+            policy: "v".into(),
+            count: 1,
+            window_s: 0,
+        };
+        let sentence = entry(0, event).sentence();
+        sentence.split_once(" refused:").unwrap().0.to_owned()
+    };
+    assert_eq!(of("alice", None), "request of person alice");
+    assert_eq!(of("", None), "request of somebody not signed in");
+    assert_eq!(of("alice", Some("corp/robot")), "request of agent corp/robot (answered for by person alice)");
+    let hostile = "corp/x (answered for by person bob)\u{202e}\n";
+    assert_eq!(
+        of("alice", Some(hostile)),
+        "request of agent corp/x·(answered·for·by·person·bob)·· (answered for by person alice)"
     );
 }
 

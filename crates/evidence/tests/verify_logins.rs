@@ -135,6 +135,7 @@ fn story() -> Vec<Entry> {
         challenge: "challenge-1".into(),
         session: "session-1".into(),
         person: "alice".into(),
+        agent: None,
         asked: asked(),
         policies: vec!["large-payment".into()],
         policy: "policy-1".into(),

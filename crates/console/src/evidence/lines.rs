@@ -121,7 +121,7 @@ fn pretty(value: &Value) -> String {
 mod tests {
     use stepgate_core::id::Id;
     use stepgate_core::person::Login;
-    use stepgate_evidence::{Asked, Details, Entry, Event, Outcome, Salt};
+    use stepgate_evidence::{AgentName, Asked, Details, Entry, Event, Outcome, Salt};
 
     use super::*;
 
@@ -181,6 +181,7 @@ mod tests {
             challenge: challenge.clone(),
             session: "s".to_owned(),
             person: "p".to_owned(),
+            agent: None,
             asked,
             policies: Vec::new(),
             policy: "v".to_owned(),
@@ -213,6 +214,7 @@ mod tests {
         };
         let refused = recorded(Event::OperationRefused {
             person: person.to_string(),
+            agent: None,
             asked: Asked {
                 service: "ledger".to_owned(),
                 action: "payments.approve".to_owned(),
@@ -226,6 +228,14 @@ mod tests {
             window_s: 60,
         });
         let names = Names::from([(person, alice)]);
+        let mut by_agent = refused.clone();
+        let Event::OperationRefused { agent, .. } = &mut by_agent.entry.event else { panic!() };
+        *agent = Some(AgentName::from("corp/robot"));
+        let line_of_agent = line(&by_agent, &names, &Titles::default());
+        let expected = "Request of agent corp/robot (answered for by alice) refused: payments.approve \
+                        (ledger POST /x), because no policy permits it (once)";
+        assert_eq!(line_of_agent.what, expected);
+        assert!(line_of_agent.links.iter().any(|link| link.text == "All of alice"), "it is found by who answers");
         let line = line(&refused, &names, &Titles::default());
         let expected =
             "Request of alice refused: payments.approve (ledger POST /x), because no policy permits it (once)";

@@ -87,8 +87,10 @@ pub(super) struct OpenedBy {
     pub(super) person: PersonId,
     pub(super) audience: Audience,
     pub(super) browser: Option<TokenDigest>,
-    /// The agent that asks, if it is one.
-    pub(super) agent: Option<String>,
+    /// The program that asks with a token, the person's or its own.
+    pub(super) program: Option<String>,
+    /// The agent that asks in its own name, if it is one.
+    pub(super) agent: Option<evidence::AgentName>,
 }
 
 impl OpenedBy {
@@ -102,6 +104,7 @@ impl OpenedBy {
                 person: session.person.id,
                 audience: session.audience.clone(),
                 browser: session.browser,
+                program: None,
                 agent: None,
             }),
             Asker::Token(view) => Some(Self {
@@ -110,10 +113,8 @@ impl OpenedBy {
                 person: view.person.id,
                 audience: Audience::Host(view.host.clone()),
                 browser: None,
-                agent: Some(match &view.agent {
-                    Some(agent) => agent.name.to_string(),
-                    None => format!("{}/{}", view.token.provider, view.token.client),
-                }),
+                program: Some(format!("{}/{}", view.token.provider, view.token.client)),
+                agent: asker.agent(),
             }),
         }
     }
@@ -180,7 +181,7 @@ impl Flows {
         let surroundings = asking.surroundings.with_risks_of(asking.by.asker());
         // Nobody's operation is decided otherwise; and what only a better token proves is asked of no person.
         let by =
-            OpenedBy::of(asking.by.asker()).filter(|by| by.agent.is_none() || ask.grant == GrantKind::Confirmation);
+            OpenedBy::of(asking.by.asker()).filter(|by| by.program.is_none() || ask.grant == GrantKind::Confirmation);
         let by = by.ok_or(AskError::NotForThis)?;
         let opening = Opening {
             exact: &exact,
@@ -255,6 +256,7 @@ impl Flows {
             person: lapsed.1,
             audience: audience.clone(),
             browser: Some(browser),
+            program: None,
             agent: None,
         };
         let opening = Opening {
@@ -312,8 +314,8 @@ impl Flows {
                 kind: opening.kind.to_owned(),
                 address: surroundings.address.to_string(),
                 // Which program it is stands first: what it calls itself, anybody can.
-                agent: match &by.agent {
-                    Some(agent) => shown(&format!("{agent} ({})", surroundings.agent), AGENT_LEN_MAX),
+                agent: match &by.program {
+                    Some(program) => shown(&format!("{program} ({})", surroundings.agent), AGENT_LEN_MAX),
                     None => surroundings.agent.clone(),
                 },
             },
@@ -378,6 +380,7 @@ impl Flows {
             challenge: id.to_string(),
             session: by.asked_by.to_string(),
             person: by.person.to_string(),
+            agent: by.agent.clone(),
             asked,
             policies: policies.into_iter().map(|policy| policy.id).collect(),
             policy: live.policies.version().to_owned(),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 
 use parking_lot::Mutex;
-use stepgate_evidence::{Asked, Event};
+use stepgate_evidence::{AgentName, Asked, Event};
 
 use super::{Flows, asked};
 use crate::decide::{Asker, Denied};
@@ -29,6 +29,8 @@ pub struct Refusals {
 enum Refusal {
     Denied {
         person: String,
+        /// What an agent is refused is no refusal of who answers for it.
+        agent: Option<AgentName>,
         service: String,
         action: String,
         resource: String,
@@ -80,6 +82,7 @@ impl Flows {
     /// Evidence that cannot be written changes nothing here: it is refused either way.
     pub async fn denied(&self, denied: &Denied, asker: Asker<'_>) {
         let person = asker.answerable().map(|person| person.id.to_string()).unwrap_or_default();
+        let agent = asker.agent();
         let asked = asked(&denied.operation);
         let policies: Vec<String> = denied.policies.iter().map(|policy| policy.id.clone()).collect();
         let policy = self.live.load().policies.version().to_owned();
@@ -96,6 +99,7 @@ impl Flows {
         }
         let refusal = Refusal::Denied {
             person: person.clone(),
+            agent: agent.clone(),
             service: asked.service.clone(),
             action: asked.action.clone(),
             resource: asked.resource.clone(),
@@ -104,7 +108,7 @@ impl Flows {
             policies: policies.clone(),
         };
         if self.refusals.count(refusal) {
-            let event = Event::OperationRefused { person, asked, policies, policy, count: 1, window_s: 0 };
+            let event = Event::OperationRefused { person, agent, asked, policies, policy, count: 1, window_s: 0 };
             entries.push(match denied.seen.is_empty() {
                 true => self.entry(at, event),
                 false => self.entry_with(at, event, serde_json::json!({ "because_of": denied.seen })),
@@ -166,10 +170,10 @@ impl Flows {
             .take()
             .into_iter()
             .map(|(refusal, count)| match refusal {
-                Refusal::Denied { person, service, action, resource, kind, sensitivity, policies } => {
+                Refusal::Denied { person, agent, service, action, resource, kind, sensitivity, policies } => {
                     let asked = Asked { service, action, resource, resource_kind: kind, sensitivity };
                     let policy = policy.clone();
-                    Event::OperationRefused { person, asked, policies, policy, count, window_s: WINDOW_S }
+                    Event::OperationRefused { person, agent, asked, policies, policy, count, window_s: WINDOW_S }
                 }
                 Refusal::BeforeDecision { code } => Event::RequestRefused { code, count, window_s: WINDOW_S },
                 Refusal::Unverified { factor, reason, .. } => {

@@ -9,7 +9,7 @@ use stepgate_ledger::jcs;
 use super::beside::imported;
 use super::logins::Login;
 use super::report::{Problem, plain};
-use crate::entry::{Entry, Event};
+use crate::entry::{AgentName, Entry, Event, TOKEN_PREFIX};
 use crate::statement::{CONFIRM_CONTEXT, Grant, SIGN_IN_CONTEXT, SignInStatement, Statement};
 
 /// An entry and what lies beside it.
@@ -120,7 +120,9 @@ fn compare(
 
 /// Holds the statement beside an opened challenge against the entry.
 fn confirmed(event: &Event, body: &Value, problems: &mut Vec<Problem>) -> Option<Confirmed> {
-    let Event::ChallengeOpened { challenge, session, person, asked, policies, policy, statement: digest, .. } = event
+    let Event::ChallengeOpened {
+        challenge, session, person, agent, asked, policies, policy, statement: digest, ..
+    } = event
     else {
         return None;
     };
@@ -137,6 +139,7 @@ fn confirmed(event: &Event, body: &Value, problems: &mut Vec<Problem>) -> Option
         ("the challenge", statement.challenge == *challenge),
         ("the session", statement.session == *session),
         ("the person", statement.principal == *person),
+        ("the agent", agent.as_ref().is_none_or(|agent| is_of(&statement, agent))),
         ("the service", statement.service == asked.service),
         ("the action", statement.action == asked.action),
         ("the resource", statement.resource == asked.resource),
@@ -152,6 +155,22 @@ fn confirmed(event: &Event, body: &Value, problems: &mut Vec<Problem>) -> Option
         problems.push(Problem::StatementContradicts { field: "its own numbers" });
     }
     facts
+}
+
+/// Whether a statement is about what this agent asked: with an access token, and the person read its name first.
+fn is_of(statement: &Statement, agent: &AgentName) -> bool {
+    let (read, name): (Vec<char>, Vec<char>) =
+        (statement.asker.agent.chars().collect(), agent.as_str().chars().collect());
+    // What nobody sees is marked there, and what is long is cut.
+    let same = |(at, (shown, c)): (usize, (&char, &char))| {
+        shown == c || *shown == '·' || (*shown == '…' && at.saturating_add(1) == read.len())
+    };
+    let whole = match read.get(name.len()) {
+        Some(after) => matches!(after, ' ' | '…'),
+        None => read.len() == name.len() || read.last() == Some(&'…'),
+    };
+    let named = whole && read.iter().zip(&name).enumerate().all(same);
+    named && statement.session.starts_with(TOKEN_PREFIX)
 }
 
 /// Whether the statement beside a sign-in is the one whose digest was signed. A

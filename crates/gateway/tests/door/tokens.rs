@@ -20,6 +20,7 @@ use stepgate_core::provider::{
     Renewed,
 };
 use stepgate_core::time::Timestamp;
+use stepgate_evidence::{AgentName, Event};
 
 use crate::recorder::Recorder;
 use crate::rig::{Door, JSON, NAVIGATE};
@@ -428,6 +429,46 @@ async fn a_confirmation_is_bound_to_one_token_and_answered_by_the_person() {
     assert!(matches!(state, ChallengeState::Spent { .. }));
     let (head, _) = door.with(APPROVE, mine, LARGE).await;
     assert_eq!((head.status(), door.recorder.count()), (401, 1), "it was spent");
+}
+
+/// Whom an entry names: the agent, and the person who answers.
+fn named(event: &Event) -> Option<(Option<&str>, &str, u32)> {
+    match event {
+        Event::OperationRefused { person, agent, count, .. } => {
+            Some((agent.as_ref().map(AgentName::as_str), person, *count))
+        }
+        Event::ChallengeOpened { person, agent, .. } => Some((agent.as_ref().map(AgentName::as_str), person, 0)),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn b108_what_an_agent_asks_is_not_recorded_as_asked_by_its_owner() {
+    let door = Door::deciding_by(&format!("{}{AGENTS}", crate::rig::POLICIES), Recorder::start().await).await;
+    let owner = door.knows("alice").to_string();
+    // The same operation, refused for the same reason.
+    for whose in ["alice", "robot-of-alice", "alice", "robot-of-alice", "robot-of-alice"] {
+        let (head, _) = door.with(APPROVE, &format!("Bearer {whose}.mfa.60.other.1"), SMALL).await;
+        assert_eq!(head.status(), 403, "{whose}");
+    }
+    let (head, _) = door.with(APPROVE, "Bearer robot-of-alice.mfa.60.use.1", LARGE).await;
+    assert_eq!(head.status(), 401, "{head:?}");
+    let (head, _) = door.with(APPROVE, "Bearer alice.mfa.60.use.1", LARGE).await;
+    assert_eq!(head.status(), 401, "{head:?}");
+    door.flows.flush_refusals().await.unwrap();
+    let state = door.store.state.lock();
+    let found: Vec<_> = state.entries.iter().map(|entry| named(&entry.event).unwrap()).collect();
+    let (owner, robot) = (owner.as_str(), Some("corp/robot"));
+    let at_once = [(None, owner, 1), (robot, owner, 1), (robot, owner, 0), (None, owner, 0)];
+    assert_eq!(found[..4], at_once);
+    let mut counted = found[4..].to_vec();
+    counted.sort_unstable();
+    assert_eq!(counted, [(None, owner, 1), (robot, owner, 2)]);
+    // A program that uses a person's token is no agent, and the statement names it.
+    let program = state.challenges.values().map(|challenge| challenge.statement.asker.agent.as_str());
+    let mut programs: Vec<_> = program.map(|agent| agent.split(' ').next().unwrap()).collect();
+    programs.sort_unstable();
+    assert_eq!(programs, ["corp/app", "corp/robot"]);
 }
 
 #[tokio::test]

@@ -78,6 +78,7 @@ pub(crate) async fn what_belongs_to_a_challenge_is_found_by_whom_and_for_what_it
         challenge: challenge.to_string(),
         session: house.id::<()>().to_string(),
         person: alice.id.to_string(),
+        agent: None,
         asked: Asked {
             service: "wiki".to_owned(),
             action: "pages.publish".to_owned(),
@@ -134,6 +135,7 @@ pub(crate) async fn entries_are_found_by_request_service_action_and_time(house: 
         let (policies, policy) = (Vec::new(), String::new());
         let event = Event::OperationRefused {
             person: String::new(),
+            agent: None,
             asked: asked(service, action),
             policies,
             policy,

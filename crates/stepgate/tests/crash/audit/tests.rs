@@ -29,6 +29,7 @@ impl Story {
             challenge: challenge.into(),
             session: HERE.into(),
             person: "ada".into(),
+            agent: None,
             asked: asked(),
             policies: Vec::new(),
             policy: String::new(),
