@@ -90,6 +90,17 @@ impl RiskSubject {
         Self(hex::encode(hash.finalize()))
     }
 
+    /// The same, told of whichever of several people: at each level it is a thing of its own, so what is told of
+    /// one of them later lowers nothing that was told of another.
+    pub fn of_one_among(&self, level: RiskLevel) -> Self {
+        let mut hash = Sha256::new();
+        for text in ["stepgate/risk-subject-among/v1", self.as_str(), level.name()] {
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text);
+        }
+        Self(hex::encode(hash.finalize()))
+    }
+
     /// As rows have it: empty for the person as a whole, or else 64 hex digits.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -279,8 +279,8 @@ impl Inner {
 
 #[async_trait]
 impl SignalStore for Database {
-    async fn take_signal(&self, signal: TakenSignal, entry: Entry) -> Result<SignalFate, StoreError> {
-        match self.write(TakeSignal { signal }, vec![entry]).await {
+    async fn take_signal(&self, signal: TakenSignal, entries: Vec<Entry>) -> Result<SignalFate, StoreError> {
+        match self.write(TakeSignal { signal }, entries).await {
             Ok(()) => Ok(SignalFate::Taken),
             Err(ChangeError::UsedBefore) => Ok(SignalFate::TakenBefore),
             Err(ChangeError::Conflict) => Ok(SignalFate::Gone),
@@ -292,11 +292,14 @@ impl SignalStore for Database {
 
     async fn people_by_email(&self, email: &str) -> Result<Vec<PersonId>, StoreError> {
         read(async {
-            let rows = sqlx::query("SELECT id FROM people WHERE email <> '' AND LOWER(email) = $1 ORDER BY id LIMIT 2")
-                .bind(email.to_ascii_lowercase())
-                .fetch_all(&self.inner.readers)
-                .await
-                .stored()?;
+            let rows = sqlx::query(
+                "SELECT id FROM people WHERE email <> '' AND LOWER(email) = $1 AND active = 1 ORDER BY id LIMIT $2",
+            )
+            .bind(email.to_ascii_lowercase())
+            .bind(i64::from(ROWS_MAX))
+            .fetch_all(&self.inner.readers)
+            .await
+            .stored()?;
             rows.iter().map(|row| Fields::of("people", row).id("id")).collect()
         })
         .await

@@ -7,6 +7,7 @@ use stepgate_evidence::Event;
 
 use super::Flows;
 use crate::factor::identity_digest;
+use crate::id::PersonId;
 use crate::ports::{
     Accounts, Concerned, Part, RiskName, SignalEffect, SignalFate, SignalStore, Sought, StoreError, TakenSignal,
 };
@@ -98,23 +99,30 @@ impl Signals {
     /// Does what an event does to those whom it concerns now, in one transaction with its entry.
     async fn take(&self, known: &Transmitter, event: &SecurityEvent, at: Timestamp) -> Result<SignalFate, StoreError> {
         let concerned = self.concerned(known, &event.subject, at).await?;
-        let effects = effects(known, event, &concerned, at);
-        let (who, what) = (concerned.first().copied(), described(&effects));
         let digest = set_digest(&event.issuer, &event.id);
-        let entry = self.flows.entry(
-            at,
-            Event::SignalReceived {
+        let entry = |who: Option<Concerned>, effect: String| {
+            let event = Event::SignalReceived {
                 transmitter: known.name.clone(),
                 event: event.name.clone(),
                 set: hex::encode(digest),
                 person: who.map(|who| who.person().to_string()).unwrap_or_default(),
                 session: who.and_then(Concerned::session).map(|session| session.to_string()).unwrap_or_default(),
-                effect: what,
-            },
-        );
+                effect,
+            };
+            self.flows.entry(at, event)
+        };
+        let (mut all, mut entries) = (Vec::new(), Vec::new());
+        for who in concerned.who() {
+            let effects = effects(known, event, *who, concerned.is_certain(), at);
+            entries.push(entry(Some(*who), described(&effects)));
+            all.extend(effects);
+        }
+        if entries.is_empty() {
+            entries.push(entry(None, described(&[])));
+        }
         let transmitter = known.name.clone();
-        let signal = TakenSignal { set: digest, transmitter, happened_at: event.at, at, effects };
-        self.store.take_signal(signal, entry).await
+        let signal = TakenSignal { set: digest, transmitter, happened_at: event.at, at, effects: all };
+        self.store.take_signal(signal, entries).await
     }
 
     /// Whom an event concerns, as far as this transmitter may speak of them. A session that is
@@ -125,58 +133,77 @@ impl Signals {
         known: &Transmitter,
         subject: &EventSubject,
         now: Timestamp,
-    ) -> Result<Vec<Concerned>, StoreError> {
-        let person = match &subject.user {
-            Some(user) => self.person(known, user).await?,
-            None => None,
+    ) -> Result<Meant, StoreError> {
+        let people = match &subject.user {
+            Some(user) => self.people(known, user).await?,
+            None => Vec::new(),
         };
         if let (Some(Identifier::Opaque(sid)), Some(provider)) = (&subject.session, &known.provider) {
             let sessions = self.store.sessions_of_provider(provider, sid, now).await?;
             // Of somebody else's session nobody speaks by naming this person.
-            let fits = |owner| subject.user.is_none() || person == Some(owner);
+            let fits = |owner: PersonId| subject.user.is_none() || people.contains(&owner);
             let found: Vec<_> = sessions
                 .into_iter()
                 .filter(|(owner, _)| fits(*owner))
                 .map(|(owner, session)| Concerned::Session(owner, session))
                 .collect();
             if !found.is_empty() {
-                return Ok(found);
+                return Ok(Meant::These(found));
             }
         }
-        Ok(person.map(Concerned::Person).into_iter().collect())
+        let several = people.len() > 1;
+        let people = people.into_iter().map(Concerned::Person).collect();
+        Ok(if several { Meant::OneAmong(people) } else { Meant::These(people) })
     }
 
-    async fn person(&self, known: &Transmitter, user: &Identifier) -> Result<Option<crate::id::PersonId>, StoreError> {
+    /// Who may be meant. Only an address can be several people's.
+    async fn people(&self, known: &Transmitter, user: &Identifier) -> Result<Vec<PersonId>, StoreError> {
         match user {
             Identifier::Identity { issuer, subject } if known.subject_issuers.contains(issuer) => {
                 let found = self.flows.store.person_by_identity(identity_digest(issuer, subject)).await?;
-                Ok(found.map(|(person, _)| person))
+                Ok(found.map(|(person, _)| person).into_iter().collect())
             }
-            Identifier::Email(email) if known.by_email => {
-                let found = self.store.people_by_email(email).await?;
-                Ok(match found.as_slice() {
-                    [one] => Some(*one),
-                    _ => None,
-                })
-            }
+            Identifier::Email(email) if known.by_email => self.store.people_by_email(email).await,
             Identifier::Opaque(id) if known.by_external_id => {
                 let two = Part { skip: 0, limit: 2 };
                 let found = self.accounts.accounts(&Sought::ExternalId(id.clone()), two).await?;
                 Ok(match found.as_slice() {
-                    [one] => Some(one.person.id),
-                    _ => None,
+                    [one] => vec![one.person.id],
+                    _ => Vec::new(),
                 })
             }
-            _ => Ok(None),
+            _ => Ok(Vec::new()),
         }
     }
 }
 
-/// What an event does to those whom it concerns.
+/// Whom an event means.
+enum Meant {
+    /// All of them, or nobody.
+    These(Vec<Concerned>),
+    /// One of them, and nobody can say which: what ends or raises something is done to each, and nothing
+    /// is taken back. An address that a second account has would silence every warning otherwise.
+    OneAmong(Vec<Concerned>),
+}
+
+impl Meant {
+    fn who(&self) -> &[Concerned] {
+        match self {
+            Self::These(who) | Self::OneAmong(who) => who,
+        }
+    }
+
+    const fn is_certain(&self) -> bool {
+        matches!(self, Self::These(_))
+    }
+}
+
+/// What an event does to somebody whom it concerns, or may concern.
 fn effects(
     known: &Transmitter,
     event: &SecurityEvent,
-    concerned: &[Concerned],
+    who: Concerned,
+    is_certain: bool,
     now: Timestamp,
 ) -> Vec<(Concerned, SignalEffect)> {
     let until = now.plus(known.keep);
@@ -184,7 +211,7 @@ fn effects(
         |about: RiskSubject, name: &str| SignalEffect::Risk { about, kind: RiskKind::Signal(name.to_owned()), until };
     let about = RiskSubject::of(&event.subject);
     let whole = |who: Concerned| Concerned::Person(who.person());
-    let of = |who: Concerned| match &event.happened {
+    let effects = match &event.happened {
         Happened::SessionRevoked => vec![(who, SignalEffect::EndSessions)],
         // A credential is the person's, whichever session it was seen in.
         Happened::CredentialChange { lost: true } => {
@@ -220,7 +247,19 @@ fn effects(
         | Happened::StreamUpdated { .. }
         | Happened::Other => Vec::new(),
     };
-    concerned.iter().copied().flat_map(of).collect()
+    if is_certain { effects } else { effects.into_iter().filter_map(only_raising).collect() }
+}
+
+/// What remains of an effect where one among several is meant.
+fn only_raising((who, effect): (Concerned, SignalEffect)) -> Option<(Concerned, SignalEffect)> {
+    match effect {
+        SignalEffect::NoRisk { .. } | SignalEffect::Risk { kind: RiskKind::Level(RiskLevel::Low), .. } => None,
+        SignalEffect::Risk { about, kind: RiskKind::Level(level), until } => {
+            let about = about.of_one_among(level);
+            Some((who, SignalEffect::Risk { about, kind: RiskKind::Level(level), until }))
+        }
+        other => Some((who, other)),
+    }
 }
 
 fn described(effects: &[(Concerned, SignalEffect)]) -> String {

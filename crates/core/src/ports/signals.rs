@@ -104,8 +104,9 @@ pub trait SignalStore: Send + Sync + std::fmt::Debug {
     /// transaction; sessions and challenges that end have entries of their own. Every node knows
     /// within a second. No limit undoes it: of things of one person beyond the fiftieth that one
     /// transmitter tells a risk of, all together are kept as one, which only rises.
-    async fn take_signal(&self, signal: TakenSignal, entry: Entry) -> Result<SignalFate, StoreError>;
-    /// People with this address, in any case (at most two: then nobody can say who is meant).
+    async fn take_signal(&self, signal: TakenSignal, entries: Vec<Entry>) -> Result<SignalFate, StoreError>;
+    /// The active people with this address, in any case (at most a thousand). Who is out of service holds no
+    /// address: an old account does not hide the one that is in use.
     async fn people_by_email(&self, email: &str) -> Result<Vec<PersonId>, StoreError>;
     /// The live sessions that rest on this session of a provider.
     async fn sessions_of_provider(

@@ -18,14 +18,15 @@ use stepgate_core::catalogue::{Catalogue, Host};
 use stepgate_core::challenge::ChallengeLimits;
 use stepgate_core::factor::{EnrolledFactor, FactorKind, FactorSecret, FactorUse, Identity, Strength, identity_digest};
 use stepgate_core::flows::{
-    Departures, Flows, Live, Loops, NotTaken, Provisioning, Refusals, Signals, Taken, Transmitting,
+    Departures, Flows, Live, Loops, NotTaken, Provisioning, Refusals, Signals, Taken, Transmitting, Wanted,
 };
 use stepgate_core::id::{Id, PersonId, SessionId};
 use stepgate_core::machine::{MachineName, Scope};
 use stepgate_core::person::{Login, Person};
 use stepgate_core::policy::Policies;
 use stepgate_core::ports::{
-    EntryQuery, NewSession, ProviderLogin, SignalFate, SignalStore, Store as _, StoreError, TakenSignal, TryLimits,
+    Accounts as _, EntryQuery, NewSession, ProviderLogin, Provisioned, SignalFate, SignalStore, Store as _, StoreError,
+    TakenSignal, TryLimits,
 };
 use stepgate_core::provider::{NoProviders, ProviderName};
 use stepgate_core::risk::Risk;
@@ -81,14 +82,14 @@ fn once_less(left: &AtomicU32) -> bool {
 
 #[async_trait]
 impl SignalStore for Faulty {
-    async fn take_signal(&self, signal: TakenSignal, entry: Entry) -> Result<SignalFate, StoreError> {
+    async fn take_signal(&self, signal: TakenSignal, entries: Vec<Entry>) -> Result<SignalFate, StoreError> {
         if once_less(&self.fails) {
             return Err(StoreError::Unavailable("it is away".into()));
         }
         if once_less(&self.gone) {
             return Ok(SignalFate::Gone);
         }
-        self.store.take_signal(signal, entry).await
+        self.store.take_signal(signal, entries).await
     }
 
     async fn people_by_email(&self, email: &str) -> Result<Vec<PersonId>, StoreError> {
@@ -112,7 +113,7 @@ pub(crate) struct House {
     pub(crate) clock: Arc<FakeClock>,
     pub(crate) signals: Signals,
     told: Arc<Told>,
-    provisioning: Provisioning,
+    pub(crate) provisioning: Provisioning,
     pub(crate) transmitter: stepgate_machines::Transmitter,
     pub(crate) receivers: Arc<Receiving>,
     machines: Arc<Machines>,
@@ -203,6 +204,11 @@ pub(crate) fn opaque(id: &str) -> Option<Identifier> {
 
 impl House {
     pub(crate) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// Where the transmitter may do what this says.
+    pub(crate) async fn with(may: impl FnOnce(&mut Transmitter)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let random = Arc::new(SeededRandomness::new(7));
         let clock = Arc::new(FakeClock::new());
@@ -236,7 +242,7 @@ impl House {
             departures: Departures::default(),
         });
         let provisioning = Provisioning { flows: Arc::clone(&flows), accounts: Arc::clone(&store) as _, links: None };
-        let transmitter = Transmitter {
+        let mut transmitter = Transmitter {
             name: "corp".to_owned(),
             subject_issuers: vec![ISSUER.to_owned()],
             provider: Some(corp()),
@@ -244,6 +250,7 @@ impl House {
             by_external_id: false,
             keep: HOUR,
         };
+        may(&mut transmitter);
         let told = Arc::new(Told { transmitter, events: Mutex::new(HashMap::new()) });
         let faulty = Arc::new(Faulty { store: Arc::clone(&store), fails: 0.into(), gone: 0.into() });
         let signals = Signals {
@@ -316,6 +323,29 @@ impl House {
             secret: FactorSecret::Idp(identity),
         };
         self.store.add_person_known_by(&person, &factor, self.now(), vec![self.said("added")]).await.unwrap();
+        (person, factor)
+    }
+
+    /// Somebody with another's address.
+    pub(crate) async fn with_address(&self, login: &str, email: &str) -> (Person, EnrolledFactor) {
+        let (person, factor) = self.person(login).await;
+        let person = Person { email: email.to_owned(), ..person };
+        self.store.change_person(&person, self.said("changed")).await.unwrap();
+        (person, factor)
+    }
+
+    /// Somebody whom the directory governs, under its own number.
+    pub(crate) async fn account(&self, login: &str, number: &str) -> (Person, EnrolledFactor) {
+        let (person, factor) = self.person(login).await;
+        self.provisioning.govern(person.id, true, "test").await.unwrap();
+        let account = self.store.account(person.id).await.unwrap().unwrap();
+        let wanted = Wanted {
+            login: person.login.clone(),
+            name: person.name.clone(),
+            email: person.email.clone(),
+            provisioned: Provisioned { external_id: Some(number.to_owned()), ..account.provisioned.clone() },
+        };
+        self.provisioning.change(&account, wanted, "test").await.unwrap();
         (person, factor)
     }
 

@@ -7,7 +7,7 @@ use stepgate_core::flows::{EVENT_AGE_MAX, NotTaken};
 use stepgate_core::machine::Scope;
 use stepgate_core::ports::StoreError;
 use stepgate_core::risk::{RiskKind, RiskLevel};
-use stepgate_core::signals::{EventSubject, Happened, NotASet, Principal};
+use stepgate_core::signals::{EventSubject, Happened, Identifier, NotASet, Principal};
 use stepgate_core::time::Timestamp;
 use stepgate_evidence::Event;
 
@@ -151,4 +151,86 @@ async fn b95_a_high_risk_of_an_unknown_session_counts_until_that_session_is_fine
     house.tell(in_session("later", user("alice")), Happened::Risk(RiskLevel::Medium)).await;
     assert_eq!(house.kinds(&later).await, [RiskKind::Level(RiskLevel::Medium)]);
     assert!(house.risks(&session).await.is_empty());
+}
+
+fn by_email(email: &str) -> EventSubject {
+    EventSubject { user: Some(Identifier::Email(email.to_owned())), ..EventSubject::default() }
+}
+
+#[tokio::test]
+async fn b109_an_address_that_several_have_warns_of_each_and_clears_nobody() {
+    let house = House::with(|transmitter| transmitter.by_email = true).await;
+    let alice = house.sign_in(&house.person("alice").await, "s1").await;
+    let twin = house.sign_in(&house.with_address("twin", "alice@example.com").await, "s2").await;
+    let shared = || by_email("alice@example.com");
+    let (high, medium) = (RiskKind::Level(RiskLevel::High), RiskKind::Level(RiskLevel::Medium));
+    let raised = RiskKind::Signal("device_not_compliant".to_owned());
+    house.tell(shared(), Happened::Risk(RiskLevel::High)).await;
+    let device = EventSubject { device: opaque("a"), principal: Principal::Device, ..shared() };
+    house.tell(device.clone(), compliant(false)).await;
+    house.tell(shared(), Happened::Risk(RiskLevel::Medium)).await;
+    house.tell(shared(), Happened::Risk(RiskLevel::Low)).await;
+    house.tell(device, compliant(true)).await;
+    for who in [&alice, &twin] {
+        let kinds = house.kinds(who).await;
+        assert_eq!(kinds.len(), 3, "{kinds:?}");
+        assert!([&high, &medium, &raised].into_iter().all(|kind| kinds.contains(kind)), "{kinds:?}");
+    }
+    // The provider's session says which of them is meant.
+    house.tell(in_session("s2", shared()), Happened::SessionRevoked).await;
+    assert!(house.lives(&alice).await && !house.lives(&twin).await);
+    house.tell(shared(), Happened::SessionRevoked).await;
+    assert!(!house.lives(&alice).await);
+    // Nobody whom it did something to is unnamed.
+    let recorded = house.recorded("signal.received").await;
+    let mut named: Vec<_> = recorded
+        .iter()
+        .filter_map(|event| match event {
+            Event::SignalReceived { person, effect, .. } if effect == "risk_high" => Some(person.clone()),
+            _ => None,
+        })
+        .collect();
+    named.sort();
+    let mut both = [alice.person.to_string(), twin.person.to_string()];
+    both.sort();
+    assert_eq!(named, both);
+}
+
+#[tokio::test]
+async fn b109_an_old_account_with_the_same_address_silences_nothing() {
+    let house = House::with(|transmitter| transmitter.by_email = true).await;
+    let alice = house.sign_in(&house.person("alice").await, "s1").await;
+    let (former, _) = house.with_address("former", "alice@example.com").await;
+    house.provisioning.set_blocked(former.id, true, "cli:test").await.unwrap();
+    let level = |level| [RiskKind::Level(level)];
+    house.tell(by_email("Alice@Example.com"), Happened::Risk(RiskLevel::High)).await;
+    assert_eq!(house.kinds(&alice).await, level(RiskLevel::High));
+    // It is certain who is meant, so it can be taken back.
+    house.tell(by_email("alice@example.com"), Happened::Risk(RiskLevel::Low)).await;
+    assert_eq!(house.kinds(&alice).await, level(RiskLevel::Low));
+    house.tell(by_email("alice@example.com"), Happened::SessionRevoked).await;
+    assert!(!house.lives(&alice).await);
+}
+
+/// Whoever can write an address or a number elsewhere speaks of nobody here unless the operator said so.
+#[tokio::test]
+async fn nobody_is_found_by_what_the_transmitter_may_not_name() {
+    let house = House::new().await;
+    let alice = house.sign_in(&house.account("alice", "E-1").await, "s1").await;
+    let by_number = || EventSubject { user: opaque("E-1"), ..EventSubject::default() };
+    house.tell(by_email("alice@example.com"), Happened::SessionRevoked).await;
+    house.tell(by_number(), Happened::SessionRevoked).await;
+    assert!(house.lives(&alice).await);
+    let recorded = house.recorded("signal.received").await;
+    for event in &recorded {
+        let Event::SignalReceived { person, effect, .. } = event else { panic!("{event:?}") };
+        assert_eq!((person.as_str(), effect.as_str()), ("", "nothing"));
+    }
+    assert_eq!(recorded.len(), 2);
+    let house = House::with(|transmitter| transmitter.by_external_id = true).await;
+    let alice = house.sign_in(&house.account("alice", "E-1").await, "s1").await;
+    house.tell(by_email("alice@example.com"), Happened::SessionRevoked).await;
+    assert!(house.lives(&alice).await);
+    house.tell(by_number(), Happened::SessionRevoked).await;
+    assert!(!house.lives(&alice).await);
 }

@@ -128,7 +128,7 @@ impl House {
             happened_at: self.now(),
             at: self.now(),
         };
-        self.store.take_signal(signal, self.said("signal")).await.unwrap();
+        self.store.take_signal(signal, vec![self.said("signal")]).await.unwrap();
     }
 }
 

@@ -120,6 +120,7 @@ contract! {
         risks_go_with_their_session_and_with_their_time
         what_is_open_ends_when_a_risk_is_told
         an_address_finds_whoever_has_it
+        b109_who_is_out_of_service_hides_nobody_with_the_same_address
         a_stream_reads_back_and_each_machine_has_one
         a_stream_is_filled_once_by_whichever_node_and_in_order
         a_stream_that_is_full_waits_and_loses_nothing

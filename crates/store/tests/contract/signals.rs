@@ -34,7 +34,7 @@ impl House {
     }
 
     async fn signalled(&self, who: Concerned, effect: SignalEffect) {
-        let fate = self.store.take_signal(self.signal(vec![(who, effect)]), self.said("signal")).await.unwrap();
+        let fate = self.store.take_signal(self.signal(vec![(who, effect)]), vec![self.said("signal")]).await.unwrap();
         assert_eq!(fate, SignalFate::Taken);
     }
 
@@ -75,9 +75,9 @@ fn compliant(about: RiskSubject) -> SignalEffect {
 pub(crate) async fn an_event_is_taken_once_by_whichever_node(house: House) {
     let alice = house.signed_in("alice").await;
     let signal = house.signal(vec![(Concerned::Person(alice.person.id), level(RiskLevel::High, house.until(60)))]);
-    house.store.take_signal(signal.clone(), house.said("signal")).await.unwrap();
+    house.store.take_signal(signal.clone(), vec![house.said("signal")]).await.unwrap();
     let other = house.another_node(9).await;
-    let fate = other.take_signal(signal, house.said("signal")).await.unwrap();
+    let fate = other.take_signal(signal, vec![house.said("signal")]).await.unwrap();
     assert_eq!(fate, SignalFate::TakenBefore);
     assert_eq!(house.count_said("signal").await, 1);
 }
@@ -121,7 +121,7 @@ pub(crate) async fn a_risk_shows_in_sessions_on_every_node_until_its_time(house:
     house.signalled(who, level(RiskLevel::Low, house.until(90))).await;
     let mut signal = house.signal(vec![(who, level(RiskLevel::Medium, house.until(30)))]);
     signal.transmitter = "edr".to_owned();
-    house.store.take_signal(signal, house.said("signal")).await.unwrap();
+    house.store.take_signal(signal, vec![house.said("signal")]).await.unwrap();
     let kinds: Vec<_> = house.risks(&alice).await.into_iter().map(|risk| risk.kind).collect();
     assert_eq!(kinds, [RiskKind::Level(RiskLevel::Low), RiskKind::Level(RiskLevel::Medium)]);
     house.clock.advance(MINUTE * 2);
@@ -137,7 +137,7 @@ pub(crate) async fn what_happened_earlier_replaces_nothing(house: House) {
         house.signal(vec![(who, level(RiskLevel::Low, house.until(600))), (who, compliant(RiskSubject::person()))]);
     late.happened_at = Timestamp::from_ms(house.now().as_ms() - 1);
     house.signalled(who, not_compliant(RiskSubject::person(), house.until(600))).await;
-    house.store.take_signal(late, house.said("late")).await.unwrap();
+    house.store.take_signal(late, vec![house.said("late")]).await.unwrap();
     assert_eq!(house.risks(&alice).await.len(), 2);
     assert!(house.risks(&alice).await.iter().any(|risk| risk.kind == RiskKind::Level(RiskLevel::High)));
     house.signalled(who, compliant(RiskSubject::person())).await;
@@ -166,7 +166,7 @@ pub(crate) async fn b94_no_number_of_risks_undoes_what_ends_sessions(house: Hous
         until: house.until(600),
     };
     let lost = house.signal(vec![(who, SignalEffect::EndSessions), (who, raised)]);
-    assert_eq!(house.store.take_signal(lost, house.said("lost")).await.unwrap(), SignalFate::Taken);
+    assert_eq!(house.store.take_signal(lost, vec![house.said("lost")]).await.unwrap(), SignalFate::Taken);
     assert!(house.look(alice.token).await.is_none());
     assert_eq!(house.count_said("lost").await, 1);
 }
@@ -178,12 +178,12 @@ pub(crate) async fn an_event_about_somebody_who_is_gone_meanwhile_is_not_taken(h
         (Concerned::Person(alice.person.id), level(RiskLevel::High, house.until(60))),
         (Concerned::Person(house.id()), SignalEffect::EndSessions),
     ]);
-    let fate = house.store.take_signal(signal.clone(), house.said("signal")).await.unwrap();
+    let fate = house.store.take_signal(signal.clone(), vec![house.said("signal")]).await.unwrap();
     assert_eq!((fate, house.count_said("signal").await), (SignalFate::Gone, 0));
     assert!(house.risks(&alice).await.is_empty());
     // The same event may still be taken.
     let signal = TakenSignal { effects: Vec::new(), ..signal };
-    assert_eq!(house.store.take_signal(signal, house.said("signal")).await.unwrap(), SignalFate::Taken);
+    assert_eq!(house.store.take_signal(signal, vec![house.said("signal")]).await.unwrap(), SignalFate::Taken);
 }
 
 pub(crate) async fn b95_what_is_taken_back_is_what_it_was_told_of(house: House) {
@@ -261,6 +261,17 @@ pub(crate) async fn an_address_finds_whoever_has_it(house: House) {
     twin.email = "alice@EXAMPLE.com".to_owned();
     house.store.add_person(&twin, house.now(), house.said("twin")).await.unwrap();
     assert_eq!(house.store.people_by_email("alice@example.com").await.unwrap().len(), 2);
+}
+
+pub(crate) async fn b109_who_is_out_of_service_hides_nobody_with_the_same_address(house: House) {
+    let alice = house.person("alice").await;
+    let mut former = house.somebody("former");
+    former.email.clone_from(&alice.email);
+    house.store.add_person(&former, house.now(), house.said("former")).await.unwrap();
+    house.store.set_blocked(former.id, true, "cli:test", house.now(), vec![house.said("gone")]).await.unwrap();
+    assert_eq!(house.store.people_by_email(&alice.email).await.unwrap(), [alice.id]);
+    house.store.set_blocked(alice.id, true, "cli:test", house.now(), vec![house.said("gone")]).await.unwrap();
+    assert!(house.store.people_by_email(&alice.email).await.unwrap().is_empty());
 }
 
 impl House {
