@@ -193,6 +193,8 @@ pub enum Whose {
     },
     /// An agent's.
     Agent {
+        /// `sub`: the agent itself, or the person who logged in for it.
+        subject: String,
         /// The subject of the person who answers for it.
         owner: String,
         /// The groups that it is in, sorted.
@@ -285,6 +287,16 @@ impl VerifiedToken {
                 Ok(())
             }
             _ => Err(NotAccepted::Token { what: "configuration", scheme }),
+        }
+    }
+
+    /// Whether somebody logs in for such a token, so that a better login gives a better token. For an agent's
+    /// own (client credentials, RFC 6749, section 4.4) nobody does: its `sub` is not the person who answers
+    /// for it, and it tells of no login.
+    pub fn comes_of_a_login(&self) -> bool {
+        match &self.whose {
+            Whose::Person { .. } => true,
+            Whose::Agent { subject, owner, .. } => subject == owner || self.auth_time.is_some(),
         }
     }
 

@@ -32,7 +32,7 @@ use crate::surroundings::Surroundings;
 use crate::time::Timestamp;
 
 pub use explain::{Explanation, PolicyNow, PolicyState, Step, evaluate_whole, explain};
-pub use search::MAX_AGE_MAX;
+pub use search::{MAX_AGE_MAX, NO_LOGIN};
 pub use until::{VALID_FOR_MAX, valid_until};
 
 /// Who asks.

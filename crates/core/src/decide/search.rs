@@ -19,6 +19,10 @@ use crate::time::Timestamp;
 /// this age accepts it for as long as anybody stays signed in.
 pub const MAX_AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// Stands where the policies are named that refused, if a login would have turned the answer and the token
+/// is an agent's own, for which nobody logs in.
+pub const NO_LOGIN: &str = "stepgate.no-login";
+
 /// What was found; the operation is the caller's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
@@ -96,15 +100,16 @@ pub(super) fn find(
         Asker::SignedIn(session) => (&session.enrolled, policies.logins(&session.providers), Freshens::Session),
         Asker::Token(view) => {
             let at = std::slice::from_ref(&view.token.provider);
-            (&view.enrolled, policies.logins(at), Freshens::Token)
+            let freshens = if view.token.comes_of_a_login() { Freshens::Token } else { Freshens::Nothing };
+            (&view.enrolled, policies.logins(at), freshens)
         }
     };
     let search = Search { case: &case, proven, enrolled, logins, freshens };
     if let Some(still) = search.refused_whatever_is_proved(&now, watch) {
-        return refused(policies, &still);
+        return search.and_why_no_login(refused(policies, &still));
     }
     match search.least(watch) {
-        None => refused(policies, &now.decided),
+        None => search.and_why_no_login(refused(policies, &now.decided)),
         Some(ask) => {
             let max_age = search.max_age(&ask);
             let asked = refs_or_no_permit(policies, &now.decided, NOT_WITHOUT);
@@ -115,6 +120,9 @@ pub(super) fn find(
 
 /// Why somebody is asked whom nothing forbids.
 const NOT_WITHOUT: &str = "Nothing permits this without the proof that is asked for.";
+/// Why an agent is denied what a person's login would turn.
+const NOBODY_LOGS_IN: &str = "A login would do, but this token is the agent's own: nobody logs in for it, \
+                              so no other token of its kind does better. Use one that a person's login gave.";
 /// Why somebody is denied what nothing forbids them.
 const NOT_AT_ALL: &str = "No rule permits this to you, whatever you prove.";
 
@@ -182,6 +190,9 @@ enum Freshens {
     /// Nothing that is here. A better token proves a login at its provider, and that alone;
     /// all else can only confirm the operation itself.
     Token,
+    /// Nothing at all: it is an agent's own token, for which nobody logs in. Whoever answers for the agent
+    /// can only confirm the operation itself.
+    Nothing,
 }
 
 impl Search<'_> {
@@ -191,7 +202,8 @@ impl Search<'_> {
         for grant in [GrantKind::Freshness, GrantKind::Confirmation] {
             let kinds = match (grant, self.freshens) {
                 (GrantKind::Freshness, Freshens::Token) => self.logins.clone(),
-                _ => self.kinds(),
+                (GrantKind::Freshness, Freshens::Nothing) => Vec::new(),
+                (GrantKind::Freshness, Freshens::Session) | (GrantKind::Confirmation, _) => self.kinds(),
             };
             let singles: Vec<Way> = kinds.iter().map(|kind| vec![*kind]).collect();
             let after = |a: FactorKind| kinds.iter().copied().filter(move |b| a < *b && !a.is_same_factor(*b));
@@ -209,6 +221,20 @@ impl Search<'_> {
             }
         }
         unobtainable
+    }
+
+    /// A denial, and, where a login would have turned it that nobody can make, that this is why.
+    fn and_why_no_login(&self, mut denied: Finding) -> Finding {
+        let does = |kind: &FactorKind| {
+            self.case.ask_shortly(&self.proven.proved(std::slice::from_ref(kind), Duration::ZERO)).allowed
+        };
+        if let Finding::Deny { policies, .. } = &mut denied
+            && self.freshens == Freshens::Nothing
+            && self.logins.iter().any(does)
+        {
+            policies.push(PolicyRef { id: NO_LOGIN.to_owned(), reason: NOBODY_LOGS_IN.to_owned() });
+        }
+        denied
     }
 
     /// Everything that somebody can prove, least trouble first: a company login of the

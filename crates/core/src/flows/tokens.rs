@@ -71,6 +71,14 @@ pub struct BetterToken {
     pub policies: Vec<PolicyRef>,
 }
 
+impl BetterToken {
+    /// What suffices where the decision asks for a fresh login, as its provider names it. `levels` are the
+    /// provider's classes in order of preference.
+    pub fn of(ask: &Ask, max_age: Option<Duration>, policies: Vec<PolicyRef>, levels: &[Level]) -> Self {
+        Self { acr_values: classes(ask, levels), max_age, policies }
+    }
+}
+
 /// What is done about a token that does not suffice.
 #[derive(Debug)]
 pub enum NotEnough {
@@ -137,7 +145,7 @@ impl Flows {
         let provider = live.providers.named(&view.token.provider);
         let levels = provider.map(|provider| provider.levels.as_slice()).unwrap_or_default();
         let Challenged { operation, ask, policies, max_age, seen } = challenged;
-        let better = BetterToken { acr_values: classes(&ask, levels), max_age, policies };
+        let better = BetterToken::of(&ask, max_age, policies, levels);
         drop(live);
         let asker = Asker::Token(view);
         if self.loops.is_too_many(key(&operation, view, &better), now) {

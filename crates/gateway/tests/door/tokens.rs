@@ -130,7 +130,9 @@ impl AccessTokens for Known {
             });
         };
         let (whose, client) = match whose.strip_prefix("robot-of-") {
-            Some(owner) => (Whose::Agent { owner: owner.into(), groups: vec!["robots".into()] }, "robot"),
+            Some(owner) => {
+                (Whose::Agent { subject: "robot".into(), owner: owner.into(), groups: vec!["robots".into()] }, "robot")
+            }
             None => (Whose::Person { subject: whose.into() }, "app"),
         };
         let mut scopes: Vec<String> = scopes.split('+').map(str::to_owned).collect();

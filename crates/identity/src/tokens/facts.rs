@@ -125,7 +125,7 @@ pub(super) fn read(claims: &TokenClaims, demands: Demands, expected: Expected<'_
 
 /// What the login counts as: all that the classes are worth that it is of, and nothing if
 /// the configuration knows none of them.
-fn worth(levels: &[LevelSettings], acr: &str, amr: &[&str]) -> Strength {
+pub(crate) fn worth(levels: &[LevelSettings], acr: &str, amr: &[&str]) -> Strength {
     let is_of = |level: &&LevelSettings| match level.amr.as_slice() {
         [] => level.acr == acr,
         methods => methods.iter().all(|method| amr.contains(&method.as_str())),
@@ -159,7 +159,7 @@ fn whose(
     // A program that acts for a person, and no claim says otherwise: that person's.
     let owner = claimed.or((subject != client).then_some(subject)).ok_or("owner_missing")?;
     let groups = named.map(|agent| agent.groups.clone()).unwrap_or_default();
-    Ok(Whose::Agent { owner: owner.to_owned(), groups })
+    Ok(Whose::Agent { subject: subject.to_owned(), owner: owner.to_owned(), groups })
 }
 
 fn scopes(claims: &TokenClaims) -> Result<Vec<String>, Wrong> {

@@ -119,6 +119,9 @@ counts_as = ["second_factor", "possession"]
         });
         for (name, value) in changes.as_object().unwrap() {
             claims[name] = value.clone();
+            if value.is_null() {
+                claims.as_object_mut().unwrap().remove(name);
+            }
         }
         claims
     }
@@ -313,6 +316,23 @@ async fn an_agents_owner_confirms_what_it_asks_after_typing_its_number() {
     let statement = api.world.statement(id).await;
     assert!(statement.session.starts_with("token:") && statement.asker.agent.starts_with("corp/robot "));
     api.world.verified_evidence();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agents_own_token_is_not_asked_for_a_login_that_nobody_makes() {
+    let api = Api::start().await;
+    let _ada = api.member("00u1").await;
+    let own = json!({ "client_id": "robot", "sub": "robot", "owner": "00u1", "acr": null, "auth_time": null });
+    let said = api.export(&api.token(&own)).await;
+    assert_eq!((said.status, said.asked_for("acr_values"), said.asked_for("max_age")), (401, None, None), "{said:?}");
+    assert!(said.json["challenge"]["url"].is_string(), "its owner confirms: {said:?}");
+    // Where a person logs in for it, that is what is asked for.
+    let for_ada = json!({ "client_id": "robot", "sub": "00u1", "acr": "pwd" });
+    let said = api.export(&api.token(&for_ada)).await;
+    assert_eq!(
+        (said.status, said.asked_for("acr_values"), said.asked_for("max_age")),
+        (401, Some("phr mfa"), Some("300"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

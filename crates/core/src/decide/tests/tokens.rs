@@ -11,12 +11,12 @@ use crate::access::{Accepted, Configuration, Forwarded, Nonces, Scheme, TokenRul
 use crate::catalogue::Host;
 use crate::challenge::GrantKind;
 use crate::decide::search::{case, prepare};
-use crate::decide::{Asker, Verdict, decide};
+use crate::decide::{Asker, NO_LOGIN, Verdict, decide, explain};
 use crate::factor::{FactorKind, Strength};
 use crate::id::AccessTokenId;
 use crate::person::Agent;
 use crate::policy::Proven;
-use crate::policy::fixture::person;
+use crate::policy::fixture::{load, operation, person, surroundings};
 use crate::provider::{Level, Provider, ProviderName};
 use crate::time::Timestamp;
 
@@ -48,12 +48,21 @@ fn rules() -> TokenRules {
     })
 }
 
-fn token(strength: Strength, auth_time: Option<Timestamp>) -> Arc<VerifiedToken> {
+/// Whose: a person's, an agent's for whom a person logs in, or an agent's own.
+fn of_person() -> Whose {
+    Whose::Person { subject: "00u1".to_owned() }
+}
+
+fn of_agent(subject: &str) -> Whose {
+    Whose::Agent { subject: subject.to_owned(), owner: "00u1".to_owned(), groups: Vec::new() }
+}
+
+fn token(whose: Whose, strength: Strength, auth_time: Option<Timestamp>) -> Arc<VerifiedToken> {
     Arc::new(VerifiedToken {
         id: AccessTokenId::from_bytes([1; 16]),
         provider: corp().name,
         issuer: corp().issuer,
-        whose: Whose::Person { subject: "00u1".to_owned() },
+        whose,
         client: "robot".to_owned(),
         jti: None,
         scopes: Vec::new(),
@@ -74,28 +83,71 @@ fn who() -> impl Strategy<Value = (TokenView, Option<u64>)> {
     let strengths = [Strength::NONE, corp().levels[0].strength, corp().levels[1].strength];
     let enrolled = select(vec![vec![], vec![FactorKind::Passkey], vec![FactorKind::Passkey, FactorKind::Totp]]);
     let age = proptest::option::of(select(vec![1, 4, 200]));
-    (groups, any::<bool>(), select(strengths.to_vec()), age, enrolled).prop_map(
-        |(groups, acts, strength, age, enrolled)| {
-            let agent = acts.then(|| {
-                let groups = groups.iter().map(|group| (*group).to_owned()).collect();
-                Arc::new(Agent { name: "corp/robot".into(), groups })
-            });
-            let view = TokenView {
-                token: token(strength, None),
-                agent,
-                person: person("alice", if acts { &[] } else { groups }),
-                enrolled: enrolled.into(),
-                risks: Arc::new([]),
-                host: Host::parse("ledger.example").unwrap(),
-            };
-            (view, age)
-        },
-    )
+    let whose = select(vec![of_person(), of_agent("00u1"), of_agent("robot")]);
+    (groups, whose, select(strengths.to_vec()), age, enrolled).prop_map(|(groups, whose, strength, age, enrolled)| {
+        let acts = whose != of_person();
+        let agent = acts.then(|| {
+            let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+            Arc::new(Agent { name: "corp/robot".into(), groups })
+        });
+        let view = TokenView {
+            token: token(whose, strength, None),
+            agent,
+            person: person("alice", if acts { &[] } else { groups }),
+            enrolled: enrolled.into(),
+            risks: Arc::new([]),
+            host: Host::parse("ledger.example").unwrap(),
+        };
+        (view, age)
+    })
 }
 
 fn at(view: &TokenView, strength: Strength, age: Option<Duration>, now: Timestamp) -> TokenView {
     let ago = |age: Duration| Timestamp::from_ms(now.as_ms() - i64::try_from(age.as_millis()).unwrap());
-    TokenView { token: token(strength, age.map(ago)), ..view.clone() }
+    TokenView { token: token(view.token.whose.clone(), strength, age.map(ago)), ..view.clone() }
+}
+
+fn robot(subject: &str) -> TokenView {
+    TokenView {
+        token: token(of_agent(subject), Strength::NONE, None),
+        agent: Some(Arc::new(Agent { name: "corp/robot".into(), groups: Vec::new() })),
+        person: person("alice", &[]),
+        enrolled: [FactorKind::Passkey].into(),
+        risks: Arc::new([]),
+        host: Host::parse("ledger.example").unwrap(),
+    }
+}
+
+/// What is said to a robot that reads reports, under a rule for them.
+fn told(view: &TokenView, rule: &str) -> (String, Vec<String>) {
+    let policies = load(&format!(
+        "@id(\"all\")\npermit (principal, action, resource);\n\n@id(\"rule\")\n@reason(\"A rule.\")\n\
+         forbid (principal, action == Action::\"reports.export\", resource) {rule};"
+    ));
+    let policies = policies.with_providers(&[corp()]);
+    let asked = operation("ledger reports.export");
+    let verdict = decide(&policies, asked.clone(), Asker::Token(view), &surroundings(), &[]);
+    let explained = explain(&policies, &asked, Asker::Token(view), &surroundings(), &[]);
+    assert_eq!(explained.verdict, verdict.summary(), "b55: what is explained is what is enforced");
+    (verdict.summary(), explained.decided.into_iter().map(|policy| policy.id).collect())
+}
+
+#[test]
+fn nobody_is_sent_for_a_login_that_nobody_can_make() {
+    let fresh = "unless { context.age.second_factor <= duration(\"5m\") }";
+    let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+    // Somebody logs in for this one.
+    let (verdict, because) = told(&robot("00u1"), fresh);
+    assert!(verdict.starts_with("fresh: idp"), "{verdict}");
+    assert_eq!(because, ids(&["rule"]));
+    // For client credentials nobody does: who answers for the agent can confirm.
+    let (verdict, because) = told(&robot("robot"), fresh);
+    assert!(verdict.starts_with("confirm: passkey"), "{verdict}");
+    assert_eq!(because, ids(&["rule"]));
+    // And where a confirmation turns nothing, the denial says why.
+    let alone = "unless { context.age.second_factor <= duration(\"5m\") && context.confirmed.isEmpty() }";
+    assert_eq!(told(&robot("robot"), alone), ("deny".to_owned(), ids(&["rule", NO_LOGIN])));
+    assert_eq!(told(&robot("robot"), ""), ("deny".to_owned(), ids(&["rule"])), "no login would have turned it");
 }
 
 proptest! {
@@ -123,6 +175,8 @@ proptest! {
         let view = at(&view, view.token.strength, age.map(|minutes| Duration::from_secs(minutes * 60)), around.now);
         for operation in operations() {
             let Verdict::Challenge(challenged) = decide(&policies, operation.clone(), Asker::Token(&view), &around, &[]) else { continue };
+            // Nobody is sent for a login that nobody can make.
+            prop_assert!(view.token.comes_of_a_login() || challenged.ask.grant == GrantKind::Confirmation);
             for way in &challenged.ask.ways {
                 let (better, confirmed) = match challenged.ask.grant {
                     GrantKind::Freshness => {

@@ -218,7 +218,7 @@ async fn an_agent_is_somebodys() {
         match present(&verifier, &rules, &[("authorization", &value)], now()).await {
             Ok(token) => match token.unwrap().whose.clone() {
                 Whose::Person { subject } => format!("person {subject}"),
-                Whose::Agent { owner, groups } => format!("agent of {owner} in {}", groups.join(",")),
+                Whose::Agent { owner, groups, .. } => format!("agent of {owner} in {}", groups.join(",")),
             },
             Err(error) => error.code(),
         }
