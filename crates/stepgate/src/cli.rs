@@ -1,6 +1,7 @@
 //! The command line: what can be said, and what each word means.
 
 mod audit;
+mod bearer;
 mod keys;
 mod machines;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use audit::AuditCommand;
+pub use bearer::BearerArgs;
 pub use keys::{KeysCommand, RotateCommand};
 pub use machines::MachinesCommand;
 
@@ -357,6 +359,9 @@ pub struct ExplainArgs {
     /// Whether the device was used before: `known` or `new`.
     #[arg(long, default_value = "known")]
     pub device: String,
+    /// The access token that asks instead, if one does.
+    #[command(flatten)]
+    pub bearer: BearerArgs,
     /// Print the whole context as well, as policies see it.
     #[arg(long, short)]
     pub verbose: bool,

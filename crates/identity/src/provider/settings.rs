@@ -124,6 +124,11 @@ impl CheckedProvider {
         &self.provider
     }
 
+    /// What a login of this class and by these methods counts as: what an access token is worth that says so.
+    pub fn worth(&self, acr: &str, amr: &[&str]) -> Strength {
+        crate::tokens::worth(&self.levels, acr, amr)
+    }
+
     pub(super) fn renews(&self) -> bool {
         self.provider.renews_every.is_some()
     }

@@ -35,6 +35,7 @@ use introspection::Said;
 use proof::{Proofs, Proving};
 
 pub use facts::CLOCKS_APART_MAX;
+pub(crate) use facts::worth;
 pub use header::{Credentials, PROOF_LEN_MAX, TOKEN_LEN_MAX, credentials};
 pub use introspection::{Introspection, IntrospectionSettings, QUESTIONS_AT_ONCE_MAX, TokenType};
 pub use proof::PROOF_ACCEPTED_FOR;

@@ -1,5 +1,7 @@
 //! `stepgate check`: what a configuration means.
 
+mod tokens;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -86,6 +88,7 @@ fn request(operation: &Operation, policies: &Policies, format: Format) {
             "kind": endpoint.kind,
             "title": operation.endpoint.title.as_str(),
             "reads_body": endpoint.reads_body(),
+            "scopes": endpoint.scopes,
             "policies": concerning,
         })),
         Format::Text => {
@@ -167,9 +170,9 @@ fn whole(settings: &Settings, policies: &Policies, format: Format) {
                     let operations: Vec<_> = service
                         .endpoints
                         .iter()
-                        .map(|endpoint| serde_json::json!({ "resource": endpoint.resource, "action": endpoint.action.as_str(), "sensitivity": endpoint.sensitivity }))
+                        .map(|endpoint| serde_json::json!({ "resource": endpoint.resource, "action": endpoint.action.as_str(), "sensitivity": endpoint.sensitivity, "scopes": endpoint.scopes }))
                         .collect();
-                    serde_json::json!({ "name": service.name.as_str(), "origin": service.origin, "operations": operations })
+                    serde_json::json!({ "name": service.name.as_str(), "origin": service.origin, "operations": operations, "tokens": tokens::of(settings, service) })
                 })
                 .collect();
             print::json(&serde_json::json!({
@@ -213,6 +216,9 @@ fn whole(settings: &Settings, policies: &Policies, format: Format) {
                     println!("  {:<44} {:<24} {}", endpoint.resource, endpoint.action.as_str(), endpoint.sensitivity);
                 }
                 println!("  {:<44} read or write", "everything else");
+                for line in tokens::of(settings, service).iter().flat_map(tokens::Tokens::lines) {
+                    println!("  {line}");
+                }
             }
             println!(
                 "\n{} policies, version {}",

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stepgate_core::access::TokenView;
 use stepgate_core::catalogue::{Catalogue, Service};
 use stepgate_core::decide::{Asker, Explanation, explain};
 use stepgate_core::factor::FactorKind;
@@ -153,10 +154,19 @@ impl Who {
         })
     }
 
-    pub(super) fn explain(&self, policies: &Policies, operation: &Operation, environment: &Environment) -> Explanation {
+    pub(super) fn explain(
+        &self,
+        policies: &Policies,
+        operation: &Operation,
+        environment: &Environment,
+        token: Option<&TokenView>,
+    ) -> Explanation {
         let surroundings = Surroundings::new(self.ip, "", self.at, environment);
         let session = self.session();
-        let asker = session.as_ref().map_or(Asker::Anonymous, Asker::SignedIn);
+        let asker = match token {
+            Some(view) => Asker::Token(view),
+            None => session.as_ref().map_or(Asker::Anonymous, Asker::SignedIn),
+        };
         explain(policies, operation, asker, &surroundings, &[])
     }
 }

@@ -8,6 +8,7 @@ use stepgate_core::operation::Operation;
 use stepgate_core::policy::{NO_PERMIT, NearPermit, WhyNot};
 use stepgate_core::time::Clock as _;
 
+use super::bearer::{Answer, Bearer};
 use super::described::{Described, Who, factors, moment, operation_of};
 use crate::cli::{ExplainArgs, Format};
 use crate::commands::{Done, print, wrong_input};
@@ -46,17 +47,30 @@ pub(super) fn explain_one(args: &ExplainArgs) -> Done {
         ip: args.ip,
         at: args.at.as_deref().map_or_else(|| Ok(SystemClock.now()), moment)?,
     };
-    let explanation = who.explain(&policies, &operation, &environment(&settings)?);
+    let bearer = Bearer::read(&args.bearer, &settings, &operation, &who)?;
+    let mut explanation =
+        who.explain(&policies, &operation, &environment(&settings)?, bearer.as_ref().map(Bearer::view));
+    let answer = bearer.as_ref().map(|bearer| bearer.answer(&operation, &mut explanation));
+    let asked_as = bearer.as_ref().map(Bearer::words);
     match args.output.format() {
-        Format::Json => print::json(&explained_json(&explanation)),
-        Format::Text => print_explained(&operation, &explanation, args),
+        Format::Json => print::json(&explained_json(&explanation, answer.as_ref())),
+        Format::Text => print_explained(&operation, &explanation, answer.as_ref(), asked_as, args),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_explained(operation: &Operation, explanation: &Explanation, args: &ExplainArgs) {
+fn print_explained(
+    operation: &Operation,
+    explanation: &Explanation,
+    answer: Option<&Answer>,
+    asked_as: Option<String>,
+    args: &ExplainArgs,
+) {
     println!("{}  {}", operation.endpoint.action, operation.endpoint.resource);
     println!("verdict  {}", explanation.verdict);
+    if let Some(answer) = answer {
+        println!("answer   {}", answer.words());
+    }
     if explanation.verdict == "sign in" {
         println!("because  nobody is signed in; `--proved password=5m` asks as somebody who is");
     }
@@ -67,7 +81,7 @@ fn print_explained(operation: &Operation, explanation: &Explanation, args: &Expl
         println!("ERRED    {id}");
     }
     if explanation.verdict == "deny" && explanation.decided.iter().any(|policy| policy.id == NO_PERMIT) {
-        print_near(explanation, args);
+        print_near(explanation, asked_as, args);
     }
     if !explanation.policies.is_empty() {
         println!("\npolicies now:");
@@ -95,13 +109,14 @@ fn print_explained(operation: &Operation, explanation: &Explanation, args: &Expl
 }
 
 /// What no policy permits is denied: which come near.
-fn print_near(explanation: &Explanation, args: &ExplainArgs) {
+fn print_near(explanation: &Explanation, asked_as: Option<String>, args: &ExplainArgs) {
     if explanation.near.is_empty() {
         println!("\nno permit is about this action and resource; one would begin like");
         println!("  permit (principal in Group::\"…\", action, resource in Service::\"…\")");
         return;
     }
     let who = match (args.proved.is_empty(), args.groups.as_slice()) {
+        _ if asked_as.is_some() => format!("you asked as {}", asked_as.unwrap_or_default()),
         (true, _) => "you asked as somebody who is not signed in: give --proved, e.g. --proved password=5m".to_owned(),
         (false, []) => "you asked as somebody in no group: give --group".to_owned(),
         (false, groups) => format!("you asked as somebody in {}", groups.join(", ")),
@@ -116,7 +131,7 @@ fn print_near(explanation: &Explanation, args: &ExplainArgs) {
     }
 }
 
-fn explained_json(explanation: &Explanation) -> serde_json::Value {
+fn explained_json(explanation: &Explanation, answer: Option<&Answer>) -> serde_json::Value {
     let decided: Vec<_> = explanation
         .decided
         .iter()
@@ -141,6 +156,7 @@ fn explained_json(explanation: &Explanation) -> serde_json::Value {
         .collect();
     serde_json::json!({
         "verdict": explanation.verdict,
+        "answer": answer.map(Answer::json),
         "max_age_s": explanation.max_age.map(|age| age.as_secs()),
         "decided": decided,
         "erred": explanation.erred,

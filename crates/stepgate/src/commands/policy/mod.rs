@@ -1,5 +1,6 @@
 //! `stepgate policy …`: tables of expected verdicts, and explanations.
 
+mod bearer;
 mod described;
 mod explained;
 mod table;

@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde::Deserialize;
 use stepgate_core::decide::Explanation;
 use stepgate_core::factor::FactorKind;
+use stepgate_core::operation::Operation;
 use stepgate_core::policy::Policies;
 use stepgate_core::surroundings::Environment;
 use stepgate_core::time::Clock as _;
 
+use super::bearer::Bearer;
 use super::described::{Described, Who, factors, moment, operation_of};
-use crate::cli::Format;
+use crate::cli::{BearerArgs, Format};
 use crate::commands::{Done, FOUND, Failure, because, print, wrong_input};
 use crate::config::{self, parse_duration};
 use crate::gate::{environment, load_policies};
@@ -47,6 +50,19 @@ struct Case {
     ip: Option<IpAddr>,
     at: Option<String>,
     device: Option<String>,
+    /// The provider of a person's token; with it (or `agent`), nobody has a session.
+    token: Option<String>,
+    /// `corp/ci-deploy`.
+    agent: Option<String>,
+    owner: Option<String>,
+    acr: Option<String>,
+    #[serde(default)]
+    amr: Vec<String>,
+    auth_age: Option<String>,
+    #[serde(default)]
+    scopes: Vec<String>,
+    /// `max_age` of the answer to a token, like "5m"; not looked at if left out.
+    max_age: Option<String>,
     /// `permit`, `deny`, `sign in`, or what is asked: `confirm: passkey | totp`.
     expect: String,
     /// The policies that must have decided.
@@ -100,7 +116,64 @@ impl Case {
             ip: self.ip.unwrap_or(IpAddr::from([127, 0, 0, 1])),
             at: self.at.as_deref().map_or_else(|| Ok(SystemClock.now()), moment)?,
         };
-        Ok(who.explain(policies, &operation, environment))
+        let bearer = self.bearer(settings, &operation, &who)?;
+        let mut explanation = who.explain(policies, &operation, environment, bearer.as_ref().map(Bearer::view));
+        if let Some(bearer) = &bearer {
+            bearer.answer(&operation, &mut explanation);
+        }
+        Ok(explanation)
+    }
+
+    /// The token that asks, if one does.
+    fn bearer<'s>(
+        &self,
+        settings: &'s config::Settings,
+        operation: &Operation,
+        who: &Who,
+    ) -> Result<Option<Bearer<'s>>, Failure> {
+        let args = BearerArgs {
+            token: self.token.clone(),
+            agent: self.agent.clone(),
+            owner: self.owner.clone(),
+            acr: self.acr.clone(),
+            amr: self.amr.clone(),
+            auth_age: self.auth_age.clone(),
+            scopes: self.scopes.clone(),
+        };
+        let bearer = Bearer::read(&args, settings, operation, who)?;
+        let of_token = self.owner.is_some()
+            || self.acr.is_some()
+            || self.auth_age.is_some()
+            || self.max_age.is_some()
+            || !self.amr.is_empty()
+            || !self.scopes.is_empty();
+        match bearer {
+            None if of_token => Err(wrong_input(
+                "owner, acr, amr, auth_age, scopes and max_age are a token's: a case with one has `token` or `agent`",
+            )),
+            Some(_) if !self.proved.is_empty() || self.device.is_some() => {
+                Err(wrong_input("`proved` and `device` are a session's: a case has these or a token"))
+            }
+            bearer => Ok(bearer),
+        }
+    }
+
+    /// Who asks, in words.
+    fn who(&self) -> String {
+        let groups = if self.groups.is_empty() { "no group".to_owned() } else { self.groups.join(", ") };
+        match (&self.token, &self.agent) {
+            (None, None) => format!("somebody in {groups}"),
+            (Some(provider), _) => format!("somebody in {groups}, with a token of {provider}"),
+            (None, Some(agent)) => format!("the agent {agent}"),
+        }
+    }
+
+    /// How old the login may be that was expected; `None` if it is not looked at.
+    fn max_age(&self) -> Result<Option<Duration>, Failure> {
+        let read = |age: &String| {
+            parse_duration(age).ok_or_else(|| wrong_input(format!("max_age: {age:?} is no duration like \"5m\"")))
+        };
+        self.max_age.as_ref().map(read).transpose()
     }
 }
 
@@ -124,7 +197,9 @@ pub(super) fn test(config: &Path, files: Vec<PathBuf>, format: Format) -> Done {
             })?;
             let decided: Vec<&str> = explanation.decided.iter().map(|policy| policy.id.as_str()).collect();
             let missing: Vec<&String> = case.because.iter().filter(|id| !decided.contains(&id.as_str())).collect();
-            let right = explanation.verdict == case.expect && missing.is_empty();
+            let max_age = case.max_age()?;
+            let is_as_old = max_age.is_none() || max_age == explanation.max_age;
+            let right = explanation.verdict == case.expect && missing.is_empty() && is_as_old;
             if right {
                 passed = passed.saturating_add(1)
             } else {
@@ -134,15 +209,16 @@ pub(super) fn test(config: &Path, files: Vec<PathBuf>, format: Format) -> Done {
                 Format::Json => rows.push(serde_json::json!({
                     "file": file.display().to_string(), "case": case.name, "passed": right,
                     "expected": case.expect, "found": explanation.verdict, "because": decided,
+                    "max_age_s": explanation.max_age.map(|age| age.as_secs()),
                 })),
                 Format::Text if right => println!("ok    {}", case.name),
                 Format::Text => {
                     println!("WRONG {}", case.name);
-                    let groups = if case.groups.is_empty() { "no group".to_owned() } else { case.groups.join(", ") };
-                    println!("      {}, by somebody in {groups}, in {}", case.request, file.display());
-                    println!("      expected {}{}", case.expect, because_of(&case.because));
+                    println!("      {}, by {}, in {}", case.request, case.who(), file.display());
+                    println!("      expected {}{}{}", case.expect, within(max_age), because_of(&case.because));
                     let found: Vec<String> = decided.iter().map(|id| (*id).to_owned()).collect();
-                    println!("      found    {}{}", explanation.verdict, because_of(&found));
+                    let found_age = explanation.max_age.filter(|_| max_age.is_some());
+                    println!("      found    {}{}{}", explanation.verdict, within(found_age), because_of(&found));
                 }
             }
         }
@@ -152,6 +228,10 @@ pub(super) fn test(config: &Path, files: Vec<PathBuf>, format: Format) -> Done {
         Format::Text => println!("\n{passed} passed, {failures} failed"),
     }
     Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+}
+
+fn within(max_age: Option<Duration>) -> String {
+    max_age.map(|age| format!(", max_age {} s", age.as_secs())).unwrap_or_default()
 }
 
 fn because_of(ids: &[String]) -> String {
