@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::catalogue::{Endpoint, Service};
+use crate::catalogue::{Endpoint, GATE_SERVICE, Service};
+use crate::factor::FactorKind;
 
 /// The value of a declared input.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,9 +61,16 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// The title as the person reads it: placeholders filled from the inputs.
+    /// The title as the person reads it: placeholders filled from the inputs. Where the gate's own
+    /// operations are about a kind of factor, it has its name for people.
     pub fn title(&self) -> String {
-        self.endpoint.title.fill(&self.inputs)
+        if self.service.name.as_str() != GATE_SERVICE {
+            return self.endpoint.title.fill(&self.inputs);
+        }
+        self.endpoint.title.fill_with(|name| {
+            let value = self.inputs.get(name)?.to_string();
+            Some(value.parse::<FactorKind>().map_or(value, |kind| kind.title().to_owned()))
+        })
     }
 
     /// This operation with the digest of its whole body: exactly one request.
@@ -141,4 +149,27 @@ fn digest(operation: &Operation, body_sha256: &[u8; 32]) -> OperationDigest {
         part(value.as_bytes());
     }
     OperationDigest(hash.finalize().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::{Effect, Title};
+    use crate::policy::fixture::{endpoint, operation, service};
+
+    #[test]
+    fn a_kind_of_factor_has_its_name_for_people_in_the_gates_own_titles() {
+        let titled = |name: &str, kind: &str| {
+            let mut asked = operation("ledger read");
+            let kind_of = endpoint(name, "POST /factors", "factors.enrol", Effect::Write, &[]);
+            asked.endpoint = Arc::new(Endpoint { title: Title::new("Add: {kind}"), ..kind_of });
+            asked.service = service(name, Vec::new());
+            asked.inputs.insert("kind".to_owned(), InputValue::String(kind.to_owned()));
+            asked.title()
+        };
+        assert_eq!(titled(GATE_SERVICE, "recovery_code"), "Add: recovery code");
+        assert_eq!(titled(GATE_SERVICE, "totp"), "Add: authenticator code");
+        assert_eq!(titled(GATE_SERVICE, "another"), "Add: another");
+        assert_eq!(titled("ledger", "totp"), "Add: totp", "an application's own word is its own");
+    }
 }

@@ -71,7 +71,8 @@ pub(crate) fn version_of(version: u32) -> String {
 /// Reads a person as another system wants them. What is not said is empty; whether they are active is
 /// what it was, so that nobody comes back because a system left it out.
 pub(crate) fn wanted(body: &Map<String, Value>, active: bool) -> Result<Wanted, ScimError> {
-    let login = text(body, "userName")?.unwrap_or_default();
+    let login = text(body, "userName")?
+        .ok_or_else(|| ScimError::InvalidValue("userName is missing: what the person signs in with".to_owned()))?;
     let login = Login::parse(&login).map_err(|error| ScimError::InvalidValue(format!("userName: {error}")))?;
     let parts = match get(body, "name") {
         None | Some(Value::Null) => Map::new(),
@@ -171,4 +172,19 @@ fn email(body: &Map<String, Value>) -> Result<String, ScimError> {
         }
     }
     Ok(chosen.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_missing_is_told_as_missing() {
+        let said = |body: Value| wanted(body.as_object().unwrap(), true).err().map(|error| error.to_string());
+        assert!(said(json!({ "active": true })).unwrap().contains("userName is missing"));
+        assert!(!said(json!({ "userName": "a b" })).unwrap().contains("missing"), "this one has another form");
+        assert_eq!(said(json!({ "userName": "ada" })), None);
+    }
 }

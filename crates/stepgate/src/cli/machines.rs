@@ -17,7 +17,7 @@ pub enum MachinesCommand {
         /// The transmitter whose security events it may push, by its name in the configuration.
         #[arg(long, default_value = "", value_name = "NAME")]
         transmitter: String,
-        /// How long the token is good, such as `90d`; without this until it is revoked.
+        /// How long the token is good, such as `90d`, at most `3650d`; without this until it is revoked.
         #[arg(long, value_name = "DURATION")]
         lifetime: Option<String>,
         /// Where the configuration is.

@@ -1,6 +1,7 @@
 //! `stepgate machines …`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use stepgate_core::flows::ProvisionError;
 use stepgate_core::machine::{MachineName, Scope};
@@ -10,6 +11,10 @@ use super::user::{by, provisioning};
 use super::{Done, because, failed, open, print, wrong_input};
 use crate::cli::{Format, MachinesCommand};
 use crate::config::{MachinesSettings, parse_duration};
+
+/// How long a token may be good that runs out at all.
+const LIFETIME_MIN: Duration = Duration::from_secs(60);
+const LIFETIME_MAX: Duration = Duration::from_secs(3_650 * 24 * 3_600);
 
 pub(super) async fn run(command: MachinesCommand) -> Done {
     match command {
@@ -33,7 +38,12 @@ pub(super) async fn run(command: MachinesCommand) -> Done {
             }
             let lifetime = match lifetime.as_deref().map(parse_duration) {
                 None => None,
-                Some(Some(lifetime)) => Some(lifetime),
+                Some(Some(lifetime)) if (LIFETIME_MIN..=LIFETIME_MAX).contains(&lifetime) => Some(lifetime),
+                Some(Some(_)) => {
+                    return Err(wrong_input(
+                        "--lifetime is from 1m to 3650d (ten years); without it the token is good until it is revoked",
+                    ));
+                }
                 Some(None) => return Err(wrong_input("--lifetime is a duration like 90d")),
             };
             let expires_at = lifetime.map(|lifetime| house.flows.clock.now().plus(lifetime));
@@ -53,6 +63,10 @@ pub(super) async fn run(command: MachinesCommand) -> Done {
                 Format::Text => {
                     println!("The token of {name} for {}:", scopes.join(", "));
                     println!("  {}", token.expose());
+                    match expires_at {
+                        Some(at) => println!("It is good until {at}."),
+                        None => println!("It is good until it is revoked."),
+                    }
                     println!("It is shown this once. `stepgate machines remove {name}` revokes it.");
                 }
             }

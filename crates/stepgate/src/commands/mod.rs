@@ -153,6 +153,9 @@ async fn serve(file: &Path) -> Done {
     let origin = house.settings.origin.clone();
     let gate = house.serve(listeners).await?;
     tracing::info!(%origin, addresses = ?gate.addresses, "the gate is open");
+    if let Some(address) = gate.machines {
+        tracing::info!(%address, "the machines' listener is open");
+    }
     let mut hang_up = signal(SignalKind::hangup()).map_err(because)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(because)?;
     loop {

@@ -1,6 +1,6 @@
 //! What the configuration names and is not there (attack B83): nothing starts, and nothing less is put in its place.
 
-use super::{check, configure, on_a_free_port, refused_to_run};
+use super::{check, configure, deployment, on_a_free_port, refused_to_run};
 
 /// Says what `run` and `check` say to it; neither takes it for right.
 #[track_caller]
@@ -63,7 +63,23 @@ fn a_token_of_a_transmitter_that_is_not_configured_is_not_made() {
     let refused = check(&[&add[..], &["crop"]].concat(), here, 2);
     assert!(refused.contains("no [[machines.transmitter]] crop; known are corp"), "{refused}");
     assert!(check(&["check"], here, 0).contains("/signals/events  from corp"));
-    check(&[&add[..], &["corp"]].concat(), here, 0);
+    let added = check(&[&add[..], &["corp"]].concat(), here, 0);
+    assert!(added.contains("It is good until it is revoked."), "{added}");
+}
+
+#[test]
+fn a_token_of_a_machine_says_until_when_it_is_good() {
+    let directory = deployment();
+    let here = directory.path();
+    let add = |name, lifetime| ["machines", "add", name, "--scope", "scim", "--lifetime", lifetime];
+    for absurd in ["0s", "59s", "3651d", "99999999999d"] {
+        let refused = check(&add("entra", absurd), here, 2);
+        assert!(refused.contains("from 1m to 3650d"), "{absurd}: {refused}");
+    }
+    let added = check(&add("entra", "3650d"), here, 0);
+    let until = added.lines().find(|line| line.contains("It is good until 20")).unwrap_or_else(|| panic!("{added}"));
+    let until = until.trim_start_matches("It is good until ").trim_end_matches('.');
+    assert!(check(&["machines", "list"], here, 0).contains(until), "{until}");
 }
 
 #[test]
