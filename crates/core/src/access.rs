@@ -120,6 +120,10 @@ impl TokenRules {
             agent.groups.iter().for_each(|group| part(group));
             part("\0");
         }
+        part("\0");
+        // A connection keeps the certificate that it showed: where an authority is asked for no more,
+        // what was opened on it is to be judged as if it came now.
+        accepted.certificates.iter().for_each(|authority| part(authority));
         Self { fingerprint: hash.finalize().into(), accepted }
     }
 
@@ -128,8 +132,8 @@ impl TokenRules {
         &self.accepted
     }
 
-    /// A digest of all that decides whose a token is, so that what was verified for one
-    /// service is never taken for another.
+    /// A digest of all that decides whose a token is and who vouches for the certificates that tokens are
+    /// bound to, so that what was verified for one service, or by one configuration, is never taken for another.
     pub fn fingerprint(&self) -> &[u8; 32] {
         &self.fingerprint
     }

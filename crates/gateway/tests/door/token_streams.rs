@@ -125,7 +125,14 @@ fn agents(groups: &[&str]) -> Vec<AgentRule> {
 
 #[tokio::test]
 async fn b106_a_reload_that_takes_a_token_away_ends_what_it_opened() {
-    for (what, agent) in [("groups", true), ("entry", true), ("provider", false), ("scheme", false), ("all", false)] {
+    for (what, agent) in [
+        ("groups", true),
+        ("entry", true),
+        ("provider", false),
+        ("scheme", false),
+        ("authority", false),
+        ("all", false),
+    ] {
         let door = open(echo().await).await;
         door.reload(|accepted| Some(Accepted { agents: agents(&["robots"]), ..accepted }));
         let credentials = if agent { "Bearer robot-of-alice.mfa.60.use.1" } else { ALICE };
@@ -141,6 +148,7 @@ async fn b106_a_reload_that_takes_a_token_away_ends_what_it_opened() {
                 ..accepted
             }),
             "scheme" => Some(Accepted { schemes: vec![stepgate_core::access::Scheme::Dpop], ..accepted }),
+            "authority" => Some(Accepted { certificates: Vec::new(), ..accepted }),
             _ => None,
         });
         ends(&mut connection, what).await;

@@ -50,6 +50,9 @@ async fn what_decides_whose_a_token_is_makes_another_fingerprint() {
         Accepted { owner_claim: Some("owner".into()), ..accepted() },
         Accepted { agents: vec![agent("a", &[])], ..accepted() },
         Accepted { agents: vec![agent("a", &["b"])], ..accepted() },
+        Accepted { certificates: Vec::new(), ..accepted() },
+        Accepted { certificates: vec![Arc::from("others")], ..accepted() },
+        Accepted { certificates: vec![Arc::from("machines"), Arc::from("others")], ..accepted() },
         Accepted { agents: vec![agent("a", &[]), agent("b", &[])], ..accepted() },
     ]
     .map(|accepted| *TokenRules::new(accepted).fingerprint());
@@ -86,6 +89,11 @@ async fn b106_a_token_holds_under_the_configuration_that_it_was_verified_by() {
     assert_eq!(still(Some(&dpop), 0), "token_configuration");
     let others = TokenRules::new(Accepted { owner_claim: Some("owner".into()), ..accepted() });
     assert_eq!(still(Some(&others), 0), "token_configuration");
+    for authorities in [&[] as &[&str], &["others"], &["machines", "others"]] {
+        let certificates = authorities.iter().map(|name| Arc::from(*name)).collect();
+        let asks = TokenRules::new(Accepted { certificates, ..accepted() });
+        assert_eq!(still(Some(&asks), 0), "token_configuration", "{authorities:?}");
+    }
     verifier.replace(vec![issuer()]);
     assert_eq!(still(Some(&rules()), 0), "ok", "a reload that changed nothing of it ends nothing");
     for changed in [
