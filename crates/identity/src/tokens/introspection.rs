@@ -1,13 +1,16 @@
 //! Tokens that only their issuer can read: it is asked (RFC 7662).
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 use stepgate_core::access::Scheme;
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 use url::Url;
 
 use crate::http::{Answer, Http};
@@ -15,6 +18,10 @@ use crate::jws::TokenClaims;
 
 /// The most questions to one issuer at once: who comes with invented tokens makes us ask no more.
 pub const QUESTIONS_AT_ONCE_MAX: usize = 32;
+/// The most questions that wait for others to be answered.
+pub const QUESTIONS_WAITING_MAX: usize = 128;
+/// How long one waits. Who waited in vain may come again, and holds nothing here meanwhile.
+pub const QUESTION_WAITS_FOR: Duration = Duration::from_secs(2);
 
 /// Where an issuer is asked, and as whom.
 #[derive(Debug)]
@@ -25,7 +32,37 @@ pub struct Introspection {
     client_secret: SecretString,
     kept_at_most: Duration,
     token_type: TokenType,
-    seats: Semaphore,
+    seats: Box<Seats>,
+    open: Box<Mutex<HashMap<[u8; 32], Arc<Question>>>>,
+}
+
+/// What the issuer said to all who waited for it, or why it said nothing.
+type Question = OnceCell<Result<Arc<Said>, String>>;
+
+/// Who may ask now, and who waits for it.
+#[derive(Debug)]
+struct Seats {
+    asking: Semaphore,
+    waiting: Semaphore,
+    waits_for: Duration,
+}
+
+/// Forgets a question when it is answered, or when nobody waits for its answer any more.
+struct Asked<'i> {
+    open: &'i Mutex<HashMap<[u8; 32], Arc<Question>>>,
+    key: [u8; 32],
+    question: Arc<Question>,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        let mut open = self.open.lock();
+        let is_this = open.get(&self.key).is_some_and(|question| Arc::ptr_eq(question, &self.question));
+        // One is the table's, one is ours: it is shared under the lock alone.
+        if is_this && (self.question.initialized() || Arc::strong_count(&self.question) <= 2) {
+            open.remove(&self.key);
+        }
+    }
 }
 
 /// What the issuer said of a token.
@@ -72,8 +109,25 @@ impl Introspection {
     /// Asks by way of this client.
     pub fn new(http: Http, settings: IntrospectionSettings) -> Self {
         let IntrospectionSettings { url, client_id, client_secret, kept_at_most, token_type } = settings;
-        let seats = Semaphore::new(QUESTIONS_AT_ONCE_MAX);
-        Self { http, url, client_id, client_secret, kept_at_most, token_type, seats }
+        let seats = Box::new(Seats {
+            asking: Semaphore::new(QUESTIONS_AT_ONCE_MAX),
+            waiting: Semaphore::new(QUESTIONS_WAITING_MAX),
+            waits_for: QUESTION_WAITS_FOR,
+        });
+        let open = Box::default();
+        Self { http, url, client_id, client_secret, kept_at_most, token_type, seats, open }
+    }
+
+    #[cfg(test)]
+    pub(super) fn open_questions(&self) -> usize {
+        self.open.lock().len()
+    }
+
+    /// With so many seats, at most so many that wait for one, and so long.
+    #[cfg(test)]
+    pub(super) fn with_seats(mut self, asking: usize, waiting: usize, waits_for: Duration) -> Self {
+        self.seats = Box::new(Seats { asking: Semaphore::new(asking), waiting: Semaphore::new(waiting), waits_for });
+        self
     }
 
     /// What tells it from another way to ask.
@@ -86,15 +140,21 @@ impl Introspection {
         self.kept_at_most
     }
 
-    /// Asks.
+    /// Asks, once for all who come with this token while its question is open. `key` is a digest of the token.
+    ///
+    /// Where who asked goes away before the answer is there, the next who waits for it asks.
     ///
     /// # Errors
     ///
     /// Why there is no answer, for the operator. An answer without `active` is none.
-    pub(super) async fn ask(&self, token: &str) -> Result<Said, String> {
-        let Ok(_seat) = self.seats.try_acquire() else {
-            return Err(format!("{QUESTIONS_AT_ONCE_MAX} questions to it are open already"));
-        };
+    pub(super) async fn ask(&self, key: [u8; 32], token: &str) -> Result<Arc<Said>, String> {
+        let question = Arc::clone(self.open.lock().entry(key).or_default());
+        let asked = Asked { open: &self.open, key, question };
+        asked.question.get_or_init(|| async { self.call(token).await.map(Arc::new) }).await.clone()
+    }
+
+    async fn call(&self, token: &str) -> Result<Said, String> {
+        let _seat = self.seats.take().await?;
         let call = self.http.post(&self.url).basic(&self.client_id, &self.client_secret);
         let call = call.form([("token", token), ("token_type_hint", "access_token")]);
         let answer = call.send().await.map_err(|error| error.to_string())?;
@@ -139,6 +199,22 @@ impl Introspection {
             }
         }
         keep_for
+    }
+}
+
+impl Seats {
+    /// A seat, at once or after a short while.
+    async fn take(&self) -> Result<tokio::sync::SemaphorePermit<'_>, String> {
+        if let Ok(seat) = self.asking.try_acquire() {
+            return Ok(seat);
+        }
+        let Ok(_waiting) = self.waiting.try_acquire() else {
+            return Err("too many questions to it are open, and too many wait".to_owned());
+        };
+        match tokio::time::timeout(self.waits_for, self.asking.acquire()).await {
+            Ok(Ok(seat)) => Ok(seat),
+            _ => Err("too many questions to it are open, and none was answered in time".to_owned()),
+        }
     }
 }
 

@@ -37,7 +37,9 @@ use proof::{Proofs, Proving};
 pub use facts::CLOCKS_APART_MAX;
 pub(crate) use facts::worth;
 pub use header::{Credentials, PROOF_LEN_MAX, TOKEN_LEN_MAX, credentials};
-pub use introspection::{Introspection, IntrospectionSettings, QUESTIONS_AT_ONCE_MAX, TokenType};
+pub use introspection::{
+    Introspection, IntrospectionSettings, QUESTION_WAITS_FOR, QUESTIONS_AT_ONCE_MAX, QUESTIONS_WAITING_MAX, TokenType,
+};
 pub use proof::PROOF_ACCEPTED_FOR;
 
 /// Verified tokens that are kept.
@@ -198,7 +200,7 @@ impl TokenVerifier {
         if self.inactive.get(&key).is_some_and(|until| now < until) {
             return Err(asking.wrong("inactive"));
         }
-        match introspection.ask(asking.text).await.map_err(|why| issuer.away(&why))? {
+        match introspection.ask(key, asking.text).await.map_err(|why| issuer.away(&why))?.as_ref() {
             Said::Inactive => {
                 self.inactive.insert(key, now.plus(INACTIVE_KEPT_FOR));
                 Err(asking.wrong("inactive"))
@@ -206,12 +208,12 @@ impl TokenVerifier {
             Said::NoAccessToken { what } => Err(asking.wrong(what)),
             Said::Active { kind, claims, keep_for } => {
                 let demands = Demands::Introspection { without_exp: introspection.kept_at_most() };
-                let token = facts::read(&claims, demands, asking.expects(issuer)).map_err(|what| asking.wrong(what))?;
+                let token = facts::read(claims, demands, asking.expects(issuer)).map_err(|what| asking.wrong(what))?;
                 // One that is said to be bound, and not to which key, is no bearer token.
-                if token.scheme() != kind {
+                if token.scheme() != *kind {
                     return Err(asking.wrong("token_type"));
                 }
-                let until = token.expires_at.min(now.plus(keep_for));
+                let until = token.expires_at.min(now.plus(*keep_for));
                 Ok(Kept { until, token: Arc::new(token), configuration, keys: None })
             }
         }

@@ -155,6 +155,18 @@ async fn code(verifier: &TokenVerifier, token: &str) -> String {
     }
 }
 
+impl TokenVerifier {
+    /// How many questions to issuers are open.
+    fn open_questions(&self) -> usize {
+        let issuers = self.issuers.load();
+        let open = issuers.all.iter().map(|issuer| match &issuer.by {
+            VerifiedBy::Introspection(introspection) => introspection.open_questions(),
+            VerifiedBy::Signature { .. } => 0,
+        });
+        open.sum()
+    }
+}
+
 fn es256(id: &str) -> Signer {
     Signer::new("ES256", id)
 }

@@ -22,6 +22,8 @@ struct Issuer {
     answer: Mutex<(u16, String, String)>,
     asked: AtomicUsize,
     last: Mutex<String>,
+    /// Held by who wants the answers to wait.
+    gate: tokio::sync::RwLock<()>,
 }
 
 impl Issuer {
@@ -33,6 +35,7 @@ impl Issuer {
             answer: Mutex::new((200, String::new(), String::new())),
             asked: AtomicUsize::new(0),
             last: Mutex::default(),
+            gate: tokio::sync::RwLock::default(),
         });
         let serving = Arc::clone(&issuer);
         tokio::spawn(async move {
@@ -42,6 +45,7 @@ impl Issuer {
                     let request = read_request(&mut stream).await;
                     serving.asked.fetch_add(1, Ordering::Relaxed);
                     *serving.last.lock() = request;
+                    let _open = serving.gate.read().await;
                     let (status, headers, body) = serving.answer.lock().clone();
                     let head = format!(
                         "HTTP/1.1 {status} x\r\nContent-Length: {}\r\nConnection: close\r\n{headers}\r\n",
@@ -63,6 +67,20 @@ impl Issuer {
     }
 
     fn verifier(&self) -> TokenVerifier {
+        self.verifier_by(|introspection| introspection)
+    }
+
+    /// Until so many questions came.
+    async fn is_asked(&self, times: usize) {
+        while self.asked() < times {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // More would have come by now.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(self.asked(), times);
+    }
+
+    fn verifier_by(&self, by: impl FnOnce(Introspection) -> Introspection) -> TokenVerifier {
         let http = Http::new(Reach::DangerLoopback, None).unwrap();
         let secret = SecretString::from("s:e c");
         let settings = IntrospectionSettings {
@@ -72,7 +90,7 @@ impl Issuer {
             kept_at_most: Duration::from_secs(60),
             token_type: TokenType::Said,
         };
-        let by = Introspection::new(http, settings);
+        let by = by(Introspection::new(http, settings));
         let by = VerifiedBy::Introspection(by);
         let issuer = TokenIssuer { name: name("corp"), issuer: ISSUER.into(), levels: levels(), by };
         TokenVerifier::new(vec![issuer], Keeps::Verified, &Chance)
@@ -129,6 +147,75 @@ async fn an_opaque_token_is_asked_about_once_in_a_while() {
     issuer.answers(200, "", &json!({ "active": false }));
     assert_eq!(later(&verifier, "opaque~1", 60).await, "token_inactive");
     assert_eq!(issuer.asked(), 2);
+}
+
+/// Presents it in a task of its own.
+fn comes(verifier: &Arc<TokenVerifier>, token: &str) -> tokio::task::JoinHandle<String> {
+    let (verifier, token) = (Arc::clone(verifier), token.to_owned());
+    tokio::spawn(async move { later(&verifier, &token, 0).await })
+}
+
+#[tokio::test]
+async fn b110_one_token_that_comes_often_is_asked_about_once() {
+    let issuer = Issuer::start().await;
+    // Not even an answer that nobody may keep is asked for twice at once.
+    issuer.answers(200, "Cache-Control: no-store\r\n", &active());
+    let verifier = Arc::new(issuer.verifier_by(|by| by.with_seats(2, 0, Duration::from_secs(60))));
+    let shut = issuer.gate.write().await;
+    let all: Vec<_> = (0..20).map(|_| comes(&verifier, "fresh")).collect();
+    issuer.is_asked(1).await;
+    drop(shut);
+    for one in all {
+        assert_eq!(one.await.unwrap(), "ok");
+    }
+    assert_eq!(issuer.asked(), 1);
+    assert_eq!(later(&verifier, "fresh", 0).await, "ok");
+    assert_eq!(issuer.asked(), 2, "what was answered is not said again");
+    // Who goes away takes the answer from nobody, and leaves nothing behind.
+    let shut = issuer.gate.write().await;
+    let [first, second] = [comes(&verifier, "left"), comes(&verifier, "left")];
+    issuer.is_asked(3).await;
+    first.abort();
+    issuer.is_asked(4).await;
+    let third = comes(&verifier, "left");
+    drop(shut);
+    assert_eq!((second.await.unwrap(), third.await.unwrap()), ("ok".into(), "ok".into()));
+    let shut = issuer.gate.write().await;
+    let alone = comes(&verifier, "alone");
+    while verifier.open_questions() == 0 {
+        tokio::task::yield_now().await;
+    }
+    alone.abort();
+    assert!(alone.await.is_err());
+    drop(shut);
+    assert_eq!(verifier.open_questions(), 0);
+}
+
+#[tokio::test]
+async fn b110_who_finds_no_seat_waits_a_short_while() {
+    let issuer = Issuer::start().await;
+    issuer.answers(200, "", &active());
+    let verifier = Arc::new(issuer.verifier_by(|by| by.with_seats(2, 2, Duration::from_secs(60))));
+    let shut = issuer.gate.write().await;
+    let all: Vec<_> = ["a", "b", "c", "d"].iter().map(|token| comes(&verifier, token)).collect();
+    while verifier.open_questions() < 4 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    issuer.is_asked(2).await;
+    assert_eq!(later(&verifier, "e", 0).await, "token_issuer_away", "neither seat nor place in the queue");
+    drop(shut);
+    for one in all {
+        assert_eq!(one.await.unwrap(), "ok");
+    }
+    assert_eq!(later(&verifier, "e", 0).await, "ok", "a failure is not remembered");
+    assert_eq!(issuer.asked(), 5);
+    let verifier = Arc::new(issuer.verifier_by(|by| by.with_seats(1, 1, Duration::from_millis(50))));
+    let shut = issuer.gate.write().await;
+    let first = comes(&verifier, "f");
+    issuer.is_asked(6).await;
+    assert_eq!(later(&verifier, "g", 0).await, "token_issuer_away", "nobody waits for ever");
+    drop(shut);
+    assert_eq!(first.await.unwrap(), "ok");
 }
 
 #[tokio::test]
