@@ -44,7 +44,8 @@ pub use leaves::{Leaf, LeafDetails, LogKeys};
 pub use logins::{DueRenewal, LeftBy, LoggedOut, PendingLogin, ProviderLogin};
 pub use signals::{Concerned, RiskName, SignalEffect, SignalFate, SignalStore, TakenSignal};
 pub use streams::{
-    Delivery, SETTLED_MAX, Settled, Stream, StreamStatus, Streams, TooManySettled, Turn, WAITING_MAX, WaitingSet,
+    Delivery, Departed, SETTLED_MAX, Settled, Stream, StreamStatus, Streams, TooManySettled, Turn, WAITING_MAX,
+    WaitingSet,
 };
 pub use tries::{ADDRESS_LOCK_MAX, Trier, Try, TryLimits};
 
@@ -57,8 +58,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn add_person(&self, person: &Person, at: Timestamp, entry: Entry) -> Result<(), ChangeError>;
     /// Replaces name, e-mail and groups. `Conflict` if there is no such person.
     async fn change_person(&self, person: &Person, entry: Entry) -> Result<(), ChangeError>;
-    /// Removes a person with factors, links and sessions. `entries` say so.
-    async fn remove_person(&self, person: PersonId, entries: Vec<Entry>) -> Result<(), ChangeError>;
+    /// Removes a person with factors, links, sessions and what waits for them, each session, challenge and factor
+    /// with an entry of its own, as it is for whom provisioning removes. How others know them is kept for the
+    /// streams that have yet to tell of it. `Conflict` if there is no such person.
+    async fn remove_person(&self, person: PersonId, by: &str, at: Timestamp, entry: Entry) -> Result<(), ChangeError>;
     /// The person with this id.
     async fn person(&self, id: PersonId) -> Result<Option<Person>, StoreError>;
     /// The person who signs in with this name.

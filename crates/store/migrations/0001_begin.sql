@@ -244,6 +244,15 @@ CREATE TABLE left_out (
     PRIMARY KEY (stream, person)
 ) {STRICT};
 
+-- How others know who was deleted, until every stream has looked at all that was recorded of them.
+CREATE TABLE departed (
+    person TEXT NOT NULL PRIMARY KEY,
+    issuer TEXT, -- NULL: nobody knew them by an identity
+    subject TEXT,
+    left_out TEXT NOT NULL, -- JSON array: the streams that are not told of them
+    at {INT} NOT NULL
+) {STRICT};
+
 -- What other systems told of risks.
 CREATE TABLE risks (
     id TEXT NOT NULL PRIMARY KEY, -- digest of person, session, transmitter, name and subject

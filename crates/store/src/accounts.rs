@@ -21,7 +21,7 @@ use crate::options::ROWS_MAX;
 use crate::people::{columns, person_of, take_person};
 use crate::row::Fields;
 use leaving::leave;
-pub(crate) use leaving::{cancel_challenges, end_sessions, record};
+pub(crate) use leaving::{cancel_challenges, end_sessions, leave_for_good, record};
 
 pub(crate) struct AddAccount {
     pub(crate) account: Account,
@@ -177,8 +177,7 @@ impl Intent for RemoveAccount {
         if Fields::of("people", &row).count::<u32>("version")? != self.version {
             return Err(ChangeError::Conflict);
         }
-        leaving::end_all(work, self.person, leaving::Going::ForGood, &self.by, self.at).await?;
-        crate::people::remove(work, self.person).await
+        leave_for_good(work, self.person, &self.by, self.at).await
     }
 }
 

@@ -219,6 +219,17 @@ fn to_seal(secret: &FactorSecret) -> Sealed {
     }
 }
 
+/// Issuer and subject of a factor that is an identity; reads `id` and `sealed` alone.
+pub(crate) fn identity_of(inner: &Inner, fields: &Fields<'_>) -> Result<Option<(String, String)>, StoreError> {
+    let plain = inner.open("factors", "sealed", fields.key(), &fields.bytes("sealed")?)?;
+    let sealed: Sealed =
+        serde_json::from_slice(&plain).map_err(|_| fields.corrupt("sealed cannot be read once opened"))?;
+    Ok(match &sealed {
+        Sealed::Idp { issuer, subject } => Some((issuer.clone(), subject.clone())),
+        _ => None,
+    })
+}
+
 pub(crate) struct RemoveFactor {
     pub(crate) person: PersonId,
     pub(crate) factor: FactorId,

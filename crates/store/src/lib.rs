@@ -18,6 +18,7 @@ mod changes;
 mod checkpoint_keys;
 mod codes;
 mod database;
+mod departed;
 mod enrolment;
 mod error;
 mod evidence;

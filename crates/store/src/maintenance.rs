@@ -19,12 +19,20 @@ use crate::row::Fields;
 use crate::seal::Keyring;
 
 /// What is over, as `(table, key, condition on $1)`. `$1` is now less the time it is kept.
-const OVER: [(&str, &str, &str, std::time::Duration); 17] = [
+const OVER: [(&str, &str, &str, std::time::Duration); 18] = [
     ("codes", "digest", "expires_at <= $1", std::time::Duration::ZERO),
     ("tickets", "digest", "expires_at <= $1", std::time::Duration::ZERO),
     ("links", "id", "expires_at <= $1", std::time::Duration::ZERO),
     ("pending_logins", "state", "expires_at <= $1", std::time::Duration::ZERO),
     ("risks", "id", "until <= $1", std::time::Duration::ZERO),
+    // A stream that is behind still has to say whom it means.
+    (
+        "departed",
+        "person",
+        "at <= $1 AND NOT EXISTS (SELECT 1 FROM streams s WHERE s.next_entry <= \
+         (SELECT MAX(e.number) FROM entries e WHERE e.person = departed.person))",
+        std::time::Duration::ZERO,
+    ),
     ("prompts", "digest", "used_at <= $1", PROMPTS_KEPT),
     ("provider_logouts", "id", "noted_at <= $1", LOGOUTS_KEPT),
     ("received_sets", "digest", "received_at <= $1", RECEIVED_SETS_KEPT),

@@ -7,6 +7,7 @@ use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::{ChangeError, StoreError};
 use stepgate_core::time::Timestamp;
 
+use crate::accounts::leave_for_good;
 use crate::backend::Backend;
 use crate::changes::Subject;
 use crate::error::{ExactlyOne as _, Stored as _, unavailable};
@@ -85,6 +86,8 @@ impl Intent for ChangePerson {
 /// Rows that hang on the person go with it (`ON DELETE CASCADE`).
 pub(crate) struct RemovePerson {
     pub(crate) person: PersonId,
+    pub(crate) by: String,
+    pub(crate) at: Timestamp,
 }
 
 #[async_trait]
@@ -92,7 +95,7 @@ impl Intent for RemovePerson {
     type Output = ();
 
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
-        remove(work, self.person).await
+        leave_for_good(work, self.person, &self.by, self.at).await
     }
 }
 

@@ -66,8 +66,8 @@ impl Store for Database {
         self.write(ChangePerson { person: person.clone(), at }, vec![entry]).await
     }
 
-    async fn remove_person(&self, person: PersonId, entries: Vec<Entry>) -> Result<(), ChangeError> {
-        self.write(RemovePerson { person }, entries).await
+    async fn remove_person(&self, person: PersonId, by: &str, at: Timestamp, entry: Entry) -> Result<(), ChangeError> {
+        self.write(RemovePerson { person, by: by.to_owned(), at }, vec![entry]).await
     }
 
     async fn person(&self, id: PersonId) -> Result<Option<Person>, StoreError> {

@@ -9,7 +9,7 @@ use sqlx::any::AnyRow;
 use stepgate_core::id::{PersonId, StreamId};
 use stepgate_core::machine::MachineName;
 use stepgate_core::ports::{
-    ChangeError, Delivery, Settled, StoreError, Stream, StreamStatus, Streams, Turn, WAITING_MAX, WaitingSet,
+    ChangeError, Delivery, Departed, Settled, StoreError, Stream, StreamStatus, Streams, Turn, WAITING_MAX, WaitingSet,
 };
 use stepgate_core::time::Timestamp;
 use stepgate_evidence::{Entry, Event};
@@ -531,5 +531,9 @@ impl Streams for Database {
             Ok(row.is_some())
         })
         .await
+    }
+
+    async fn departed(&self, person: PersonId) -> Result<Option<Departed>, StoreError> {
+        self.inner.departed(person).await
     }
 }

@@ -83,23 +83,12 @@ impl Flows {
         }
     }
 
-    /// Removes a person: sessions, factors and links end with them.
+    /// Removes a person: sessions, challenges, factors and links end with them, with the entries that also tell
+    /// of whom provisioning removes.
     pub async fn remove_person(&self, person: &Person, by: &str) -> Result<(), PeopleError> {
         let at = self.clock.now();
-        let mut entries = Vec::new();
-        for session in self.store.sessions(person.id, at).await? {
-            entries.push(self.entry(
-                at,
-                Event::SessionEnded {
-                    session: session.id.to_string(),
-                    person: person.id.to_string(),
-                    reason: "person_removed".to_owned(),
-                    by: by.to_owned(),
-                },
-            ));
-        }
-        entries.push(self.entry(at, Event::PersonRemoved { person: person.id.to_string(), by: by.to_owned() }));
-        match self.store.remove_person(person.id, entries).await {
+        let entry = self.entry(at, Event::PersonRemoved { person: person.id.to_string(), by: by.to_owned() });
+        match self.store.remove_person(person.id, by, at, entry).await {
             Ok(()) => Ok(()),
             Err(ChangeError::Store(error)) => Err(error.into()),
             Err(_) => Err(PeopleError::Unknown),

@@ -204,4 +204,15 @@ pub trait Streams: Send + Sync + std::fmt::Debug {
     async fn leave_out(&self, id: StreamId, person: PersonId, out: bool, entry: Entry) -> Result<(), ChangeError>;
     /// The people who are left out of a stream, among these.
     async fn left_out(&self, id: StreamId, person: PersonId) -> Result<bool, StoreError>;
+    /// How others knew a person who was deleted, until every stream has looked at all that was recorded of them.
+    async fn departed(&self, person: PersonId) -> Result<Option<Departed>, StoreError>;
+}
+
+/// A person who was deleted, as they were known then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Departed {
+    /// Issuer and subject of the identity that they signed in with.
+    pub identity: Option<(String, String)>,
+    /// The streams that they were left out of.
+    pub left_out: Vec<StreamId>,
 }

@@ -346,7 +346,7 @@ impl Store for Memory {
     async fn change_person(&self, _: &Person, _: Entry) -> Result<(), ChangeError> {
         Err(gone().into())
     }
-    async fn remove_person(&self, _: PersonId, _: Vec<Entry>) -> Result<(), ChangeError> {
+    async fn remove_person(&self, _: PersonId, _: &str, _: Timestamp, _: Entry) -> Result<(), ChangeError> {
         Err(gone().into())
     }
     async fn person(&self, _: PersonId) -> Result<Option<Person>, StoreError> {

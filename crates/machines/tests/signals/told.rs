@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stepgate_core::flows::Filled;
 use stepgate_core::machine::{MachineName, Scope};
-use stepgate_core::ports::{Stream, Streams as _};
+use stepgate_core::ports::{Accounts as _, Stream, Streams as _};
 use stepgate_evidence::Event;
 use stepgate_machines::{Pushing, TURN};
 
@@ -358,4 +358,46 @@ async fn where_events_are_posted_and_who_refused_them_is_recorded() {
     let refused = house.recorded("signal.refused").await;
     let [Event::SignalRefused { code, txn, .. }] = refused.as_slice() else { panic!("{refused:?}") };
     assert_eq!((code.as_str(), txn.len()), ("invalid_key", 32));
+}
+
+/// Whom the directory deletes and whom an operator deletes, told when their account is there no longer.
+#[tokio::test]
+async fn b110_who_was_deleted_is_named_as_receivers_know_them_and_stays_left_out() {
+    let house = House::new().await;
+    let (token, other) = (house.machine("sp", &BOTH, "").await, house.machine("other", &BOTH, "").await);
+    let (stream, discreet) = (house.stream(&token, &json!({})).await, house.stream(&other, &json!({})).await);
+    let (alice, bob) = (house.account("alice", "E-1").await, house.person("bob").await);
+    for (who, sid) in [(&alice, "s1"), (&bob, "s2")] {
+        house.sign_in(who, sid).await;
+        let subject = json!({ "format": "iss_sub", "iss": ISSUER, "sub": who.0.login.as_str() });
+        let subject = json!({ "stream_id": discreet["stream_id"], "subject": subject });
+        assert_eq!(house.call(&other, "POST", "/ssf/subjects:remove", &subject).await.0, 204);
+    }
+    let account = house.store.account(alice.0.id).await.unwrap().unwrap();
+    house.provisioning.remove(&account, "machine:hr").await.unwrap();
+    house.flows.remove_person(&bob.0, "cli:root").await.unwrap();
+    // Whatever waits to be told is not forgotten in the meantime.
+    house.store.purge(house.now()).await.unwrap();
+    house.filled().await;
+    let (status, told) = house.call(&token, "POST", &poll_of(&stream), &json!({ "returnImmediately": true })).await;
+    assert_eq!(status, 200);
+    let mut users: Vec<Value> = told["sets"]
+        .as_object()
+        .unwrap()
+        .values()
+        .map(|set| serde_json::from_str::<Value>(set.as_str().unwrap()).unwrap()["sub_id"]["user"].clone())
+        .collect();
+    users.sort_by_key(ToString::to_string);
+    let named = |login: &str| json!({ "format": "iss_sub", "iss": ISSUER, "sub": login });
+    assert_eq!(users, [named("alice"), named("bob")]);
+    assert!(house.fetch(&other, &discreet).await.is_empty(), "who was left out is still");
+    // Both left with the same entries.
+    let ended = house.recorded("session.ended").await;
+    assert_eq!(ended.len(), 2, "{ended:?}");
+    assert_eq!(house.recorded("factor.removed").await.len(), 2);
+    // Once all is told, nothing of them is kept.
+    house.store.purge(house.now()).await.unwrap();
+    for who in [alice.0.id, bob.0.id] {
+        assert_eq!(house.store.departed(who).await.unwrap(), None);
+    }
 }

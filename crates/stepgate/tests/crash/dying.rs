@@ -188,7 +188,7 @@ macro_rules! store {
 store! {
     async fn add_person(&self, person: &Person, at: Timestamp, entry: Entry) -> Result<(), ChangeError>;
     async fn change_person(&self, person: &Person, entry: Entry) -> Result<(), ChangeError>;
-    async fn remove_person(&self, person: PersonId, entries: Vec<Entry>) -> Result<(), ChangeError>;
+    async fn remove_person(&self, person: PersonId, by: &str, at: Timestamp, entry: Entry) -> Result<(), ChangeError>;
     async fn person(&self, id: PersonId) -> Result<Option<Person>, StoreError>;
     async fn person_by_login(&self, login: &Login) -> Result<Option<Person>, StoreError>;
     async fn people(&self, after: Option<&Login>, limit: u32) -> Result<Vec<Person>, StoreError>;

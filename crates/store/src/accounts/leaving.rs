@@ -9,10 +9,12 @@ use stepgate_evidence::{Entry, Event};
 use crate::challenge_row::{self, select_challenge};
 use crate::challenges::put_state;
 use crate::changes::Subject;
+use crate::departed;
 use crate::error::Stored as _;
 use crate::held;
 use crate::intent::Work;
 use crate::known::end_tokens;
+use crate::people::{remove, take_person};
 use crate::row::Fields;
 
 /// The kind of factor that links a person to an identity provider. It says who they are and lets
@@ -27,7 +29,7 @@ pub(crate) fn record(work: &mut Work<'_>, at: Timestamp, event: Event) -> Result
 
 /// Whether somebody may come back.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Going {
+enum Going {
     /// They may: the link to an identity provider stays.
     OutOfService,
     /// They may not: nothing stays.
@@ -41,9 +43,23 @@ pub(super) async fn leave(work: &mut Work<'_>, person: PersonId, by: &str, at: T
     Ok(record(work, at, event)?)
 }
 
+/// Removes a person with all that they could act with, each with its entry. How others know them is kept for
+/// the streams that have yet to tell of it. `Conflict` if there is no such person.
+pub(crate) async fn leave_for_good(
+    work: &mut Work<'_>,
+    person: PersonId,
+    by: &str,
+    at: Timestamp,
+) -> Result<(), ChangeError> {
+    take_person(work, &person.to_string()).await?;
+    departed::keep(work, person, at).await?;
+    end_all(work, person, Going::ForGood, by, at).await?;
+    remove(work, person).await
+}
+
 /// Ends everything that a person could act with, each with its entry; gives how many sessions and
 /// factors that were. Their row is taken.
-pub(super) async fn end_all(
+async fn end_all(
     work: &mut Work<'_>,
     person: PersonId,
     going: Going,

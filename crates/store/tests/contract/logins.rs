@@ -110,7 +110,7 @@ pub(crate) async fn an_identity_belongs_to_one_person(house: House) {
 pub(crate) async fn an_identity_goes_with_its_person(house: House) {
     let session = arrived(&house, "alice", login("00u1", None)).await;
     assert_eq!(house.look(session.gate_token).await.unwrap().providers.as_ref(), [corp()]);
-    house.store.remove_person(session.person, vec![house.said("removed")]).await.unwrap();
+    house.store.remove_person(session.person, "cli:test", house.now(), house.said("removed")).await.unwrap();
     assert_eq!(house.store.person_by_identity(identity_digest(ISSUER, "00u1")).await.unwrap(), None);
     assert!(house.store.provider_login(session.id).await.unwrap().is_none());
 }

@@ -129,6 +129,7 @@ contract! {
         b102_what_a_receiver_settles_is_bounded_and_a_refusal_is_recorded_once
         a_verification_is_asked_for_once_in_a_while
         a_stream_goes_with_its_machine
+        b110_who_was_deleted_is_known_until_every_stream_has_told_of_it
         somebody_may_be_left_out_of_a_stream
         the_key_of_signals_is_made_once_and_sealed
         a_former_key_of_signals_is_published_for_a_week_unless_it_is_compromised;

@@ -34,7 +34,7 @@ pub(crate) async fn a_change_of_a_person_replaces_name_email_and_groups(house: H
 pub(crate) async fn changing_or_removing_nobody_is_a_conflict(house: House) {
     let nobody = house.somebody("nobody");
     is_conflict(house.store.change_person(&nobody, house.said("changed")).await);
-    is_conflict(house.store.remove_person(nobody.id, vec![house.said("removed")]).await);
+    is_conflict(house.store.remove_person(nobody.id, "cli:test", house.now(), house.said("removed")).await);
     assert_eq!(house.count_said("changed").await + house.count_said("removed").await, 0);
 }
 
@@ -44,13 +44,13 @@ pub(crate) async fn a_removed_person_takes_factors_links_and_sessions_along(hous
     house.store.put_link(&link, house.said("link")).await.unwrap();
     let challenge = house.opened(&alice, stepgate_core::challenge::GrantKind::Freshness).await;
     assert!(house.look(alice.token).await.is_some());
-    house.store.remove_person(alice.person.id, vec![house.said("removed"), house.said("ended")]).await.unwrap();
+    house.store.remove_person(alice.person.id, "cli:test", house.now(), house.said("removed")).await.unwrap();
     assert!(house.look(alice.token).await.is_none());
     assert!(house.store.factors(alice.person.id).await.unwrap().is_empty());
     assert!(house.store.link(link.digest, house.now()).await.unwrap().is_none());
     assert!(house.store.sessions(alice.person.id, house.now()).await.unwrap().is_empty());
     assert!(house.store.challenge(challenge.id).await.unwrap().is_none());
-    assert_eq!(house.count_said("removed").await + house.count_said("ended").await, 2);
+    assert_eq!(house.count_said("removed").await, 1);
 }
 
 pub(crate) async fn people_come_by_login_in_pages(house: House) {

@@ -484,6 +484,23 @@ pub(crate) async fn a_stream_goes_with_its_machine(house: House) {
     assert!(!house.store.left_out(stream.id, alice).await.unwrap());
 }
 
+pub(crate) async fn b110_who_was_deleted_is_known_until_every_stream_has_told_of_it(house: House) {
+    let stream = house.a_stream("sp", 0).await;
+    let alice = house.person("alice").await.id;
+    house.store.leave_out(stream.id, alice, true, house.said("out")).await.unwrap();
+    assert_eq!(house.store.departed(alice).await.unwrap(), None);
+    let event = Event::PersonRemoved { person: alice.to_string(), by: "cli:test".to_owned() };
+    let removed = stepgate_evidence::Entry { event, ..house.said("removed") };
+    house.store.remove_person(alice, "cli:test", house.now(), removed).await.unwrap();
+    let departed = house.store.departed(alice).await.unwrap().unwrap();
+    assert_eq!((departed.identity, departed.left_out), (None, vec![stream.id]));
+    house.store.purge(house.now()).await.unwrap();
+    assert!(house.store.departed(alice).await.unwrap().is_some(), "the stream is behind");
+    house.store.fill_stream(stream.id, 0, 1_000, Vec::new()).await.unwrap();
+    house.store.purge(house.now()).await.unwrap();
+    assert_eq!(house.store.departed(alice).await.unwrap(), None);
+}
+
 pub(crate) async fn somebody_may_be_left_out_of_a_stream(house: House) {
     let stream = house.a_stream("sp", 0).await;
     let (alice, bob) = (house.person("alice").await.id, house.person("bob").await.id);

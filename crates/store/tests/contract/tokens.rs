@@ -123,7 +123,7 @@ pub(crate) async fn a_person_is_known_by_an_identity_while_they_are_active(house
     house.store.set_blocked(alice.person.id, false, "machine:hr", house.now(), Vec::new()).await.unwrap();
     let back = house.store.known_by(identity).await.unwrap().unwrap();
     assert_eq!(back.tokens_after, Some(house.now()), "what they had is not theirs again");
-    house.store.remove_person(alice.person.id, vec![house.said("removed")]).await.unwrap();
+    house.store.remove_person(alice.person.id, "cli:test", house.now(), house.said("removed")).await.unwrap();
     assert!(house.store.known_by(identity).await.unwrap().is_none());
 }
 
