@@ -27,7 +27,7 @@ use stepgate_core::id::AccessTokenId;
 use stepgate_core::provider::ProviderName;
 use stepgate_core::time::{Randomness, Timestamp};
 
-use crate::jws::{Jws, JwsError};
+use crate::jws::{self, Jws, JwsError};
 use crate::keys::{Algorithm, KeyError, Keys};
 use crate::provider::{Issuer, LevelSettings, NoMetadata};
 use facts::{Demands, Expected};
@@ -175,6 +175,10 @@ impl TokenVerifier {
         let kept = match issuers.signer_of(asking) {
             Ok(signed) => signed.verify(asking, issuers.generation).await?,
             Err(what) => match issuers.asked_for(asking.rules) {
+                // What another issuer signed is nobody else's to see.
+                Some((issuer, _)) if jws::named_issuer(asking.text).is_some_and(|named| named != issuer.issuer) => {
+                    return Err(asking.wrong(what));
+                }
                 Some((issuer, introspection)) => {
                     self.ask(key, issuer, introspection, asking, issuers.generation).await?
                 }
@@ -372,7 +376,7 @@ impl Issuers {
         Ok(Signed { jws, issuer, keys, algorithms })
     }
 
-    /// The one issuer that is asked about everything else.
+    /// The one issuer that is asked about everything that names no other.
     fn asked_for(&self, rules: &TokenRules) -> Option<(&TokenIssuer, &Introspection)> {
         self.all.iter().filter(|issuer| rules.accepted().providers.contains(&issuer.name)).find_map(|issuer| {
             match &issuer.by {

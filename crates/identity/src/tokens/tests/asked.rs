@@ -80,17 +80,19 @@ impl Issuer {
         assert_eq!(self.asked(), times);
     }
 
-    fn verifier_by(&self, by: impl FnOnce(Introspection) -> Introspection) -> TokenVerifier {
-        let http = Http::new(Reach::DangerLoopback, None).unwrap();
-        let secret = SecretString::from("s:e c");
-        let settings = IntrospectionSettings {
+    fn settings(&self) -> IntrospectionSettings {
+        IntrospectionSettings {
             url: self.url.clone(),
             client_id: "gate".into(),
-            client_secret: secret,
+            client_secret: SecretString::from("s:e c"),
             kept_at_most: Duration::from_secs(60),
             token_type: TokenType::Said,
-        };
-        let by = by(Introspection::new(http, settings));
+        }
+    }
+
+    fn verifier_by(&self, by: impl FnOnce(Introspection) -> Introspection) -> TokenVerifier {
+        let http = Http::new(Reach::DangerLoopback, None).unwrap();
+        let by = by(Introspection::new(http, self.settings()));
         let by = VerifiedBy::Introspection(by);
         let issuer = TokenIssuer { name: name("corp"), issuer: ISSUER.into(), levels: levels(), by };
         TokenVerifier::new(vec![issuer], Keeps::Verified, &Chance)
@@ -216,6 +218,38 @@ async fn b110_who_finds_no_seat_waits_a_short_while() {
     assert_eq!(later(&verifier, "g", 0).await, "token_issuer_away", "nobody waits for ever");
     drop(shut);
     assert_eq!(first.await.unwrap(), "ok");
+}
+
+#[tokio::test]
+async fn b111_a_jwt_goes_to_nobody_but_whom_it_names() {
+    let issuer = Issuer::start().await;
+    issuer.answers(200, "", &active());
+    let verifier = issuer.verifier();
+    let key = es256("k1");
+    let mut number = 0;
+    let mut jwt = |header: &serde_json::Value, iss: serde_json::Value| {
+        number += 1;
+        mint(header, &with(json!({ "iss": iss, "jti": number })), &key)
+    };
+    let usual = json!({ "typ": "at+jwt", "alg": "ES256", "kid": "k1" });
+    for (header, iss) in [
+        (usual.clone(), json!("https://other.example")),
+        (usual.clone(), json!(format!("{ISSUER}/"))),
+        (usual.clone(), json!("")),
+        (usual.clone(), json!(1)),
+        (usual.clone(), json!([ISSUER])),
+        // Such as nobody here verifies.
+        (json!({ "alg": "HS256" }), json!("https://other.example")),
+        (json!({ "alg": "ES256", "crit": ["x"] }), json!("https://other.example")),
+        (json!({}), json!("https://other.example")),
+    ] {
+        let said = later(&verifier, &jwt(&header, iss.clone()), 0).await;
+        assert!(said.starts_with("token_"), "{header} {iss} {said}");
+        assert_eq!(issuer.asked(), 0, "{header} {iss}");
+    }
+    assert_eq!(later(&verifier, &jwt(&usual, json!(ISSUER)), 0).await, "ok", "its own it may be asked about");
+    assert_eq!(later(&verifier, "not.a.jwt", 0).await, "ok");
+    assert_eq!(issuer.asked(), 2);
 }
 
 #[tokio::test]
