@@ -20,6 +20,8 @@ use crate::jws::TokenClaims;
 pub const QUESTIONS_AT_ONCE_MAX: usize = 32;
 /// The most questions that wait for others to be answered.
 pub const QUESTIONS_WAITING_MAX: usize = 128;
+/// How long a token lives at least whose issuer does not say when it ends.
+pub const LIFE_WITHOUT_EXP: Duration = Duration::from_secs(60);
 /// How long one waits. Who waited in vain may come again, and holds nothing here meanwhile.
 pub const QUESTION_WAITS_FOR: Duration = Duration::from_secs(2);
 
@@ -135,9 +137,10 @@ impl Introspection {
         [self.url.to_string(), self.client_id.clone(), format!("{:?}", self.token_type)]
     }
 
-    /// For how long an answer is believed that does not say for how long it holds.
-    pub(super) fn kept_at_most(&self) -> Duration {
-        self.kept_at_most
+    /// How long a token lives from here on whose issuer does not say when it ends. It is asked about again as
+    /// often as the configuration says; this ends what was opened with it.
+    pub(super) fn life_without_exp(&self) -> Duration {
+        self.kept_at_most.max(LIFE_WITHOUT_EXP)
     }
 
     /// Asks, once for all who come with this token while its question is open. `key` is a digest of the token.

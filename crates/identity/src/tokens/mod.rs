@@ -38,7 +38,8 @@ pub use facts::CLOCKS_APART_MAX;
 pub(crate) use facts::worth;
 pub use header::{Credentials, PROOF_LEN_MAX, TOKEN_LEN_MAX, credentials};
 pub use introspection::{
-    Introspection, IntrospectionSettings, QUESTION_WAITS_FOR, QUESTIONS_AT_ONCE_MAX, QUESTIONS_WAITING_MAX, TokenType,
+    Introspection, IntrospectionSettings, LIFE_WITHOUT_EXP, QUESTION_WAITS_FOR, QUESTIONS_AT_ONCE_MAX,
+    QUESTIONS_WAITING_MAX, TokenType,
 };
 pub use proof::PROOF_ACCEPTED_FOR;
 
@@ -211,7 +212,7 @@ impl TokenVerifier {
             }
             Said::NoAccessToken { what } => Err(asking.wrong(what)),
             Said::Active { kind, claims, keep_for } => {
-                let demands = Demands::Introspection { without_exp: introspection.kept_at_most() };
+                let demands = Demands::Introspection { without_exp: introspection.life_without_exp() };
                 let token = facts::read(claims, demands, asking.expects(issuer)).map_err(|what| asking.wrong(what))?;
                 // One that is said to be bound, and not to which key, is no bearer token.
                 if token.scheme() != *kind {

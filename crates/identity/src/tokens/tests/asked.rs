@@ -253,6 +253,23 @@ async fn b111_a_jwt_goes_to_nobody_but_whom_it_names() {
 }
 
 #[tokio::test]
+async fn a_token_that_is_not_kept_lives_all_the_same() {
+    let issuer = Issuer::start().await;
+    let mut says = active();
+    says.as_object_mut().unwrap().remove("exp");
+    issuer.answers(200, "", &says);
+    let settings = IntrospectionSettings { kept_at_most: Duration::ZERO, ..issuer.settings() };
+    let http = Http::new(Reach::DangerLoopback, None).unwrap();
+    let verifier = issuer.verifier_by(|_| Introspection::new(http, settings));
+    for asked in 1..4 {
+        let token = bearer(&verifier, "endless").await.unwrap();
+        assert_eq!((token.expires_at, issuer.asked()), (at(NOW_S + 60), asked));
+    }
+    issuer.answers(200, "", &json!({ "active": false }));
+    assert_eq!(later(&verifier, "endless", 0).await, "token_inactive");
+}
+
+#[tokio::test]
 async fn it_is_believed_no_longer_than_exp_and_cache_control_allow() {
     let issuer = Issuer::start().await;
     let verifier = issuer.verifier();
