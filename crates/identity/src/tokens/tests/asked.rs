@@ -158,7 +158,7 @@ fn comes(verifier: &Arc<TokenVerifier>, token: &str) -> tokio::task::JoinHandle<
 }
 
 #[tokio::test]
-async fn b110_one_token_that_comes_often_is_asked_about_once() {
+async fn b112_one_token_that_comes_often_is_asked_about_once() {
     let issuer = Issuer::start().await;
     // Not even an answer that nobody may keep is asked for twice at once.
     issuer.answers(200, "Cache-Control: no-store\r\n", &active());
@@ -194,7 +194,7 @@ async fn b110_one_token_that_comes_often_is_asked_about_once() {
 }
 
 #[tokio::test]
-async fn b110_who_finds_no_seat_waits_a_short_while() {
+async fn b112_who_finds_no_seat_waits_a_short_while() {
     let issuer = Issuer::start().await;
     issuer.answers(200, "", &active());
     let verifier = Arc::new(issuer.verifier_by(|by| by.with_seats(2, 2, Duration::from_secs(60))));
