@@ -234,3 +234,20 @@ async fn nobody_is_found_by_what_the_transmitter_may_not_name() {
     house.tell(by_number(), Happened::SessionRevoked).await;
     assert!(!house.lives(&alice).await);
 }
+
+/// A directory may give one number twice. Then nobody is ended in somebody else's place, and it is recorded so.
+#[tokio::test]
+async fn a_number_that_two_have_names_nobody() {
+    let house = House::with(|transmitter| transmitter.by_external_id = true).await;
+    let alice = house.sign_in(&house.account("alice", "E-1").await, "s1").await;
+    let twin = house.sign_in(&house.account("twin", "E-1").await, "s2").await;
+    let by_number = EventSubject { user: opaque("E-1"), ..EventSubject::default() };
+    house.tell(by_number, Happened::SessionRevoked).await;
+    assert!(house.lives(&alice).await && house.lives(&twin).await);
+    let recorded = house.recorded("signal.received").await;
+    let Event::SignalReceived { person, effect, .. } = &recorded[0] else { panic!("{recorded:?}") };
+    assert_eq!((person.as_str(), effect.as_str()), ("", "nothing"));
+    // The provider's session says which of them is meant, whoever has the number.
+    house.tell(in_session("s2", EventSubject::default()), Happened::SessionRevoked).await;
+    assert!(house.lives(&alice).await && !house.lives(&twin).await);
+}
