@@ -279,6 +279,9 @@ pub enum Event {
     /// A session ended: `sign_out`, `revoked`, `expired`, `person_removed`.
     #[serde(rename = "session.ended")]
     SessionEnded { session: String, person: String, reason: String, by: String },
+    /// What a session proved counts no more; the session stays. `former`: the factor that counted most of it.
+    #[serde(rename = "assurance.dropped")]
+    AssuranceDropped { session: String, person: String, former: String, by: String },
     /// A challenge was opened. The statement lies in the details.
     #[serde(rename = "challenge.opened")]
     ChallengeOpened {

@@ -101,6 +101,9 @@ fn sentence(event: &Event) -> String {
         Event::SessionStarted { session, person, proof } => {
             format!("person {} signed in with {}, session {}", short(person), proved(proof), short(session))
         }
+        Event::AssuranceDropped { session, former, by, .. } => {
+            format!("what session {} proved ({former}) counts no more, by {}", short(session), short(by))
+        }
         Event::SessionEnded { session, reason, .. } => format!("session {} ended: {reason}", short(session)),
         Event::ChallengeOpened { challenge, person, agent, asked, policies, offered, held, .. } => {
             let held = if *held { ", request held" } else { "" };

@@ -1,7 +1,10 @@
 //! Security events of other systems: each taken once, with its effects.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
+use stepgate_core::factor::FactorKind;
 use stepgate_core::id::{PersonId, SessionId};
 use stepgate_core::ports::{
     ChangeError, Concerned, RiskName, SignalEffect, SignalFate, SignalStore, StoreError, TakenSignal,
@@ -9,9 +12,9 @@ use stepgate_core::ports::{
 use stepgate_core::provider::ProviderName;
 use stepgate_core::risk::{Risk, RiskKind, RiskLevel, RiskSubject};
 use stepgate_core::time::Timestamp;
-use stepgate_evidence::Entry;
+use stepgate_evidence::{Entry, Event};
 
-use crate::accounts::{cancel_challenges, end_sessions};
+use crate::accounts::{cancel_challenges, end_sessions, record};
 use crate::changes::Subject;
 use crate::database::Database;
 use crate::error::{Stored as _, unavailable};
@@ -70,6 +73,7 @@ impl TakeSignal {
             }
             SignalEffect::DropProofs => {
                 end_tokens(work, person, at).await?;
+                self.record_dropped(work, person, only, &by).await?;
                 sqlx::query(
                     "DELETE FROM proofs WHERE session IN \
                      (SELECT id FROM sessions WHERE person = $1 AND ($2 = '' OR id = $2))",
@@ -90,6 +94,43 @@ impl TakeSignal {
                 self.forget(work, person, about, name, self.signal.happened_at.as_ms()).await
             }
         }
+    }
+
+    /// An entry for each live session whose proofs are about to go: what counted most of them.
+    async fn record_dropped(
+        &self,
+        work: &mut Work<'_>,
+        person: PersonId,
+        only: Option<SessionId>,
+        by: &str,
+    ) -> Result<(), ChangeError> {
+        let rows = sqlx::query(
+            "SELECT p.session, p.kind FROM proofs p JOIN sessions s ON s.id = p.session WHERE s.person = $1 \
+             AND ($2 = '' OR s.id = $2) AND s.ended_at IS NULL AND s.ends_at > $3",
+        )
+        .bind(person.to_string())
+        .bind(session_text(only))
+        .bind(self.signal.at.as_ms())
+        .fetch_all(&mut *work.connection)
+        .await
+        .stored()?;
+        let mut most: BTreeMap<String, FactorKind> = BTreeMap::new();
+        for row in &rows {
+            let fields = Fields::of("proofs", row);
+            let kind: FactorKind = fields.parsed("kind")?;
+            // Kinds stand in the order of what is asked first.
+            most.entry(fields.text("session")?).and_modify(|most| *most = kind.min(*most)).or_insert(kind);
+        }
+        for (session, kind) in most {
+            let event = Event::AssuranceDropped {
+                session,
+                person: person.to_string(),
+                former: kind.name().to_owned(),
+                by: by.to_owned(),
+            };
+            record(work, self.signal.at, event)?;
+        }
+        Ok(())
     }
 
     /// Forgets what this transmitter told of the same under this name, wherever it counts, up to then.

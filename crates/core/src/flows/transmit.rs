@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use stepgate_evidence::Event;
 
 use super::Flows;
-use crate::factor::{FactorKind, FactorSecret};
+use crate::factor::{EnrolledFactor, FactorKind, FactorSecret};
 use crate::id::{Id, PersonId, SetId, StreamId};
 use crate::ports::{
     ChangeError, EntryQuery, RecordedEntry, StoreError, Stream, StreamStatus, Streams, WAITING_MAX, WaitingSet,
@@ -20,6 +20,8 @@ pub const TRANSMITTED: [&str; 3] = [
     "https://schemas.openid.net/secevent/caep/event-type/credential-change",
     "https://schemas.openid.net/secevent/caep/event-type/assurance-level-change",
 ];
+/// The namespace of levels that are methods (CAEP 1.0, section 3.4).
+const METHODS: &str = "RFC8176";
 const VERIFICATION: &str = "https://schemas.openid.net/secevent/ssf/event-type/verification";
 /// Entries that are looked at in one step.
 const AT_ONCE: u32 = 200;
@@ -102,11 +104,10 @@ impl Transmitting {
             if stream.status == StreamStatus::Disabled {
                 break;
             }
-            if let Some((uri, body, person, session)) = told(entry)
-                && (stream.requested.is_empty() || stream.requested.iter().any(|wanted| wanted == uri))
-            {
-                let person: Option<PersonId> = person.parse().ok();
-                let Some(person) = person else { continue };
+            for Told { uri, body, person, session } in self.told(entry).await? {
+                if !stream.requested.is_empty() && !stream.requested.iter().any(|wanted| wanted == uri) {
+                    continue;
+                }
                 if let Some(subject) = self.subject(stream, person, session).await? {
                     sets.push(self.set(stream, entry, uri, body, subject));
                 }
@@ -178,7 +179,7 @@ impl Transmitting {
     }
 
     fn set(&self, stream: &Stream, entry: &RecordedEntry, uri: &str, body: Value, subject: Value) -> WaitingSet {
-        let id = set_id(stream.id, entry.index);
+        let id = set_id(stream.id, entry.index, uri);
         let mut body = body;
         if let Some(body) = body.as_object_mut() {
             body.insert("event_timestamp".to_owned(), entry.entry.at_ms.div_euclid(1000).into());
@@ -191,12 +192,13 @@ impl Transmitting {
     }
 }
 
-/// The same for the same entry of the same stream, whoever makes it.
-fn set_id(stream: StreamId, index: u64) -> SetId {
+/// The same for the same event of the same entry and stream, whoever makes it.
+fn set_id(stream: StreamId, index: u64, uri: &str) -> SetId {
     let mut hash = Sha256::new();
     hash.update(b"stepgate/signal/v1\0");
     hash.update(stream.as_bytes());
     hash.update(index.to_be_bytes());
+    hash.update(uri);
     let hash: [u8; 32] = hash.finalize().into();
     SetId::from_bytes(hash.first_chunk().copied().unwrap_or_default())
 }
@@ -218,38 +220,99 @@ fn initiator(by: &str) -> &'static str {
     }
 }
 
-/// Which event an entry is, its body, and whose: person and session.
-fn told(entry: &RecordedEntry) -> Option<(&'static str, Value, &str, Option<&str>)> {
-    let [session_revoked, credential_change, assurance_level_change] = TRANSMITTED;
-    match &entry.entry.event {
-        Event::SessionEnded { session, person, by, reason } if reason != "signed_in_again" => {
-            Some((session_revoked, json!({ "initiating_entity": initiator(by) }), person, Some(session)))
+/// One event of an entry.
+struct Told<'e> {
+    uri: &'static str,
+    body: Value,
+    /// Whose.
+    person: PersonId,
+    session: Option<&'e str>,
+}
+
+impl Transmitting {
+    /// The events that an entry is.
+    async fn told<'e>(&self, entry: &'e RecordedEntry) -> Result<Vec<Told<'e>>, StoreError> {
+        let [session_revoked, credential_change, assurance_level_change] = TRANSMITTED;
+        let mut told = Vec::new();
+        let mut tell = |uri, body, person: &str, session| {
+            if let Ok(person) = person.parse() {
+                told.push(Told { uri, body, person, session });
+            }
+        };
+        match &entry.entry.event {
+            Event::SessionEnded { session, person, by, reason } if reason != "signed_in_again" => {
+                tell(session_revoked, json!({ "initiating_entity": initiator(by) }), person, Some(session.as_str()));
+            }
+            Event::FactorEnrolled { person, factor, key, .. } => {
+                let synced = key.as_ref().is_some_and(|key| key.backup_eligible);
+                if let Some(credential) = credential(factor, synced) {
+                    let body = json!({
+                        "credential_type": credential, "change_type": "create", "initiating_entity": "user"
+                    });
+                    tell(credential_change, body, person, None);
+                }
+            }
+            Event::FactorRemoved { person, factor, authority, .. } => {
+                if let Some(credential) = credential(factor, false) {
+                    let body = json!({
+                        "credential_type": credential, "change_type": "delete",
+                        "initiating_entity": initiator(authority)
+                    });
+                    tell(credential_change, body, person, None);
+                }
+                if let Some(left) = self.left_of(person, factor).await? {
+                    tell(assurance_level_change, self.less(level(factor), left, initiator(authority)), person, None);
+                }
+            }
+            Event::ChallengePassed { session, person, proof, .. } => {
+                if let Some(level) = level(&proof.factor) {
+                    let body = json!({
+                        "namespace": METHODS, "current_level": level, "change_direction": "increase",
+                        "initiating_entity": "user"
+                    });
+                    tell(assurance_level_change, body, person, Some(session.as_str()));
+                }
+            }
+            Event::AssuranceDropped { session, person, former, by } => {
+                let body = self.less(level(former), None, initiator(by));
+                tell(assurance_level_change, body, person, Some(session.as_str()));
+            }
+            _ => {}
         }
-        Event::FactorEnrolled { person, factor, key, .. } => {
-            let synced = key.as_ref().is_some_and(|key| key.backup_eligible);
-            let body = json!({
-                "credential_type": credential(factor, synced)?, "change_type": "create", "initiating_entity": "user"
-            });
-            Some((credential_change, body, person, None))
-        }
-        Event::FactorRemoved { person, factor, authority, .. } => {
-            let body = json!({
-                "credential_type": credential(factor, false)?, "change_type": "delete",
-                "initiating_entity": initiator(authority)
-            });
-            Some((credential_change, body, person, None))
-        }
-        Event::ChallengePassed { session, person, proof, .. } => {
-            let kind: FactorKind = proof.factor.parse().ok()?;
-            let level = kind.amr().first()?;
-            let body = json!({
-                "namespace": "RFC8176", "current_level": level, "change_direction": "increase",
-                "initiating_entity": "user"
-            });
-            Some((assurance_level_change, body, person, Some(session)))
-        }
-        _ => None,
+        Ok(told)
     }
+
+    /// What somebody can prove at most since this factor was removed; `None` if that is no less than before.
+    async fn left_of(&self, person: &str, removed: &str) -> Result<Option<Option<FactorKind>>, StoreError> {
+        let (Ok(person), Ok(removed)) = (person.parse(), removed.parse::<FactorKind>()) else { return Ok(None) };
+        let factors = self.flows.store.factors(person).await?;
+        // Kinds stand in the order of what is asked first.
+        let left = factors.iter().map(EnrolledFactor::kind).min();
+        Ok((left.is_none_or(|left| left > removed)).then_some(left))
+    }
+
+    /// The body of an event that says that somebody's level is less (CAEP 1.0, section 3.4). The registry of RFC 8176 has
+    /// no name for a provider's login and none for "nothing": there the namespace is this transmitter's own.
+    fn less(&self, before: Option<&str>, now: Option<FactorKind>, by: &str) -> Value {
+        let method = now.and_then(|kind| kind.amr().first().copied());
+        let (namespace, current) = match method {
+            Some(method) => (METHODS.to_owned(), method),
+            None => (format!("{}/ssf/levels", self.issuer), now.map_or("none", FactorKind::name)),
+        };
+        let mut body = json!({
+            "namespace": namespace, "current_level": current, "change_direction": "decrease", "initiating_entity": by
+        });
+        if let (Some(before), Some(body)) = (before, body.as_object_mut()) {
+            body.insert("previous_level".to_owned(), before.into());
+        }
+        body
+    }
+}
+
+/// The method of a factor by RFC 8176. What a provider's login was has no name of ours.
+fn level(factor: &str) -> Option<&'static str> {
+    let kind: FactorKind = factor.parse().ok()?;
+    kind.amr().first().copied()
 }
 
 /// CAEP 1.0, section 3.3.1. What has no name there is not told.

@@ -6,11 +6,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stepgate_core::flows::Filled;
 use stepgate_core::machine::{MachineName, Scope};
-use stepgate_core::ports::{Accounts as _, Stream, Streams as _};
+use stepgate_core::ports::{Accounts as _, Store as _, Stream, Streams as _};
+use stepgate_core::signals::Happened;
 use stepgate_evidence::Event;
 use stepgate_machines::{Pushing, TURN};
 
-use crate::house::{House, ISSUER};
+use crate::house::{House, ISSUER, ORIGIN, user};
 
 const BOTH: [Scope; 2] = [Scope::SignalsManage, Scope::SignalsRead];
 const AT_MOST: Duration = Duration::from_secs(20);
@@ -80,6 +81,51 @@ async fn b102_what_is_acknowledged_at_once_is_bounded() {
     let refused = house.recorded("signal.refused").await;
     let [Event::SignalRefused { set, event, code, .. }] = refused.as_slice() else { panic!("{refused:?}") };
     assert_eq!((set, event.as_str(), code.as_str()), (&waiting[1], "session-revoked", "invalid_key"));
+}
+
+#[tokio::test]
+async fn a_level_that_fell_is_told_with_what_counted_before_and_what_does_now() {
+    let house = House::new().await;
+    let who = house.person("alice").await;
+    let alice = house.sign_in(&who, "s1").await;
+    let token = house.machine("sp", &BOTH, "").await;
+    house.stream(&token, &json!({})).await;
+    house.tell(user("alice"), Happened::AssuranceLevelChange { less: true }).await;
+    house.tell(user("alice"), Happened::AssuranceLevelChange { less: true }).await;
+    let removed = |factor: &str| {
+        let event = Event::FactorRemoved {
+            person: who.0.id.to_string(),
+            factor: factor.to_owned(),
+            factor_id: "f".to_owned(),
+            authority: "machine:hr".to_owned(),
+        };
+        house.flows.entry(house.now(), event)
+    };
+    // The login at the provider is left: less than a passkey, no less than a password.
+    house.store.record(vec![removed("passkey"), removed("password")]).await.unwrap();
+    // A session that ends by itself tells nothing of a level.
+    house.ended(who.0.id, 1).await;
+    house.filled().await;
+    let waiting = house.store.waiting(house.stream_of("sp").await.id, 100).await.unwrap();
+    let level = "https://schemas.openid.net/secevent/caep/event-type/assurance-level-change";
+    let told: Vec<Value> = waiting.iter().map(|set| serde_json::from_str(&set.claims).unwrap()).collect();
+    assert_eq!(told.len(), 5, "one of proofs, two of each removal but one, one of the end: {told:?}");
+    let fell: Vec<_> = told.iter().filter(|claims| claims["events"][level].is_object()).collect();
+    let at = house.now().as_ms() / 1000;
+    assert_eq!(
+        fell.iter().map(|claims| &claims["events"][level]).collect::<Vec<_>>(),
+        [
+            // What counted was a provider's login, whose methods are not ours to name.
+            &json!({ "namespace": format!("{ORIGIN}/ssf/levels"), "current_level": "none",
+                "change_direction": "decrease", "initiating_entity": "policy", "event_timestamp": at }),
+            &json!({ "namespace": format!("{ORIGIN}/ssf/levels"), "current_level": "idp", "previous_level": "swk",
+                "change_direction": "decrease", "initiating_entity": "admin", "event_timestamp": at }),
+        ]
+    );
+    assert_eq!(fell[0]["sub_id"]["session"]["id"], alice.session.to_string());
+    assert_eq!(fell[1]["sub_id"]["format"], "iss_sub", "of the person, not of a session");
+    let ids: std::collections::BTreeSet<_> = waiting.iter().map(|set| set.id).collect();
+    assert_eq!(ids.len(), 5, "two of one entry are two");
 }
 
 #[tokio::test]

@@ -456,6 +456,52 @@ async fn a_stream_is_set_up_verified_and_tells_of_a_session_that_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_subscriber_is_told_that_somebodys_level_rose_and_fell() {
+    let payments = Payments::start().await;
+    let corp = Corp::start().await;
+    let tells = format!("{}[machines.streams]\ndanger_loopback = true\n", corp.configured());
+    let world = World::start(with_machines(&payments, &tells)).await;
+    let sp = System::new(&world, "sp", &["ssf.manage"], &[]);
+    let pusher = System::new(&world, "idp", &["signals.push"], &["--transmitter", "corp"]);
+    let ada = world.ada().await;
+    let list = ada.sign_in_at(&world.at_service("/payments")).await;
+    let wanted = json!({ "events_requested": [format!("{CAEP}assurance-level-change")] });
+    let (status, stream) = sp.call("POST", "/ssf/streams", &wanted).await;
+    assert_eq!(status, 201, "{stream}");
+
+    // She confirms with her passkey, for this payment alone; then the company says that her session is worth less.
+    let asked = ada.person.submit(&list, &list.form_with("large")).await;
+    let approved = ada.person.touch(&asked).await;
+    assert!(approved.status.is_success(), "{}", approved.told());
+    let less = json!({ "namespace": "RFC8176", "current_level": "pwd", "change_direction": "decrease" });
+    let set = corp.event(&world, "1", "ada", "assurance-level-change", &less);
+    assert_eq!(pusher.push(&set).await.0, 202);
+
+    let endpoint = stream["delivery"]["endpoint_url"].as_str().unwrap();
+    let (mut told, mut question) = (Vec::new(), json!({}));
+    while told.len() < 2 {
+        let sets = sp.fetch(endpoint, &question).await;
+        for (_, set) in &sets {
+            let claims = verified(&sp, set).await;
+            assert_eq!(claims["sub_id"]["format"], "complex", "of one session: {claims}");
+            told.push(claims["events"][format!("{CAEP}assurance-level-change")].clone());
+        }
+        question = json!({ "ack": sets.iter().map(|(id, _)| id).collect::<Vec<_>>() });
+    }
+    let levels: Vec<_> = told
+        .iter()
+        .map(|body| {
+            ["change_direction", "previous_level", "current_level", "initiating_entity"].map(|name| body[name].clone())
+        })
+        .collect();
+    let rose = [json!("increase"), Value::Null, json!("swk"), json!("user")];
+    let fell = [json!("decrease"), json!("pwd"), json!("none"), json!("policy")];
+    assert_eq!(levels, [rose, fell], "{told:?}");
+    assert_eq!(told[1]["namespace"], format!("{}/ssf/levels", SELF));
+    world.verified_evidence();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_next_key_of_signals_is_published_beside_the_former_and_is_in_the_evidence() {
     let payments = Payments::start().await;
     let world = World::start(with_machines(&payments, TELLS)).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use stepgate_core::challenge::{ChallengeState, GrantKind};
-use stepgate_core::id::{Id, PersonId, SetId};
+use stepgate_core::id::{Id, PersonId, SessionId, SetId};
 use stepgate_core::machine::{Machine, MachineName, Scope};
 use stepgate_core::ports::{
     Accounts as _, Concerned, Delivery, RiskName, Settled, SignalEffect, SignalFate, SignalStore as _, Store as _,
@@ -105,6 +105,14 @@ pub(crate) async fn an_event_drops_what_was_proved(house: House) {
     house.signalled(Concerned::Session(alice.person.id, alice.session), SignalEffect::DropProofs).await;
     assert!(house.look(alice.token).await.unwrap().assurance.proofs().is_empty());
     assert_eq!(house.look(other.token).await.unwrap().assurance.proofs().len(), 1);
+    // Each session that lost something has an entry; one that has nothing to lose has none.
+    house.signalled(Concerned::Person(alice.person.id), SignalEffect::DropProofs).await;
+    let dropped = house.all().await.into_iter().filter_map(|entry| match entry.entry.event {
+        Event::AssuranceDropped { session, former, by, .. } => Some((session, former, by)),
+        _ => None,
+    });
+    let of = |session: SessionId| (session.to_string(), "password".to_owned(), "signal:corp".to_owned());
+    assert_eq!(dropped.collect::<Vec<_>>(), [of(alice.session), of(other.session)]);
 }
 
 pub(crate) async fn a_risk_shows_in_sessions_on_every_node_until_its_time(house: House) {
