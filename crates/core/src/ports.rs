@@ -41,7 +41,7 @@ pub use changes::{
 };
 pub use error::{ChangeError, StoreError};
 pub use leaves::{Leaf, LeafDetails, LogKeys};
-pub use logins::{DueRenewal, LeftBy, LoggedOut, PendingLogin, ProviderLogin};
+pub use logins::{DueRenewal, LeftBy, LoggedOut, PendingLogin, ProviderLogin, Renewal};
 pub use signals::{Concerned, RiskName, SignalEffect, SignalFate, SignalStore, TakenSignal};
 pub use streams::{
     Delivery, Departed, SETTLED_MAX, Settled, Stream, StreamStatus, Streams, TooManySettled, Turn, WAITING_MAX,
@@ -222,14 +222,16 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         at: Timestamp,
         entries: Vec<Entry>,
     ) -> Result<(), ChangeError>;
-    /// Live sessions whose provider is to be asked at `now`, at most `limit`. Each is put
-    /// off until `again_at`, so that no other node asks too.
-    async fn take_due_renewals(
+    /// The providers that are to be asked at `now` about logins that live sessions rest on.
+    async fn renewals_due(&self, now: Timestamp) -> Result<Vec<ProviderName>, StoreError>;
+    /// The live session whose login this provider is to be asked about first at `now`. It is put off until
+    /// `again_at`, readable or not, so that no other node asks too and the next call gives another.
+    async fn take_due_renewal(
         &self,
+        provider: &ProviderName,
         now: Timestamp,
         again_at: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<DueRenewal>, StoreError>;
+    ) -> Result<Renewal, StoreError>;
     /// Keeps the refresh token that followed `was`, and when to ask again (`None`: as it is).
     /// `Conflict` if the session rests on no login, or another token followed already.
     async fn renewed(

@@ -4,11 +4,13 @@ use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, Row as _};
 use stepgate_core::factor::EnrolledFactor;
 use stepgate_core::id::{FactorId, PersonId, SessionId};
 use stepgate_core::person::Person;
-use stepgate_core::ports::{ChangeError, DueRenewal, LeftBy, LoggedOut, PendingLogin, ProviderLogin, StoreError};
+use stepgate_core::ports::{
+    ChangeError, DueRenewal, LeftBy, LoggedOut, PendingLogin, ProviderLogin, Renewal, StoreError,
+};
 use stepgate_core::provider::ProviderName;
 use stepgate_core::secret::TokenDigest;
 use stepgate_core::time::Timestamp;
@@ -293,30 +295,31 @@ impl Intent for LogOut {
     }
 }
 
-pub(crate) struct TakeDueRenewals {
+pub(crate) struct TakeDueRenewal {
+    pub(crate) provider: ProviderName,
     pub(crate) now: Timestamp,
     pub(crate) again_at: Timestamp,
-    pub(crate) limit: u32,
 }
 
 #[async_trait]
-impl Intent for TakeDueRenewals {
-    type Output = Vec<DueRenewal>;
+impl Intent for TakeDueRenewal {
+    type Output = Renewal;
 
-    async fn apply(&self, work: &mut Work<'_>) -> Result<Vec<DueRenewal>, ChangeError> {
-        let rows = sqlx::query(
-            "SELECT l.session, l.provider, l.sealed, s.person FROM provider_logins l JOIN sessions s ON s.id = l.session \
-             WHERE l.renew_at <= $1 AND s.ended_at IS NULL AND s.ends_at > $1 ORDER BY l.renew_at, l.session LIMIT $2",
-        )
-        .bind(self.now.as_ms())
-        .bind(i64::from(self.limit))
-        .fetch_all(&mut *work.connection)
-        .await
-        .stored()?;
-        let mut due = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let fields = Fields::of(RESTED_ON, row);
-            // Of two nodes at once, one changes the row.
+    async fn apply(&self, work: &mut Work<'_>) -> Result<Renewal, ChangeError> {
+        loop {
+            let row = sqlx::query(
+                "SELECT l.session, l.sealed, s.person FROM provider_logins l JOIN sessions s ON s.id = l.session \
+                 WHERE l.provider = $1 AND l.renew_at <= $2 AND s.ended_at IS NULL AND s.ends_at > $2 \
+                 ORDER BY l.renew_at, l.session LIMIT 1",
+            )
+            .bind(self.provider.as_str())
+            .bind(self.now.as_ms())
+            .fetch_optional(&mut *work.connection)
+            .await
+            .stored()?;
+            let Some(row) = row else { return Ok(Renewal::None) };
+            let fields = Fields::of(RESTED_ON, &row);
+            // Of two nodes at once, one changes the row; the other looks for the next.
             let mine = sqlx::query("UPDATE provider_logins SET renew_at = $1 WHERE session = $2 AND renew_at <= $3")
                 .bind(self.again_at.as_ms())
                 .bind(fields.key())
@@ -324,27 +327,29 @@ impl Intent for TakeDueRenewals {
                 .execute(&mut *work.connection)
                 .await
                 .stored()?;
-            let sealed = match open(work.inner, &fields) {
-                Ok(sealed) => sealed,
-                Err(error) => {
-                    // One that cannot be read is no reason not to ask about the others.
+            if mine.rows_affected() == 1 {
+                return Ok(self.read(work.inner, &fields).unwrap_or_else(|error| {
                     let error = &error as &dyn std::error::Error;
                     tracing::error!(error, session = fields.key(), "a login cannot be renewed");
-                    continue;
-                }
-            };
-            if let (1, Some(token)) = (mine.rows_affected(), &sealed.refresh_token) {
-                due.push(DueRenewal {
-                    session: fields.id("session")?,
-                    person: fields.id("person")?,
-                    provider: provider(&fields)?,
-                    issuer: sealed.issuer.clone(),
-                    subject: sealed.subject.clone(),
-                    refresh_token: SecretString::from(token.clone()),
-                });
+                    Renewal::Unreadable
+                }));
             }
         }
-        Ok(due)
+    }
+}
+
+impl TakeDueRenewal {
+    fn read(&self, inner: &Inner, fields: &Fields<'_>) -> Result<Renewal, StoreError> {
+        let sealed = open(inner, fields)?;
+        let token = sealed.refresh_token.clone().ok_or_else(|| fields.corrupt("it is renewed without a token"))?;
+        Ok(Renewal::Due(DueRenewal {
+            session: fields.id("session")?,
+            person: fields.id("person")?,
+            provider: self.provider.clone(),
+            issuer: sealed.issuer.clone(),
+            subject: sealed.subject.clone(),
+            refresh_token: SecretString::from(token),
+        }))
     }
 }
 
@@ -433,6 +438,29 @@ impl Inner {
                 refresh_token: sealed.refresh_token.clone().map(SecretString::from),
                 renew_at: fields.maybe_time("renew_at")?,
             }))
+        })
+        .await
+    }
+
+    pub(crate) async fn renewals_due(&self, now: Timestamp) -> Result<Vec<ProviderName>, StoreError> {
+        read(async {
+            let rows = sqlx::query(
+                "SELECT DISTINCT l.provider FROM provider_logins l JOIN sessions s ON s.id = l.session \
+                 WHERE l.renew_at <= $1 AND s.ended_at IS NULL AND s.ends_at > $1 ORDER BY l.provider",
+            )
+            .bind(now.as_ms())
+            .fetch_all(&self.readers)
+            .await
+            .stored()?;
+            let mut due = Vec::with_capacity(rows.len());
+            for row in &rows {
+                match ProviderName::parse(&row.try_get::<String, _>("provider").stored()?) {
+                    Ok(provider) => due.push(provider),
+                    // One that cannot be read is no reason not to ask the others.
+                    Err(_) => tracing::error!("logins cannot be renewed whose provider has no provider's name"),
+                }
+            }
+            Ok(due)
         })
         .await
     }

@@ -11,8 +11,8 @@ use stepgate_core::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, Request
 use stepgate_core::operation::OperationDigest;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::{
-    AnsweredChallenge, ChangeError, DueRenewal, EnrolmentLink, EntryQuery, KnownPerson, Leaf, LogKeys, LoggedOut,
-    NewCode, NewSession, PendingLogin, ProviderLogin, RecordedEntry, SessionSummary, Spend, Store, StoreError, Ticket,
+    AnsweredChallenge, ChangeError, EnrolmentLink, EntryQuery, KnownPerson, Leaf, LogKeys, LoggedOut, NewCode,
+    NewSession, PendingLogin, ProviderLogin, RecordedEntry, Renewal, SessionSummary, Spend, Store, StoreError, Ticket,
     TicketThen, Trier, Try, TryLimits,
 };
 use stepgate_core::provider::ProviderName;
@@ -30,7 +30,7 @@ use crate::enrolment::{BeginOnTicket, EndTicket, PutLink, PutTicket, UseLink};
 use crate::error::unavailable;
 use crate::factors::{Enrol, RemoveFactor};
 use crate::logins::{
-    AddIdentity, AddPersonKnownBy, LogOut, PutPendingLogin, RenewLogin, TakeDueRenewals, TakePendingLogin,
+    AddIdentity, AddPersonKnownBy, LogOut, PutPendingLogin, RenewLogin, TakeDueRenewal, TakePendingLogin,
 };
 use crate::people::{AddPerson, ChangePerson, RemovePerson};
 use crate::sessions::{EndSession, StartSession};
@@ -247,13 +247,18 @@ impl Store for Database {
         self.write(log_out, entries).await
     }
 
-    async fn take_due_renewals(
+    async fn renewals_due(&self, now: Timestamp) -> Result<Vec<ProviderName>, StoreError> {
+        self.inner.renewals_due(now).await
+    }
+
+    async fn take_due_renewal(
         &self,
+        provider: &ProviderName,
         now: Timestamp,
         again_at: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<DueRenewal>, StoreError> {
-        self.write(TakeDueRenewals { now, again_at, limit }, Vec::new()).await.map_err(store_error)
+    ) -> Result<Renewal, StoreError> {
+        let take = TakeDueRenewal { provider: provider.clone(), now, again_at };
+        self.write(take, Vec::new()).await.map_err(store_error)
     }
 
     async fn renewed(

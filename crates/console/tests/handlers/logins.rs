@@ -3,6 +3,7 @@
 //! the room that speaks the protocol.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,7 +12,7 @@ use parking_lot::Mutex;
 use secrecy::{ExposeSecret as _, SecretString};
 use stepgate_core::challenge::{Challenge, ChallengeState, GrantKind};
 use stepgate_core::factor::{FactorKind, Strength};
-use stepgate_core::flows::{DEPARTURES_OF_ONE_MAX, Live};
+use stepgate_core::flows::{DEPARTURES_OF_ONE_MAX, Live, RENEWED_BESIDE};
 use stepgate_core::provider::{
     Ask, Asserted, Authorize, CameBack, Claims, IdentityProviders, Leave, Level, LogoutToken, NotAsserted, Provider,
     ProviderName, Renewed,
@@ -19,6 +20,7 @@ use stepgate_core::provider::{
 use stepgate_core::surroundings::Environment;
 use stepgate_core::time::{Clock as _, Timestamp};
 use stepgate_testkit::Page;
+use tokio::sync::Semaphore;
 
 use crate::house::{Browser, House, What};
 
@@ -28,6 +30,29 @@ const PHR: Strength = MFA.and(Strength::PHISHING_RESISTANT);
 
 fn corp() -> ProviderName {
     ProviderName::parse("corp").unwrap()
+}
+
+fn other() -> ProviderName {
+    ProviderName::parse("other").unwrap()
+}
+
+/// Asks each provider that is to be asked about logins; gives about how many.
+async fn renewed(house: &House) -> u32 {
+    let mut asked = 0;
+    for provider in house.flows.renewals_due().await.unwrap() {
+        asked += house.flows.renew_logins_of(&provider).await.unwrap();
+    }
+    asked
+}
+
+/// Waits until so many questions about logins are not answered yet.
+async fn until_asking(provider: &Scripted, many: usize) {
+    let so = async {
+        while provider.asking.load(Ordering::SeqCst) != many {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), so).await.expect("as many are asked about");
 }
 
 type Answers = Box<dyn Fn(&CameBack<'_>) -> Result<Said, NotAsserted> + Send>;
@@ -47,6 +72,10 @@ struct Scripted {
     answers: Mutex<Answers>,
     renewed: Mutex<fn() -> Renewed>,
     takes_no_request: Mutex<Option<NotAsserted>>,
+    /// A provider that answers no question about a login before it has a permit.
+    hangs: Mutex<Option<(ProviderName, Arc<Semaphore>)>>,
+    /// Questions about logins that are not answered yet.
+    asking: AtomicUsize,
 }
 
 impl std::fmt::Debug for Scripted {
@@ -99,7 +128,13 @@ impl IdentityProviders for Scripted {
         Some(format!("{ISSUER}/logout?post_logout_redirect_uri=https%3A%2F%2Fgate.test"))
     }
 
-    async fn renew(&self, _: &ProviderName, _: &str, _: &SecretString, _: Timestamp) -> Renewed {
+    async fn renew(&self, provider: &ProviderName, _: &str, _: &SecretString, _: Timestamp) -> Renewed {
+        self.asking.fetch_add(1, Ordering::SeqCst);
+        let hangs = self.hangs.lock().clone().filter(|(hanging, _)| hanging == provider);
+        if let Some((_, permits)) = hangs {
+            permits.acquire().await.unwrap().forget();
+        }
+        self.asking.fetch_sub(1, Ordering::SeqCst);
         (self.renewed.lock())()
     }
 }
@@ -123,7 +158,16 @@ impl House {
         Self::with_provider_that(|_| ()).await
     }
 
+    /// A house where people come from two, which are one in all but name.
+    async fn with_two_providers() -> (Self, Arc<Scripted>) {
+        Self::with_providers(|_| (), &[other()]).await
+    }
+
     async fn with_provider_that(is: impl FnOnce(&mut Provider)) -> (Self, Arc<Scripted>) {
+        Self::with_providers(is, &[]).await
+    }
+
+    async fn with_providers(is: impl FnOnce(&mut Provider), more: &[ProviderName]) -> (Self, Arc<Scripted>) {
         let house = Self::new().await;
         let level = |acr: &str, strength| Level { acr: acr.to_owned(), strength };
         let mut provider = Provider {
@@ -136,12 +180,15 @@ impl House {
             renews_every: Some(Duration::from_secs(900)),
         };
         is(&mut provider);
+        let more: Vec<_> = more.iter().map(|name| Provider { name: name.clone(), ..provider.clone() }).collect();
         let scripted = Arc::new(Scripted {
-            all: vec![provider],
+            all: [vec![provider], more].concat(),
             asked: Mutex::default(),
             answers: Mutex::new(says("00u1", "mfa")),
             renewed: Mutex::new(|| Renewed::Away { refresh_token: None }),
             takes_no_request: Mutex::default(),
+            hangs: Mutex::default(),
+            asking: AtomicUsize::new(0),
         });
         let live = house.flows.live.load_full();
         house.flows.live.store(Arc::new(Live {
@@ -540,22 +587,80 @@ async fn a_login_that_no_longer_stands_ends_its_session() {
     let (house, provider) = House::with_provider().await;
     let browser = house.browser();
     browser.sign_in_at_the_provider().await;
-    assert_eq!(house.flows.renew_logins().await.unwrap(), 0, "not due yet");
+    assert_eq!(renewed(&house).await, 0, "not due yet");
     house.clock.advance(Duration::from_secs(900));
-    assert_eq!(house.flows.renew_logins().await.unwrap(), 1);
+    assert_eq!(renewed(&house).await, 1);
     assert!(browser.session().await.is_some(), "a provider that is away ends nothing");
     *provider.renewed.lock() = || Renewed::Stands {
         claims: Some(Claims { groups: Some(vec!["auditors".to_owned()]), ..claims() }),
         refresh_token: None,
     };
     house.clock.advance(Duration::from_secs(120));
-    assert_eq!(house.flows.renew_logins().await.unwrap(), 1);
+    assert_eq!(renewed(&house).await, 1);
     assert_eq!(browser.session().await.unwrap().0.person.groups, ["auditors"], "groups follow");
     *provider.renewed.lock() = || Renewed::Ended;
     house.clock.advance(Duration::from_secs(900));
-    assert_eq!(house.flows.renew_logins().await.unwrap(), 1);
+    assert_eq!(renewed(&house).await, 1);
     assert!(browser.session().await.is_none());
     assert_eq!(house.said("session.ended").await[0]["reason"], "ended_at_provider");
+}
+
+#[tokio::test]
+async fn a_provider_that_hangs_delays_the_renewal_of_its_own_logins_alone() {
+    let (house, provider) = House::with_two_providers().await;
+    let there = house.browser();
+    let page = there.open("/sign-in").await;
+    let away = there.submit(&page.form_to("/sign-in/with/other")).await;
+    there.open(&way_back(&away).replace("/corp?", "/other?")).await;
+    assert!(there.session().await.is_some());
+    let here: Vec<_> = (0..RENEWED_BESIDE + 2).map(|_| house.browser()).collect();
+    for browser in &here {
+        browser.sign_in_at_the_provider().await;
+    }
+    *provider.renewed.lock() = || Renewed::Ended;
+    let permits = Arc::new(Semaphore::new(0));
+    *provider.hangs.lock() = Some((corp(), Arc::clone(&permits)));
+    house.clock.advance(Duration::from_secs(900));
+    assert_eq!(house.flows.renewals_due().await.unwrap(), [corp(), other()]);
+    let flows = Arc::clone(&house.flows);
+    let hanging = tokio::spawn(async move { flows.renew_logins_of(&corp()).await.unwrap() });
+    until_asking(&provider, RENEWED_BESIDE).await;
+    // The other is asked and answers; the one that hangs is asked no more than so many questions at a time.
+    assert_eq!(house.flows.renew_logins_of(&other()).await.unwrap(), 1);
+    assert!(there.session().await.is_none());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(provider.asking.load(Ordering::SeqCst), RENEWED_BESIDE);
+    assert!(here[0].session().await.is_some());
+    permits.add_permits(here.len());
+    assert_eq!(hanging.await.unwrap() as usize, here.len());
+    for browser in &here {
+        assert!(browser.session().await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn the_same_groups_in_another_order_are_no_change() {
+    let (house, provider) = House::with_provider().await;
+    let browser = house.browser();
+    browser.sign_in_at_the_provider().await;
+    let alice = browser.session().await.unwrap().0.person.clone();
+    let groups = ["z", "a"].map(str::to_owned).to_vec();
+    house.flows.change_person(&alice, &alice.name, &alice.email, groups, "cli:test").await.unwrap();
+    let changes = house.said("person.changed").await.len();
+    *provider.renewed.lock() = || Renewed::Stands {
+        claims: Some(Claims { groups: Some(["z", "a", "z"].map(str::to_owned).to_vec()), ..claims() }),
+        refresh_token: None,
+    };
+    house.clock.advance(Duration::from_secs(900));
+    assert_eq!(renewed(&house).await, 1);
+    assert_eq!(house.said("person.changed").await.len(), changes);
+    *provider.renewed.lock() = || Renewed::Stands {
+        claims: Some(Claims { groups: Some(vec!["z".to_owned()]), ..claims() }),
+        refresh_token: None,
+    };
+    house.clock.advance(Duration::from_secs(900));
+    assert_eq!(renewed(&house).await, 1);
+    assert_eq!(house.said("person.changed").await.len(), changes + 1);
 }
 
 #[tokio::test]

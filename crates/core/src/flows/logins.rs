@@ -8,7 +8,7 @@ mod ends;
 mod known;
 mod prove;
 
-pub use ends::LogoutError;
+pub use ends::{LogoutError, RENEWED_BESIDE};
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -37,7 +37,7 @@ pub use departures::{DEPARTURES_MAX, DEPARTURES_OF_ONE_MAX, DEPARTURES_WINDOW, D
 pub use enrol::{EnrolError, LinkView, TicketView};
 pub use evidence::{Export, ExportError, ExportedEntry, Sought};
 pub use housekeeping::Swept;
-pub use logins::{LeaveToProve, LeaveToSignIn, LoginError, LogoutError, Return, Returned};
+pub use logins::{LeaveToProve, LeaveToSignIn, LoginError, LogoutError, RENEWED_BESIDE, Return, Returned};
 pub use look::{ChallengeView, NotAnswerable, Standing};
 pub use people::{MadeLink, PeopleError};
 pub use provision::{LinkedBy, ProvisionError, Provisioning, SubjectIs, Wanted, WantedGroup};

@@ -75,6 +75,17 @@ pub struct DueRenewal {
     pub refresh_token: SecretString,
 }
 
+/// What is to be renewed next.
+#[derive(Clone, Debug)]
+pub enum Renewal {
+    /// Nothing now.
+    None,
+    /// A login whose row cannot be read: it is put off, the log says why, and others may be due.
+    Unreadable,
+    /// This one.
+    Due(DueRenewal),
+}
+
 /// What a provider's logout concerns: the sessions of its own session, and those of the
 /// person that name none; without its session, all of the person.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -328,7 +328,10 @@ impl Store for Memory {
     ) -> Result<(), ChangeError> {
         Err(gone().into())
     }
-    async fn take_due_renewals(&self, _: Timestamp, _: Timestamp, _: u32) -> Result<Vec<DueRenewal>, StoreError> {
+    async fn renewals_due(&self, _: Timestamp) -> Result<Vec<ProviderName>, StoreError> {
+        Err(gone())
+    }
+    async fn take_due_renewal(&self, _: &ProviderName, _: Timestamp, _: Timestamp) -> Result<Renewal, StoreError> {
         Err(gone())
     }
     async fn renewed(

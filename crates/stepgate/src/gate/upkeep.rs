@@ -1,5 +1,6 @@
 //! What a node does on its own, every few seconds.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use stepgate_core::flows::Flows;
 use stepgate_evidence::Event;
 use stepgate_gateway::http::HttpDoor;
 use stepgate_store::Database;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::parts;
@@ -26,17 +28,39 @@ const JUMP: Duration = Duration::from_secs(2);
 /// How often it is looked whether a login at a provider is to be asked about.
 const LOGINS_EVERY: Duration = Duration::from_secs(5);
 
-/// Asks identity providers whether logins still stand, where that is due; apart from the
-/// rest, because providers may be slow.
+/// Asks identity providers whether logins still stand, where that is due; apart from the rest, because providers may be
+/// slow, and each by itself, so that one that hangs delays only its own.
 pub(super) async fn renew_logins(flows: Arc<Flows>, stop: CancellationToken) {
+    let mut asked: BTreeMap<String, JoinHandle<()>> = BTreeMap::new();
     loop {
-        if let Err(error) = flows.renew_logins().await {
-            tracing::error!(error = &error as &dyn std::error::Error, "logins could not be renewed; it is tried again");
+        asked.retain(|_, asking| !asking.is_finished());
+        match flows.renewals_due().await {
+            Ok(due) => {
+                for provider in due {
+                    let flows = Arc::clone(&flows);
+                    asked.entry(provider.to_string()).or_insert_with(|| {
+                        tokio::spawn(async move {
+                            if let Err(error) = flows.renew_logins_of(&provider).await {
+                                let error = &error as &dyn std::error::Error;
+                                tracing::error!(error, %provider, "logins could not be renewed; it is tried again");
+                            }
+                        })
+                    });
+                }
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "logins could not be renewed; it is tried again");
+            }
         }
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             () = tokio::time::sleep(LOGINS_EVERY) => {}
         }
+    }
+    // A refresh token that is on its way is kept: the former one may be worth nothing.
+    for asking in asked.into_values() {
+        let _ = asking.await;
     }
 }
 

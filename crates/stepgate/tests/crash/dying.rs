@@ -13,8 +13,8 @@ use stepgate_core::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, Request
 use stepgate_core::operation::OperationDigest;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::{
-    AnsweredChallenge, ChangeError, DueRenewal, EnrolmentLink, EntryQuery, KnownPerson, Leaf, LogKeys, LoggedOut,
-    NewCode, NewSession, PendingLogin, ProviderLogin, RecordedEntry, SessionSummary, Spend, Store, StoreError, Ticket,
+    AnsweredChallenge, ChangeError, EnrolmentLink, EntryQuery, KnownPerson, Leaf, LogKeys, LoggedOut, NewCode,
+    NewSession, PendingLogin, ProviderLogin, RecordedEntry, Renewal, SessionSummary, Spend, Store, StoreError, Ticket,
     TicketThen, Trier, Try, TryLimits,
 };
 use stepgate_core::provider::ProviderName;
@@ -204,7 +204,8 @@ store! {
     async fn provider_login(&self, session: SessionId) -> Result<Option<ProviderLogin>, StoreError>;
     async fn sessions_logged_out(&self, provider: &ProviderName, of: &LoggedOut, now: Timestamp) -> Result<Vec<(SessionId, PersonId)>, StoreError>;
     async fn log_out(&self, token: TokenDigest, provider: &ProviderName, of: &LoggedOut, sessions: Vec<SessionId>, at: Timestamp, entries: Vec<Entry>) -> Result<(), ChangeError>;
-    async fn take_due_renewals(&self, now: Timestamp, again_at: Timestamp, limit: u32) -> Result<Vec<DueRenewal>, StoreError>;
+    async fn renewals_due(&self, now: Timestamp) -> Result<Vec<ProviderName>, StoreError>;
+    async fn take_due_renewal(&self, provider: &ProviderName, now: Timestamp, again_at: Timestamp) -> Result<Renewal, StoreError>;
     async fn renewed(&self, session: SessionId, was: SecretString, refresh_token: SecretString, renew_at: Option<Timestamp>) -> Result<(), ChangeError>;
     async fn enrol(&self, ticket: TokenDigest, then: TicketThen, person: PersonId, factor: &EnrolledFactor, at: Timestamp, entry: Entry) -> Result<(), ChangeError>;
     async fn remove_factor(&self, person: PersonId, factor: FactorId, leaves: Vec<FactorId>, entry: Entry) -> Result<(), ChangeError>;

@@ -1,10 +1,11 @@
 use secrecy::{ExposeSecret as _, SecretString};
 use stepgate_core::factor::{EnrolledFactor, FactorKind, FactorSecret, FactorUse, Identity, Strength, identity_digest};
 use stepgate_core::id::SessionId;
-use stepgate_core::ports::{LeftBy, LoggedOut, NewSession, PendingLogin, ProviderLogin, Store as _};
+use stepgate_core::ports::{LeftBy, LoggedOut, NewSession, PendingLogin, ProviderLogin, Renewal, Store as _};
 use stepgate_core::provider::ProviderName;
 
 use crate::house::{ADDRESS, House, MINUTE, is_conflict, is_used_before};
+use crate::sealing::tamper;
 
 const ISSUER: &str = "https://id.example";
 
@@ -284,14 +285,17 @@ pub(crate) async fn a_renewal_is_due_once_and_keeps_what_it_brought(house: House
     let session = arrived(&house, "alice", due).await;
     arrived(&house, "bob", login("00u2", None)).await;
     let again_at = due_at.plus(MINUTE);
-    let take = |now, limit| house.store.take_due_renewals(now, again_at, limit);
-    assert!(take(house.now(), 10).await.unwrap().is_empty(), "not due yet");
+    let (corp, elsewhere) = (corp(), ProviderName::parse("elsewhere").unwrap());
+    let take = |provider| house.store.take_due_renewal(provider, house.now(), again_at);
+    assert!(house.store.renewals_due(house.now()).await.unwrap().is_empty());
+    assert!(matches!(take(&corp).await.unwrap(), Renewal::None), "not due yet");
     house.clock.advance(MINUTE);
-    let taken = take(house.now(), 10).await.unwrap();
-    assert_eq!(taken.len(), 1);
-    assert_eq!((taken[0].session, taken[0].subject.as_str()), (session.id, "00u1"));
-    assert_eq!(taken[0].refresh_token.expose_secret(), "refresh-token-not-in-the-clear");
-    assert!(take(house.now(), 10).await.unwrap().is_empty(), "another node would not ask too");
+    assert_eq!(house.store.renewals_due(house.now()).await.unwrap(), std::slice::from_ref(&corp));
+    assert!(matches!(take(&elsewhere).await.unwrap(), Renewal::None), "another provider's");
+    let Renewal::Due(taken) = take(&corp).await.unwrap() else { panic!("it is due") };
+    assert_eq!((taken.session, taken.subject.as_str()), (session.id, "00u1"));
+    assert_eq!(taken.refresh_token.expose_secret(), "refresh-token-not-in-the-clear");
+    assert!(matches!(take(&corp).await.unwrap(), Renewal::None), "another node would not ask too");
     let next = SecretString::from("the next refresh token");
     let was = || SecretString::from("refresh-token-not-in-the-clear");
     house.store.renewed(session.id, was(), next, Some(again_at.plus(MINUTE))).await.unwrap();
@@ -306,4 +310,26 @@ pub(crate) async fn a_renewal_is_due_once_and_keeps_what_it_brought(house: House
     house.store.renewed(session.id, SecretString::from("the next refresh token"), last, None).await.unwrap();
     let read = house.store.provider_login(session.id).await.unwrap().unwrap();
     assert_eq!(read.renew_at, Some(again_at.plus(MINUTE)));
+}
+
+pub(crate) async fn a_login_that_cannot_be_read_keeps_no_other_from_being_renewed(house: House) {
+    let due = |at| ProviderLogin { renew_at: Some(at), ..login("00u1", None) };
+    arrived(&house, "alice", due(house.now())).await;
+    let sound = ProviderLogin {
+        subject: "00u2".to_owned(),
+        identity: identity_digest(ISSUER, "00u2"),
+        ..due(house.now().plus(MINUTE))
+    };
+    let sound = arrived(&house, "bob", sound).await;
+    let swapped = "UPDATE provider_logins SET sealed = (SELECT p.sealed FROM provider_logins p \
+                   WHERE p.renew_at <> provider_logins.renew_at) \
+                   WHERE renew_at = (SELECT MIN(p.renew_at) FROM provider_logins p)";
+    assert_eq!(tamper(&house, swapped).await, 1, "sealed for another row");
+    house.clock.advance(MINUTE);
+    let corp = corp();
+    let take = || house.store.take_due_renewal(&corp, house.now(), house.now().plus(MINUTE));
+    assert!(matches!(take().await.unwrap(), Renewal::Unreadable));
+    let Renewal::Due(taken) = take().await.unwrap() else { panic!("the next is due") };
+    assert_eq!(taken.session, sound.id);
+    assert!(matches!(take().await.unwrap(), Renewal::None), "what cannot be read is put off too");
 }

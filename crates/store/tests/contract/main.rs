@@ -77,7 +77,8 @@ contract! {
         a_logout_there_finds_its_sessions_here
         a_logout_there_is_carried_out_once_and_whole
         a_login_on_its_way_that_was_logged_out_there_starts_no_session
-        a_renewal_is_due_once_and_keeps_what_it_brought;
+        a_renewal_is_due_once_and_keeps_what_it_brought
+        a_login_that_cannot_be_read_keeps_no_other_from_being_renewed;
     tokens:
         what_a_token_asks_is_answered_by_its_person_from_a_session
         what_one_token_asked_no_other_and_no_session_finds

@@ -1,21 +1,25 @@
 //! Logins that end: at the provider, here, or because they no longer stand.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use secrecy::SecretString;
 use stepgate_evidence::{Entry, Event};
 
 use super::super::Flows;
 use crate::factor::identity_digest;
 use crate::id::{PersonId, SessionId};
-use crate::ports::{ChangeError, DueRenewal, LoggedOut, StoreError};
+use crate::ports::{ChangeError, DueRenewal, LoggedOut, Renewal, StoreError};
 use crate::provider::{IdentityProviders, NotAsserted, ProviderName, Renewed};
 use crate::secret::once;
 use crate::time::Timestamp;
 
-/// How many logins are asked about in one go, one after the other.
+/// How many logins a provider is asked about in one go.
 const RENEWED_AT_ONCE: u32 = 20;
+/// How many of them at a time.
+pub const RENEWED_BESIDE: usize = 4;
 /// When a provider that was away is asked again; longer than one question takes with all
 /// its calls, so that no other node asks with the same token meanwhile.
 const AGAIN_AFTER: Duration = Duration::from_secs(120);
@@ -97,26 +101,49 @@ impl Flows {
         if is_that { providers.logout_url(&login.provider, &login.id_token).await } else { None }
     }
 
-    /// Asks providers whether the logins that sessions rest on still stand, where that is
-    /// due. What does not, ends; what is said about people, holds. Gives how many were asked.
-    pub async fn renew_logins(&self) -> Result<u32, StoreError> {
+    /// The providers that are to be asked whether logins still stand.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn renewals_due(&self) -> Result<Vec<ProviderName>, StoreError> {
         let live = self.live.load_full();
         if live.providers.all().iter().all(|provider| provider.renews_every.is_none()) {
-            return Ok(0);
+            return Ok(Vec::new());
         }
-        let mut asked = 0_u32;
-        while asked < RENEWED_AT_ONCE {
-            // Each is put off just before it is asked about, so that it is this node's alone.
-            let now = self.clock.now();
-            let Some(due) = self.store.take_due_renewals(now, now.plus(AGAIN_AFTER), 1).await?.pop() else { break };
-            asked = asked.saturating_add(1);
-            let session = due.session;
-            if let Err(error) = self.renew_login(live.providers.as_ref(), due).await {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(error, %session, "what a provider said of a login could not be kept");
+        self.store.renewals_due(self.clock.now()).await
+    }
+
+    /// Asks a provider whether the logins that sessions rest on still stand, where that is due, [`RENEWED_BESIDE`] at a
+    /// time. What does not, ends; what is said about people, holds. Gives how many were asked about, which is bounded.
+    ///
+    /// # Errors
+    ///
+    /// The store's, after what was being asked about is finished.
+    pub async fn renew_logins_of(&self, provider: &ProviderName) -> Result<u32, StoreError> {
+        let (left, asked) = (AtomicU32::new(RENEWED_AT_ONCE), AtomicU32::new(0));
+        let one_after_the_other = || async {
+            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+                // Each is put off just before it is asked about, so that it is this node's alone.
+                let now = self.clock.now();
+                let due = match self.store.take_due_renewal(provider, now, now.plus(AGAIN_AFTER)).await? {
+                    Renewal::None => break,
+                    Renewal::Unreadable => continue,
+                    Renewal::Due(due) => due,
+                };
+                asked.fetch_add(1, Ordering::Relaxed);
+                let (session, providers) = (due.session, Arc::clone(&self.live.load().providers));
+                if let Err(error) = self.renew_login(providers.as_ref(), due).await {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, %session, "what a provider said of a login could not be kept");
+                }
             }
-        }
-        Ok(asked)
+            Ok(())
+        };
+        // None is given up because another failed: a refresh token that came must be kept.
+        let ended = join_all((0..RENEWED_BESIDE).map(|_| one_after_the_other())).await;
+        ended.into_iter().collect::<Result<(), StoreError>>()?;
+        Ok(asked.into_inner())
     }
 
     async fn renew_login(&self, providers: &dyn IdentityProviders, due: DueRenewal) -> Result<(), StoreError> {

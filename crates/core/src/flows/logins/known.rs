@@ -139,7 +139,9 @@ impl Flows {
         let Some(groups) = fit_groups(claims).filter(|_| provider.governs_groups) else { return Ok(person) };
         let name = fit_name(claims).unwrap_or(&person.name);
         let email = fit_email(claims).unwrap_or(&person.email);
-        if (name, email, &groups) == (person.name.as_str(), person.email.as_str(), &person.groups) {
+        // In which order they stand says nothing.
+        let same_groups = groups.iter().eq(person.groups.iter().collect::<BTreeSet<_>>());
+        if same_groups && (name, email) == (person.name.as_str(), person.email.as_str()) {
             return Ok(person);
         }
         let by = format!("provider:{}", provider.name);
