@@ -1,10 +1,15 @@
 //! Other systems: the directory that adds people and takes them out.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use stepgate_core::factor::FactorKind;
 use stepgate_core::person::Login;
+use stepgate_core::ports::{EntryQuery, Streams as _};
 use stepgate_core::time::Clock as _;
 use stepgate_testkit::{Answer, Person, RecordingUpstream, Signer, totp};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -610,4 +615,79 @@ async fn what_ends_at_one_gate_ends_at_another_by_push() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_ends_at_one_gate_ends_at_another_by_poll() {
     one_gate_tells_another(false).await;
+}
+
+/// `jti` of a token, unverified.
+fn jti(token: &[u8]) -> String {
+    use base64::Engine as _;
+    let claims = std::str::from_utf8(token).unwrap().split('.').nth(1).unwrap();
+    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).unwrap();
+    let claims: Value = serde_json::from_slice(&claims).unwrap();
+    claims["jti"].as_str().unwrap().to_owned()
+}
+
+/// The receiver is away and returns, and the gate stops in between: once after an event was put into the stream and
+/// before it was delivered, once right after something happened.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_while_a_receiver_is_away_and_the_gate_stops_and_starts() {
+    let is_there = Arc::new(AtomicBool::new(false));
+    let looks = Arc::clone(&is_there);
+    // Each answer says which it was: what was taken is told from what was not.
+    let (tried, taken) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+    let (tries, takes) = (Arc::clone(&tried), Arc::clone(&taken));
+    let receiver = RecordingUpstream::start(move |request| {
+        let is_there = looks.load(Ordering::SeqCst);
+        (if is_there { &takes } else { &tries }).lock().push(jti(&request.body));
+        Answer::new(if is_there { 202 } else { 503 }, &[], "")
+    });
+    let receiver = receiver.await;
+    let payments = Payments::start().await;
+    let world = World::start(with_machines(&payments, TELLS)).await;
+    let sp = System::new(&world, "sp", &["ssf.manage"], &[]);
+    let delivery = json!({ "delivery": {
+        "method": "urn:ietf:rfc:8935", "endpoint_url": format!("{}/events", receiver.url())
+    } });
+    let (status, stream) = sp.call("POST", "/ssf/streams", &delivery).await;
+    assert_eq!(status, 201, "{stream}");
+    let waiting = async |world: &World| {
+        let stream = world.gate.database.streams().await.unwrap().remove(0);
+        let sets = world.gate.database.waiting(stream.id, 100).await.unwrap();
+        sets.into_iter().map(|set| set.id.to_string()).collect::<Vec<_>>()
+    };
+    let in_time = Duration::from_secs(60);
+
+    let ada = world.ada().await;
+    ada.sign_in_at(&world.at_service("/payments")).await;
+    tokio::time::timeout(in_time, async {
+        while tried.lock().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .expect("the receiver is tried");
+    let before = waiting(&world).await;
+    assert!(!before.is_empty(), "her factors were enrolled");
+    assert_eq!(tried.lock()[0], before[0], "the first is tried first");
+    // Something happens, and the gate stops at once.
+    deactivate(&world, "ada").await;
+    let world = world.restart().await;
+    is_there.store(true, Ordering::SeqCst);
+    let whole = tokio::time::timeout(in_time, async {
+        loop {
+            let kept = taken.lock().clone();
+            let newest = EntryQuery { before: Some(i64::MAX.unsigned_abs()), limit: 1, ..EntryQuery::default() };
+            let newest = world.gate.flows.store.entries(newest).await.unwrap().remove(0);
+            let stream = world.gate.database.streams().await.unwrap().remove(0);
+            if stream.waiting == 0 && stream.cursor > newest.index && kept.len() > before.len() {
+                return kept;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let whole = whole.await.expect("all is delivered");
+    assert_eq!(whole[..before.len()], before, "in order, by the names that they had before the gate stopped");
+    // What happened just before it stopped: one session ended, three factors went. At least once, so each is counted once.
+    let after = whole.iter().collect::<BTreeSet<_>>().len() - before.len();
+    assert!(after >= 4, "{after}");
+    world.verified_evidence();
 }
