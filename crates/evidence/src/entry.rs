@@ -218,7 +218,8 @@ pub enum Event {
         /// What came of it: `sessions_ended`, `proofs_dropped`, `risk`, `nothing` …
         effect: String,
     },
-    /// A stream of signals to a subscriber changed: `created`, `updated`, `deleted`, or its new status.
+    /// A stream of signals to a subscriber changed: `created`, `updated`, `deleted`, or its new status; paused because
+    /// its machine's token expired (`token_expired`), or resumed because that has another (`token_renewed`).
     #[serde(rename = "stream.changed")]
     StreamChanged {
         stream: String,

@@ -32,9 +32,12 @@ impl Intent for AddMachine {
 
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
         let scopes: Vec<_> = self.machine.scopes.iter().map(|scope| scope.name()).collect();
-        sqlx::query(
+        // A machine whose token expired gets the next one, and keeps its stream.
+        let added = sqlx::query(
             "INSERT INTO machines (name, digest, scopes, transmitter, added_at, expires_at) \
-             VALUES ($1, $2, $3, $4, $5, $6)",
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (name) DO UPDATE SET digest = excluded.digest, \
+             scopes = excluded.scopes, transmitter = excluded.transmitter, added_at = excluded.added_at, \
+             expires_at = excluded.expires_at WHERE machines.expires_at <= excluded.added_at",
         )
         .bind(self.machine.name.as_str())
         .bind(self.token.to_hex())
@@ -46,7 +49,7 @@ impl Intent for AddMachine {
         .await
         .or_conflict()
         .map_err(taken)?;
-        Ok(())
+        if added.rows_affected() == 1 { Ok(()) } else { Err(ChangeError::UsedBefore) }
     }
 }
 

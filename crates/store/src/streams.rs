@@ -399,7 +399,7 @@ impl Inner {
         read(async {
             let sql = AssertSqlSafe(format!(
                 "SELECT id, machine, audience, endpoint, requested, description, status, reason, next_entry, waits, version, \
-                 sealed FROM streams WHERE {condition} ORDER BY machine LIMIT $2"
+                 sealed, expires_at FROM streams JOIN machines ON name = machine WHERE {condition} ORDER BY machine LIMIT $2"
             ));
             let rows =
                 sqlx::query(sql).bind(value).bind(i64::from(ROWS_MAX)).fetch_all(&self.readers).await.stored()?;
@@ -436,6 +436,7 @@ impl Inner {
             cursor: fields.count("next_entry")?,
             waiting: fields.count("waits")?,
             version: fields.count("version")?,
+            expires_at: fields.maybe_time("expires_at")?,
         })
     }
 }

@@ -304,7 +304,7 @@ impl Provisioning {
     ///
     /// # Errors
     ///
-    /// `Taken` if there is one of that name.
+    /// `Taken` if there is one of that name whose token is good. One whose token expired gets the next.
     pub async fn add_machine(
         &self,
         name: MachineName,

@@ -65,14 +65,19 @@ impl Transmitting {
     }
 
     /// Fills each stream by a step; gives the entry that the one furthest behind waits for, among those that
-    /// can take one. A stream that is full, or whose filling failed, is waited for by nobody.
+    /// can take one. A stream that is full, whose filling failed, or whose machine has no good token, is waited for by
+    /// nobody.
     ///
     /// # Errors
     ///
     /// The store's, if the streams cannot be read.
     pub async fn fill_all(&self) -> Result<Option<u64>, StoreError> {
         let mut next: Option<u64> = None;
+        let now = self.flows.clock.now();
         for stream in self.streams.streams().await? {
+            if stream.is_nobodys(now) {
+                continue;
+            }
             match self.fill(&stream).await {
                 Ok(Filled::To(cursor)) => next = Some(next.map_or(cursor, |next| next.min(cursor))),
                 Ok(Filled::Elsewhere | Filled::Full) => {}

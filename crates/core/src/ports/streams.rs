@@ -90,6 +90,15 @@ pub struct Stream {
     pub waiting: u32,
     /// Counts changes, from 1.
     pub version: u32,
+    /// When the token of its machine expires; `None`: never.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Stream {
+    /// Whether nobody can ask for its events any more, until its machine has another token.
+    pub fn is_nobodys(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|expires_at| expires_at <= now)
+    }
 }
 
 /// An event that waits.
@@ -170,7 +179,7 @@ pub trait Streams: Send + Sync + std::fmt::Debug {
     async fn streams(&self) -> Result<Vec<Stream>, StoreError>;
     /// The stream of a machine.
     async fn stream_of(&self, machine: &MachineName) -> Result<Option<Stream>, StoreError>;
-    /// Changes everything but its machine and its cursor; `Conflict` if it is not at that version.
+    /// Changes everything but its machine, when that one's token expires, and its cursor; `Conflict` if it is not at that version.
     /// A stream that is disabled forgets what waits.
     async fn change_stream(&self, stream: &Stream, entry: Entry) -> Result<(), ChangeError>;
     /// Removes a stream with what waits in it. `Conflict` if there is none.

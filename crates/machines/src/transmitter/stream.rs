@@ -9,7 +9,7 @@ use stepgate_core::factor::identity_digest;
 use stepgate_core::flows::{TRANSMITTED, VERIFICATION_EVERY};
 use stepgate_core::id::PersonId;
 use stepgate_core::machine::Machine;
-use stepgate_core::ports::{Delivery, Stream, StreamStatus};
+use stepgate_core::ports::{ChangeError, Delivery, StoreError, Stream, StreamStatus};
 use stepgate_core::surroundings::shown;
 use stepgate_evidence::Event;
 
@@ -20,6 +20,8 @@ pub(super) const PUSH: &str = "urn:ietf:rfc:8935";
 pub(super) const POLL: &str = "urn:ietf:rfc:8936";
 /// The most events that may be asked for.
 const REQUESTED_MAX: usize = 100;
+/// Why a stream is paused whose machine has no good token.
+const TOKEN_EXPIRED: &str = "the token of this machine expired";
 
 impl Transmitter {
     pub(super) async fn streams(&self, method: &Method, machine: &Machine, request: &Request<Bytes>) -> Answer {
@@ -55,7 +57,7 @@ impl Transmitter {
             Method::DELETE => {
                 let id = named.ok_or_else(|| NotDone::Invalid("stream_id is missing".to_owned()))?;
                 let stream = self.stream(machine, Some(&id)).await?;
-                let entry = self.entry(&stream, "deleted", machine);
+                let entry = self.entry(&stream, "deleted", machine.by());
                 self.transmitting.streams.remove_stream(stream.id, entry).await?;
                 Ok(answer::empty(StatusCode::NO_CONTENT))
             }
@@ -77,9 +79,10 @@ impl Transmitter {
             cursor: self.transmitting.end().await?,
             waiting: 0,
             version: 1,
+            expires_at: machine.expires_at,
         };
         self.read_into(&mut stream, body)?;
-        let entry = self.entry(&stream, "created", machine);
+        let entry = self.entry(&stream, "created", machine.by());
         self.transmitting.streams.add_stream(&stream, entry).await?;
         Ok(answer::json(StatusCode::CREATED, JSON, &self.told(&stream)))
     }
@@ -126,12 +129,42 @@ impl Transmitter {
     }
 
     async fn put(&self, stream: Stream, machine: &Machine, change: &str) -> Answer {
-        let entry = self.entry(&stream, change, machine);
+        let entry = self.entry(&stream, change, machine.by());
         self.transmitting.streams.change_stream(&stream, entry).await?;
         Ok(answer::json(StatusCode::OK, JSON, &self.told(&stream)))
     }
 
-    fn entry(&self, stream: &Stream, change: &str, machine: &Machine) -> stepgate_evidence::Entry {
+    /// Pauses streams whose machine's token expired, and resumes those that were paused so and whose machine has
+    /// another. Each is an entry. What waits is kept, and the ledger keeps the rest.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn follow_tokens(&self) -> Result<(), StoreError> {
+        let now = self.transmitting.flows.clock.now();
+        for mut stream in self.transmitting.streams.streams().await? {
+            let change = match (stream.is_nobodys(now), stream.status) {
+                (true, StreamStatus::Enabled) => {
+                    (stream.status, stream.reason) = (StreamStatus::Paused, TOKEN_EXPIRED.to_owned());
+                    "token_expired"
+                }
+                (false, StreamStatus::Paused) if stream.reason == TOKEN_EXPIRED => {
+                    (stream.status, stream.reason) = (StreamStatus::Enabled, String::new());
+                    "token_renewed"
+                }
+                _ => continue,
+            };
+            let entry = self.entry(&stream, change, "gate".to_owned());
+            let changed = self.transmitting.streams.change_stream(&stream, entry).await;
+            // Where it changed beside this, or another node was first, it is looked at again soon.
+            if let Err(ChangeError::Store(error)) = changed {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&self, stream: &Stream, change: &str, by: String) -> stepgate_evidence::Entry {
         let flows = &self.transmitting.flows;
         let (delivery, receiver, endpoint) = match &stream.delivery {
             Delivery::Poll => ("poll", String::new(), String::new()),
@@ -146,7 +179,7 @@ impl Transmitter {
             delivery: delivery.to_owned(),
             receiver,
             endpoint,
-            by: machine.by(),
+            by,
         };
         flows.entry(flows.clock.now(), event)
     }
@@ -195,7 +228,10 @@ impl Transmitter {
         stream.status =
             status.parse().map_err(|()| NotDone::Invalid("status is enabled, paused or disabled".to_owned()))?;
         stream.reason = shown(&text(&body, "reason")?.unwrap_or_default(), 200);
-        let entry = self.entry(&stream, stream.status.name(), machine);
+        if stream.reason == TOKEN_EXPIRED {
+            return Err(NotDone::Invalid("that is the transmitter's own reason".to_owned()));
+        }
+        let entry = self.entry(&stream, stream.status.name(), machine.by());
         self.transmitting.streams.change_stream(&stream, entry).await?;
         Ok(told(&stream))
     }

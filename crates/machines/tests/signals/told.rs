@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stepgate_core::flows::Filled;
 use stepgate_core::machine::{MachineName, Scope};
-use stepgate_core::ports::{Accounts as _, Store as _, Stream, Streams as _};
+use stepgate_core::ports::{Accounts as _, Store as _, Stream, StreamStatus, Streams as _};
 use stepgate_core::signals::Happened;
 use stepgate_evidence::Event;
 use stepgate_machines::{Pushing, TURN};
@@ -126,6 +126,56 @@ async fn a_level_that_fell_is_told_with_what_counted_before_and_what_does_now() 
     assert_eq!(fell[1]["sub_id"]["format"], "iss_sub", "of the person, not of a session");
     let ids: std::collections::BTreeSet<_> = waiting.iter().map(|set| set.id).collect();
     assert_eq!(ids.len(), 5, "two of one entry are two");
+}
+
+#[tokio::test]
+async fn a_stream_rests_from_when_its_token_expired_until_there_is_another() {
+    let house = House::new().await;
+    let alice = house.person("alice").await.0.id;
+    let name = || MachineName::parse("sp").unwrap();
+    let add = |until| house.provisioning.add_machine(name(), BOTH.to_vec(), String::new(), until, "test");
+    let minute = Duration::from_secs(60);
+    let token = add(Some(house.now().plus(minute))).await.unwrap().expose().to_owned();
+    let stream = house.stream(&token, &json!({})).await;
+    let other = house.machine("other", &BOTH, "").await;
+    let paused = house.stream(&other, &json!({})).await;
+    let pause = json!({ "stream_id": paused["stream_id"], "status": "paused", "reason": "ours" });
+    assert_eq!(house.call(&other, "POST", "/ssf/status", &pause).await.0, 200);
+    house.ended(alice, 1).await;
+    let transmitter = &house.transmitter;
+    transmitter.follow_tokens().await.unwrap();
+    house.filled().await;
+    assert_eq!(house.stream_of("sp").await.status, StreamStatus::Enabled);
+    assert!(add(None).await.is_err(), "there is one whose token is good");
+
+    house.clock.advance(minute);
+    house.ended(alice, 2).await;
+    for _ in 0..2 {
+        transmitter.follow_tokens().await.unwrap();
+        house.filled().await;
+    }
+    let rests = house.stream_of("sp").await;
+    assert_eq!((rests.status, rests.waiting), (StreamStatus::Paused, 1), "what waits is kept, nothing comes to it");
+    assert_eq!(rests.reason, "the token of this machine expired");
+    assert_eq!(house.call(&token, "POST", &poll_of(&stream), &json!({})).await.0, 401);
+
+    let token = add(None).await.unwrap().expose().to_owned();
+    let status = format!("/ssf/status?stream_id={}", stream["stream_id"].as_str().unwrap());
+    assert_eq!(house.call(&token, "GET", &status, &Value::Null).await.1["reason"], rests.reason.as_str());
+    for _ in 0..2 {
+        transmitter.follow_tokens().await.unwrap();
+        house.filled().await;
+    }
+    assert_eq!(house.fetch(&token, &stream).await.len(), 3, "nothing was lost");
+    let told = house.recorded("stream.changed").await.into_iter().filter_map(|event| match event {
+        Event::StreamChanged { change, by, .. } if by == "gate" => Some(change),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), ["token_expired", "token_renewed"]);
+    // Whoever paused theirs finds it so, and nobody says the gate's words.
+    assert_eq!(house.stream_of("other").await.reason, "ours");
+    let feigned = json!({ "stream_id": stream["stream_id"], "status": "paused", "reason": rests.reason });
+    assert_eq!(house.call(&token, "POST", "/ssf/status", &feigned).await.0, 400);
 }
 
 #[tokio::test]

@@ -69,8 +69,12 @@ pub(super) async fn take_keys(signer: &RsaSetSigner, database: &Database) {
 
 /// Reads the ledger into the streams until the gate stops.
 pub(super) async fn fill(transmitter: Transmitter, stop: CancellationToken) {
-    let transmitting = transmitter.transmitting;
+    let transmitting = &transmitter.transmitting;
     loop {
+        if let Err(error) = transmitter.follow_tokens().await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "streams of security events wait for the store");
+        }
         let next = match transmitting.fill_all().await {
             Ok(next) => next,
             Err(error) => {

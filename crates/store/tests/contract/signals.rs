@@ -307,6 +307,7 @@ impl House {
             cursor,
             waiting: 0,
             version: 1,
+            expires_at: None,
         };
         self.store.add_stream(&stream, self.said("stream")).await.unwrap();
         stream
