@@ -4,28 +4,61 @@
 //! where that matters, nonces are demanded, which are each node's own too.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use parking_lot::Mutex;
 use stepgate_core::time::Timestamp;
 
-/// Parts of the memory. All proofs of one key are in one, so that one key's flood leaves
-/// the others room.
+/// Parts of the memory. All proofs of one key are in one, and which one nobody outside can tell.
 const PARTS: usize = 16;
 /// Proofs that one part remembers.
 const PROOFS_MAX: usize = 64 * 1024;
+/// Keys that it takes to fill one part: none has more than its share, so that the flood of one leaves the
+/// others room.
+const SHARES: usize = 4;
 
 /// The memory.
 pub(super) struct Remembered {
     parts: Vec<Mutex<Part>>,
     at_most: usize,
+    /// Where a key's proofs lie: of this process alone.
+    places: RandomState,
 }
 
 #[derive(Default)]
 struct Part {
-    until: HashMap<[u8; 16], Timestamp>,
+    proofs: HashMap<[u8; 16], Proof>,
+    /// How many of them are of one key.
+    of_key: HashMap<u64, usize>,
     /// When what is over is looked for again.
     swept_at: Option<Timestamp>,
+}
+
+struct Proof {
+    until: Timestamp,
+    key: u64,
+}
+
+impl Part {
+    /// Forgets what is over, at most ten times a second.
+    fn sweep(&mut self, now: Timestamp) {
+        if self.swept_at.is_some_and(|at| now <= at) {
+            return;
+        }
+        self.swept_at = Some(now.plus(std::time::Duration::from_millis(100)));
+        self.proofs.retain(|_, proof| now < proof.until);
+        self.of_key.clear();
+        for proof in self.proofs.values() {
+            let count = self.of_key.entry(proof.key).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+
+    fn has_room(&self, key: u64, at_most: usize) -> bool {
+        let own = self.of_key.get(&key).copied().unwrap_or_default();
+        self.proofs.len() < at_most && own < at_most.div_ceil(SHARES)
+    }
 }
 
 /// Whether a proof was taken before.
@@ -53,7 +86,7 @@ impl std::fmt::Debug for Remembered {
 
 impl Remembered {
     fn with_room_for(at_most: usize) -> Self {
-        Self { parts: (0..PARTS).map(|_| Mutex::default()).collect(), at_most }
+        Self { parts: (0..PARTS).map(|_| Mutex::default()).collect(), at_most, places: RandomState::new() }
     }
 
     /// Takes the proof with this id by this key, which is accepted until then.
@@ -63,21 +96,25 @@ impl Remembered {
         hash.update(thumbprint.as_bytes());
         hash.update(id.as_bytes());
         let hash = hash.finish();
-        let Some(Ok(key)) = hash.as_ref().get(..16).map(<[u8; 16]>::try_from) else { return Seen::NobodyKnows };
-        let number = thumbprint.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-        let Some(part) = self.parts.get(number % PARTS) else { return Seen::NobodyKnows };
+        let Some(Ok(id)) = hash.as_ref().get(..16).map(<[u8; 16]>::try_from) else { return Seen::NobodyKnows };
+        let key = self.places.hash_one(thumbprint);
+        let number = usize::try_from(key % PARTS as u64).unwrap_or_default();
+        let Some(part) = self.parts.get(number) else { return Seen::NobodyKnows };
         let mut part = part.lock();
-        if part.until.get(&key).is_some_and(|until| now < *until) {
+        if part.proofs.get(&id).is_some_and(|proof| now < proof.until) {
             return Seen::Before;
         }
-        if part.until.len() >= self.at_most && part.swept_at.is_none_or(|at| at < now) {
-            part.until.retain(|_, until| now < *until);
-            part.swept_at = Some(now.plus(std::time::Duration::from_millis(100)));
+        if !part.has_room(key, self.at_most) {
+            part.sweep(now);
         }
-        if part.until.len() >= self.at_most {
+        if !part.has_room(key, self.at_most) {
             return Seen::NobodyKnows;
         }
-        part.until.insert(key, until);
+        // One that is over and was not swept yet is counted already.
+        if part.proofs.insert(id, Proof { until, key }).is_none() {
+            let count = part.of_key.entry(key).or_default();
+            *count = count.saturating_add(1);
+        }
         Seen::Never
     }
 }
@@ -104,14 +141,38 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_not_taken_and_what_is_over_makes_room() {
-        let memory = Remembered::with_room_for(10);
+        let memory = Remembered::with_room_for(40);
         for number in 0..10 {
             assert_eq!(memory.take(KEY, &number.to_string(), at(1_000), at(0)), Seen::Never);
         }
         assert_eq!(memory.take(KEY, "x", at(1_000), at(1)), Seen::NobodyKnows);
         assert_eq!(memory.take(KEY, "3", at(1_000), at(1)), Seen::Before, "a flood makes nothing forgotten");
         assert_eq!(memory.take(KEY, "x", at(2_000), at(1_000)), Seen::Never);
-        assert!(memory.parts.iter().all(|part| part.lock().until.len() <= 10));
+        assert!(memory.parts.iter().all(|part| part.lock().proofs.len() <= 10));
+    }
+
+    #[test]
+    fn b113_one_keys_flood_leaves_the_others_room_and_many_keys_choose_no_part() {
+        let memory = Remembered::with_room_for(40);
+        // As many keys as it takes to meet every part: whoever floods has their share, and each other key has room.
+        for number in 0..1_000 {
+            memory.take(KEY, &number.to_string(), at(1_000), at(0));
+        }
+        let kept: usize = memory.parts.iter().map(|part| part.lock().proofs.len()).sum();
+        assert_eq!(kept, 10);
+        for other in 0..30 {
+            let other = format!("{}{other:02}", &KEY[2..]);
+            assert_eq!(memory.take(&other, "a", at(1_000), at(0)), Seen::Never, "{other}");
+        }
+        // The same keys lie elsewhere in another process.
+        let part_of = |memory: &Remembered, key: &str| memory.places.hash_one(key) % 16;
+        let others: Vec<_> = (0..8).map(|_| Remembered::default()).collect();
+        assert!((0..100).any(|key| {
+            let key = key.to_string();
+            others.iter().any(|other| part_of(other, &key) != part_of(&memory, &key))
+        }));
+        // What is over makes room for whoever flooded, too.
+        assert_eq!(memory.take(KEY, "later", at(3_000), at(2_000)), Seen::Never);
     }
 
     #[test]
