@@ -243,6 +243,9 @@ async fn in_a_browser_an_auditor_exports_with_a_passkey_and_the_download_verifie
     wait_for_text(&browser, "Newest entries").await;
     type_into(&browser, "#person", "audrey").await;
     click(&browser, "form[action='/evidence'] button.primary").await;
+    // The same sentence stands on the page that is left.
+    let at_the_search = async || browser.current_url().await.ok()?.query()?.contains("person=audrey").then_some(());
+    browser.wait_until("the search is there", at_the_search).await;
     wait_for_text(&browser, "audrey signed in with password").await;
     click(&browser, ".ledger details summary").await;
     wait_for_text(&browser, "This entry alone").await;

@@ -3,14 +3,24 @@
 use stepgate_core::factor::FactorKind;
 use stepgate_testkit::browser::Scripts;
 use stepgate_testkit::{Browser, VirtualAuthenticator};
+use thirtyfour::error::WebDriverErrorInner;
 use thirtyfour::prelude::*;
 
 use crate::world::{Member, PASSWORD, Payments, World};
 
-/// Clicks what is there, or soon will be.
+/// Clicks what is there, or soon will be. What was found on a page that is just being left is looked for again.
 pub(crate) async fn click(browser: &Browser, css: &str) {
-    let element = browser.query(By::Css(css)).and_clickable().first().await;
-    element.unwrap_or_else(|error| panic!("no {css}: {error}")).click().await.unwrap();
+    loop {
+        let clicked = match browser.query(By::Css(css)).and_clickable().first().await {
+            Ok(element) => element.click().await,
+            Err(error) => Err(error),
+        };
+        match clicked {
+            Ok(()) => return,
+            Err(error) if matches!(error.as_inner(), WebDriverErrorInner::StaleElementReference(_)) => {}
+            Err(error) => panic!("no {css}: {error}"),
+        }
+    }
 }
 
 /// Types into a field that is there, or soon will be.
