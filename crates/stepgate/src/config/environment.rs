@@ -1,6 +1,6 @@
 //! `[places]` and `[[calendar]]`: what is known of the world around requests.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::civil::{Date, Weekday};
 use jiff::tz::TimeZone;
@@ -8,7 +8,17 @@ use stepgate_core::similar::nearest;
 use stepgate_core::surroundings::{Calendar, DayMinute, Region};
 
 use super::read::{At, Table};
-use crate::gate::PlaceFiles;
+
+/// The files of `[places]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlaceFiles {
+    /// Country, or country with region and city.
+    pub places: Option<PathBuf>,
+    /// Autonomous systems.
+    pub systems: Option<PathBuf>,
+    /// Anonymizers.
+    pub anonymizers: Option<PathBuf>,
+}
 
 const DAYS: [(&str, Weekday); 7] = [
     ("monday", Weekday::Monday),

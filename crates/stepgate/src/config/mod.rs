@@ -37,6 +37,7 @@ use stepgate_identity::tokens::IntrospectionSettings;
 use toml::de::DeTable;
 use url::Url;
 
+pub use environment::PlaceFiles;
 pub(crate) use gate::parse_origin;
 pub use gate_service::{DENIED_REGIONS_POLICIES, FACTOR_POLICIES, FACTOR_POLICIES_BY_COMPANY_LOGIN, GATE_POLICIES};
 pub use machines::{MachinesSettings, ScimSettings, StreamsSettings, TransmitterSettings};
@@ -46,8 +47,6 @@ pub use reference::{Key, reference};
 pub use service::{Assertion, Upstream};
 
 use read::{Mistake, Mistakes, Table};
-
-use crate::gate::PlaceFiles;
 
 /// A configuration that was read and checked.
 pub struct Settings {

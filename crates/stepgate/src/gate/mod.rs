@@ -39,7 +39,7 @@ use tokio_util::task::TaskTracker;
 pub use error::StartError;
 pub use only::OnlyGate;
 pub use parts::{bind, keyring};
-pub use places::{DatabaseUnusable, PlaceFiles};
+pub use places::DatabaseUnusable;
 pub use policies::{PolicyErrors, built_in, load_policies, policy_files};
 pub use running::Gate;
 

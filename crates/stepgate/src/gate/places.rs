@@ -14,23 +14,12 @@ use stepgate_core::surroundings::{Anonymizer, Environment, Geography, Place, Pla
 use tokio_util::sync::CancellationToken;
 
 use super::StartError;
-use crate::config::Settings;
+use crate::config::{PlaceFiles, Settings};
 
 /// Greater files are not read: the greatest database that is sold has half of it.
 const FILE_BYTES_MAX: u64 = 2 << 30;
 /// How often the files are looked at: vendors replace them by the week or the day.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-
-/// The files of `[places]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PlaceFiles {
-    /// Country, or country with region and city.
-    pub places: Option<PathBuf>,
-    /// Autonomous systems.
-    pub systems: Option<PathBuf>,
-    /// Anonymizers.
-    pub anonymizers: Option<PathBuf>,
-}
 
 /// Why a database of addresses is not used.
 #[derive(Debug, thiserror::Error)]

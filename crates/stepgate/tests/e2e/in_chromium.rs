@@ -8,9 +8,12 @@ use thirtyfour::prelude::*;
 
 use crate::world::{Member, PASSWORD, Payments, World};
 
+/// As often a click is tried on a page that is being left.
+const PAGES_LEFT_MAX: usize = 10;
+
 /// Clicks what is there, or soon will be. What was found on a page that is just being left is looked for again.
 pub(crate) async fn click(browser: &Browser, css: &str) {
-    loop {
+    for _ in 0..PAGES_LEFT_MAX {
         let clicked = match browser.query(By::Css(css)).and_clickable().first().await {
             Ok(element) => element.click().await,
             Err(error) => Err(error),
@@ -21,6 +24,7 @@ pub(crate) async fn click(browser: &Browser, css: &str) {
             Err(error) => panic!("no {css}: {error}"),
         }
     }
+    panic!("{css} was on {PAGES_LEFT_MAX} pages that were left");
 }
 
 /// Types into a field that is there, or soon will be.
