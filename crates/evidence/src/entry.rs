@@ -200,6 +200,10 @@ pub enum Event {
     /// A provisioned group was removed; nobody is in it any more.
     #[serde(rename = "group.removed")]
     GroupRemoved { group: String, by: String },
+    /// Who came into a provisioned group (`came`), went (`went`), or is in it by its new name (`renamed`). Of many
+    /// people several entries tell, in the commit of the change.
+    #[serde(rename = "group.members")]
+    GroupMembers { group: String, change: String, people: Vec<String>, by: String },
     /// A machine got a token for the machines' listener. `scopes`: what it may say there.
     #[serde(rename = "machine.added")]
     MachineAdded { machine: String, scopes: Vec<String>, by: String },

@@ -46,6 +46,14 @@ fn sentence(event: &Event) -> String {
         Event::GroupAdded { group, by } => format!("group {} added by {}", short(group), short(by)),
         Event::GroupChanged { group, by } => format!("group {} changed by {}", short(group), short(by)),
         Event::GroupRemoved { group, by } => format!("group {} removed by {}", short(group), short(by)),
+        Event::GroupMembers { group, change, people, by } => {
+            let change = match change.as_str() {
+                "came" => "came into",
+                "went" => "went out of",
+                _ => "are by another name in",
+            };
+            format!("{} people {change} group {} by {}", people.len(), short(group), short(by))
+        }
         Event::MachineAdded { machine, scopes, by } => {
             format!("machine {machine} got a token for {} from {}", scopes.join(" and "), short(by))
         }

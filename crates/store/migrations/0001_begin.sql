@@ -363,6 +363,13 @@ CREATE INDEX entries_of_service ON entries (service, action, number) WHERE servi
 CREATE INDEX entries_of_action ON entries (action, number) WHERE action IS NOT NULL;
 CREATE INDEX entries_by_time ON entries (at);
 
+-- Whom an entry names that is about several people.
+CREATE TABLE entry_people (
+    person TEXT NOT NULL,
+    number {INT} NOT NULL REFERENCES entries (number),
+    PRIMARY KEY (person, number)
+) {STRICT};
+
 -- What may be erased: the leaf holds only a salted commitment to it.
 CREATE TABLE details (
     number {INT} NOT NULL PRIMARY KEY REFERENCES entries (number),

@@ -122,8 +122,14 @@ impl Inner {
              LEFT JOIN details d ON d.number = e.number WHERE 1 = 1"
             .to_owned();
         let mut texts = Vec::new();
+        if let Some(person) = query.person {
+            texts.push(person.to_string());
+            sql.push_str(
+                " AND e.number IN (SELECT number FROM entries WHERE person = $1 \
+                 UNION ALL SELECT number FROM entry_people WHERE person = $1)",
+            );
+        }
         for (column, sought) in [
-            ("person", query.person.map(|person| person.to_string())),
             ("request", query.request.map(|request| request.to_string())),
             ("service", query.service.map(|service| service.to_string())),
             ("action", query.action.map(|action| action.to_string())),

@@ -1,5 +1,7 @@
 //! Groups that a provisioning system keeps, and who is in them.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
@@ -8,19 +10,22 @@ use stepgate_core::ports::{
     ChangeError, GROUPS_PER_PERSON_MAX, Group, GroupChange, MembersChange, PROVISIONED_GROUPS_MAX, Part, Sought,
     StoreError,
 };
+use stepgate_core::time::Timestamp;
+use stepgate_evidence::Event;
 
-use crate::accounts::taken;
+use crate::accounts::{record, taken};
 use crate::backend::Backend;
 use crate::changes::Subject;
 use crate::error::{ExactlyOne as _, Stored as _, unavailable};
 use crate::inner::{Inner, read};
 use crate::intent::{Intent, Work};
-use crate::options::{CHANGES_NAMED_MAX, ROWS_MAX};
+use crate::options::{CHANGES_NAMED_MAX, PEOPLE_IN_ENTRY_MAX, ROWS_MAX};
 use crate::row::Fields;
 
 pub(crate) struct AddGroup {
     pub(crate) group: Group,
     pub(crate) members: Vec<PersonId>,
+    pub(crate) by: String,
 }
 
 #[async_trait]
@@ -51,7 +56,8 @@ impl Intent for AddGroup {
         .await
         .or_conflict()
         .map_err(taken)?;
-        come(work, group.id, &self.members).await
+        let telling = Telling { group: group.id, by: &self.by, at: group.added_at };
+        come(work, &telling, &self.members).await
     }
 }
 
@@ -94,34 +100,29 @@ impl Intent for ChangeGroup {
         .or_conflict()
         .map_err(taken)?
         .exactly_one()?;
-        if renamed {
-            members_changed(work, &id).await?;
-        }
-        match &change.members {
-            MembersChange::Are(members) => {
-                let stay = list(members)?;
-                let sql = format!(
-                    "DELETE FROM memberships WHERE group_id = $1 AND person NOT IN {} RETURNING person",
-                    each(work.inner.backend)
-                );
-                gone(work, &id, sql, stay).await?;
-                come(work, change.id, members).await
-            }
+        let telling = Telling { group: change.id, by: &change.by, at: change.at };
+        let each = each(work.inner.backend);
+        let (going, listed, coming) = match &change.members {
+            MembersChange::Are(members) => (format!("NOT IN {each}"), list(members)?, members.clone()),
             MembersChange::Differ { add, remove } => {
-                come(work, change.id, add).await?;
-                let sql = format!(
-                    "DELETE FROM memberships WHERE group_id = $1 AND person IN {} RETURNING person",
-                    each(work.inner.backend)
-                );
-                gone(work, &id, sql, list(remove)?).await
+                let going: BTreeSet<_> = remove.iter().collect();
+                let coming = add.iter().filter(|id| !going.contains(id)).copied().collect();
+                (format!("IN {each}"), list(remove)?, coming)
             }
+        };
+        gone(work, &telling, &going, listed).await?;
+        if renamed {
+            members_changed(work, &telling, "renamed").await?;
         }
+        come(work, &telling, &coming).await
     }
 }
 
 pub(crate) struct RemoveGroup {
     pub(crate) id: GroupId,
     pub(crate) version: u32,
+    pub(crate) by: String,
+    pub(crate) at: Timestamp,
 }
 
 #[async_trait]
@@ -130,7 +131,8 @@ impl Intent for RemoveGroup {
 
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
         let id = self.id.to_string();
-        members_changed(work, &id).await?;
+        let telling = Telling { group: self.id, by: &self.by, at: self.at };
+        members_changed(work, &telling, "went").await?;
         sqlx::query("DELETE FROM provisioned_groups WHERE id = $1 AND version = $2")
             .bind(&id)
             .bind(i64::from(self.version))
@@ -162,25 +164,16 @@ pub(crate) const fn each(backend: Backend) -> &'static str {
 }
 
 /// Puts people into a group. All must be accounts.
-async fn come(work: &mut Work<'_>, group: GroupId, members: &[PersonId]) -> Result<(), ChangeError> {
+async fn come(work: &mut Work<'_>, telling: &Telling<'_>, members: &[PersonId]) -> Result<(), ChangeError> {
     if members.is_empty() {
         return Ok(());
     }
-    let (id, members) = (group.to_string(), list(members)?);
+    let (id, members) = (telling.group.to_string(), list(members)?);
     let each = each(work.inner.backend);
     let strangers = AssertSqlSafe(format!(
-        "SELECT '' AS id, COUNT(*) AS found FROM {each} AS meant(value) WHERE $1 = $1 AND meant.value NOT IN \
+        "SELECT '' AS id, COUNT(*) AS found FROM {each} AS meant WHERE $1 = $1 AND meant.value NOT IN \
          (SELECT p.id FROM people p WHERE p.provisioned = 1)"
     ));
-    let strangers = match work.inner.backend {
-        // There a subquery in FROM names its columns itself.
-        Backend::Sqlite => AssertSqlSafe(
-            "SELECT '' AS id, COUNT(*) AS found FROM json_each($2) meant WHERE $1 = $1 AND meant.value NOT IN \
-             (SELECT p.id FROM people p WHERE p.provisioned = 1)"
-                .to_owned(),
-        ),
-        Backend::Postgres => strangers,
-    };
     let row = sqlx::query(strangers).bind(&id).bind(&members).fetch_one(&mut *work.connection).await.stored()?;
     if Fields::of("memberships", &row).int("found")? > 0 {
         return Err(ChangeError::Conflict);
@@ -190,7 +183,7 @@ async fn come(work: &mut Work<'_>, group: GroupId, members: &[PersonId]) -> Resu
          AND p.id NOT IN (SELECT m.person FROM memberships m WHERE m.group_id = $1) RETURNING person"
     ));
     let rows = sqlx::query(sql).bind(&id).bind(&members).fetch_all(&mut *work.connection).await.or_conflict()?;
-    name_changes(work, &rows)?;
+    telling.tell(work, "came", &rows)?;
     // Only of those who came: whoever was there before has no more groups than then.
     let full = AssertSqlSafe(format!(
         "SELECT m.person AS person FROM memberships m WHERE m.person IN {each} \
@@ -205,32 +198,54 @@ async fn come(work: &mut Work<'_>, group: GroupId, members: &[PersonId]) -> Resu
     if full.is_some() { Err(ChangeError::Limit("provisioned groups per person")) } else { Ok(()) }
 }
 
-async fn gone(work: &mut Work<'_>, group: &str, sql: String, members: String) -> Result<(), ChangeError> {
-    let rows =
-        sqlx::query(AssertSqlSafe(sql)).bind(group).bind(members).fetch_all(&mut *work.connection).await.stored()?;
-    name_changes(work, &rows)
-}
-
-/// Everybody in the group is another than before.
-async fn members_changed(work: &mut Work<'_>, group: &str) -> Result<(), ChangeError> {
-    let rows = sqlx::query("SELECT person FROM memberships WHERE group_id = $1")
-        .bind(group)
+async fn gone(work: &mut Work<'_>, telling: &Telling<'_>, whom: &str, listed: String) -> Result<(), ChangeError> {
+    let sql = format!("DELETE FROM memberships WHERE group_id = $1 AND person {whom} RETURNING person");
+    let rows = sqlx::query(AssertSqlSafe(sql))
+        .bind(telling.group.to_string())
+        .bind(listed)
         .fetch_all(&mut *work.connection)
         .await
         .stored()?;
-    name_changes(work, &rows)
+    telling.tell(work, "went", &rows)
 }
 
-fn name_changes(work: &mut Work<'_>, rows: &[AnyRow]) -> Result<(), ChangeError> {
-    if rows.len() > CHANGES_NAMED_MAX {
-        work.changed(Subject::Anything);
-        return Ok(());
+/// Everybody in the group is another than before.
+async fn members_changed(work: &mut Work<'_>, telling: &Telling<'_>, change: &'static str) -> Result<(), ChangeError> {
+    let rows = sqlx::query("SELECT person FROM memberships WHERE group_id = $1 ORDER BY person")
+        .bind(telling.group.to_string())
+        .fetch_all(&mut *work.connection)
+        .await
+        .stored()?;
+    telling.tell(work, change, &rows)
+}
+
+/// How it is told whose groups changed: to caches and those who wait, and in the evidence.
+struct Telling<'c> {
+    group: GroupId,
+    by: &'c str,
+    at: Timestamp,
+}
+
+impl Telling<'_> {
+    fn tell(&self, work: &mut Work<'_>, change: &'static str, rows: &[AnyRow]) -> Result<(), ChangeError> {
+        let ids = rows.iter().map(|row| Fields::of("memberships", row).id("person"));
+        let people: Vec<PersonId> = ids.collect::<Result<_, _>>()?;
+        for some in people.chunks(PEOPLE_IN_ENTRY_MAX) {
+            let event = Event::GroupMembers {
+                group: self.group.to_string(),
+                change: change.to_owned(),
+                people: some.iter().map(PersonId::to_string).collect(),
+                by: self.by.to_owned(),
+            };
+            record(work, self.at, event)?;
+        }
+        if people.len() > CHANGES_NAMED_MAX {
+            work.changed(Subject::Anything);
+        } else {
+            people.into_iter().for_each(|person| work.changed(Subject::Person(person)));
+        }
+        Ok(())
     }
-    for row in rows {
-        let person = Fields::of("memberships", row).id("person")?;
-        work.changed(Subject::Person(person));
-    }
-    Ok(())
 }
 
 /// The condition on `provisioned_groups g` with one parameter, and its value.

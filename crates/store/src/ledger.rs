@@ -2,7 +2,7 @@
 //! committed head is signed.
 
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Connection as _, Row as _};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Row as _};
 use stepgate_core::id::PersonId;
 use stepgate_core::ports::StoreError;
 use stepgate_evidence::{Entry, Event};
@@ -14,6 +14,7 @@ use crate::backend::Backend;
 use crate::changes::Subject;
 use crate::checkpoint_keys;
 use crate::error::{Refused, unavailable};
+use crate::groups::each;
 use crate::inner::Inner;
 use crate::options::CHANGES_KEPT;
 
@@ -27,6 +28,8 @@ pub(crate) struct NewEntry {
     at_ms: i64,
     kind: String,
     person: Option<String>,
+    /// Those whom an entry names that is about several people: a JSON array.
+    people: Option<String>,
     challenge: Option<String>,
     request: Option<String>,
     service: Option<String>,
@@ -64,6 +67,7 @@ pub(crate) fn prepare(entry: &Entry) -> Result<NewEntry, StoreError> {
         at_ms: entry.at_ms,
         kind: text("/kind").unwrap_or_default(),
         person: text("/person").or_else(by),
+        people: event.pointer("/people").map(ToString::to_string),
         challenge: text("/challenge"),
         request: text("/request"),
         service: text("/asked/service").or_else(|| text("/service")),
@@ -145,7 +149,13 @@ pub(crate) async fn append(
     let Head { mut frontier, change_number, mut checkpoint_key, .. } = not_set_back(inner, Head::read(&row)?)?;
     let old_size = frontier.size();
     for entry in &entries {
-        insert(connection, as_int(frontier.size())?, entry).await?;
+        let number = as_int(frontier.size())?;
+        insert(connection, number, entry).await?;
+        if let Some(people) = &entry.people {
+            let each = each(inner.backend);
+            let sql = format!("INSERT INTO entry_people (number, person) SELECT $1, meant.value FROM {each} AS meant");
+            sqlx::query(AssertSqlSafe(sql)).bind(number).bind(people).execute(&mut *connection).await?;
+        }
         frontier.push(leaf_hash(&entry.leaf));
         if let Some((former, next)) = &entry.announces {
             if *former != checkpoint_key {

@@ -163,8 +163,9 @@ impl Accounts for Database {
         self.write(Govern { person, provisioned }, vec![entry]).await
     }
 
-    async fn add_group(&self, group: &Group, members: &[PersonId], entry: Entry) -> Result<(), ChangeError> {
-        self.write(AddGroup { group: group.clone(), members: members.to_vec() }, vec![entry]).await
+    async fn add_group(&self, group: &Group, members: &[PersonId], by: &str, entry: Entry) -> Result<(), ChangeError> {
+        let intent = AddGroup { group: group.clone(), members: members.to_vec(), by: by.to_owned() };
+        self.write(intent, vec![entry]).await
     }
 
     async fn group(&self, id: GroupId) -> Result<Option<Group>, StoreError> {
@@ -183,8 +184,15 @@ impl Accounts for Database {
         self.write(ChangeGroup { change }, vec![entry]).await
     }
 
-    async fn remove_group(&self, id: GroupId, version: u32, entry: Entry) -> Result<(), ChangeError> {
-        self.write(RemoveGroup { id, version }, vec![entry]).await
+    async fn remove_group(
+        &self,
+        id: GroupId,
+        version: u32,
+        by: &str,
+        at: Timestamp,
+        entry: Entry,
+    ) -> Result<(), ChangeError> {
+        self.write(RemoveGroup { id, version, by: by.to_owned(), at }, vec![entry]).await
     }
 
     async fn add_machine(&self, machine: &Machine, token: TokenDigest, entry: Entry) -> Result<(), ChangeError> {

@@ -120,6 +120,8 @@ pub(crate) const FORMER_SIGNAL_KEYS_KEPT: Duration = Duration::from_secs(7 * 24 
 pub(crate) const SEALED_AT_ONCE: i64 = 100;
 /// People whose change one batch names one by one; for more, all is forgotten that is cached.
 pub(crate) const CHANGES_NAMED_MAX: usize = 500;
+/// People whom one entry names; of more, several tell.
+pub(crate) const PEOPLE_IN_ENTRY_MAX: usize = 500;
 /// Things of one person, or of one session of theirs, that one transmitter tells a risk of under one name
 /// and that are kept apart; what it tells of more is kept together.
 pub(crate) const RISK_SUBJECTS_MAX: i64 = 50;

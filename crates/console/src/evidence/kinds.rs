@@ -3,7 +3,7 @@
 use crate::views::Tone;
 
 /// Each kind as it stands in an entry, in words, and how it is coloured.
-pub(crate) const KINDS: [(&str, &str, Tone); 48] = [
+pub(crate) const KINDS: [(&str, &str, Tone); 49] = [
     ("challenge.opened", "Challenge opened", Tone::Neutral),
     ("challenge.answered", "Challenge answered in part", Tone::Neutral),
     ("challenge.passed", "Challenge passed", Tone::Good),
@@ -30,6 +30,7 @@ pub(crate) const KINDS: [(&str, &str, Tone); 48] = [
     ("person.activated", "Person activated", Tone::Neutral),
     ("group.added", "Group added", Tone::Neutral),
     ("group.changed", "Group changed", Tone::Neutral),
+    ("group.members", "Group members changed", Tone::Neutral),
     ("group.removed", "Group removed", Tone::Warning),
     ("machine.added", "Machine got a token", Tone::Warning),
     ("machine.removed", "Machine's token revoked", Tone::Warning),

@@ -243,8 +243,8 @@ impl Provisioning {
         let name = parse_group(&name)?.to_owned();
         let group = Group { id: self.flows.id(), name, external_id, version: 1, added_at: at, changed_at: at };
         let event = Event::GroupAdded { group: group.id.to_string(), by: by.to_owned() };
-        let details = json!({ "name": group.name, "members": texts(members) });
-        self.accounts.add_group(&group, members, self.flows.entry_with(at, event, details)).await?;
+        let entry = self.flows.entry_with(at, event, json!({ "name": group.name }));
+        self.accounts.add_group(&group, members, by, entry).await?;
         Ok(group)
     }
 
@@ -270,12 +270,7 @@ impl Provisioning {
         let changed =
             Group { name, external_id, version: group.version.saturating_add(1), changed_at: at, ..group.clone() };
         let event = Event::GroupChanged { group: group.id.to_string(), by: by.to_owned() };
-        let details = match &members {
-            MembersChange::Are(members) => json!({ "name": changed.name, "members": texts(members) }),
-            MembersChange::Differ { add, remove } => {
-                json!({ "name": changed.name, "came": texts(add), "went": texts(remove) })
-            }
-        };
+        let entry = self.flows.entry_with(at, event, json!({ "name": changed.name }));
         let change = GroupChange {
             id: group.id,
             version: group.version,
@@ -283,8 +278,9 @@ impl Provisioning {
             external_id: changed.external_id.clone(),
             members,
             at,
+            by: by.to_owned(),
         };
-        self.accounts.change_group(change, self.flows.entry_with(at, event, details)).await?;
+        self.accounts.change_group(change, entry).await?;
         Ok(changed)
     }
 
@@ -297,7 +293,7 @@ impl Provisioning {
         let at = self.flows.clock.now();
         let event = Event::GroupRemoved { group: group.id.to_string(), by: by.to_owned() };
         let entry = self.flows.entry_with(at, event, json!({ "name": group.name }));
-        Ok(self.accounts.remove_group(group.id, group.version, entry).await?)
+        Ok(self.accounts.remove_group(group.id, group.version, by, at, entry).await?)
     }
 
     /// Adds a machine and gives its token, which is shown once and kept nowhere.
@@ -403,13 +399,4 @@ impl Provisioning {
 fn described(id: PersonId, wanted: &Wanted, blocked: bool) -> Result<Person, Unfit> {
     let (name, email, groups) = Profile::parse(&wanted.name, &wanted.email, Vec::new())?.into_parts();
     Ok(Person { id, login: wanted.login.clone(), name, email, groups, active: wanted.provisioned.active && !blocked })
-}
-
-/// Ids as details have them; of a large group the number is enough.
-fn texts(members: &[PersonId]) -> serde_json::Value {
-    const NAMED_MAX: usize = 500;
-    if members.len() > NAMED_MAX {
-        return json!(members.len());
-    }
-    members.iter().map(PersonId::to_string).collect()
 }

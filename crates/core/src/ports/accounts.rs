@@ -149,6 +149,8 @@ pub struct GroupChange {
     pub members: MembersChange,
     /// Now.
     pub at: Timestamp,
+    /// Who changes it, as it stands in entries.
+    pub by: String,
 }
 
 /// People whom another system governs, their groups, and who may say so.
@@ -216,7 +218,10 @@ pub trait Accounts: Send + Sync + std::fmt::Debug {
 
     /// Adds a group with these members. `UsedBefore` if the name is taken, `Conflict` if a
     /// member is no account, `Limit` if there are too many.
-    async fn add_group(&self, group: &Group, members: &[PersonId], entry: Entry) -> Result<(), ChangeError>;
+    ///
+    /// As with each change of a group, everybody whose groups change by it is named in entries of the same
+    /// transaction, however many they are ([`Event::GroupMembers`](stepgate_evidence::Event::GroupMembers)).
+    async fn add_group(&self, group: &Group, members: &[PersonId], by: &str, entry: Entry) -> Result<(), ChangeError>;
     /// The group with this id.
     async fn group(&self, id: GroupId) -> Result<Option<Group>, StoreError>;
     /// Groups by name.
@@ -228,7 +233,14 @@ pub trait Accounts: Send + Sync + std::fmt::Debug {
     /// Sessions of those who came or went see it at once.
     async fn change_group(&self, change: GroupChange, entry: Entry) -> Result<(), ChangeError>;
     /// Removes a group at that version; nobody is in it any more.
-    async fn remove_group(&self, id: GroupId, version: u32, entry: Entry) -> Result<(), ChangeError>;
+    async fn remove_group(
+        &self,
+        id: GroupId,
+        version: u32,
+        by: &str,
+        at: Timestamp,
+        entry: Entry,
+    ) -> Result<(), ChangeError>;
 
     /// Adds a machine. `UsedBefore` if there is one of that name.
     async fn add_machine(&self, machine: &Machine, token: TokenDigest, entry: Entry) -> Result<(), ChangeError>;

@@ -5,8 +5,8 @@ use stepgate_core::factor::{FactorSecret, Identity, identity_digest};
 use stepgate_core::machine::{Machine, MachineName, Scope};
 use stepgate_core::person::Login;
 use stepgate_core::ports::{
-    Account, AccountChange, Accounts as _, ChangeError, Group, GroupChange, MembersChange, Part, Provisioned,
-    ProvisionedLink, Sought, Store as _,
+    Account, AccountChange, Accounts as _, ChangeError, EntryQuery, Group, GroupChange, MembersChange, Part,
+    Provisioned, ProvisionedLink, Sought, Store as _,
 };
 use stepgate_core::provider::ProviderName;
 use stepgate_evidence::Event;
@@ -14,6 +14,7 @@ use stepgate_evidence::Event;
 use crate::house::{House, MINUTE, SignedIn, is_conflict, is_limit, is_used_before, until};
 
 const ALL: Part = Part { skip: 0, limit: 1_000 };
+const BY: &str = "machine:entra";
 
 impl House {
     fn an_account(&self, login: &str) -> Account {
@@ -148,11 +149,11 @@ pub(crate) async fn who_was_added_by_hand_is_no_account_until_handed_over(house:
     is_conflict(house.store.change_account(house.change_of(&account), Vec::new()).await);
     is_conflict(house.store.remove_account(alice.id, 1, "machine:hr", house.now(), house.said("gone")).await);
     let group = house.a_group("g");
-    is_conflict(house.store.add_group(&group, &[alice.id], house.said("group")).await);
+    is_conflict(house.store.add_group(&group, &[alice.id], BY, house.said("group")).await);
     house.store.govern(alice.id, true, house.said("handed over")).await.unwrap();
     is_conflict(house.store.govern(alice.id, true, house.said("again")).await);
     assert_eq!(house.store.account(alice.id).await.unwrap().unwrap().person, alice);
-    house.store.add_group(&group, &[alice.id], house.said("group")).await.unwrap();
+    house.store.add_group(&group, &[alice.id], BY, house.said("group")).await.unwrap();
     house.store.govern(alice.id, false, house.said("taken back")).await.unwrap();
     assert_eq!(house.store.person(alice.id).await.unwrap().unwrap().groups, alice.groups);
     assert_eq!(house.store.governed(&Login::parse("nobody").unwrap()).await.unwrap(), None);
@@ -176,7 +177,7 @@ pub(crate) async fn accounts_are_found_and_come_in_parts(house: House) {
     assert_eq!(names(&Sought::ExternalId("00u-bob".into()), ALL).await, ["bob"]);
     assert_eq!(names(&Sought::ExternalId("00U-bob".into()), ALL).await, [""; 0]);
     let group = house.a_group("staff");
-    house.store.add_group(&group, &ids[..2], house.said("group")).await.unwrap();
+    house.store.add_group(&group, &ids[..2], BY, house.said("group")).await.unwrap();
     assert_eq!(names(&Sought::MemberOf(group.id), ALL).await, ["alice", "dan"]);
     assert_eq!(house.store.count_accounts(&Sought::MemberOf(group.id)).await.unwrap(), 2);
 }
@@ -367,11 +368,11 @@ pub(crate) async fn a_removed_account_takes_its_sessions_along_with_entries(hous
 
 pub(crate) async fn a_group_reads_back_and_its_name_is_its_own(house: House) {
     let group = Group { external_id: Some("x".into()), ..house.a_group("Payments Approvers") };
-    house.store.add_group(&group, &[], house.said("group")).await.unwrap();
+    house.store.add_group(&group, &[], BY, house.said("group")).await.unwrap();
     assert_eq!(house.store.group(group.id).await.unwrap().as_ref(), Some(&group));
-    is_used_before(house.store.add_group(&house.a_group("payments approvers"), &[], house.said("twin")).await);
+    is_used_before(house.store.add_group(&house.a_group("payments approvers"), &[], BY, house.said("twin")).await);
     let other = house.a_group("other");
-    house.store.add_group(&other, &[], house.said("group")).await.unwrap();
+    house.store.add_group(&other, &[], BY, house.said("group")).await.unwrap();
     let named = house.store.groups(&Sought::Named("PAYMENTS approvers".into()), ALL).await.unwrap();
     assert_eq!(named, std::slice::from_ref(&group));
     assert_eq!(house.store.groups(&Sought::ExternalId("x".into()), ALL).await.unwrap(), [group]);
@@ -382,7 +383,7 @@ pub(crate) async fn a_group_reads_back_and_its_name_is_its_own(house: House) {
 pub(crate) async fn members_of_a_group_are_in_it_at_once_and_no_longer_than_that(house: House) {
     let (alice, bob) = (house.account_at_work("alice").await, house.account_at_work("bob").await);
     let group = house.a_group("approvers");
-    house.store.add_group(&group, &[alice.person.id], house.said("group")).await.unwrap();
+    house.store.add_group(&group, &[alice.person.id], BY, house.said("group")).await.unwrap();
     assert_eq!(house.groups_of(&alice).await, ["approvers"]);
     assert_eq!(house.groups_of(&bob).await, [""; 0]);
     let mut change = GroupChange {
@@ -392,6 +393,7 @@ pub(crate) async fn members_of_a_group_are_in_it_at_once_and_no_longer_than_that
         external_id: Some("g1".to_owned()),
         members: MembersChange::Differ { add: vec![bob.person.id, alice.person.id], remove: vec![house.id()] },
         at: house.now(),
+        by: BY.to_owned(),
     };
     house.store.change_group(change.clone(), house.said("changed")).await.unwrap();
     for who in [&alice, &bob] {
@@ -406,8 +408,8 @@ pub(crate) async fn members_of_a_group_are_in_it_at_once_and_no_longer_than_that
     change.members = MembersChange::Are(vec![house.id()]);
     is_conflict(house.store.change_group(change, house.said("changed")).await);
     assert_eq!(house.groups_of(&bob).await, ["payment-approvers"]);
-    is_conflict(house.store.remove_group(group.id, 2, house.said("removed")).await);
-    house.store.remove_group(group.id, 3, house.said("removed")).await.unwrap();
+    is_conflict(house.store.remove_group(group.id, 2, BY, house.now(), house.said("removed")).await);
+    house.store.remove_group(group.id, 3, BY, house.now(), house.said("removed")).await.unwrap();
     assert_eq!(house.groups_of(&bob).await, [""; 0]);
     assert_eq!(house.count_said("changed").await + house.count_said("removed").await, 3);
 }
@@ -415,13 +417,13 @@ pub(crate) async fn members_of_a_group_are_in_it_at_once_and_no_longer_than_that
 pub(crate) async fn a_provisioned_name_is_not_kept_when_somebody_writes_the_person_back(house: House) {
     let alice = house.account("alice").await.person;
     let group = house.a_group("approvers");
-    house.store.add_group(&group, &[alice.id], house.said("group")).await.unwrap();
+    house.store.add_group(&group, &[alice.id], BY, house.said("group")).await.unwrap();
     let mut read = house.store.person(alice.id).await.unwrap().unwrap();
     assert_eq!(read.groups, ["approvers"]);
     read.groups.push("finance".to_owned());
     house.store.change_person(&read, house.said("by hand")).await.unwrap();
     assert_eq!(house.store.person(alice.id).await.unwrap().unwrap().groups, ["approvers", "finance"]);
-    house.store.remove_group(group.id, 1, house.said("removed")).await.unwrap();
+    house.store.remove_group(group.id, 1, BY, house.now(), house.said("removed")).await.unwrap();
     assert_eq!(house.store.person(alice.id).await.unwrap().unwrap().groups, ["finance"]);
 }
 
@@ -440,18 +442,95 @@ pub(crate) async fn a_large_group_changes_for_everybody_at_once(house: House) {
     };
     assert!(groups().await.is_empty());
     let group = house.a_group("everybody");
-    house.store.add_group(&group, &members, house.said("group")).await.unwrap();
+    house.store.add_group(&group, &members, BY, house.said("group")).await.unwrap();
     until("the other node knows", || async { groups().await == ["everybody"] }).await;
     assert_eq!(house.store.count_accounts(&Sought::MemberOf(group.id)).await.unwrap(), 510);
+}
+
+impl House {
+    /// Whom entries named as having come into a group or the like, in order of entries.
+    async fn told_of_members(&self) -> Vec<(String, Vec<String>)> {
+        let told = |recorded: stepgate_core::ports::RecordedEntry| match recorded.entry.event {
+            Event::GroupMembers { change, people, by, .. } => {
+                assert_eq!(by, BY);
+                Some((change, people))
+            }
+            _ => None,
+        };
+        self.all().await.into_iter().filter_map(told).collect()
+    }
+}
+
+pub(crate) async fn everybody_whose_groups_change_is_named_and_found(house: House) {
+    let (alice, bob) = (house.account("alice").await.person.id, house.account("bob").await.person.id);
+    let carol = house.account("carol").await.person.id;
+    let group = house.a_group("approvers");
+    house.store.add_group(&group, &[alice], BY, house.said("group")).await.unwrap();
+    let change = |version, name: &str, members| GroupChange {
+        id: group.id,
+        version,
+        name: name.to_owned(),
+        external_id: None,
+        members,
+        at: house.now(),
+        by: BY.to_owned(),
+    };
+    // Who is there already does not come, who is not there does not go, and who does both goes.
+    let members = MembersChange::Differ { add: vec![alice, bob, carol], remove: vec![carol, house.id()] };
+    house.store.change_group(change(1, "approvers", members), house.said("changed")).await.unwrap();
+    let members = MembersChange::Are(vec![bob, carol]);
+    house.store.change_group(change(2, "payers", members), house.said("changed")).await.unwrap();
+    house.store.remove_group(group.id, 3, BY, house.now(), house.said("removed")).await.unwrap();
+    let mut last = [bob.to_string(), carol.to_string()];
+    last.sort_unstable();
+    let named = [
+        ("came", vec![alice.to_string()]),
+        ("came", vec![bob.to_string()]),
+        ("went", vec![alice.to_string()]),
+        ("renamed", vec![bob.to_string()]),
+        ("came", vec![carol.to_string()]),
+        ("went", last.to_vec()),
+    ];
+    assert_eq!(house.told_of_members().await, named.map(|(change, people)| (change.to_owned(), people)));
+    let about = EntryQuery { person: Some(bob), kinds: vec!["group.members".to_owned()], ..EntryQuery::default() };
+    let found = house.store.entries(EntryQuery { limit: 100, ..about }).await.unwrap();
+    assert_eq!(found.len(), 3, "whoever looks for a person finds the changes of their groups");
+}
+
+pub(crate) async fn of_a_large_change_nobody_stays_unnamed(house: House) {
+    let mut members = Vec::new();
+    for number in 0..1_010 {
+        members.push(house.account(&format!("p{number}")).await.person.id);
+    }
+    let group = house.a_group("everybody");
+    house.store.add_group(&group, &members, BY, house.said("group")).await.unwrap();
+    house.store.remove_group(group.id, 1, BY, house.now(), house.said("removed")).await.unwrap();
+    let mut expected: Vec<String> = members.iter().map(ToString::to_string).collect();
+    expected.sort_unstable();
+    for change in ["came", "went"] {
+        let query = EntryQuery { kinds: vec!["group.members".to_owned()], limit: 100, ..EntryQuery::default() };
+        let told = house.store.entries(query).await.unwrap();
+        let (mut named, mut largest) = (Vec::new(), 0);
+        for recorded in told {
+            let Event::GroupMembers { change: what, people, .. } = recorded.entry.event else { continue };
+            if what == change {
+                largest = largest.max(people.len());
+                named.extend(people);
+            }
+        }
+        named.sort_unstable();
+        assert_eq!(named, expected, "{change}");
+        assert_eq!(largest, 500);
+    }
 }
 
 pub(crate) async fn nobody_is_in_more_groups_than_the_limit(house: House) {
     let alice = house.account("alice").await.person.id;
     for number in 0..500 {
         let group = house.a_group(&format!("g{number}"));
-        house.store.add_group(&group, &[alice], house.said("group")).await.unwrap();
+        house.store.add_group(&group, &[alice], BY, house.said("group")).await.unwrap();
     }
-    is_limit(house.store.add_group(&house.a_group("one more"), &[alice], house.said("too many")).await);
+    is_limit(house.store.add_group(&house.a_group("one more"), &[alice], BY, house.said("too many")).await);
     assert_eq!(house.store.count_groups(&Sought::With(alice)).await.unwrap(), 500);
     assert_eq!(house.count_said("too many").await, 0);
 }

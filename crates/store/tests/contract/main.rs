@@ -105,6 +105,8 @@ contract! {
         members_of_a_group_are_in_it_at_once_and_no_longer_than_that
         a_provisioned_name_is_not_kept_when_somebody_writes_the_person_back
         a_large_group_changes_for_everybody_at_once
+        everybody_whose_groups_change_is_named_and_found
+        of_a_large_change_nobody_stays_unnamed
         nobody_is_in_more_groups_than_the_limit
         a_machine_is_known_by_its_token_until_it_is_revoked;
     signals:
