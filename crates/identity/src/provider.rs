@@ -1,6 +1,6 @@
 //! OpenID Connect, as its client: sign-in, step-up, logout, renewal.
 //!
-//! Signatures are checked by `jsonwebtoken` through [`crate::jws`], and not by the crate
+//! Signatures are checked by `aws-lc-rs` through [`crate::jws`], and not by the crate
 //! `openidconnect`. That one was looked at: it never fetches keys again, knows neither
 //! pushed requests (RFC 9126) nor logout tokens, so half of what stands here would stand
 //! beside it, with a second reading of tokens; and it rests on an RSA implementation

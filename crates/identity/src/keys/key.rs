@@ -3,9 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents,
+};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
 /// The least size of an RSA key, in bits (NIST SP 800-131A).
@@ -48,16 +51,6 @@ impl Algorithm {
             Self::EdDsa => "EdDSA",
         }
     }
-
-    const fn of_the_library(self) -> jsonwebtoken::Algorithm {
-        match self {
-            Self::Rs256 => jsonwebtoken::Algorithm::RS256,
-            Self::Ps256 => jsonwebtoken::Algorithm::PS256,
-            Self::Es256 => jsonwebtoken::Algorithm::ES256,
-            Self::Es384 => jsonwebtoken::Algorithm::ES384,
-            Self::EdDsa => jsonwebtoken::Algorithm::EdDSA,
-        }
-    }
 }
 
 impl fmt::Display for Algorithm {
@@ -77,25 +70,37 @@ impl FromStr for Algorithm {
     }
 }
 
-/// The type of a key: it alone says which algorithms the key can serve, so that no
-/// public key is ever taken for a shared secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A key as its type: it alone says which algorithms the key can serve, so that no public
+/// key is ever taken for a shared secret. It is parsed when it is read, and what
+/// the library works out of it (a modulus, a point on its curve) is not worked out with each signature.
+#[derive(Clone)]
 enum Kind {
-    Rsa,
-    P256,
-    P384,
-    Ed25519,
+    Rsa { pkcs1: ParsedPublicKey, pss: ParsedPublicKey },
+    P256(ParsedPublicKey),
+    P384(ParsedPublicKey),
+    Ed25519(ParsedPublicKey),
 }
 
 impl Kind {
-    const fn serves(self, algorithm: Algorithm) -> bool {
-        matches!(
-            (self, algorithm),
-            (Self::Rsa, Algorithm::Rs256 | Algorithm::Ps256)
-                | (Self::P256, Algorithm::Es256)
-                | (Self::P384, Algorithm::Es384)
-                | (Self::Ed25519, Algorithm::EdDsa)
-        )
+    /// What verifies signatures of this algorithm.
+    const fn verifier(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
+        match (self, algorithm) {
+            (Self::Rsa { pkcs1: key, .. }, Algorithm::Rs256)
+            | (Self::Rsa { pss: key, .. }, Algorithm::Ps256)
+            | (Self::P256(key), Algorithm::Es256)
+            | (Self::P384(key), Algorithm::Es384)
+            | (Self::Ed25519(key), Algorithm::EdDsa) => Some(key),
+            _ => None,
+        }
+    }
+
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Rsa { .. } => "RSA",
+            Self::P256(_) => "P-256",
+            Self::P384(_) => "P-384",
+            Self::Ed25519(_) => "Ed25519",
+        }
     }
 }
 
@@ -105,13 +110,12 @@ pub struct Key {
     id: Option<String>,
     kind: Kind,
     only: Option<Algorithm>,
-    verifies: DecodingKey,
     jwk: Map<String, Value>,
 }
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Key").field("id", &self.id).field("kind", &self.kind).field("only", &self.only).finish()
+        f.debug_struct("Key").field("id", &self.id).field("kind", &self.kind.name()).field("only", &self.only).finish()
     }
 }
 
@@ -143,14 +147,14 @@ impl Key {
             None => None,
             Some(name) => Some(name.parse::<Algorithm>().map_err(|_| "its `alg` is none that is accepted")?),
         };
-        let (kind, verifies, parts) = read_parts(jwk)?;
-        if only.is_some_and(|only| !kind.serves(only)) {
+        let (kind, parts) = read_parts(jwk)?;
+        if only.is_some_and(|only| kind.verifier(only).is_none()) {
             return Err("its `alg` does not fit its type");
         }
         let named = ["kid", "alg", "use"].into_iter();
         let kept =
             named.chain(parts.iter().copied()).filter_map(|name| Some((name.to_owned(), jwk.get(name)?.clone())));
-        Ok(Self { id, kind, only, verifies, jwk: kept.collect() })
+        Ok(Self { id, kind, only, jwk: kept.collect() })
     }
 
     /// Its name.
@@ -160,7 +164,7 @@ impl Key {
 
     /// Whether it may verify signatures of this algorithm.
     pub fn serves(&self, algorithm: Algorithm) -> bool {
-        self.kind.serves(algorithm) && self.only.is_none_or(|only| only == algorithm)
+        self.verifier(algorithm).is_some()
     }
 
     /// As a JWK without private parts, and without what was not looked at.
@@ -180,17 +184,18 @@ impl Key {
     ///
     /// [`BadSignature`], also if the key is not for this algorithm.
     pub fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &str) -> Result<(), BadSignature> {
-        if !self.serves(algorithm) {
-            return Err(BadSignature);
-        }
-        match jsonwebtoken::crypto::verify(signature, message, &self.verifies, algorithm.of_the_library()) {
-            Ok(true) => Ok(()),
-            Ok(false) | Err(_) => Err(BadSignature),
-        }
+        let key = self.verifier(algorithm).ok_or(BadSignature)?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| BadSignature)?;
+        key.verify_sig(message, &signature).map_err(|_| BadSignature)
+    }
+
+    fn verifier(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
+        let is_meant = self.only.is_none_or(|only| only == algorithm);
+        self.kind.verifier(algorithm).filter(|_| is_meant)
     }
 }
 
-fn read_parts(jwk: &Map<String, Value>) -> Result<(Kind, DecodingKey, &'static [&'static str]), &'static str> {
+fn read_parts(jwk: &Map<String, Value>) -> Result<(Kind, &'static [&'static str]), &'static str> {
     let part = |name| text(jwk, name)?.ok_or("a part of it is missing");
     let unusable = |_| "it cannot be read";
     match part("kty")? {
@@ -209,31 +214,36 @@ fn read_parts(jwk: &Map<String, Value>) -> Result<(Kind, DecodingKey, &'static [
             {
                 return Err("its exponent is none that is used");
             }
-            Ok((Kind::Rsa, DecodingKey::from_rsa_raw_components(&n, &e), &["kty", "n", "e"]))
+            let key = RsaPublicKeyComponents { n, e };
+            let pkcs1 = key.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256).map_err(unusable)?;
+            let pss = key.to_parsed_public_key(&RSA_PSS_2048_8192_SHA256).map_err(unusable)?;
+            Ok((Kind::Rsa { pkcs1, pss }, &["kty", "n", "e"]))
         }
         "EC" => {
-            let (kind, len) = match part("crv")? {
-                "P-256" => (Kind::P256, 32),
-                "P-384" => (Kind::P384, 48),
+            let (len, curve, kind): (_, _, fn(ParsedPublicKey) -> Kind) = match part("crv")? {
+                "P-256" => (32, &ECDSA_P256_SHA256_FIXED, Kind::P256),
+                "P-384" => (48, &ECDSA_P384_SHA384_FIXED, Kind::P384),
                 _ => return Err("its curve is none that is accepted"),
             };
-            let (x, y) = (part("x")?, part("y")?);
-            if decoded(x)?.len() != len || decoded(y)?.len() != len {
+            let (x, y) = (decoded(part("x")?)?, decoded(part("y")?)?);
+            if x.len() != len || y.len() != len {
                 return Err("its point has the wrong length");
             }
-            let key = DecodingKey::from_ec_components(x, y).map_err(unusable)?;
-            Ok((kind, key, &["kty", "crv", "x", "y"]))
+            // SEC 1, section 2.3.4: an uncompressed point. One that is not on the curve is no key.
+            let point = [&[0x04], x.as_slice(), y.as_slice()].concat();
+            let key = ParsedPublicKey::new(curve, point).map_err(unusable)?;
+            Ok((kind(key), &["kty", "crv", "x", "y"]))
         }
         "OKP" => {
             if part("crv")? != "Ed25519" {
                 return Err("its curve is none that is accepted");
             }
-            let x = part("x")?;
-            if decoded(x)?.len() != 32 {
+            let x = decoded(part("x")?)?;
+            if x.len() != 32 {
                 return Err("its point has the wrong length");
             }
-            let key = DecodingKey::from_ed_components(x).map_err(unusable)?;
-            Ok((Kind::Ed25519, key, &["kty", "crv", "x"]))
+            let key = ParsedPublicKey::new(&ED25519, x).map_err(unusable)?;
+            Ok((Kind::Ed25519(key), &["kty", "crv", "x"]))
         }
         _ => Err("its type is none that is accepted"),
     }
