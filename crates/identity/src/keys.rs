@@ -121,6 +121,15 @@ impl Keys {
         }
     }
 
+    /// Whether these are had from where the others are: the same, however they change.
+    pub fn are(&self, others: &Self) -> bool {
+        match (&self.0, &others.0) {
+            (Source::Fixed(these), Source::Fixed(those)) => Arc::ptr_eq(these, those),
+            (Source::Issuer(these), Source::Issuer(those)) => these.is(those),
+            (Source::Fixed(_), Source::Issuer(_)) | (Source::Issuer(_), Source::Fixed(_)) => false,
+        }
+    }
+
     /// Counts the sets of keys that were had.
     pub fn generation(&self) -> u64 {
         match &self.0 {

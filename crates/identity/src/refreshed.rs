@@ -92,6 +92,11 @@ impl<F: Fetch> Refreshed<F> {
         &self.0.from
     }
 
+    /// Whether these share what is held.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// What `look` finds. `None` of it makes what is held be fetched again, if that was not
     /// done a moment ago.
     pub(crate) async fn find<T>(
@@ -100,16 +105,8 @@ impl<F: Fetch> Refreshed<F> {
         look: impl Fn(&F::Item) -> Option<T>,
     ) -> Result<T, NotFound<F::Error>> {
         let held = self.0.held.load_full();
-        if let Some(held) = &held {
-            let age = held.age(now);
-            if age <= USED_WHILE_FETCHED_FOR
-                && let Some(found) = look(&held.item)
-            {
-                if age > FRESH_FOR && self.0.may_call(now) {
-                    self.fetch_beside(Arc::clone(held), now);
-                }
-                return Ok(found);
-            }
+        if let Some(found) = self.at_hand(now, |held| look(&held.item)) {
+            return Ok(found);
         }
         let failed = self.fetch(held, now).await.err();
         match (self.0.held.load().as_deref(), failed) {
@@ -125,16 +122,29 @@ impl<F: Fetch> Refreshed<F> {
         self.0.held.load().as_ref().map_or(0, |held| held.generation)
     }
 
-    /// Whether what is held is of that generation, and may be used without asking first. If
-    /// it is old, it is fetched again beside.
+    /// Whether what is held is of that generation, and may be used without asking first.
     pub(crate) fn still_is(&self, generation: u64, now: Timestamp) -> bool {
-        let held = self.0.held.load_full();
-        let Some(held) = held.filter(|held| held.generation == generation) else { return false };
+        self.at_hand(now, |held| (held.generation == generation).then_some(())).is_some()
+    }
+
+    /// What `look` finds in what is held, if that may be used without asking first.
+    pub(crate) fn find_at_hand<T>(&self, now: Timestamp, look: impl Fn(&F::Item) -> Option<T>) -> Option<T> {
+        self.at_hand(now, |held| look(&held.item))
+    }
+
+    /// The same; what is old is fetched again beside.
+    fn at_hand<T>(&self, now: Timestamp, look: impl Fn(&Held<F::Item>) -> Option<T>) -> Option<T> {
+        let held = self.0.held.load();
+        let held = held.as_ref()?;
         let age = held.age(now);
-        if age > FRESH_FOR && age <= USED_WHILE_FETCHED_FOR && self.0.may_call(now) {
-            self.fetch_beside(held, now);
+        if age > USED_WHILE_FETCHED_FOR {
+            return None;
         }
-        age <= USED_WHILE_FETCHED_FOR
+        let found = look(held)?;
+        if age > FRESH_FOR && self.0.may_call(now) {
+            self.fetch_beside(Arc::clone(held), now);
+        }
+        Some(found)
     }
 
     /// Fetches in a task of its own: who waits may go away (a browser that hangs up) without

@@ -124,6 +124,13 @@ impl Issuer {
             NotFound::Absent => NoMetadata::Away(String::from("what is held is too old")),
         })
     }
+
+    /// Whether these are its keys now, as far as is known without asking first. What it says
+    /// of itself is fetched again beside, if that is old: also where all that comes was
+    /// verified before, keys that moved to another place are noticed.
+    pub(crate) fn has(&self, keys: &Keys, now: Timestamp) -> bool {
+        self.0.find_at_hand(now, |metadata| Some(metadata.keys.are(keys))).unwrap_or(false)
+    }
 }
 
 #[derive(Debug)]

@@ -93,6 +93,14 @@ impl KeysOf {
             Self::Issuer(issuer) => issuer.metadata(now).await.map(|metadata| metadata.keys.clone()),
         }
     }
+
+    /// Whether `keys` are had from where the issuer's are now.
+    fn are(&self, keys: &Keys, now: Timestamp) -> bool {
+        match self {
+            Self::These(these) => these.are(keys),
+            Self::Issuer(issuer) => issuer.has(keys, now),
+        }
+    }
 }
 
 /// Verifies access tokens.
@@ -118,8 +126,15 @@ pub enum Keeps {
 
 #[derive(Debug)]
 struct Issuers {
-    all: Vec<TokenIssuer>,
+    all: Vec<Known>,
     generation: u64,
+}
+
+/// An issuer, and the digest of what the configuration says of it.
+#[derive(Debug)]
+struct Known {
+    issuer: TokenIssuer,
+    fingerprint: [u8; 32],
 }
 
 /// A token that was verified.
@@ -129,15 +144,28 @@ struct Kept {
     until: Timestamp,
     /// The configuration that it was verified by.
     configuration: u64,
-    /// The issuer's keys, as they were then.
-    keys: Option<(Keys, u64)>,
+    /// What it was verified by, if it was signed.
+    by: Option<ByKeys>,
+}
+
+/// An issuer's keys, as they were when one of them verified a token.
+#[derive(Debug)]
+struct ByKeys {
+    of: KeysOf,
+    keys: Keys,
+    generation: u64,
+}
+
+impl ByKeys {
+    /// Whether the issuer's keys are still these: at the same place, and none came or went there.
+    fn still_are(&self, now: Timestamp) -> bool {
+        self.of.are(&self.keys, now) && self.keys.still_are(self.generation, now)
+    }
 }
 
 impl Kept {
     fn stands(&self, configuration: u64, now: Timestamp) -> bool {
-        now < self.until
-            && self.configuration == configuration
-            && self.keys.as_ref().is_none_or(|(keys, generation)| keys.still_are(*generation, now))
+        now < self.until && self.configuration == configuration && self.by.as_ref().is_none_or(|by| by.still_are(now))
     }
 }
 
@@ -145,7 +173,7 @@ impl TokenVerifier {
     /// Verifies tokens of these issuers.
     pub fn new(issuers: Vec<TokenIssuer>, keeps: Keeps, random: &dyn Randomness) -> Self {
         Self {
-            issuers: ArcSwap::from_pointee(Issuers { all: issuers, generation: 0 }),
+            issuers: ArcSwap::from_pointee(Issuers::new(issuers, 0)),
             replaced: AtomicU64::new(0),
             kept: Cache::new(KEPT_MAX),
             inactive: Cache::new(INACTIVE_KEPT_MAX),
@@ -158,7 +186,7 @@ impl TokenVerifier {
     /// proofs that were taken stay taken.
     pub fn replace(&self, issuers: Vec<TokenIssuer>) {
         let generation = self.replaced.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
-        self.issuers.store(Arc::new(Issuers { all: issuers, generation }));
+        self.issuers.store(Arc::new(Issuers::new(issuers, generation)));
         self.kept.invalidate_all();
         self.inactive.invalidate_all();
     }
@@ -177,12 +205,12 @@ impl TokenVerifier {
             Ok(signed) => signed.verify(asking, issuers.generation).await?,
             Err(what) => match issuers.asked_for(asking.rules) {
                 // What another issuer signed is nobody else's to see.
-                Some((issuer, _)) if jws::named_issuer(asking.text).is_some_and(|named| named != issuer.issuer) => {
+                Some((known, _))
+                    if jws::named_issuer(asking.text).is_some_and(|named| named != known.issuer.issuer) =>
+                {
                     return Err(asking.wrong(what));
                 }
-                Some((issuer, introspection)) => {
-                    self.ask(key, issuer, introspection, asking, issuers.generation).await?
-                }
+                Some((known, introspection)) => self.ask(key, known, introspection, asking, issuers.generation).await?,
                 None => return Err(asking.wrong(what)),
             },
         };
@@ -196,7 +224,7 @@ impl TokenVerifier {
     async fn ask(
         &self,
         key: [u8; 32],
-        issuer: &TokenIssuer,
+        known: &Known,
         introspection: &Introspection,
         asking: Asking<'_>,
         configuration: u64,
@@ -205,7 +233,7 @@ impl TokenVerifier {
         if self.inactive.get(&key).is_some_and(|until| now < until) {
             return Err(asking.wrong("inactive"));
         }
-        match introspection.ask(key, asking.text).await.map_err(|why| issuer.away(&why))?.as_ref() {
+        match introspection.ask(key, asking.text).await.map_err(|why| known.issuer.away(&why))?.as_ref() {
             Said::Inactive => {
                 self.inactive.insert(key, now.plus(INACTIVE_KEPT_FOR));
                 Err(asking.wrong("inactive"))
@@ -213,13 +241,13 @@ impl TokenVerifier {
             Said::NoAccessToken { what } => Err(asking.wrong(what)),
             Said::Active { kind, claims, keep_for } => {
                 let demands = Demands::Introspection { without_exp: introspection.life_without_exp() };
-                let token = facts::read(claims, demands, asking.expects(issuer)).map_err(|what| asking.wrong(what))?;
+                let token = facts::read(claims, demands, asking.expects(known)).map_err(|what| asking.wrong(what))?;
                 // One that is said to be bound, and not to which key, is no bearer token.
                 if token.scheme() != *kind {
                     return Err(asking.wrong("token_type"));
                 }
                 let until = token.expires_at.min(now.plus(*keep_for));
-                Ok(Kept { until, token: Arc::new(token), configuration, keys: None })
+                Ok(Kept { until, token: Arc::new(token), configuration, by: None })
             }
         }
     }
@@ -258,8 +286,8 @@ impl AccessTokens for TokenVerifier {
 
     fn still(&self, token: &VerifiedToken, rules: Option<&TokenRules>, now: Timestamp) -> Result<(), NotAccepted> {
         let issuers = self.issuers.load();
-        let issuer = issuers.all.iter().find(|issuer| issuer.name == token.provider);
-        token.holds(rules, issuer.map(TokenIssuer::fingerprint).as_ref(), now)
+        let known = issuers.all.iter().find(|known| known.issuer.name == token.provider);
+        token.holds(rules, known.map(|known| &known.fingerprint), now)
     }
 }
 
@@ -277,7 +305,8 @@ impl Asking<'_> {
         NotAccepted::Token { what, scheme: self.scheme }
     }
 
-    fn expects<'b>(&'b self, issuer: &'b TokenIssuer) -> Expected<'b> {
+    fn expects<'b>(&'b self, known: &'b Known) -> Expected<'b> {
+        let Known { issuer, fingerprint } = known;
         let half = digest(&[b"stepgate/access-token/v1\0", self.text.as_bytes()]);
         let id =
             half.first_chunk().copied().map(AccessTokenId::from_bytes).unwrap_or(AccessTokenId::from_bytes([0; 16]));
@@ -288,7 +317,7 @@ impl Asking<'_> {
             levels: &issuer.levels,
             rules: self.rules,
             now: self.now,
-            verified_by: Configuration::of(self.rules, &issuer.fingerprint()),
+            verified_by: Configuration::of(self.rules, fingerprint),
         }
     }
 }
@@ -296,15 +325,16 @@ impl Asking<'_> {
 /// A JWT, and the issuer whose it says it is.
 struct Signed<'a> {
     jws: Jws<'a>,
-    issuer: &'a TokenIssuer,
+    known: &'a Known,
     keys: &'a KeysOf,
     algorithms: &'a [Algorithm],
 }
 
 impl Signed<'_> {
     async fn verify(self, asking: Asking<'_>, configuration: u64) -> Result<Kept, NotAccepted> {
-        let Self { jws, issuer, keys, algorithms } = self;
-        let keys = keys.keys(asking.now).await.map_err(|error| issuer.away(&error.to_string()))?;
+        let Self { jws, known, keys: of, algorithms } = self;
+        let issuer = &known.issuer;
+        let keys = of.keys(asking.now).await.map_err(|error| issuer.away(&error.to_string()))?;
         // Taken first: keys that change while the signature is looked at make this old at once.
         let generation = keys.generation();
         // An ID token, a logout token, an assertion: signed by the same keys, and no access token.
@@ -315,9 +345,10 @@ impl Signed<'_> {
             JwsError::Key(error @ KeyError::Away(_)) => issuer.away(&error.to_string()),
             error => asking.wrong(error.code()),
         })?;
-        let token = facts::read(&verified.claims, Demands::Jwt, asking.expects(issuer));
+        let token = facts::read(&verified.claims, Demands::Jwt, asking.expects(known));
         let token = Arc::new(token.map_err(|what| asking.wrong(what))?);
-        Ok(Kept { until: token.expires_at, token, configuration, keys: Some((keys, generation)) })
+        let by = Some(ByKeys { of: of.clone(), keys, generation });
+        Ok(Kept { until: token.expires_at, token, configuration, by })
     }
 }
 
@@ -361,29 +392,34 @@ impl TokenIssuer {
 }
 
 impl Issuers {
-    fn accepted_by<'a>(&'a self, rules: &'a TokenRules) -> impl Iterator<Item = &'a TokenIssuer> {
-        self.all.iter().filter(|issuer| rules.accepted().providers.contains(&issuer.name))
+    fn new(issuers: Vec<TokenIssuer>, generation: u64) -> Self {
+        let known = |issuer: TokenIssuer| Known { fingerprint: issuer.fingerprint(), issuer };
+        Self { all: issuers.into_iter().map(known).collect(), generation }
+    }
+
+    fn accepted_by<'a>(&'a self, rules: &'a TokenRules) -> impl Iterator<Item = &'a Known> {
+        self.all.iter().filter(|known| rules.accepted().providers.contains(&known.issuer.name))
     }
 
     /// The token as a JWT of one of the issuers that sign theirs, or why it is none.
     fn signer_of<'a>(&'a self, asking: Asking<'a>) -> Result<Signed<'a>, &'static str> {
         let jws = Jws::read(asking.text, TOKEN_LEN_MAX).map_err(|error| error.code())?;
         let said = jws.unverified_issuer().ok_or("issuer")?;
-        let found = self.accepted_by(asking.rules).find_map(|issuer| match &issuer.by {
-            VerifiedBy::Signature { keys, algorithms } if issuer.issuer == said => Some((issuer, keys, algorithms)),
+        let found = self.accepted_by(asking.rules).find_map(|known| match &known.issuer.by {
+            VerifiedBy::Signature { keys, algorithms } if known.issuer.issuer == said => {
+                Some((known, keys, algorithms))
+            }
             _ => None,
         });
-        let (issuer, keys, algorithms) = found.ok_or("issuer")?;
-        Ok(Signed { jws, issuer, keys, algorithms })
+        let (known, keys, algorithms) = found.ok_or("issuer")?;
+        Ok(Signed { jws, known, keys, algorithms })
     }
 
     /// The one issuer that is asked about everything that names no other.
-    fn asked_for(&self, rules: &TokenRules) -> Option<(&TokenIssuer, &Introspection)> {
-        self.all.iter().filter(|issuer| rules.accepted().providers.contains(&issuer.name)).find_map(|issuer| {
-            match &issuer.by {
-                VerifiedBy::Introspection(introspection) => Some((issuer, introspection)),
-                VerifiedBy::Signature { .. } => None,
-            }
+    fn asked_for<'a>(&'a self, rules: &'a TokenRules) -> Option<(&'a Known, &'a Introspection)> {
+        self.accepted_by(rules).find_map(|known| match &known.issuer.by {
+            VerifiedBy::Introspection(introspection) => Some((known, introspection)),
+            VerifiedBy::Signature { .. } => None,
         })
     }
 }

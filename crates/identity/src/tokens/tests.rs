@@ -4,6 +4,7 @@ mod asked;
 mod certificates;
 mod kept;
 mod mint;
+mod moved;
 mod proofs;
 mod signed;
 
@@ -159,7 +160,7 @@ impl TokenVerifier {
     /// How many questions to issuers are open.
     fn open_questions(&self) -> usize {
         let issuers = self.issuers.load();
-        let open = issuers.all.iter().map(|issuer| match &issuer.by {
+        let open = issuers.all.iter().map(|known| match &known.issuer.by {
             VerifiedBy::Introspection(introspection) => introspection.open_questions(),
             VerifiedBy::Signature { .. } => 0,
         });
