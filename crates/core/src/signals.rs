@@ -133,6 +133,9 @@ pub enum NotASet {
     /// It is for somebody else.
     #[error("the audience is another")]
     Audience,
+    /// It speaks of somebody of whom this transmitter may not, and such events are refused.
+    #[error("the transmitter may not speak of this subject")]
+    Foreign,
     /// No such transmitter is configured.
     #[error("no such transmitter is configured")]
     Unknown,
@@ -150,8 +153,31 @@ impl NotASet {
             Self::NotAuthentic(_) => "authentication_failed",
             Self::Issuer => "invalid_issuer",
             Self::Audience => "invalid_audience",
-            Self::Unknown => "access_denied",
+            Self::Foreign | Self::Unknown => "access_denied",
             Self::Away(_) => "unavailable",
+        }
+    }
+}
+
+/// What becomes of an event about somebody of whom its transmitter may not speak. It does nothing either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Foreign {
+    /// It is taken, and recorded as what it is.
+    #[default]
+    Ignore,
+    /// It is refused.
+    Refuse,
+}
+
+impl Foreign {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Ignore, Self::Refuse];
+
+    /// The name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ignore => "ignore",
+            Self::Refuse => "refuse",
         }
     }
 }
@@ -165,10 +191,12 @@ pub struct Transmitter {
     pub subject_issuers: Vec<String>,
     /// The provider of whose sessions it may speak.
     pub provider: Option<ProviderName>,
-    /// Whether it may name people by address. An address is found where exactly one person has it.
+    /// Whether it may name people by address.
     pub by_email: bool,
     /// Whether `opaque` is the `externalId` that provisioning gave.
     pub by_external_id: bool,
+    /// What becomes of an event about anybody else.
+    pub foreign: Foreign,
     /// How long what it says of a risk counts, if it says nothing newer.
     pub keep: std::time::Duration,
 }

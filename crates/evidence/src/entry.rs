@@ -219,9 +219,14 @@ pub enum Event {
         set: String,
         person: String,
         session: String,
-        /// What came of it: `sessions_ended`, `proofs_dropped`, `risk`, `nothing` …
+        /// What came of it: `sessions_ended`, `proofs_dropped`, `risk`, `nothing` …; `not_its_own` where it
+        /// spoke of somebody of whom this transmitter may not speak, and did nothing.
         effect: String,
     },
+    /// Security events of a transmitter that did nothing, beyond those of a window that have entries of their
+    /// own. `effect`: as there.
+    #[serde(rename = "signal.counted")]
+    SignalsCounted { transmitter: String, effect: String, count: u32, window_s: u32 },
     /// A stream of signals to a subscriber changed: `created`, `updated`, `deleted`, or its new status; paused because
     /// its machine's token expired (`token_expired`), or resumed because that has another (`token_renewed`).
     #[serde(rename = "stream.changed")]

@@ -59,8 +59,15 @@ fn sentence(event: &Event) -> String {
         }
         Event::MachineRemoved { machine, by } => format!("token of machine {machine} revoked by {}", short(by)),
         Event::SignalReceived { transmitter, event, person, effect, .. } => {
-            let about = if person.is_empty() { "nobody who is known here" } else { short(person) };
+            let about = match (effect.as_str(), person.as_str()) {
+                ("not_its_own", _) => "somebody of whom it may not speak",
+                (_, "") => "nobody who is known here",
+                (_, person) => short(person),
+            };
             format!("{transmitter} signalled {event} about {about}: {effect}")
+        }
+        Event::SignalsCounted { transmitter, effect, count, .. } => {
+            format!("{transmitter} signalled {} more: {effect}", times(*count))
         }
         Event::StreamChanged { stream, change, receiver, by, .. } => {
             let way = if receiver.is_empty() { "fetched".to_owned() } else { format!("posted to {receiver}") };

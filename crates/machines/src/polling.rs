@@ -42,7 +42,10 @@ pub async fn poll(signals: Signals, transmitter: &str, source: &dyn EventSource,
                         is_new |= !event.again;
                         taken.push(id);
                     }
-                    Err(NotTaken::NotASet(NotASet::Away(_)) | NotTaken::Store(_)) => failed = true,
+                    // It was not judged, so it is not acknowledged.
+                    Err(NotTaken::NotASet(NotASet::Away(_)) | NotTaken::TooMany(_) | NotTaken::Store(_)) => {
+                        failed = true;
+                    }
                     Err(NotTaken::NotASet(why)) => {
                         refused.insert(id, (why.code().to_owned(), why.to_string()));
                     }

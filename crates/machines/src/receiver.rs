@@ -47,6 +47,11 @@ pub(crate) async fn call(machine: &Machine, signals: &Signals, request: &Request
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("10"));
             response
         }
+        Err(NotTaken::TooMany(wait)) => {
+            let mut response = answer::empty(StatusCode::TOO_MANY_REQUESTS);
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().saturating_add(1)));
+            response
+        }
         Err(NotTaken::NotASet(why)) => refused(StatusCode::BAD_REQUEST, why.code(), &why.to_string()),
     }
 }

@@ -3,7 +3,7 @@
 use crate::views::Tone;
 
 /// Each kind as it stands in an entry, in words, and how it is coloured.
-pub(crate) const KINDS: [(&str, &str, Tone); 49] = [
+pub(crate) const KINDS: [(&str, &str, Tone); 50] = [
     ("challenge.opened", "Challenge opened", Tone::Neutral),
     ("challenge.answered", "Challenge answered in part", Tone::Neutral),
     ("challenge.passed", "Challenge passed", Tone::Good),
@@ -35,6 +35,7 @@ pub(crate) const KINDS: [(&str, &str, Tone); 49] = [
     ("machine.added", "Machine got a token", Tone::Warning),
     ("machine.removed", "Machine's token revoked", Tone::Warning),
     ("signal.received", "Signal from another system", Tone::Neutral),
+    ("signal.counted", "Security events without effect", Tone::Neutral),
     ("signal.refused", "Signal refused by its receiver", Tone::Warning),
     ("stream.changed", "Stream of signals changed", Tone::Warning),
     ("stream.subject", "Person left out of a stream of signals, or taken in", Tone::Warning),

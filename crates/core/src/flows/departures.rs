@@ -4,12 +4,10 @@
 //! come back; nobody has to be known here for that. Counted in this process alone, before
 //! the provider is asked.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
+use super::rate::Rate;
 use crate::time::Timestamp;
 
 /// How long departures are counted together.
@@ -21,15 +19,13 @@ pub const DEPARTURES_OF_ONE_MAX: u32 = 60;
 pub const DEPARTURES_MAX: u32 = 600;
 
 /// The departures of a window.
-#[derive(Debug, Default)]
-pub struct Departures(Mutex<Window>);
+#[derive(Debug)]
+pub struct Departures(Rate<IpAddr>);
 
-/// Bounded by [`DEPARTURES_MAX`]: an address is kept only where it left.
-#[derive(Debug, Default)]
-struct Window {
-    begun: Option<Timestamp>,
-    all: u32,
-    of: HashMap<IpAddr, u32>,
+impl Default for Departures {
+    fn default() -> Self {
+        Self(Rate::new(DEPARTURES_WINDOW, DEPARTURES_OF_ONE_MAX, DEPARTURES_MAX))
+    }
 }
 
 impl Departures {
@@ -39,20 +35,7 @@ impl Departures {
     ///
     /// One too many, which is not counted: how long it is until the next may leave.
     pub(super) fn count(&self, network: IpAddr, now: Timestamp) -> Result<(), Duration> {
-        let mut window = self.0.lock();
-        // A clock that was set back begins anew, as a window that is over does.
-        let age = window.begun.and_then(|begun| now.since(begun)).filter(|age| *age < DEPARTURES_WINDOW);
-        let Some(age) = age else {
-            *window = Window { begun: Some(now), all: 1, of: HashMap::from([(network, 1)]) };
-            return Ok(());
-        };
-        let of_one = window.of.get(&network).copied().unwrap_or_default();
-        if window.all >= DEPARTURES_MAX || of_one >= DEPARTURES_OF_ONE_MAX {
-            return Err(DEPARTURES_WINDOW.saturating_sub(age));
-        }
-        window.all = window.all.saturating_add(1);
-        window.of.insert(network, of_one.saturating_add(1));
-        Ok(())
+        self.0.count(network, 1, now)
     }
 }
 
@@ -90,9 +73,9 @@ mod tests {
         for number in DEPARTURES_MAX..DEPARTURES_MAX * 3 {
             assert_eq!(departures.count(network(number), at(59)), Err(Duration::from_secs(1)));
         }
-        assert_eq!(departures.0.lock().of.len(), usize::try_from(DEPARTURES_MAX).unwrap());
+        assert_eq!(departures.0.keys(), usize::try_from(DEPARTURES_MAX).unwrap());
         assert_eq!(departures.count(network(1), at(60)), Ok(()));
-        assert_eq!(departures.0.lock().of.len(), 1, "what is over makes room");
+        assert_eq!(departures.0.keys(), 1, "what is over makes room");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod logins;
 mod look;
 mod people;
 mod provision;
+mod rate;
 mod refusals;
 mod refuse;
 mod sign_in;
@@ -44,7 +45,10 @@ pub use provision::{LinkedBy, ProvisionError, Provisioning, SubjectIs, Wanted, W
 pub use refusals::Refusals;
 pub use refuse::NotMe;
 pub use sign_in::{SignInAs, SignInAttempt, SignInError, SignInPrompt, SignedIn, is_sign_in_again};
-pub use signals::{CREDENTIAL_CHANGE, DEVICE_NOT_COMPLIANT, EVENT_AGE_MAX, NotTaken, Signals, Taken};
+pub use signals::{
+    Arrivals, CREDENTIAL_CHANGE, DEVICE_NOT_COMPLIANT, EVENT_AGE_MAX, IDLE_SIGNALS_TOLD_MAX, NotTaken,
+    SIGNALS_OF_ONE_MAX, SIGNALS_WINDOW, Signals, Taken,
+};
 pub use tokens::{
     BetterToken, LOOP_GUARD, Loops, NotEnough, SAME_CHALLENGES_MAX, SAME_CHALLENGES_WINDOW, WITHOUT_IAT_REFUSED_FOR,
 };

@@ -2,12 +2,11 @@
 //! kind of refusal has a first entry at once, the rest are one entry a window.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry as Slot;
 
 use parking_lot::Mutex;
 use stepgate_evidence::{AgentName, Asked, Event};
 
-use super::{Flows, asked};
+use super::{Flows, IDLE_SIGNALS_TOLD_MAX, asked};
 use crate::decide::{Asker, Denied};
 use crate::factor::FactorKind;
 use crate::id::PersonId;
@@ -22,7 +21,15 @@ const KINDS_MAX: usize = 10_000;
 /// first of each kind is durable.
 #[derive(Debug, Default)]
 pub struct Refusals {
-    counts: Mutex<HashMap<Refusal, u32>>,
+    counts: Mutex<HashMap<Refusal, Count>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    /// Those that have entries of their own.
+    told: u32,
+    /// The others.
+    more: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,31 +55,35 @@ enum Refusal {
         factor: &'static str,
         reason: &'static str,
     },
+    /// A security event that was taken and did nothing.
+    IdleSignal {
+        transmitter: String,
+        effect: &'static str,
+    },
     Overflow,
 }
 
 impl Refusals {
     /// Counts; `true` for the first of its kind in this window.
     fn count(&self, refusal: Refusal) -> bool {
+        self.count_beyond(1, refusal)
+    }
+
+    /// Counts; `true` for the first of its kind in this window, so many of them.
+    fn count_beyond(&self, told_max: u32, refusal: Refusal) -> bool {
         let mut counts = self.counts.lock();
         let room = counts.len() < KINDS_MAX;
         let key = if room || counts.contains_key(&refusal) { refusal } else { Refusal::Overflow };
-        match counts.entry(key) {
-            Slot::Vacant(slot) => {
-                slot.insert(0);
-                true
-            }
-            Slot::Occupied(mut slot) => {
-                let count = slot.get_mut();
-                *count = count.saturating_add(1);
-                false
-            }
-        }
+        let count = counts.entry(key).or_default();
+        let is_told = count.told < told_max;
+        let counted = if is_told { &mut count.told } else { &mut count.more };
+        *counted = counted.saturating_add(1);
+        is_told
     }
 
     fn take(&self) -> Vec<(Refusal, u32)> {
         let counts = std::mem::take(&mut *self.counts.lock());
-        counts.into_iter().filter(|(_, count)| *count > 0).collect()
+        counts.into_iter().map(|(refusal, count)| (refusal, count.more)).filter(|(_, more)| *more > 0).collect()
     }
 }
 
@@ -152,6 +163,12 @@ impl Flows {
         Ok(true)
     }
 
+    /// Counts a security event that did nothing; whether it has an entry of its own.
+    pub(super) fn is_idle_signal_told(&self, transmitter: &str, effect: &'static str) -> bool {
+        let idle = Refusal::IdleSignal { transmitter: transmitter.to_owned(), effect };
+        self.refusals.count_beyond(IDLE_SIGNALS_TOLD_MAX, idle)
+    }
+
     async fn record_or_log(&self, entries: Vec<stepgate_evidence::Entry>) {
         if entries.is_empty() {
             return;
@@ -179,6 +196,9 @@ impl Flows {
                 Refusal::Unverified { factor, reason, .. } => {
                     let code = format!("sign_in_{factor}_{reason}");
                     Event::RequestRefused { code, count, window_s: WINDOW_S }
+                }
+                Refusal::IdleSignal { transmitter, effect } => {
+                    Event::SignalsCounted { transmitter, effect: effect.to_owned(), count, window_s: WINDOW_S }
                 }
                 Refusal::Overflow => {
                     Event::RequestRefused { code: "too_many_kinds".to_owned(), count, window_s: WINDOW_S }

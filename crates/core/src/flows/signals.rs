@@ -1,11 +1,13 @@
 //! Security events of other systems: believed as far as each may speak, and acted on at once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use stepgate_evidence::Event;
 
 use super::Flows;
+use super::rate::Rate;
 use crate::factor::identity_digest;
 use crate::id::PersonId;
 use crate::ports::{
@@ -13,7 +15,7 @@ use crate::ports::{
 };
 use crate::risk::{RiskKind, RiskLevel, RiskSubject};
 use crate::signals::{
-    EventSubject, Happened, Identifier, NotASet, Principal, SecurityEvent, Transmitter, Transmitters,
+    EventSubject, Foreign, Happened, Identifier, NotASet, Principal, SecurityEvent, Transmitter, Transmitters,
 };
 use crate::time::Timestamp;
 
@@ -22,7 +24,20 @@ pub const DEVICE_NOT_COMPLIANT: &str = "device_not_compliant";
 /// A credential was created, changed or lost lately.
 pub const CREDENTIAL_CHANGE: &str = "credential_change";
 /// Events that happened longer ago are refused: nobody remembers whether they were taken.
-pub const EVENT_AGE_MAX: std::time::Duration = std::time::Duration::from_secs(7 * 24 * 3600);
+pub const EVENT_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long what comes of one transmitter is counted together.
+pub const SIGNALS_WINDOW: Duration = Duration::from_secs(60);
+/// The most entries that one transmitter's events make in a window: a company's leavers of a day come within it.
+pub const SIGNALS_OF_ONE_MAX: u32 = 3_000;
+/// Events without effect that have entries of their own, of one transmitter in a window of the refusals; more are
+/// counted.
+pub const IDLE_SIGNALS_TOLD_MAX: u32 = 60;
+/// The most people who have one `externalId`, as with one address.
+const NAMED_ALIKE_MAX: u32 = 1_000;
+/// The effect of what a transmitter said of somebody of whom it may not speak.
+const NOT_ITS_OWN: &str = "not_its_own";
+/// The effect of what does nothing.
+const NOTHING: &str = "nothing";
 /// How often it is looked whom an event concerns, where people leave meanwhile.
 const LOOKS: usize = 3;
 
@@ -37,6 +52,19 @@ pub struct Signals {
     pub accounts: Arc<dyn Accounts>,
     /// Who verifies them.
     pub transmitters: Arc<dyn Transmitters>,
+    /// How much came of each.
+    pub arrivals: Arc<Arrivals>,
+}
+
+/// What came of transmitters in a window, by their names. What is beyond is not judged, and so comes again.
+#[derive(Debug)]
+pub struct Arrivals(Rate<String>);
+
+impl Default for Arrivals {
+    fn default() -> Self {
+        // There are as many as are configured.
+        Self(Rate::new(SIGNALS_WINDOW, SIGNALS_OF_ONE_MAX, u32::MAX))
+    }
 }
 
 /// Why an event was not taken.
@@ -45,6 +73,9 @@ pub enum NotTaken {
     /// It is no event that counts.
     #[error(transparent)]
     NotASet(#[from] NotASet),
+    /// Its transmitter told too much in this window: after so long it may be sent again.
+    #[error("the transmitter tells too much at once")]
+    TooMany(Duration),
     /// The store failed: it may be sent again.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -97,8 +128,12 @@ impl Signals {
     }
 
     /// Does what an event does to those whom it concerns now, in one transaction with its entry.
-    async fn take(&self, known: &Transmitter, event: &SecurityEvent, at: Timestamp) -> Result<SignalFate, StoreError> {
+    async fn take(&self, known: &Transmitter, event: &SecurityEvent, at: Timestamp) -> Result<SignalFate, NotTaken> {
         let concerned = self.concerned(known, &event.subject, at).await?;
+        if matches!(concerned, Meant::Foreign) && known.foreign == Foreign::Refuse {
+            self.flows.refused("signal_foreign_subject").await;
+            return Err(NotASet::Foreign.into());
+        }
         let digest = set_digest(&event.issuer, &event.id);
         let entry = |who: Option<Concerned>, effect: String| {
             let event = Event::SignalReceived {
@@ -117,12 +152,25 @@ impl Signals {
             entries.push(entry(Some(*who), described(&effects)));
             all.extend(effects);
         }
+        let idle = match concerned {
+            Meant::Foreign => NOT_ITS_OWN,
+            _ => NOTHING,
+        };
         if entries.is_empty() {
-            entries.push(entry(None, described(&[])));
+            entries.push(entry(None, idle.to_owned()));
+        }
+        let many = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+        if let Err(wait) = self.arrivals.0.count(known.name.clone(), many, at) {
+            self.flows.refused("signal_too_many").await;
+            return Err(NotTaken::TooMany(wait));
+        }
+        // It is remembered that it was taken, as durably as any other; only the entry is spared.
+        if all.is_empty() && !self.flows.is_idle_signal_told(&known.name, idle) {
+            entries.clear();
         }
         let transmitter = known.name.clone();
         let signal = TakenSignal { set: digest, transmitter, happened_at: event.at, at, effects: all };
-        self.store.take_signal(signal, entries).await
+        Ok(self.store.take_signal(signal, entries).await?)
     }
 
     /// Whom an event concerns, as far as this transmitter may speak of them. A session that is
@@ -134,9 +182,10 @@ impl Signals {
         subject: &EventSubject,
         now: Timestamp,
     ) -> Result<Meant, StoreError> {
+        let speaks = subject.user.as_ref().is_none_or(|user| may_name(known, user));
         let people = match &subject.user {
-            Some(user) => self.people(known, user).await?,
-            None => Vec::new(),
+            Some(user) if speaks => self.people(user).await?,
+            _ => Vec::new(),
         };
         if let (Some(Identifier::Opaque(sid)), Some(provider)) = (&subject.session, &known.provider) {
             let sessions = self.store.sessions_of_provider(provider, sid, now).await?;
@@ -151,29 +200,44 @@ impl Signals {
                 return Ok(Meant::These(found));
             }
         }
+        let speaks = speaks && (subject.user.is_some() || subject.session.is_none() || known.provider.is_some());
+        if !speaks {
+            return Ok(Meant::Foreign);
+        }
         let several = people.len() > 1;
         let people = people.into_iter().map(Concerned::Person).collect();
         Ok(if several { Meant::OneAmong(people) } else { Meant::These(people) })
     }
 
-    /// Who may be meant. Only an address can be several people's.
-    async fn people(&self, known: &Transmitter, user: &Identifier) -> Result<Vec<PersonId>, StoreError> {
+    /// Who may be meant. An address can be several people's, and so can a number that a directory gave: RFC 7643,
+    /// section 3.1, leaves it to the directory that it is one's own.
+    async fn people(&self, user: &Identifier) -> Result<Vec<PersonId>, StoreError> {
         match user {
-            Identifier::Identity { issuer, subject } if known.subject_issuers.contains(issuer) => {
+            Identifier::Identity { issuer, subject } => {
                 let found = self.flows.store.person_by_identity(identity_digest(issuer, subject)).await?;
                 Ok(found.map(|(person, _)| person).into_iter().collect())
             }
-            Identifier::Email(email) if known.by_email => self.store.people_by_email(email).await,
-            Identifier::Opaque(id) if known.by_external_id => {
-                let two = Part { skip: 0, limit: 2 };
-                let found = self.accounts.accounts(&Sought::ExternalId(id.clone()), two).await?;
-                Ok(match found.as_slice() {
-                    [one] => vec![one.person.id],
-                    _ => Vec::new(),
-                })
+            Identifier::Email(email) => self.store.people_by_email(email).await,
+            Identifier::Opaque(id) => {
+                let all = Part { skip: 0, limit: NAMED_ALIKE_MAX };
+                let found = self.accounts.accounts(&Sought::ExternalId(id.clone()), all).await?;
+                // As with an address, an old account does not hide the one that is in use.
+                let active: Vec<_> = found.iter().filter(|account| account.person.active).collect();
+                let meant = if active.is_empty() { found.iter().collect() } else { active };
+                Ok(meant.into_iter().map(|account| account.person.id).collect())
             }
-            _ => Ok(Vec::new()),
+            Identifier::Other { .. } => Ok(Vec::new()),
         }
+    }
+}
+
+/// Whether a transmitter may name people so. What is not understood names nobody, whoever says it.
+fn may_name(known: &Transmitter, user: &Identifier) -> bool {
+    match user {
+        Identifier::Identity { issuer, .. } => known.subject_issuers.contains(issuer),
+        Identifier::Email(_) => known.by_email,
+        Identifier::Opaque(_) => known.by_external_id,
+        Identifier::Other { .. } => true,
     }
 }
 
@@ -184,12 +248,15 @@ enum Meant {
     /// One of them, and nobody can say which: what ends or raises something is done to each, and nothing
     /// is taken back. An address that a second account has would silence every warning otherwise.
     OneAmong(Vec<Concerned>),
+    /// Somebody of whom the transmitter may not speak, whoever it is.
+    Foreign,
 }
 
 impl Meant {
     fn who(&self) -> &[Concerned] {
         match self {
             Self::These(who) | Self::OneAmong(who) => who,
+            Self::Foreign => &[],
         }
     }
 
@@ -275,7 +342,7 @@ fn described(effects: &[(Concerned, SignalEffect)]) -> String {
         })
         .collect();
     words.dedup();
-    if words.is_empty() { "nothing".to_owned() } else { words.join(" ") }
+    if words.is_empty() { NOTHING.to_owned() } else { words.join(" ") }
 }
 
 /// SHA-256 of issuer and `jti`.

@@ -100,8 +100,8 @@ pub struct TakenSignal {
 /// Security events of other systems.
 #[async_trait]
 pub trait SignalStore: Send + Sync + std::fmt::Debug {
-    /// Takes an event, once, by whichever node. Its effects and entries are in the same
-    /// transaction; sessions and challenges that end have entries of their own. Every node knows
+    /// Takes an event, once, by whichever node. Its effects and entries (none, where the event does nothing and is
+    /// only counted) are in the same transaction; sessions and challenges that end have entries of their own. Every node knows
     /// within a second. No limit undoes it: of things of one person beyond the fiftieth that one
     /// transmitter tells a risk of, all together are kept as one, which only rises.
     async fn take_signal(&self, signal: TakenSignal, entries: Vec<Entry>) -> Result<SignalFate, StoreError>;

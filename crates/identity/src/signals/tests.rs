@@ -28,6 +28,7 @@ impl Corp {
                 provider: None,
                 by_email: false,
                 by_external_id: false,
+                foreign: stepgate_core::signals::Foreign::Ignore,
                 keep: Duration::from_secs(3600),
             },
             issuer: ISSUER.to_owned(),

@@ -33,7 +33,7 @@ use stepgate_core::risk::Risk;
 use stepgate_core::secret::{MacKey, TokenDigest};
 use stepgate_core::session::{Audience, Proof, SessionLifetimes};
 use stepgate_core::signals::{
-    Delivered, EventSubject, Happened, Identifier, NotASet, Receivers, SecurityEvent, SetSigner, Transmitter,
+    Delivered, EventSubject, Foreign, Happened, Identifier, NotASet, Receivers, SecurityEvent, SetSigner, Transmitter,
     Transmitters,
 };
 use stepgate_core::time::{Clock as _, Timestamp};
@@ -248,6 +248,7 @@ impl House {
             provider: Some(corp()),
             by_email: false,
             by_external_id: false,
+            foreign: Foreign::Ignore,
             keep: HOUR,
         };
         may(&mut transmitter);
@@ -258,6 +259,7 @@ impl House {
             store: Arc::clone(&faulty) as _,
             accounts: Arc::clone(&store) as _,
             transmitters: Arc::clone(&told) as _,
+            arrivals: Arc::default(),
         };
         let receivers = Arc::new(Receiving::default());
         let transmitting = Transmitting {

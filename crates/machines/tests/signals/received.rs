@@ -3,11 +3,11 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use stepgate_core::flows::{EVENT_AGE_MAX, NotTaken};
+use stepgate_core::flows::{EVENT_AGE_MAX, IDLE_SIGNALS_TOLD_MAX, NotTaken, SIGNALS_OF_ONE_MAX, SIGNALS_WINDOW};
 use stepgate_core::machine::Scope;
 use stepgate_core::ports::StoreError;
 use stepgate_core::risk::{RiskKind, RiskLevel};
-use stepgate_core::signals::{EventSubject, Happened, Identifier, NotASet, Principal};
+use stepgate_core::signals::{EventSubject, Foreign, Happened, Identifier, NotASet, Principal};
 use stepgate_core::time::Timestamp;
 use stepgate_evidence::Event;
 
@@ -224,7 +224,7 @@ async fn nobody_is_found_by_what_the_transmitter_may_not_name() {
     let recorded = house.recorded("signal.received").await;
     for event in &recorded {
         let Event::SignalReceived { person, effect, .. } = event else { panic!("{event:?}") };
-        assert_eq!((person.as_str(), effect.as_str()), ("", "nothing"));
+        assert_eq!((person.as_str(), effect.as_str()), ("", "not_its_own"));
     }
     assert_eq!(recorded.len(), 2);
     let house = House::with(|transmitter| transmitter.by_external_id = true).await;
@@ -235,19 +235,122 @@ async fn nobody_is_found_by_what_the_transmitter_may_not_name() {
     assert!(!house.lives(&alice).await);
 }
 
-/// A directory may give one number twice. Then nobody is ended in somebody else's place, and it is recorded so.
+fn by_number(number: &str) -> EventSubject {
+    EventSubject { user: opaque(number), ..EventSubject::default() }
+}
+
+/// A directory may give one number twice. Neither of the two is out of its reach by that.
 #[tokio::test]
-async fn a_number_that_two_have_names_nobody() {
+async fn b124_a_number_that_two_have_warns_of_each_and_clears_nobody() {
     let house = House::with(|transmitter| transmitter.by_external_id = true).await;
     let alice = house.sign_in(&house.account("alice", "E-1").await, "s1").await;
     let twin = house.sign_in(&house.account("twin", "E-1").await, "s2").await;
-    let by_number = EventSubject { user: opaque("E-1"), ..EventSubject::default() };
-    house.tell(by_number, Happened::SessionRevoked).await;
-    assert!(house.lives(&alice).await && house.lives(&twin).await);
+    house.tell(by_number("E-1"), Happened::Risk(RiskLevel::High)).await;
+    house.tell(by_number("E-1"), Happened::Risk(RiskLevel::Low)).await;
+    for who in [&alice, &twin] {
+        assert_eq!(house.kinds(who).await, [RiskKind::Level(RiskLevel::High)]);
+    }
+    house.tell(by_number("E-1"), Happened::SessionRevoked).await;
+    assert!(!house.lives(&alice).await && !house.lives(&twin).await);
     let recorded = house.recorded("signal.received").await;
-    let Event::SignalReceived { person, effect, .. } = &recorded[0] else { panic!("{recorded:?}") };
-    assert_eq!((person.as_str(), effect.as_str()), ("", "nothing"));
-    // The provider's session says which of them is meant, whoever has the number.
-    house.tell(in_session("s2", EventSubject::default()), Happened::SessionRevoked).await;
+    let ended = |event: &&Event| matches!(event, Event::SignalReceived { effect, .. } if effect == "sessions_ended");
+    assert_eq!(recorded.iter().filter(ended).count(), 2, "each of them is named");
+}
+
+#[tokio::test]
+async fn b124_an_old_account_with_the_same_number_silences_nothing() {
+    let house = House::with(|transmitter| transmitter.by_external_id = true).await;
+    let alice = house.sign_in(&house.account("alice", "E-1").await, "s1").await;
+    let (former, _) = house.account("former", "E-1").await;
+    house.provisioning.set_blocked(former.id, true, "cli:test").await.unwrap();
+    house.tell(by_number("E-1"), Happened::Risk(RiskLevel::High)).await;
+    house.tell(by_number("E-1"), Happened::Risk(RiskLevel::Low)).await;
+    assert_eq!(house.kinds(&alice).await, [RiskKind::Level(RiskLevel::Low)], "it is certain who is meant");
+    house.tell(by_number("E-1"), Happened::SessionRevoked).await;
+    assert!(!house.lives(&alice).await);
+}
+
+#[tokio::test]
+async fn b125_events_without_effect_are_taken_and_do_not_fill_the_ledger() {
+    let house = House::new().await;
+    let told = IDLE_SIGNALS_TOLD_MAX;
+    for _ in 0..told + 5 {
+        house.tell(user("nobody"), Happened::SessionRevoked).await;
+    }
+    assert_eq!(house.recorded("signal.received").await.len(), told as usize);
+    house.flows.flush_refusals().await.unwrap();
+    let counted = house.recorded("signal.counted").await;
+    let expected =
+        Event::SignalsCounted { transmitter: "corp".to_owned(), effect: "nothing".to_owned(), count: 5, window_s: 60 };
+    assert_eq!(counted, [expected]);
+    // What was only counted is remembered as taken, as durably as any other.
+    let again = house.receive(&format!("told-{}", told + 4)).await.unwrap();
+    assert!(again.again);
+    // And what does something is done, however much did nothing before it.
+    let alice = house.sign_in(&house.person("alice").await, "s1").await;
+    house.tell(user("alice"), Happened::SessionRevoked).await;
+    assert!(!house.lives(&alice).await);
+}
+
+#[tokio::test]
+async fn b125_a_transmitter_that_tells_too_much_is_told_to_come_again() {
+    let house = House::with(|transmitter| transmitter.by_email = true).await;
+    let pusher = house.machine("idp", &[Scope::SignalsPush], "corp").await;
+    // One event about many makes many entries.
+    for number in 0..100 {
+        house.with_address(&format!("p{number}"), "all@example.com").await;
+    }
+    let alice = house.sign_in(&house.person("alice").await, "s1").await;
+    for _ in 0..SIGNALS_OF_ONE_MAX / 100 {
+        house.tell(by_email("all@example.com"), Happened::CredentialChange { lost: false }).await;
+    }
+    let set = house.event("one-more", user("alice"), Happened::SessionRevoked);
+    assert_eq!(house.push(&pusher, &set).await.0, 429);
+    assert!(house.lives(&alice).await, "it was not judged");
+    let refused = house.recorded("request.refused").await;
+    assert!(matches!(&refused[..], [Event::RequestRefused { code, .. }] if code == "signal_too_many"), "{refused:?}");
+    house.clock.advance(SIGNALS_WINDOW);
+    assert_eq!(house.push(&pusher, &set).await.0, 202);
+    assert!(!house.lives(&alice).await);
+}
+
+#[tokio::test]
+async fn b126_what_is_said_of_somebody_elses_people_is_recorded_as_that_or_refused() {
+    let foreign = || {
+        let user = Identifier::Identity { issuer: "https://other.test".to_owned(), subject: "alice".to_owned() };
+        EventSubject { user: Some(user), ..EventSubject::default() }
+    };
+    let house = House::new().await;
+    let alice = house.sign_in(&house.person("alice").await, "s1").await;
+    house.tell(foreign(), Happened::SessionRevoked).await;
+    house.tell(in_session("s1", foreign()), Happened::SessionRevoked).await;
+    let recorded = house.recorded("signal.received").await;
+    for event in &recorded {
+        let Event::SignalReceived { person, effect, .. } = event else { panic!("{event:?}") };
+        assert_eq!((person.as_str(), effect.as_str()), ("", "not_its_own"));
+    }
+    assert_eq!(recorded.len(), 2);
+    assert!(house.lives(&alice).await);
+    // Of a session nobody may speak for whom no provider is named.
+    let house = House::with(|transmitter| transmitter.provider = None).await;
+    house.tell(in_session("s1", EventSubject::default()), Happened::SessionRevoked).await;
+    let recorded = house.recorded("signal.received").await;
+    assert!(matches!(&recorded[..], [Event::SignalReceived { effect, .. }] if effect == "not_its_own"));
+    let house = House::with(|transmitter| transmitter.foreign = Foreign::Refuse).await;
+    let pusher = house.machine("idp", &[Scope::SignalsPush], "corp").await;
+    let set = house.event("1", foreign(), Happened::SessionRevoked);
+    let (status, body) = house.push(&pusher, &set).await;
+    assert_eq!((status, body["err"].as_str()), (400, Some("access_denied")));
+    assert!(house.recorded("signal.received").await.is_empty());
+    // Somebody of its own who is not known here is no stranger.
+    house.tell(user("nobody"), Happened::SessionRevoked).await;
+}
+
+#[tokio::test]
+async fn a_session_of_the_provider_says_which_of_two_with_one_number_is_meant() {
+    let house = House::with(|transmitter| transmitter.by_external_id = true).await;
+    let alice = house.sign_in(&house.account("alice", "E-1").await, "s1").await;
+    let twin = house.sign_in(&house.account("twin", "E-1").await, "s2").await;
+    house.tell(in_session("s2", by_number("E-1")), Happened::SessionRevoked).await;
     assert!(house.lives(&alice).await && !house.lives(&twin).await);
 }

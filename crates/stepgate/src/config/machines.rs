@@ -7,6 +7,7 @@ use std::time::Duration;
 use stepgate_core::flows::{LinkedBy, SubjectIs};
 use stepgate_core::machine::MachineName;
 use stepgate_core::provider::ProviderName;
+use stepgate_core::signals::Foreign;
 use stepgate_identity::http::Reach;
 use url::Url;
 
@@ -58,6 +59,8 @@ pub struct TransmitterSettings {
     pub emails: bool,
     /// Whether it may name people by the `externalId` of provisioning.
     pub external_ids: bool,
+    /// What becomes of an event about somebody of whom it may not speak.
+    pub foreign: Foreign,
     /// How long what it says of a risk counts.
     pub keep: Duration,
     /// Where it is polled, and the file with the token for that; if it does not push.
@@ -169,6 +172,8 @@ fn transmitter(
         named.push((format!("the transmitter `{}`", name.value), provider.clone()));
     }
     let (emails, external_ids) = (table.flag("emails"), table.flag("external_ids"));
+    let read = |text: &str| Foreign::ALL.into_iter().find(|foreign| foreign.name() == text).ok_or("no such answer");
+    let foreign = table.parsed("foreign_subjects", "`ignore` or `refuse`", read);
     let keep = table.duration("keep", Duration::from_secs(60)..=90 * DAY).unwrap_or(DAY);
     let poll = table.parsed("poll", "an https URL", url);
     let token = table.text("poll_token_file");
@@ -195,6 +200,7 @@ fn transmitter(
         provider: provider.map(|at| at.value),
         emails,
         external_ids,
+        foreign: foreign.map(|at| at.value).unwrap_or_default(),
         keep,
         poll,
         danger_loopback,

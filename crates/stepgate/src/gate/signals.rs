@@ -37,6 +37,7 @@ pub(super) fn receiving(
                 provider: one.provider.clone(),
                 by_email: one.emails,
                 by_external_id: one.external_ids,
+                foreign: one.foreign,
                 keep: one.keep,
             },
             issuer: one.issuer.clone(),
@@ -49,6 +50,7 @@ pub(super) fn receiving(
         store: Arc::clone(database) as _,
         accounts: Arc::clone(database) as _,
         transmitters: Arc::new(TrustedTransmitters::new(trusted)),
+        arrivals: Arc::default(),
     }))
 }
 

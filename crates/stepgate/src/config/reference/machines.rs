@@ -110,6 +110,13 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "[[machines.transmitter]]",
+        "foreign_subjects",
+        "ignore or refuse",
+        "\"ignore\"",
+        "What becomes of an event about somebody of whom it may not speak: `ignore` takes and records it, `refuse` answers `access_denied`. It does nothing either way.",
+    ),
+    key(
+        "[[machines.transmitter]]",
         "keep",
         "duration",
         "\"1d\"",
