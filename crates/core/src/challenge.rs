@@ -91,6 +91,8 @@ pub struct Challenge {
     pub version: u32,
     /// The session or access token that asked: no other spends it.
     pub asked_by: AskedBy,
+    /// The program that asked, as provider and client of its token; `None` if a session asked.
+    pub program: Option<String>,
     /// The generation of the session's token that asked: an older one does not spend it.
     pub generation: u32,
     /// Whose session or token that is, or who answers for the agent: nobody else answers it.
@@ -303,7 +305,8 @@ pub struct ChallengeLimits {
     /// Wrong answers to one challenge.
     pub wrong_answers: u32,
     /// Pending challenges of one session at one service; as many again of what other
-    /// origins' pages ask there.
+    /// origins' pages ask there. Of a person's tokens, as many for each program, however
+    /// many tokens it has.
     pub pending_per_session: u32,
     /// Bytes of a held request's body.
     pub held_body: usize,

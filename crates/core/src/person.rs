@@ -12,6 +12,12 @@ pub use profile::{
     EMAIL_LEN_MAX, GROUP_LEN_MAX, NAME_LEN_MAX, Profile, Unfit, name_of, parse_email, parse_group, parse_name,
 };
 
+/// A text in the one spelling of all that differ in case alone, in whatever alphabet: logins, addresses, names
+/// of groups. Databases are not asked to do it, because each knows other alphabets.
+pub fn folded(text: &str) -> String {
+    text.to_lowercase()
+}
+
 /// Longest login name, in bytes.
 pub const LOGIN_LEN_MAX: usize = 254;
 
@@ -30,12 +36,12 @@ pub struct NotALogin;
 impl Login {
     /// Reads a login name.
     pub fn parse(text: &str) -> Result<Self, NotALogin> {
-        let folded = text.trim().to_lowercase();
+        let login = folded(text.trim());
         let bad = |c: char| is_unseen(c) || c.is_whitespace();
-        if folded.is_empty() || folded.len() > LOGIN_LEN_MAX || folded.chars().any(bad) {
+        if login.is_empty() || login.len() > LOGIN_LEN_MAX || login.chars().any(bad) {
             return Err(NotALogin);
         }
-        Ok(Self(folded))
+        Ok(Self(login))
     }
 
     /// The one spelling.
@@ -129,5 +135,20 @@ mod tests {
         for bad in ["", "  ", "al ice", "al\0ice", "al\u{200b}ice", "\u{202e}alice", &"a".repeat(255)] {
             assert_eq!(Login::parse(bad), Err(NotALogin), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn case_is_folded_in_every_alphabet_and_once_is_enough() {
+        for (text, expected) in [
+            ("ALICE@Example.COM", "alice@example.com"),
+            ("ÄLICE@BÜCHER.example", "älice@bücher.example"),
+            ("ИВАН", "иван"),
+            ("straße", "straße"),
+            ("", ""),
+        ] {
+            assert_eq!(folded(text), expected, "{text}");
+            assert_eq!(folded(expected), expected, "{text}");
+        }
+        assert_eq!(Login::parse(" ÄLICE ").unwrap().as_str(), folded("Älice"));
     }
 }

@@ -3,6 +3,7 @@
 use sha2::{Digest as _, Sha256};
 
 use crate::decide::Asker;
+use crate::person::folded;
 use crate::signals::{EventSubject, Identifier, Principal};
 use crate::surroundings::Surroundings;
 use crate::time::Timestamp;
@@ -82,7 +83,7 @@ impl RiskSubject {
                 Some(Identifier::Identity { issuer, subject }) => {
                     ["iss_sub", issuer, subject].into_iter().for_each(&mut put)
                 }
-                Some(Identifier::Email(email)) => ["email", email].into_iter().for_each(&mut put),
+                Some(Identifier::Email(email)) => ["email", folded(email).as_str()].into_iter().for_each(&mut put),
                 Some(Identifier::Opaque(id)) => ["opaque", id].into_iter().for_each(&mut put),
                 Some(Identifier::Other { text }) => ["other", text].into_iter().for_each(&mut put),
             }

@@ -6,6 +6,7 @@ CREATE TABLE people (
     login {SORTED} NOT NULL UNIQUE,
     name TEXT NOT NULL,
     email TEXT NOT NULL,
+    email_folded TEXT NOT NULL, -- in lower case, by which it is found: LOWER knows other alphabets in each database
     group_names TEXT NOT NULL, -- JSON array; provisioned groups are not in it
     provisioned {INT} NOT NULL, -- 1: a provisioning system governs them
     directory_active {INT} NOT NULL, -- what that system says; 1 where none governs them
@@ -22,6 +23,7 @@ CREATE TABLE people (
     changed_at {INT} NOT NULL
 ) {STRICT};
 CREATE INDEX people_by_external_id ON people (external_id);
+CREATE INDEX people_by_email ON people (email_folded);
 
 CREATE TABLE provisioned_groups (
     id TEXT NOT NULL PRIMARY KEY,
@@ -273,6 +275,7 @@ CREATE TABLE challenges (
     id TEXT NOT NULL PRIMARY KEY,
     version {INT} NOT NULL,
     session TEXT NOT NULL,     -- that asked; or token: and the id of an access token
+    program TEXT,              -- provider/client of that token; NULL: a session asked
     generation {INT} NOT NULL, -- of the token that asked
     person TEXT NOT NULL,
     host TEXT,

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
 use stepgate_core::id::{FactorId, PersonId};
-use stepgate_core::person::Login;
+use stepgate_core::person::{Login, folded};
 use stepgate_core::ports::{
     Account, AccountChange, ChangeError, Part, Provisioned, ProvisionedLink, Sought, StoreError,
 };
@@ -36,8 +36,8 @@ impl Intent for AddAccount {
         let Account { person, provisioned, blocked, version, added_at, changed_at, .. } = &self.account;
         sqlx::query(
             "INSERT INTO people (id, login, name, email, group_names, directory_active, blocked, provisioned, external_id, \
-             given_name, family_name, version, added_at, changed_at) \
-             VALUES ($1, $2, $3, $4, '[]', $5, $12, 1, $6, $7, $8, $9, $10, $11)",
+             given_name, family_name, version, added_at, changed_at, email_folded) \
+             VALUES ($1, $2, $3, $4, '[]', $5, $12, 1, $6, $7, $8, $9, $10, $11, $13)",
         )
         .bind(person.id.to_string())
         .bind(person.login.as_str())
@@ -51,6 +51,7 @@ impl Intent for AddAccount {
         .bind(added_at.as_ms())
         .bind(changed_at.as_ms())
         .bind(i64::from(*blocked))
+        .bind(folded(&person.email))
         .execute(&mut *work.connection)
         .await
         .or_conflict()
@@ -84,7 +85,7 @@ impl Intent for ChangeAccount {
         let was_active = take_person(work, &id).await?;
         sqlx::query(
             "UPDATE people SET login = $1, name = $2, email = $3, external_id = $4, given_name = $5, \
-             family_name = $6, changed_at = $7, directory_active = $10, version = version + 1 \
+             family_name = $6, changed_at = $7, directory_active = $10, email_folded = $11, version = version + 1 \
              WHERE id = $8 AND version = $9 AND provisioned = 1",
         )
         .bind(person.login.as_str())
@@ -97,6 +98,7 @@ impl Intent for ChangeAccount {
         .bind(&id)
         .bind(i64::from(*version))
         .bind(i64::from(provisioned.active))
+        .bind(folded(&person.email))
         .execute(&mut *work.connection)
         .await
         .or_conflict()

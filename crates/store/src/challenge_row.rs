@@ -16,7 +16,7 @@ use crate::row::Fields;
 macro_rules! select_challenge {
     ($rest:literal) => {
         concat!(
-            "SELECT id, version, session, generation, person, host, browser, operation, asked, statement, ask, number, held, ",
+            "SELECT id, version, session, program, generation, person, host, browser, operation, asked, statement, ask, number, held, ",
             "asked_from, succeeds, opened_at, expires_at, state, standing FROM challenges ",
             $rest
         )
@@ -110,6 +110,7 @@ pub(crate) fn challenge(row: &AnyRow) -> Result<Challenge, StoreError> {
         id: fields.id("id")?,
         version: fields.count("version")?,
         asked_by: fields.parsed("session")?,
+        program: fields.maybe_text("program")?,
         generation: fields.count("generation")?,
         person: fields.id("person")?,
         host,

@@ -42,7 +42,11 @@ impl Intent for OpenChallenge {
             AskedBy::Session(session) if is_sign_in_again(challenge) => take_not_ended(work, session).await?,
             AskedBy::Session(session) => take_live(work, session, challenge.opened_at).await?.map(|live| live.person),
             // The same of the person who answers, who may have left since the token was looked at.
-            AskedBy::Token(_) if challenge.ask.grant == GrantKind::Confirmation && challenge.held == Held::Nothing => {
+            AskedBy::Token(_)
+                if challenge.ask.grant == GrantKind::Confirmation
+                    && challenge.held == Held::Nothing
+                    && challenge.program.is_some() =>
+            {
                 take_active(work, &challenge.person.to_string()).await?;
                 Some(challenge.person)
             }
@@ -52,20 +56,22 @@ impl Intent for OpenChallenge {
         if owner != Some(challenge.person) || !pending || (challenge.held == Held::Request) != self.held.is_some() {
             return Err(ChangeError::Conflict);
         }
+        // A program has as many tokens as its issuer gives it: it is counted itself.
         let row = sqlx::query(
             "SELECT '' AS id, COUNT(*) AS pending FROM challenges \
-             WHERE session = $1 AND state = 'pending' AND expires_at > $2 AND asked_from = $3 \
-             AND COALESCE(host, '') = $4",
+             WHERE person = $5 AND COALESCE(program, session) = $1 AND state = 'pending' AND expires_at > $2 \
+             AND asked_from = $3 AND COALESCE(host, '') = $4",
         )
-        .bind(challenge.asked_by.to_string())
+        .bind(challenge.program.clone().unwrap_or_else(|| challenge.asked_by.to_string()))
         .bind(challenge.opened_at.as_ms())
         .bind(challenge.asked_from.name())
         .bind(challenge.host.as_ref().map(|host| host.as_str().to_owned()).unwrap_or_default())
+        .bind(challenge.person.to_string())
         .fetch_one(&mut *work.connection)
         .await
         .stored()?;
         if Fields::of("challenges", &row).int("pending")? >= i64::from(self.pending_max) {
-            return Err(ChangeError::Limit("pending challenges per session and service"));
+            return Err(ChangeError::Limit("pending challenges per session or program, and service"));
         }
         let sealed = match &self.held {
             None => None,
@@ -78,8 +84,8 @@ impl Intent for OpenChallenge {
 async fn insert(work: &mut Work<'_>, challenge: &Challenge, held_request: Option<Vec<u8>>) -> Result<(), ChangeError> {
     sqlx::query(
         "INSERT INTO challenges (id, version, session, generation, person, host, browser, operation, grant_kind, asked, statement, \
-         ask, number, held, asked_from, succeeds, opened_at, expires_at, state, standing, sending, held_request) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, 0, $21)",
+         ask, number, held, asked_from, succeeds, opened_at, expires_at, state, standing, sending, held_request, program) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, 0, $21, $22)",
     )
     .bind(challenge.id.to_string())
     .bind(i64::from(challenge.version))
@@ -102,6 +108,7 @@ async fn insert(work: &mut Work<'_>, challenge: &Challenge, held_request: Option
     .bind(challenge.state.name())
     .bind(standing_json(&challenge.state)?)
     .bind(held_request)
+    .bind(&challenge.program)
     .execute(&mut *work.connection)
     .await
     .or_conflict()?;

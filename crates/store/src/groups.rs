@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
 use sqlx::any::AnyRow;
 use stepgate_core::id::{GroupId, PersonId};
+use stepgate_core::person::folded;
 use stepgate_core::ports::{
     ChangeError, GROUPS_PER_PERSON_MAX, Group, GroupChange, MembersChange, PROVISIONED_GROUPS_MAX, Part, Sought,
     StoreError,
@@ -141,11 +142,6 @@ impl Intent for RemoveGroup {
             .stored()?
             .exactly_one()
     }
-}
-
-/// Two names that differ in case alone would be one mistake in a policy.
-fn folded(name: &str) -> String {
-    name.to_lowercase()
 }
 
 fn list(members: &[PersonId]) -> Result<String, StoreError> {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use sqlx::any::AnyRow;
 use stepgate_core::id::PersonId;
-use stepgate_core::person::{Login, Person};
+use stepgate_core::person::{Login, Person, folded};
 use stepgate_core::ports::{ChangeError, StoreError};
 use stepgate_core::time::Timestamp;
 
@@ -34,7 +34,8 @@ impl Intent for AddPerson {
 pub(crate) async fn insert(work: &mut Work<'_>, person: &Person, at: Timestamp) -> Result<(), ChangeError> {
     sqlx::query(
         "INSERT INTO people (id, login, name, email, group_names, blocked, directory_active, provisioned, given_name, \
-         family_name, version, added_at, changed_at) VALUES ($1, $2, $3, $4, $5, $6, 1, 0, '', '', 1, $7, $7)",
+         family_name, version, added_at, changed_at, email_folded) \
+         VALUES ($1, $2, $3, $4, $5, $6, 1, 0, '', '', 1, $7, $7, $8)",
     )
     .bind(person.id.to_string())
     .bind(person.login.as_str())
@@ -43,6 +44,7 @@ pub(crate) async fn insert(work: &mut Work<'_>, person: &Person, at: Timestamp) 
     .bind(names(&person.groups)?)
     .bind(i64::from(!person.active))
     .bind(at.as_ms())
+    .bind(folded(&person.email))
     .execute(&mut *work.connection)
     .await
     .or_conflict()
@@ -66,7 +68,7 @@ impl Intent for ChangePerson {
         let own: Vec<String> =
             self.person.groups.iter().filter(|group| !provisioned.contains(group)).cloned().collect();
         sqlx::query(
-            "UPDATE people SET name = $1, email = $2, group_names = $3, version = version + 1, changed_at = $4 \
+            "UPDATE people SET name = $1, email = $2, group_names = $3, version = version + 1, changed_at = $4, email_folded = $6 \
              WHERE id = $5",
         )
         .bind(&self.person.name)
@@ -74,6 +76,7 @@ impl Intent for ChangePerson {
         .bind(names(&own)?)
         .bind(self.at.as_ms())
         .bind(&id)
+        .bind(folded(&self.person.email))
         .execute(&mut *work.connection)
         .await
         .stored()?

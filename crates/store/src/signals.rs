@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
 use stepgate_core::factor::FactorKind;
 use stepgate_core::id::{PersonId, SessionId};
+use stepgate_core::person::folded;
 use stepgate_core::ports::{
     ChangeError, Concerned, RiskName, SignalEffect, SignalFate, SignalStore, StoreError, TakenSignal,
 };
@@ -334,9 +335,9 @@ impl SignalStore for Database {
     async fn people_by_email(&self, email: &str) -> Result<Vec<PersonId>, StoreError> {
         read(async {
             let rows = sqlx::query(
-                "SELECT id FROM people WHERE email <> '' AND LOWER(email) = $1 AND active = 1 ORDER BY id LIMIT $2",
+                "SELECT id FROM people WHERE email_folded <> '' AND email_folded = $1 AND active = 1 ORDER BY id LIMIT $2",
             )
-            .bind(email.to_ascii_lowercase())
+            .bind(folded(email))
             .bind(i64::from(ROWS_MAX))
             .fetch_all(&self.inner.readers)
             .await

@@ -132,8 +132,8 @@ impl OpenedBy {
 /// Why nobody could be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// The session has too many open challenges at this service.
-    #[error("too many open challenges in this session at this service")]
+    /// The session, or the program with its tokens, has too many open challenges at this service.
+    #[error("too many open challenges of this session or program at this service")]
     TooMany,
     /// The named challenge is another request's, another session's, or cannot be spent any more.
     #[error("the named challenge is not for this request, or was used already")]
@@ -357,6 +357,7 @@ impl Flows {
             id,
             version: 1,
             asked_by: by.asked_by,
+            program: by.program.clone(),
             generation: by.generation,
             person: by.person,
             host: match &by.audience {

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use serde_json::Value;
+use stepgate_core::person::folded;
 
 use super::schema::{Attribute, Kind, Resource};
 
@@ -405,7 +406,7 @@ fn values<'v>(resource: &'v Value, path: &Path) -> Vec<&'v Value> {
 fn compare(value: &Value, wanted: &Value, kind: Kind) -> Option<Ordering> {
     let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
     match kind {
-        Kind::Text => Some(text(value)?.to_lowercase().cmp(&text(wanted)?.to_lowercase())),
+        Kind::Text => Some(folded(&text(value)?).cmp(&folded(&text(wanted)?))),
         Kind::ExactText => Some(text(value)?.cmp(&text(wanted)?)),
         Kind::Time => {
             let time = |value: &Value| value.as_str()?.parse::<jiff::Timestamp>().ok();
@@ -422,7 +423,7 @@ fn compare(value: &Value, wanted: &Value, kind: Kind) -> Option<Ordering> {
 fn matches(value: &Value, operator: Operator, wanted: &Value, kind: Kind) -> bool {
     let ordered = |is: fn(Ordering) -> bool| compare(value, wanted, kind).is_some_and(is);
     let part = |is: fn(&str, &str) -> bool| match (value.as_str(), wanted.as_str()) {
-        (Some(value), Some(wanted)) if kind == Kind::Text => is(&value.to_lowercase(), &wanted.to_lowercase()),
+        (Some(value), Some(wanted)) if kind == Kind::Text => is(&folded(value), &folded(wanted)),
         (Some(value), Some(wanted)) => is(value, wanted),
         _ => false,
     };

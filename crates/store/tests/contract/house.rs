@@ -301,6 +301,7 @@ impl House {
             id,
             version: 1,
             asked_by: who.session.into(),
+            program: None,
             generation: 1,
             person: who.person.id,
             host: Some(stepgate_core::catalogue::Host::parse("pay.example.com").unwrap()),

@@ -83,7 +83,7 @@ contract! {
         what_a_token_asks_is_answered_by_its_person_from_a_session
         what_one_token_asked_no_other_and_no_session_finds
         a_token_asks_for_confirmations_that_hold_nothing_and_of_who_is_active
-        pending_challenges_of_a_token_have_a_limit_of_their_own
+        b115_a_programs_many_tokens_open_no_more_challenges_than_one
         who_has_left_confirms_and_spends_nothing_that_a_token_asked
         a_person_is_known_by_an_identity_while_they_are_active
         who_left_on_one_node_is_nobody_on_the_other_within_a_second;

@@ -269,6 +269,25 @@ pub(crate) async fn an_address_finds_whoever_has_it(house: House) {
     twin.email = "alice@EXAMPLE.com".to_owned();
     house.store.add_person(&twin, house.now(), house.said("twin")).await.unwrap();
     assert_eq!(house.store.people_by_email("alice@example.com").await.unwrap().len(), 2);
+    // Whatever alphabet the address is in, whoever wrote it, and however.
+    let mut other = house.somebody("other");
+    for (number, (has, named)) in [
+        ("ÄLICE@BÜCHER.example", "älice@bücher.EXAMPLE"),
+        ("älice@x.example", "ÄLICE@X.example"),
+        ("ИВАН@пример.example", "Иван@ПРИМЕР.example"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        other.email = has.to_owned();
+        match number {
+            0 => house.store.add_person(&other, house.now(), house.said("other")).await.unwrap(),
+            _ => house.store.change_person(&other, house.said("other")).await.unwrap(),
+        }
+        assert_eq!(house.store.people_by_email(named).await.unwrap(), [other.id], "{named}");
+        assert_eq!(house.store.people_by_email(has).await.unwrap(), [other.id], "{has}");
+    }
+    assert_eq!(house.store.people_by_email("älice@bücher.example").await.unwrap(), none, "the former one is nobody's");
 }
 
 pub(crate) async fn b109_who_is_out_of_service_hides_nobody_with_the_same_address(house: House) {

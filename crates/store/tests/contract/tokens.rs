@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use stepgate_core::challenge::{AskedBy, AskedFrom, Challenge, ChallengeState, GrantKind, Held};
+use stepgate_core::catalogue::Host;
+use stepgate_core::challenge::{AskedBy, Challenge, ChallengeState, GrantKind, Held};
 use stepgate_core::factor::{EnrolledFactor, FactorKind, FactorSecret, Identity, identity_digest};
 use stepgate_core::ports::{Accounts as _, Store as _};
 use stepgate_core::provider::ProviderName;
@@ -15,7 +16,8 @@ use GrantKind::{Confirmation, Freshness};
 const ISSUER: &str = "https://id.example";
 
 fn asked_with(house: &House, by: AskedBy, who: &SignedIn) -> Challenge {
-    Challenge { asked_by: by, generation: 0, browser: None, ..house.challenge(who, Confirmation) }
+    let program = by.session().is_none().then(|| "corp/app".to_owned());
+    Challenge { asked_by: by, program, generation: 0, browser: None, ..house.challenge(who, Confirmation) }
 }
 
 fn token(house: &House) -> AskedBy {
@@ -65,24 +67,30 @@ pub(crate) async fn a_token_asks_for_confirmations_that_hold_nothing_and_of_who_
     is_conflict(open(fresh).await);
     is_conflict(open(Challenge { held: Held::SafeNavigation, ..good.clone() }).await);
     is_conflict(open(Challenge { person: house.id(), ..good.clone() }).await);
+    is_conflict(open(Challenge { program: None, ..good.clone() }).await);
     house.store.set_blocked(alice.person.id, true, "machine:hr", house.now(), Vec::new()).await.unwrap();
     is_conflict(open(good).await);
     assert_eq!(house.count_said("opened").await, 0);
 }
 
-pub(crate) async fn pending_challenges_of_a_token_have_a_limit_of_their_own(house: House) {
-    let alice = house.signed_in("alice").await;
+pub(crate) async fn b115_a_programs_many_tokens_open_no_more_challenges_than_one(house: House) {
+    let (alice, bob) = (house.signed_in("alice").await, house.signed_in("bob").await);
     let by = token(&house);
-    let open = async |by: AskedBy| {
-        let challenge = Challenge { asked_from: AskedFrom::Here, ..asked_with(&house, by, &alice) };
-        house.store.open_challenge(&challenge, None, 2, vec![house.said("opened")]).await
-    };
-    open(by).await.unwrap();
-    open(by).await.unwrap();
-    is_limit(open(by).await);
-    open(token(&house)).await.unwrap();
+    let of = |who: &SignedIn, by: AskedBy| asked_with(&house, by, who);
+    let open =
+        async |challenge: Challenge| house.store.open_challenge(&challenge, None, 2, vec![house.said("opened")]).await;
+    open(of(&alice, by)).await.unwrap();
+    open(of(&alice, token(&house))).await.unwrap();
+    is_limit(open(of(&alice, by)).await);
+    is_limit(open(of(&alice, token(&house))).await);
+    // Another program's, another person's and another service's are counted by themselves, and so is a session's.
+    open(Challenge { program: Some("corp/other".to_owned()), ..of(&alice, token(&house)) }).await.unwrap();
+    open(of(&bob, token(&house))).await.unwrap();
+    let elsewhere = Some(Host::parse("ledger.example.com").unwrap());
+    open(Challenge { host: elsewhere, ..of(&alice, token(&house)) }).await.unwrap();
+    open(house.challenge(&alice, Confirmation)).await.unwrap();
     house.clock.advance(MINUTE * 10);
-    open(by).await.unwrap();
+    open(of(&alice, token(&house))).await.unwrap();
 }
 
 pub(crate) async fn who_has_left_confirms_and_spends_nothing_that_a_token_asked(house: House) {

@@ -19,7 +19,7 @@ pub(super) const KEYS: &[Key] = &[
         "pending_per_session",
         "number",
         "8",
-        "Open challenges that a session may have at one service; as many again of what other origins' pages asked.",
+        "Open challenges that a session may have at one service, or a program with a person's tokens; as many again of what other origins' pages asked.",
     ),
     key("[challenges]", "held_body", "size", "\"10MiB\"", "Largest body of a request that is held for a browser."),
     key(
