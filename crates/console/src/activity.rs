@@ -131,14 +131,7 @@ fn one(factor: &str) -> &'static str {
 
 /// What somebody has of it: `an authenticator app`.
 fn thing(factor: &str) -> &'static str {
-    match factor.parse() {
-        Ok(FactorKind::Passkey) => "a passkey",
-        Ok(FactorKind::Totp) => "an authenticator app",
-        Ok(FactorKind::Password) => "a password",
-        Ok(FactorKind::RecoveryCode) => "recovery codes",
-        Ok(FactorKind::Idp(_)) => "a company login",
-        Err(_) => "a factor",
-    }
+    factor.parse().map_or("a factor", FactorKind::means)
 }
 
 fn with(proof: &FactorProof) -> String {

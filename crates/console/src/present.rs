@@ -88,15 +88,9 @@ pub(crate) fn instant(at: Timestamp) -> Instant {
     Instant::from_millisecond(at.as_ms()).unwrap_or_default()
 }
 
-/// A factor at the head of a sentence.
-pub(crate) fn your(kind: FactorKind) -> &'static str {
-    match kind {
-        FactorKind::Passkey => "Your passkey",
-        FactorKind::Totp => "Your authenticator app",
-        FactorKind::Password => "Your password",
-        FactorKind::RecoveryCode => "Your recovery codes",
-        FactorKind::Idp(_) => "Your company login",
-    }
+/// A factor at the head of a sentence: `Your authenticator app`.
+pub(crate) fn your(kind: FactorKind) -> String {
+    format!("Your {}", kind.means_title())
 }
 
 /// The proofs that were given so far.
@@ -204,12 +198,15 @@ fn steps(challenge: &Challenge) -> Vec<Step> {
     }
     let Some(way) = challenge.ask.ways.iter().find(fits) else { return Vec::new() };
     let several = challenge.ask.ways.iter().filter(fits).count() > 1;
-    let mut steps: Vec<Step> = done.iter().map(|kind| step(your(*kind), StepState::Done)).collect();
+    let mut steps: Vec<Step> = done.iter().map(|kind| step(&your(*kind), StepState::Done)).collect();
     let mut state = StepState::Now;
     for (index, kind) in way.iter().filter(|kind| !done.contains(kind)).enumerate() {
-        let name = if several && index == 0 { "One of the ways below" } else { your(*kind) };
-        let name = if several && index > 0 { "One more" } else { name };
-        steps.push(step(name, state));
+        let name = match (several, index) {
+            (true, 0) => "One of the ways below".to_owned(),
+            (true, _) => "One more".to_owned(),
+            (false, _) => your(*kind),
+        };
+        steps.push(step(&name, state));
         state = StepState::Later;
     }
     steps
@@ -235,14 +232,24 @@ fn offers(view: &ChallengeView, username: &str, last: &LastAnswer) -> Offers {
             (FactorKind::Totp, _) => offers.totp = Some(code),
             (FactorKind::Password, _) => offers.password = Some(code),
             (FactorKind::RecoveryCode, _) => offers.recovery = Some(code),
-            (FactorKind::Passkey, Prompt::Text) | (FactorKind::Idp(_), _) => {}
+            // Not answered by anything that this page could ask for.
+            (
+                FactorKind::Passkey
+                | FactorKind::Certificate
+                | FactorKind::Push(_)
+                | FactorKind::Hotp
+                | FactorKind::Idp(_)
+                | FactorKind::PhoneCode(_)
+                | FactorKind::EmailCode,
+                _,
+            ) => {}
         }
     }
     offers
 }
 
 fn locked(kind: FactorKind, until: Timestamp) -> LockedFactor {
-    LockedFactor { name: your(kind).to_owned(), until: Moment::of_today(instant(until)) }
+    LockedFactor { name: your(kind), until: Moment::of_today(instant(until)) }
 }
 
 /// What would do but is not enrolled. It is never enrolled on the spot.
@@ -258,13 +265,7 @@ fn missing(ask: &Ask, asked: &Asked, home: &str) -> Vec<MissingFactor> {
         }];
     }
     let one = |kind: &FactorKind| {
-        let what = match kind {
-            FactorKind::Passkey => "a passkey",
-            FactorKind::Totp => "an authenticator app",
-            FactorKind::Password => "a password",
-            FactorKind::RecoveryCode => "recovery codes",
-            FactorKind::Idp(_) => "a company login",
-        };
+        let what = kind.means();
         let (need, how) = if alone {
             (format!("You need {what} for this."), "Add it in your account, then do this again.")
         } else {

@@ -7,6 +7,7 @@ mod samples;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use http_body_util::BodyExt;
 use stepgate_console::page::{ContentPolicy, respond};
+use stepgate_core::factor::FactorKind;
 
 async fn html_of(name: &str) -> String {
     let policy = ContentPolicy::for_services([]);
@@ -64,6 +65,22 @@ async fn no_page_needs_what_the_content_policy_refuses() {
             }
         }
     }
+}
+
+/// The form for recovery codes named a factor that does not exist, and no code was ever looked at.
+#[tokio::test]
+async fn every_form_names_a_factor_that_there_is() {
+    let mut found = 0;
+    for name in samples::NAMES {
+        for (tag, attributes) in tags(&html_of(name).await) {
+            if tag == "input" && attribute(&attributes, "name") == Some("factor") {
+                let value = attribute(&attributes, "value").unwrap();
+                assert!(value == "number" || value.parse::<FactorKind>().is_ok(), "{name}: {value}");
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 5, "{found} forms");
 }
 
 #[tokio::test]

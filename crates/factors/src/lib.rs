@@ -80,20 +80,26 @@ impl FactorSet {
         })
     }
 
-    /// The verifier of this kind; `None` for a company login, which the provider verifies.
+    /// The verifier of this kind; `None` where nothing here verifies it: a company login is the provider's
+    /// to verify, and others are not configured.
     pub fn of(&self, kind: FactorKind) -> Option<&Arc<dyn Factor>> {
         match kind {
             FactorKind::Passkey => Some(&self.passkey),
             FactorKind::Totp => Some(&self.totp),
             FactorKind::Password => Some(&self.password),
             FactorKind::RecoveryCode => Some(&self.recovery),
-            FactorKind::Idp(_) => None,
+            FactorKind::Idp(_)
+            | FactorKind::Certificate
+            | FactorKind::Push(_)
+            | FactorKind::Hotp
+            | FactorKind::PhoneCode(_)
+            | FactorKind::EmailCode => None,
         }
     }
 
     /// All of them by kind.
     pub fn into_map(self) -> BTreeMap<FactorKind, Arc<dyn Factor>> {
-        FactorKind::OWN.into_iter().filter_map(|kind| Some((kind, Arc::clone(self.of(kind)?)))).collect()
+        FactorKind::ALL.into_iter().filter_map(|kind| Some((kind, Arc::clone(self.of(kind)?)))).collect()
     }
 }
 

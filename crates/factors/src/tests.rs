@@ -82,14 +82,14 @@ fn each_kind_is_verified_by_its_own() {
     for (kind, factor) in factors().into_map() {
         assert_eq!(factor.kind(), kind);
     }
-    assert_eq!(factors().into_map().len(), FactorKind::OWN.len());
+    assert_eq!(factors().into_map().len(), FactorKind::BUILT_IN.len());
 }
 
 #[tokio::test]
 async fn an_answer_of_one_kind_proves_no_other() {
     let set = factors();
-    for kind in FactorKind::OWN {
-        for other in FactorKind::OWN.into_iter().filter(|other| *other != kind) {
+    for kind in FactorKind::BUILT_IN {
+        for other in FactorKind::BUILT_IN.into_iter().filter(|other| *other != kind) {
             let answer = text(other, "123456");
             let outcome = set.of(kind).unwrap().verify(&[], &answer, BINDING, NOW).await;
             assert!(matches!(outcome, Err(NotProved::Malformed(_))), "{other} for {kind}: {outcome:?}");

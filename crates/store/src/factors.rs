@@ -166,7 +166,7 @@ async fn insert(work: &mut Work<'_>, person: &str, factor: &EnrolledFactor, ordi
     )
     .bind(&id)
     .bind(person)
-    .bind(factor.kind().name())
+    .bind(factor.kind().to_string())
     .bind(&factor.name)
     .bind(factor.enrolled_at.as_ms())
     .bind(ordinal)

@@ -114,7 +114,11 @@ fn addable(served: &BTreeSet<FactorKind>, enrolled: &[EnrolledFactor]) -> Vec<Ad
         FactorKind::Totp => Some("Add an authenticator app"),
         FactorKind::Password => (!has(kind)).then_some("Set a password"),
         FactorKind::RecoveryCode => (!has(kind)).then_some("Make recovery codes"),
-        FactorKind::Idp(_) => None,
+        FactorKind::EmailCode => Some("Add an e-mail address"),
+        FactorKind::PhoneCode(_) => Some("Add a phone number"),
+        FactorKind::Push(_) => Some("Add an approver device"),
+        // An administrator or a provider gives these.
+        FactorKind::Idp(_) | FactorKind::Hotp | FactorKind::Certificate => None,
     };
     let one =
         |kind: &FactorKind| text(*kind).map(|text| AddFactor { text: text.to_owned(), kind: kind.name().to_owned() });

@@ -222,8 +222,13 @@ fn read_answer(kind: FactorKind, fields: &mut Fields) -> Option<Answer> {
             let field = if fields.text("recovery_code").is_empty() { "code" } else { "recovery_code" };
             fields.take_secret(field)
         }
-        // Proved at the provider, not here.
-        FactorKind::Idp(_) => return None,
+        // Proved elsewhere, not typed.
+        FactorKind::Idp(_)
+        | FactorKind::Certificate
+        | FactorKind::Push(_)
+        | FactorKind::Hotp
+        | FactorKind::PhoneCode(_)
+        | FactorKind::EmailCode => return None,
     };
     (!text.expose_secret().is_empty()).then_some(Answer::Text { kind, text })
 }
@@ -265,8 +270,13 @@ pub(crate) async fn not_passed(
             let headline = match kind {
                 FactorKind::Passkey => "That passkey is not right.",
                 FactorKind::Password => "That password is not right.",
-                FactorKind::Totp | FactorKind::RecoveryCode => "That code is not right.",
-                FactorKind::Idp(_) => "That login does not suffice.",
+                FactorKind::Totp
+                | FactorKind::Hotp
+                | FactorKind::PhoneCode(_)
+                | FactorKind::EmailCode
+                | FactorKind::RecoveryCode => "That code is not right.",
+                FactorKind::Push(_) => "That approval is not right.",
+                FactorKind::Idp(_) | FactorKind::Certificate => "That does not suffice.",
             };
             (wrong, "wrong", LastAnswer { failed: Some(kind), number, ..not_done(headline, &left(tries)) })
         }

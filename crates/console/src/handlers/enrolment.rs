@@ -90,8 +90,17 @@ fn chooser(visit: &Visit, enrolment: &Enrolment, said: Option<Said>) -> Response
             FactorKind::Totp => ("An authenticator app", "Six digits from an app on your phone, beside a password."),
             FactorKind::Password => ("A password", "Works everywhere. Take a long one."),
             FactorKind::RecoveryCode => ("Recovery codes", "Ten codes on paper, for the day when all else is lost."),
-            // Nobody enrols it here: it comes with the first login there, or from an administrator.
+            FactorKind::EmailCode => {
+                ("An e-mail address", "Codes are sent there. They prove the address, and nothing more.")
+            }
+            FactorKind::PhoneCode(_) => {
+                ("A phone number", "Codes are sent there. Others can take a number over, so it is worth less.")
+            }
+            FactorKind::Push(_) => ("An approver device", "You approve there what is asked for here."),
+            // Nobody enrols these here: they come with the first login there, or from an administrator.
             FactorKind::Idp(_) => ("A company login", "Comes with your first login there."),
+            FactorKind::Hotp => ("A hardware token", "Your administrator hands it out."),
+            FactorKind::Certificate => ("A smart card", "Your administrator hands it out."),
         };
         FactorChoice {
             name: name.to_owned(),
@@ -274,7 +283,13 @@ fn read_answer(kind: FactorKind, fields: &mut Fields) -> Result<EnrolmentAnswer,
             let typed = fields.take_secret("code");
             Ok(EnrolmentAnswer::Text(SecretString::from(typed.expose_secret().replace(' ', ""))))
         }
-        FactorKind::RecoveryCode | FactorKind::Idp(_) => Ok(EnrolmentAnswer::Text(SecretString::default())),
+        FactorKind::RecoveryCode
+        | FactorKind::Idp(_)
+        | FactorKind::Certificate
+        | FactorKind::Push(_)
+        | FactorKind::Hotp
+        | FactorKind::PhoneCode(_)
+        | FactorKind::EmailCode => Ok(EnrolmentAnswer::Text(SecretString::default())),
     }
 }
 

@@ -45,14 +45,7 @@ fn read(token: &str) -> Result<Token, Failure> {
 
 /// `a passkey, an authenticator app or a password`.
 fn in_words(kinds: &[FactorKind]) -> String {
-    let name = |kind: &FactorKind| match kind {
-        FactorKind::Passkey => "a passkey",
-        FactorKind::Totp => "an authenticator app",
-        FactorKind::Password => "a password",
-        FactorKind::RecoveryCode => "recovery codes",
-        FactorKind::Idp(_) => "a company login",
-    };
-    let names: Vec<&str> = kinds.iter().map(name).collect();
+    let names: Vec<&str> = kinds.iter().map(|kind| kind.means()).collect();
     match names.split_last() {
         None => "nothing".to_owned(),
         Some((only, [])) => (*only).to_owned(),

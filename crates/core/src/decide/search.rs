@@ -104,7 +104,8 @@ pub(super) fn find(
             (&view.enrolled, policies.logins(at), freshens)
         }
     };
-    let search = Search { case: &case, proven, enrolled, logins, freshens };
+    let offered = policies.offered();
+    let search = Search { case: &case, proven, enrolled, offered, logins, freshens };
     if let Some(still) = search.refused_whatever_is_proved(&now, watch) {
         return search.and_why_no_login(refused(policies, &still));
     }
@@ -177,6 +178,8 @@ struct Search<'a> {
     case: &'a Case<'a>,
     proven: Proven,
     enrolled: &'a [FactorKind],
+    /// What is verified here.
+    offered: &'a [FactorKind],
     /// What the person's identity providers can be asked to prove.
     logins: Vec<FactorKind>,
     freshens: Freshens,
@@ -237,10 +240,10 @@ impl Search<'_> {
         denied
     }
 
-    /// Everything that somebody can prove, least trouble first: a company login of the
+    /// Everything that somebody can prove here, least trouble first: a company login of the
     /// least class that is configured before one that counts as more.
     fn kinds(&self) -> Vec<FactorKind> {
-        let mut kinds: Vec<FactorKind> = FactorKind::OWN.into_iter().chain(self.logins.iter().copied()).collect();
+        let mut kinds: Vec<FactorKind> = self.offered.iter().chain(&self.logins).copied().collect();
         kinds.sort_unstable();
         kinds
     }
@@ -290,7 +293,9 @@ impl Search<'_> {
     /// What of a class is offered. The first class that works only with factors
     /// that are not enrolled is kept in `unobtainable`.
     fn offer(&self, grant: GrantKind, working: &[Way], unobtainable: &mut Option<Ask>) -> Option<Ask> {
-        let has = |kind: &FactorKind| self.enrolled.contains(kind) || self.logins.contains(kind);
+        let has = |kind: &FactorKind| {
+            self.logins.contains(kind) || self.enrolled.iter().any(|enrolled| enrolled.proves_when_enrolled(*kind))
+        };
         // A company login that counts as more than another one that does is not asked for.
         let needless = |way: &Way| working.iter().any(|less| less != way && does_for(way, less));
         let ways: Vec<Way> = working.iter().filter(|way| way.iter().all(has) && !needless(way)).cloned().collect();

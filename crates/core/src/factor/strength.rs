@@ -22,7 +22,7 @@ impl Strength {
     /// Something the person has.
     pub const POSSESSION: Self = Self(8);
 
-    const NAMED: [(&'static str, Self); 4] = [
+    pub(crate) const NAMED: [(&'static str, Self); 4] = [
         ("second_factor", Self::SECOND_FACTOR),
         ("phishing_resistant", Self::PHISHING_RESISTANT),
         ("knowledge", Self::KNOWLEDGE),
@@ -38,6 +38,11 @@ impl Strength {
     /// Whether it is worth all that `wanted` is.
     pub const fn covers(self, wanted: Self) -> bool {
         self.0 & wanted.0 == wanted.0
+    }
+
+    /// Whether it counts as nothing.
+    pub const fn is_none(self) -> bool {
+        self.0 == 0
     }
 
     /// The names of what it counts as.

@@ -195,7 +195,7 @@ impl Flows {
         let name = shown(name.trim(), NAME_LEN_MAX);
         let enrolled = EnrolledFactor {
             id,
-            name: if name.is_empty() { default_name(kind).to_owned() } else { name },
+            name: if name.is_empty() { default_name(kind) } else { name },
             enrolled_at: at,
             last_used_at: None,
             secret: done.secret,
@@ -259,12 +259,8 @@ impl Flows {
     }
 }
 
-fn default_name(kind: FactorKind) -> &'static str {
-    match kind {
-        FactorKind::Passkey => "Passkey",
-        FactorKind::Totp => "Authenticator app",
-        FactorKind::Password => "Password",
-        FactorKind::RecoveryCode => "Recovery codes",
-        FactorKind::Idp(_) => "Company login",
-    }
+/// `Authenticator app`.
+fn default_name(kind: FactorKind) -> String {
+    let mut letters = kind.means_title().chars();
+    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
 }

@@ -55,27 +55,22 @@ pub(crate) struct Proven {
     ages: [Option<Duration>; SLOTS],
     /// In the order of [`COUNTED`].
     counted: [Option<Duration>; COUNTED.len()],
+    /// Anything that is a factor of authentication.
+    any_factor: Option<Duration>,
     confirmed: [bool; SLOTS],
     /// What the proofs of the confirmation count as, in the order of [`COUNTED`].
     confirmed_as: [bool; COUNTED.len()],
 }
 
 /// The kinds of factors, whatever they count as.
-const SLOTS: usize = FactorKind::OWN.len() + 1;
-
-const NAMES: [&str; SLOTS] = ["passkey", "totp", "idp", "password", "recovery_code"];
+const SLOTS: usize = FactorKind::ALL.len();
 
 const COUNTED: [Strength; 4] =
     [Strength::SECOND_FACTOR, Strength::PHISHING_RESISTANT, Strength::KNOWLEDGE, Strength::POSSESSION];
 
-const fn slot(kind: FactorKind) -> usize {
-    match kind {
-        FactorKind::Passkey => 0,
-        FactorKind::Totp => 1,
-        FactorKind::Idp(_) => 2,
-        FactorKind::Password => 3,
-        FactorKind::RecoveryCode => 4,
-    }
+/// Where a kind stands in [`FactorKind::ALL`].
+fn slot(kind: FactorKind) -> usize {
+    FactorKind::ALL.iter().position(|one| one.is_same_factor(kind)).unwrap_or(SLOTS)
 }
 
 impl Proven {
@@ -86,6 +81,7 @@ impl Proven {
         let mut proven = Self {
             ages: [None; SLOTS],
             counted: [None; COUNTED.len()],
+            any_factor: None,
             confirmed: [false; SLOTS],
             confirmed_as: [false; COUNTED.len()],
         };
@@ -106,6 +102,9 @@ impl Proven {
     fn add(&mut self, kind: FactorKind, age: Duration) {
         let younger = |known: &mut Option<Duration>| *known = Some(known.map_or(age, |known| known.min(age)));
         self.ages.get_mut(slot(kind)).into_iter().for_each(younger);
+        if kind.is_factor() {
+            younger(&mut self.any_factor);
+        }
         let strength = kind.strength();
         COUNTED
             .iter()
@@ -140,10 +139,10 @@ impl Proven {
             COUNTED.iter().position(|one| *one == strength).and_then(|at| self.counted.get(at).copied().flatten())
         };
         match name {
-            "any_factor" => self.ages.iter().flatten().min().copied(),
+            "any_factor" => self.any_factor,
             _ => match Strength::named(name) {
                 Some(strength) => counted(strength),
-                None => NAMES.iter().position(|known| *known == name).and_then(of),
+                None => FactorKind::ALL.iter().position(|known| known.name() == name).and_then(of),
             },
         }
     }
@@ -219,7 +218,7 @@ fn value(part: &str, moment: &Moment<'_>, proven: &Proven) -> Result<Value, Cont
     let texts = |texts: &mut dyn Iterator<Item = &str>| Value::set(texts.map(Value::from), None);
     Ok(match part {
         "confirmed" => {
-            let kinds = NAMES.into_iter().zip(proven.confirmed);
+            let kinds = FactorKind::ALL.map(FactorKind::name).into_iter().zip(proven.confirmed);
             let counted = COUNTED.into_iter().flat_map(Strength::names).zip(proven.confirmed_as);
             texts(&mut kinds.chain(counted).filter(|(_, confirmed)| *confirmed).map(|(name, _)| name))
         }

@@ -78,6 +78,8 @@ pub struct Policies {
     broken: Option<String>,
     /// What a login at each identity provider can count as.
     logins: HashMap<ProviderName, Vec<FactorKind>>,
+    /// The kinds that are verified here, least trouble first.
+    offered: Vec<FactorKind>,
 }
 
 /// Everything, unindexed: what the index is held against.
@@ -202,7 +204,18 @@ impl Policies {
             }
         }
         let whole = Some(Whole { set: read.set, entities, schema });
-        Ok(Self { version, schema_text, clocks, about, slices, whole, advice, broken: None, logins: HashMap::new() })
+        Ok(Self {
+            version,
+            schema_text,
+            clocks,
+            about,
+            slices,
+            whole,
+            advice,
+            broken: None,
+            logins: HashMap::new(),
+            offered: FactorKind::BUILT_IN.to_vec(),
+        })
     }
 
     /// A set that denies everything and says why: what stands where policies could not be loaded.
@@ -218,7 +231,30 @@ impl Policies {
             advice: Vec::new(),
             broken: Some(why),
             logins: HashMap::new(),
+            offered: Vec::new(),
         }
+    }
+
+    /// These policies, where these kinds of factors are verified; before, it is the built-in ones.
+    /// No other is looked for, so that kinds which nobody here can have cost no decision anything.
+    #[must_use]
+    pub fn with_factors(mut self, kinds: impl IntoIterator<Item = FactorKind>) -> Self {
+        self.offered = kinds.into_iter().collect();
+        self.offered.sort_unstable();
+        self.offered.dedup();
+        let more = self.offered.iter().filter(|kind| !FactorKind::BUILT_IN.contains(kind));
+        let more = more.map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        if !more.is_empty() {
+            self.version = hex::encode(
+                Sha256::new_with_prefix(&self.version).chain_update(b"\0factors ").chain_update(more).finalize(),
+            );
+        }
+        self
+    }
+
+    /// The kinds that are verified here, least trouble first; company logins are not among them.
+    pub fn offered(&self) -> &[FactorKind] {
+        &self.offered
     }
 
     /// These policies, where people can be asked to prove more at these providers.

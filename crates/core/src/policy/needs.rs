@@ -18,13 +18,22 @@ use cedar_policy::{Context, Entities, EntityUid, EvalResult, Expression, Request
 use serde_json::{Value, json};
 use smol_str::SmolStr;
 
-/// The parts of the context, as paths.
-pub(super) const PARTS: [&str; 31] = [
-    "age.password",
-    "age.totp",
-    "age.passkey",
-    "age.idp",
-    "age.recovery_code",
+use crate::factor::FactorKind;
+
+/// The parts of the context, as paths: how long ago each kind of factor was proved, and all else.
+#[expect(clippy::indexing_slicing, reason = "evaluated while compiling, where an index out of bounds is an error")]
+pub(super) const PARTS: [&str; FactorKind::AGES.len() + OTHERS.len()] = {
+    let mut parts = [""; FactorKind::AGES.len() + OTHERS.len()];
+    let mut at = 0;
+    while at < parts.len() {
+        parts[at] =
+            if at < FactorKind::AGES.len() { FactorKind::AGES[at] } else { OTHERS[at - FactorKind::AGES.len()] };
+        at += 1;
+    }
+    parts
+};
+
+const OTHERS: [&str; 26] = [
     "age.second_factor",
     "age.phishing_resistant",
     "age.knowledge",

@@ -10,9 +10,10 @@ use cedar_policy::Schema;
 
 use super::PolicyMistake;
 use crate::catalogue::{Catalogue, Effect, Endpoint, InputKind};
+use crate::factor::{FactorKind, Strength};
 
-/// What is the same in every deployment.
-const FIXED: &str = r#"// Who acts. `login` and `email` are empty for Anonymous.
+/// What is the same in every deployment: before the ages of the factors.
+const BEFORE_AGES: &str = r#"// Who acts. `login` and `email` are empty for Anonymous.
 entity Group;
 entity Person in [Group] { login: String, email: String };
 entity Agent in [Group] { login: String, email: String };
@@ -24,17 +25,9 @@ entity Endpoint in [Service] { sensitivity: String, kind: String };
 
 // How long ago each factor was proved. Never is 9223372036854775807ms.
 type Ages = {
-  password: __cedar::duration,
-  totp: __cedar::duration,
-  passkey: __cedar::duration,
-  idp: __cedar::duration,
-  recovery_code: __cedar::duration,
-  second_factor: __cedar::duration,
-  phishing_resistant: __cedar::duration,
-  knowledge: __cedar::duration,
-  possession: __cedar::duration,
-  any_factor: __cedar::duration,
-};
+"#;
+/// And after them.
+const AFTER_AGES: &str = r#"};
 type Device = { known: Bool };
 // `name` is empty outside the configured networks. `country` (ISO 3166-1) and `region` (ISO 3166-2) are
 // "ZZ" if unknown, `city` is empty, `asn` is 0. `anonymizer` holds vpn, tor, public_proxy, residential_proxy,
@@ -73,7 +66,13 @@ pub(super) fn text(catalogue: &Catalogue) -> Result<String, Vec<PolicyMistake>> 
 
 /// The schema's text, with only those declared actions (and always `read` and `write`).
 pub(super) fn text_with(catalogue: &Catalogue, wanted: impl Fn(&str) -> bool) -> Result<String, Vec<PolicyMistake>> {
-    let mut text = FIXED.to_owned();
+    let mut text = BEFORE_AGES.to_owned();
+    let counted = Strength::NAMED.map(|(name, _)| name);
+    for name in FactorKind::ALL.map(FactorKind::name).into_iter().chain(counted).chain(["any_factor"]) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {name}: __cedar::duration,");
+    }
+    text.push_str(AFTER_AGES);
     let (actions, mistakes) = actions(catalogue);
     if !mistakes.is_empty() {
         return Err(mistakes);

@@ -11,21 +11,11 @@ use serde_json::Value;
 use super::read::Places;
 use super::{PolicyMistake, schema};
 use crate::catalogue::Catalogue;
+use crate::factor::{FactorKind, Strength};
 use crate::similar::nearest;
 use crate::surroundings::{Anonymizer, Environment, Region};
 
 const WEEKDAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
-const FACTORS: [&str; 9] = [
-    "passkey",
-    "totp",
-    "idp",
-    "password",
-    "recovery_code",
-    "second_factor",
-    "phishing_resistant",
-    "knowledge",
-    "possession",
-];
 const RISK_LEVELS: [&str; 4] = ["unknown", "low", "medium", "high"];
 
 /// Comparisons with words, in Cedar's JSON form.
@@ -94,13 +84,14 @@ fn no_region(path: &str, word: &str) -> Option<String> {
 fn parts(catalogue: &Catalogue, environment: Option<&Environment>) -> BTreeMap<&'static str, Words> {
     let fixed =
         |what, known: &[&str]| Words { what, known: known.iter().map(|&k| k.to_owned()).collect(), grows: false };
+    let factors = FactorKind::ALL.map(FactorKind::name).into_iter().chain(Strength::NAMED.map(|(name, _)| name));
     let declared = |what, of: fn(&crate::catalogue::Endpoint) -> &String| Words {
         what,
         known: schema::endpoints(catalogue).map(of).cloned().collect(),
         grows: true,
     };
     let mut parts = BTreeMap::from([
-        ("context.confirmed", fixed("a factor or what one counts as", &FACTORS)),
+        ("context.confirmed", fixed("a factor or what one counts as", &factors.collect::<Vec<_>>())),
         ("context.risk.level", fixed("a level of risk", &RISK_LEVELS)),
         ("context.time.weekday", fixed("a weekday", &WEEKDAYS)),
         ("context.network.anonymizer", fixed("an anonymizer", &Anonymizer::ALL.map(Anonymizer::name))),
@@ -211,7 +202,7 @@ mod tests {
         check("context.confirmed.contains(\"paskey\")", "did you mean \"passkey\"?");
         check(
             "context.confirmed.contains(\"fingerprint\")",
-            "there are: idp, knowledge, passkey, password, phishing_resistant, possession, recovery_code, second_factor, totp",
+            "there are: certificate, email_code, hotp, idp, knowledge, passkey, password, phishing_resistant, phone_code, possession, push, recovery_code, second_factor, totp",
         );
         check("context.confirmed.containsAll([\"totp\", \"pin\"])", "\"pin\"");
         check("\"hihg\" == context.risk.level", "did you mean \"high\"?");

@@ -325,7 +325,7 @@ fn chance_comes_from_the_hand_that_gives_it() {
         let begun = factors().of(kind).unwrap().begin_enrolment(&alice(), &[], random).unwrap();
         begun.state.expose_secret().to_owned()
     };
-    for kind in FactorKind::OWN {
+    for kind in FactorKind::BUILT_IN {
         assert_eq!(offer(kind, 1), offer(kind, 1), "{kind}");
         assert_ne!(offer(kind, 1), offer(kind, 2), "{kind}");
     }

@@ -176,7 +176,7 @@ pub(super) async fn run(args: &InitArgs) -> Done {
         .await
         .map_err(because)?;
     let link =
-        house.flows.make_link(&person, FactorKind::OWN.to_vec(), LINK_LIFETIME, "init").await.map_err(because)?;
+        house.flows.make_link(&person, FactorKind::BUILT_IN.to_vec(), LINK_LIFETIME, "init").await.map_err(because)?;
     made.keep();
     if args.output.format() == Format::Json {
         print::json(&serde_json::json!({

@@ -222,7 +222,7 @@ fn warn_of_unknown(house: &House, groups: &[String]) {
 }
 
 async fn link(flows: &Flows, person: &Person, lifetime: Duration, format: Format) -> Done {
-    let made = flows.make_link(person, FactorKind::OWN.to_vec(), lifetime, &by()).await.map_err(because)?;
+    let made = flows.make_link(person, FactorKind::BUILT_IN.to_vec(), lifetime, &by()).await.map_err(because)?;
     match format {
         Format::Json => print::json(&serde_json::json!({
             "person": person.id.to_string(),

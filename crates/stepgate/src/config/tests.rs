@@ -580,7 +580,7 @@ fn b49_no_proof_of_a_session_stands_for_the_confirmation_of_a_factors_change() {
         generation: 1,
         newest_generation: 1,
         assurance: Assurance::new(proved.iter().map(|kind| Proof { kind: *kind, at, generation: 1 }).collect()),
-        enrolled: FactorKind::OWN.into(),
+        enrolled: FactorKind::BUILT_IN.into(),
         providers: Arc::new([corp.clone()]),
         risks: Arc::new([]),
         started_at: at,
@@ -610,8 +610,9 @@ fn b49_no_proof_of_a_session_stands_for_the_confirmation_of_a_factors_change() {
             decide(policies, operation.clone(), asker, &surroundings, &confirmed).summary()
         };
         let said = |asker: Asker<'_>, confirmed: &[FactorKind]| said_by(&policies, asker, confirmed);
-        assert_eq!(said(Asker::Anonymous, &FactorKind::OWN), "sign in");
-        let sessions = FactorKind::OWN.map(|kind| session(&[kind])).into_iter().chain([session(&FactorKind::OWN)]);
+        assert_eq!(said(Asker::Anonymous, &FactorKind::BUILT_IN), "sign in");
+        let sessions =
+            FactorKind::BUILT_IN.map(|kind| session(&[kind])).into_iter().chain([session(&FactorKind::BUILT_IN)]);
         for session in sessions {
             let who = Asker::SignedIn(&session);
             assert_eq!(said(who, &[]), "confirm: passkey | totp | recovery_code", "{}", endpoint.resource);

@@ -16,7 +16,7 @@ async fn the_main_job_over_tls() {
     let certificate = certificate();
     let world = World::over_tls(payments.behind(), &certificate).await;
     let person = Person::with_roots(&[&certificate.chain]);
-    let ada = world.member_with(person, "ada", &["finance"], &stepgate_core::factor::FactorKind::OWN).await;
+    let ada = world.member_with(person, "ada", &["finance"], &stepgate_core::factor::FactorKind::BUILT_IN).await;
     let list = ada.sign_in_at(&world.at_service("/payments")).await;
     assert!(list.text().contains("<h1>Payments</h1>"), "{}", list.told());
     for host in ["localhost", "ledger.localhost"] {

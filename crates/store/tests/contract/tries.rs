@@ -108,7 +108,7 @@ pub(crate) async fn b62_a_count_outlives_what_fails_after_it(house: House) {
 
 pub(crate) async fn b64_each_kind_of_factor_is_counted_and_locks_alone(house: House) {
     let (alice, bob) = (house.person("alice").await, house.person("bob").await);
-    for kind in FactorKind::OWN {
+    for kind in FactorKind::BUILT_IN {
         for _ in 0..3 {
             assert!(!is_locked(try_once(&house, &house.store, alice.id, kind).await), "{kind}");
         }

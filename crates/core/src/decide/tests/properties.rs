@@ -6,7 +6,7 @@ use proptest::sample::select;
 use crate::challenge::GrantKind;
 use crate::decide::search::{case, prepare};
 use crate::decide::{Asker, VALID_FOR_MAX, Verdict, decide, evaluate_whole, explain, valid_until};
-use crate::factor::FactorKind;
+use crate::factor::{FactorKind, Strength};
 use crate::operation::Operation;
 use crate::policy::fixture::{self, NOON, catalogue, load, operation, person, session, source};
 use crate::policy::{NO_PERMIT, Policies, Proven};
@@ -48,14 +48,25 @@ const RESOURCES: [&str; 7] = [
     "resource in Endpoint::\"ledger POST /payments/{id}/approve\"",
     "resource is Endpoint",
 ];
+/// What is verified in these deployments.
+const OFFERED: [FactorKind; 6] = [
+    FactorKind::Passkey,
+    FactorKind::Totp,
+    FactorKind::Password,
+    FactorKind::PhoneCode(Strength::POSSESSION),
+    FactorKind::EmailCode,
+    FactorKind::RecoveryCode,
+];
 /// What may stand in a condition. The second errs from eight o'clock on.
-const ATOMS: [&str; 34] = [
+const ATOMS: [&str; 36] = [
     "context.time.hour < 20",
     "context.time.hour + 9223372036854775799 > 0",
     "context.age.password <= duration(\"1h\")",
     "context.age.totp <= duration(\"5m\")",
     "context.age.passkey < duration(\"10m\")",
     "context.age.recovery_code > duration(\"1d\")",
+    "context.age.email_code <= duration(\"5m\") || context.age.hotp < context.age.email_code",
+    "context.age.phone_code < duration(\"1h\") && context.confirmed.contains(\"phone_code\")",
     "context.age.second_factor <= duration(\"15m\")",
     "context.age.phishing_resistant <= duration(\"2m\")",
     "context.age.knowledge <= duration(\"2h\")",
@@ -134,7 +145,7 @@ pub(super) fn policies() -> impl Strategy<Value = Policies> {
             texts.iter().enumerate().map(|(at, text)| format!("@id(\"p{at}\") {text}")).collect();
         let open = "@id(\"open\") permit (principal is Person, action, resource);\n".to_owned();
         let all: Vec<String> = std::iter::once(open).chain(numbered).collect();
-        match Policies::load_in(&catalogue(), &[source(&all.concat())], &fixture::environment()) {
+        let loaded = match Policies::load_in(&catalogue(), &[source(&all.concat())], &fixture::environment()) {
             Ok(policies) => policies,
             Err(mistakes) => {
                 let wrong = |at: usize| mistakes.iter().any(|mistake| mistake.line == at + 1);
@@ -142,15 +153,23 @@ pub(super) fn policies() -> impl Strategy<Value = Policies> {
                     all.iter().enumerate().filter(|(at, _)| !wrong(*at)).map(|(_, text)| text.as_str()).collect();
                 load(&kept)
             }
-        }
+        };
+        loaded.with_factors(OFFERED)
     })
 }
 
 fn who() -> impl Strategy<Value = Option<SessionView>> {
     let groups = select(vec![&[][..], &["red"][..], &["red", "blue"][..], &["blue"][..]]);
-    let proved =
-        select(vec!["", "password 1m", "password 3h", "totp 4m, password 9h", "passkey 1m", "recovery_code 1h"]);
-    let enrolled = select(vec!["", "password", "password totp", "password totp passkey recovery_code"]);
+    let proved = select(vec![
+        "",
+        "password 1m",
+        "password 3h",
+        "totp 4m, password 9h",
+        "passkey 1m",
+        "recovery_code 1h, email_code 1m",
+    ]);
+    let enrolled =
+        select(vec!["", "password", "password totp", "password totp passkey recovery_code", "email_code phone_code"]);
     let person = (select(vec!["alice", "bob", "carol"]), groups).prop_map(|(login, groups)| person(login, groups));
     let known = (person, proved, enrolled, any::<bool>()).prop_map(|(person, proved, enrolled, device_known)| {
         SessionView { device_known, ..session(&person, proved, enrolled) }
@@ -185,7 +204,7 @@ pub(super) fn around() -> impl Strategy<Value = Surroundings> {
 fn confirmed() -> impl Strategy<Value = Vec<FactorKind>> {
     prop_oneof![
         3 => Just(Vec::new()),
-        1 => proptest::sample::subsequence(FactorKind::OWN.to_vec(), 1..=2),
+        1 => proptest::sample::subsequence(FactorKind::ALL.to_vec(), 1..=2),
     ]
 }
 
@@ -224,7 +243,7 @@ proptest! {
             let (_, prepared) = prepare(&policies, &operation, asker(&who)).unwrap().unwrap();
             let case = case(&policies, &operation, asker(&who), &around, &prepared);
             let now = Proven::now(asker(&who), &confirmed, around.now);
-            for proven in [now, now.confirmed_with(&FactorKind::OWN), now.confirmed_with(&[FactorKind::Totp])] {
+            for proven in [now, now.confirmed_with(&FactorKind::ALL), now.confirmed_with(&[FactorKind::Totp])] {
                 prop_assert_eq!(case.ask(&proven), case.ask_whole(&policies, &proven), "{}", operation.endpoint.resource);
             }
         }
@@ -306,8 +325,8 @@ proptest! {
                 let confirmed: Vec<_> = kinds.iter().map(|kind| (*kind, around.now)).collect();
                 evaluate_whole(&policies, &operation, asker(&who), &around, &confirmed)
             };
-            let but_recovery = FactorKind::OWN.into_iter().filter(|kind| *kind != FactorKind::RecoveryCode);
-            let then = [whole(&FactorKind::OWN), whole(&but_recovery.collect::<Vec<_>>())];
+            let but_recovery = OFFERED.into_iter().filter(|kind| *kind != FactorKind::RecoveryCode);
+            let then = [whole(&OFFERED), whole(&but_recovery.collect::<Vec<_>>())];
             let (_, now, _) = whole(&[]);
             let still: Vec<String> =
                 now.iter().filter(|id| then.iter().all(|(_, forbids, _)| forbids.contains(id))).cloned().collect();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::decide::{Asker, Verdict, decide, explain};
-use crate::factor::FactorKind;
+use crate::factor::{FactorKind, Strength};
 use crate::policy::fixture::{NOON, SAMPLE, at, load, operation, person, session, surroundings};
 use crate::policy::{BROKEN, NO_PERMIT, Policies};
 use crate::session::SessionView;
@@ -452,4 +452,63 @@ fn what_the_refusing_rules_saw_of_the_surroundings_is_named_and_nothing_else() {
     let seen: Vec<_> = denied.seen.iter().map(|(part, value)| format!("{part}: {value}")).collect();
     assert_eq!(seen, ["network.denied: true", "session.idle: 60 s"]);
     assert!(matches!(ask("wiki read", &["SE"]), Verdict::Permit(_)));
+}
+
+const CODES: &str = "@id(\"staff\") permit (principal in Group::\"staff\", action, resource);
+     @id(\"second\") @reason(\"Needs a second factor.\") forbid (principal, action == Action::\"read\", resource)
+     unless { context.age.second_factor <= duration(\"5m\") };
+     @id(\"any\") @reason(\"Needs any factor.\") forbid (principal, action == Action::\"notes.add\", resource)
+     unless { context.age.any_factor <= duration(\"5m\") };
+     @id(\"address\") @reason(\"Needs the address.\") forbid (principal, action == Action::\"write\", resource)
+     unless { context.age.email_code <= duration(\"5m\") || context.age.phone_code <= duration(\"5m\") };";
+
+/// `policies`, where these kinds are verified beside the built-in ones.
+fn offering(policies: &str, more: &[FactorKind]) -> Policies {
+    load(policies).with_factors(FactorKind::BUILT_IN.into_iter().chain(more.iter().copied()))
+}
+
+#[test]
+fn b144_a_code_that_was_sent_is_asked_for_where_it_is_named_and_nowhere_else() {
+    let alice = |proved: &str| session(&person("alice", &["staff"]), proved, "password email_code phone_code");
+    let has = Strength::SECOND_FACTOR.and(Strength::POSSESSION);
+    let weak = offering(CODES, &[FactorKind::EmailCode, FactorKind::PhoneCode(Strength::NONE)]);
+    let strong = offering(CODES, &[FactorKind::EmailCode, FactorKind::PhoneCode(has)]);
+    let just_now = alice("password 1h, email_code 1m, phone_code 1m");
+    let missing = "passkey (not enrolled) | totp (not enrolled)";
+    check(&weak, "ledger read", &just_now, &format!("fresh: {missing}, because second"));
+    check(&weak, "ledger notes.add", &just_now, &format!("fresh: password | {missing}, because any"));
+    check(&weak, "ledger write", &just_now, "permit, because staff");
+    check(&weak, "ledger write", &alice("password 1m"), "fresh: phone_code | email_code, because address");
+    // The configuration says that its gateway's codes count; an e-mail code never does.
+    check(
+        &strong,
+        "ledger read",
+        &alice("password 1m"),
+        &format!("fresh: phone_code:second_factor+possession | {missing}, because second"),
+    );
+    let by_phone = alice("password 1h, phone_code:second_factor+possession 1m");
+    check(&strong, "ledger read", &by_phone, "permit, because staff");
+    check(&strong, "ledger notes.add", &by_phone, "permit, because staff");
+}
+
+#[test]
+fn kinds_that_nobody_here_can_have_are_not_looked_for() {
+    let alice = session(&person("alice", &["staff"]), "password 1h", "password email_code");
+    let tried = |policies: &Policies| {
+        let steps = explain(policies, &operation("ledger write"), Asker::SignedIn(&alice), &surroundings(), &[]).steps;
+        (steps.len(), steps.iter().any(|step| step.tried.contains("email_code")))
+    };
+    assert_eq!(tried(&load(CODES)), (3, false), "enrolled once, and not verified any more");
+    assert!(tried(&offering(CODES, &[FactorKind::EmailCode])).1);
+    check(&load(CODES), "ledger write", &alice, "deny, because address");
+}
+
+#[test]
+fn what_is_verified_here_is_part_of_the_version() {
+    let version = |more: &[FactorKind]| offering(CODES, more).version().to_owned();
+    let none = version(&[]);
+    assert_eq!(none, load(CODES).version());
+    let phone = |counts_as| version(&[FactorKind::PhoneCode(counts_as)]);
+    assert!(none != version(&[FactorKind::EmailCode]) && none != phone(Strength::NONE));
+    assert_ne!(phone(Strength::NONE), phone(Strength::POSSESSION));
 }

@@ -161,7 +161,7 @@ proptest! {
             let (_, prepared) = prepare(&policies, &operation, asker).unwrap().unwrap();
             let case = case(&policies, &operation, asker, &around, &prepared);
             let now = Proven::now(asker, &[], around.now);
-            for proven in [now, now.confirmed_with(&FactorKind::OWN)] {
+            for proven in [now, now.confirmed_with(&FactorKind::BUILT_IN)] {
                 prop_assert_eq!(case.ask(&proven), case.ask_whole(&policies, &proven), "{}", operation.endpoint.resource);
             }
         }

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use stepgate_core::decide::{Explanation, PolicyState};
-use stepgate_core::factor::FactorKind;
 use stepgate_core::operation::Operation;
 use stepgate_core::policy::{NO_PERMIT, NearPermit, WhyNot};
 use stepgate_core::time::Clock as _;
@@ -38,7 +37,7 @@ pub(super) fn explain_one(args: &ExplainArgs) -> Done {
     let who = Who {
         groups: args.groups.clone(),
         proved,
-        enrolled: if args.enrolled.is_empty() { FactorKind::OWN.to_vec() } else { factors(&args.enrolled)? },
+        enrolled: if args.enrolled.is_empty() { policies.offered().to_vec() } else { factors(&args.enrolled)? },
         device_known: match args.device.as_str() {
             "known" => true,
             "new" => false,

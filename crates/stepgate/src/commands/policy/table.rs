@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use stepgate_core::decide::Explanation;
-use stepgate_core::factor::FactorKind;
 use stepgate_core::operation::Operation;
 use stepgate_core::policy::Policies;
 use stepgate_core::surroundings::Environment;
@@ -110,7 +109,7 @@ impl Case {
             proved,
             enrolled: match &self.enrolled {
                 Some(names) => factors(names)?,
-                None => FactorKind::OWN.to_vec(),
+                None => policies.offered().to_vec(),
             },
             device_known: self.device.as_deref() != Some("new"),
             ip: self.ip.unwrap_or(IpAddr::from([127, 0, 0, 1])),
