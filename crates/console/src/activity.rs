@@ -14,9 +14,10 @@ use crate::words::{Moment, at_the_head};
 const TEXT_MAX: usize = 160;
 
 /// The kinds of entries that say something to the person themselves.
-pub(crate) const KINDS: [&str; 14] = [
+pub(crate) const KINDS: [&str; 15] = [
     "session.started",
     "session.ended",
+    "session.token_reused",
     "attempt.failed",
     "challenge.opened",
     "challenge.passed",
@@ -65,6 +66,11 @@ fn line(recorded: &RecordedEntry, titles: &Titles) -> Option<Activity> {
             };
             (Tone::Neutral, "A session ended".to_owned(), why.to_owned())
         }
+        Event::TokenReused { .. } => (
+            Tone::Warning,
+            "An old key of one of your sessions was shown".to_owned(),
+            "somebody may have a copy of a browser's cookies; it opened nothing".to_owned(),
+        ),
         Event::AttemptFailed { factor, purpose, reason, .. } => {
             let what = match reason.as_str() {
                 "used_before" => format!("{} was used a second time", at_the_head(one(factor))),

@@ -110,6 +110,8 @@ pub struct Challenge {
     pub statement: Statement,
     /// What suffices.
     pub ask: Ask,
+    /// How old a login at a provider may be that answers it; `None` if the operation itself is confirmed.
+    pub proved_within: Option<Duration>,
     /// Six digits that the asker shows; the same person types them when answering from another session.
     pub number: String,
     /// Whether a request is held for it, and what kind.

@@ -77,11 +77,11 @@ impl<'a> Asker<'a> {
         }
     }
 
-    /// Whether the device was used before by who asks.
-    pub(crate) const fn device_known(self) -> bool {
+    /// The session that asks, if one does.
+    pub(crate) const fn session(self) -> Option<&'a SessionView> {
         match self {
-            Self::SignedIn(session) => session.device_known,
-            Self::Anonymous | Self::Token(_) => false,
+            Self::SignedIn(session) => Some(session),
+            Self::Anonymous | Self::Token(_) => None,
         }
     }
 
@@ -161,6 +161,9 @@ pub struct Challenged {
     /// RFC 9470's `max_age`: the greatest age that the policies accept, in whole
     /// seconds; `None` if the operation itself must be confirmed.
     pub max_age: Option<Duration>,
+    /// How old a proof may be that suffices now. Less than `max_age` where what counts is that it was proved in
+    /// this session: then it counts for as long as that lasts.
+    pub proved_within: Option<Duration>,
     /// What those policies looked at of the surroundings and saw, by path in the context:
     /// `network.country` was `KP`.
     pub seen: BTreeMap<String, String>,
@@ -210,14 +213,16 @@ pub fn decide(
     confirmed: &[(FactorKind, Timestamp)],
 ) -> Verdict {
     let seen = |refused: &[PolicyRef]| {
-        let moment = Moment { operation: &operation, asker, surroundings, clocks: policies.clocks() };
+        let moment =
+            Moment { operation: &operation, asker, surroundings, clocks: policies.clocks(), later: Duration::ZERO };
         policies.seen(refused, &moment)
     };
     match search::find(policies, &operation, asker, surroundings, confirmed, &mut search::Unwatched) {
         search::Finding::Permit { policies } => Verdict::Permit(Permitted { operation, policies }),
-        search::Finding::Challenge { ask, policies, max_age } => {
+        search::Finding::Challenge { ask, policies, accepted } => {
             let seen = seen(&policies);
-            Verdict::Challenge(Challenged { operation, ask, policies, max_age, seen })
+            let (max_age, proved_within) = (accepted.map(|ages| ages.for_long), accepted.map(|ages| ages.now));
+            Verdict::Challenge(Challenged { operation, ask, policies, max_age, proved_within, seen })
         }
         search::Finding::SignIn => Verdict::SignIn(operation),
         search::Finding::Deny { policies, erred } => {

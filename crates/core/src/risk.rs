@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 use crate::decide::Asker;
 use crate::person::folded;
 use crate::signals::{EventSubject, Identifier, Principal};
-use crate::surroundings::Surroundings;
+use crate::surroundings::{Posture, Surroundings};
 use crate::time::Timestamp;
 
 /// How great a risk is said to be (CAEP, `risk-level-change`).
@@ -137,6 +137,12 @@ pub fn signals<'a>(surroundings: &'a Surroundings, told: &'a [Risk]) -> impl Ite
         RiskKind::Level(_) => None,
     });
     surroundings.risk_signals.iter().map(String::as_str).chain(told)
+}
+
+/// The posture of the device: what a trusted hop says of it, unless another system told that it breaks the rules.
+pub(crate) fn posture(surroundings: &Surroundings, told: &[Risk]) -> Posture {
+    let breaks = signals(surroundings, told).any(|name| name == crate::flows::DEVICE_NOT_COMPLIANT);
+    if breaks { Posture::NotCompliant } else { surroundings.posture }
 }
 
 impl Surroundings {

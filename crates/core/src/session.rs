@@ -1,6 +1,7 @@
 //! Sessions, proofs and assurance.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::person::Person;
 use crate::provider::ProviderName;
 use crate::risk::Risk;
 use crate::secret::TokenDigest;
+use crate::surroundings::{Surroundings, network_of};
 use crate::time::Timestamp;
 
 /// One factor, verified at one instant.
@@ -138,18 +140,61 @@ pub struct SessionView {
     pub ends_at: Timestamp,
     /// The browser that the token was given to, if it was given to a browser.
     pub browser: Option<TokenDigest>,
-    /// Whether the device had been used by this person before this sign-in.
-    pub device_known: bool,
+    /// The device that signed in.
+    pub device: Device,
     /// The address that signed in.
-    pub address: String,
+    pub address: IpAddr,
+    /// The country of that address, as it was known then; `ZZ` if it was not.
+    pub country: String,
     /// The user agent that signed in, shortened.
     pub agent: String,
+    /// Whether a token of this session was seen again long after its successor was used.
+    pub token_reused: bool,
+}
+
+/// The device that signed in, as its person knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Device {
+    /// When this person first signed in with it; `None` if it is not remembered (any more).
+    pub first_seen: Option<Timestamp>,
+    /// When it was last used before this sign-in; `None` if it never was.
+    pub seen_before: Option<Timestamp>,
+    /// What the person calls it; empty if they have not named it.
+    pub name: String,
+}
+
+impl Device {
+    /// Whether the person had used it before this sign-in, and has not forgotten it since.
+    pub fn is_known(&self) -> bool {
+        // One that was forgotten and signed in with again began anew.
+        matches!((self.first_seen, self.seen_before), (Some(first), Some(before)) if first <= before)
+    }
+}
+
+/// What is different from the sign-in in how a session is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// The address; of IPv6 the first 64 bits count, since devices change the rest by themselves.
+    pub address: bool,
+    /// The user agent.
+    pub agent: bool,
 }
 
 impl SessionView {
     /// Whether the session has proved something since that this token does not see.
     pub fn is_behind(&self) -> bool {
         self.generation < self.newest_generation
+    }
+
+    /// What is different now from the sign-in.
+    pub fn changed(&self, now: &Surroundings) -> Changed {
+        Changed { address: network_of(self.address) != network_of(now.address), agent: self.agent != now.agent }
+    }
+
+    /// Whether it is used from another country than the one that signed in. From a known country to an unknown
+    /// place, or back, is a change; the same address is at the same place, whatever newer databases say of it.
+    pub fn country_changed(&self, now: &Surroundings) -> bool {
+        self.changed(now).address && self.country != now.located.place().country
     }
 }
 

@@ -5,7 +5,7 @@ mod environment;
 mod place;
 
 use std::borrow::Cow;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
@@ -43,6 +43,51 @@ pub struct Surroundings {
     pub risk_signals: Vec<String>,
     /// The asker's user agent, shortened, control characters removed.
     pub agent: String,
+    /// What a trusted hop says of the asker's device.
+    pub posture: Posture,
+}
+
+/// An address as it is counted and compared: an IPv6 address by its /64, because whoever has one of these has
+/// them all, and devices change the rest by themselves (RFC 8981).
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+/// What is known of the state of the device that asks: whether it keeps the company's rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Posture {
+    /// Nobody says.
+    #[default]
+    Unknown,
+    /// It keeps them.
+    Compliant,
+    /// It does not.
+    NotCompliant,
+}
+
+impl Posture {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Unknown, Self::Compliant, Self::NotCompliant];
+
+    /// As policies write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Compliant => "compliant",
+            Self::NotCompliant => "not_compliant",
+        }
+    }
+}
+
+impl std::str::FromStr for Posture {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|posture| posture.name() == text).ok_or(())
+    }
 }
 
 /// Longest user agent that is kept, in characters.
@@ -66,6 +111,7 @@ impl Surroundings {
             risk_level: Cow::Borrowed("unknown"),
             risk_signals: Vec::new(),
             agent: shown(agent, AGENT_LEN_MAX),
+            posture: Posture::Unknown,
         }
     }
 }

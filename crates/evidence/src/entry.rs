@@ -289,6 +289,10 @@ pub enum Event {
     /// A session ended: `sign_out`, `revoked`, `expired`, `person_removed`.
     #[serde(rename = "session.ended")]
     SessionEnded { session: String, person: String, reason: String, by: String },
+    /// A token of a session was shown again long after its successor was used: somebody has a copy. It was
+    /// worth nothing; the session is decided with `session.token_reuse` from now on.
+    #[serde(rename = "session.token_reused")]
+    TokenReused { session: String, person: String },
     /// What a session proved counts no more; the session stays. `former`: the factor that counted most of it.
     #[serde(rename = "assurance.dropped")]
     AssuranceDropped { session: String, person: String, former: String, by: String },

@@ -116,6 +116,9 @@ fn sentence(event: &Event) -> String {
         Event::SessionStarted { session, person, proof } => {
             format!("person {} signed in with {}, session {}", short(person), proved(proof), short(session))
         }
+        Event::TokenReused { session, person } => {
+            format!("an old token of session {} of person {} was shown again", short(session), short(person))
+        }
         Event::AssuranceDropped { session, former, by, .. } => {
             format!("what session {} proved ({former}) counts no more, by {}", short(session), short(by))
         }

@@ -328,6 +328,54 @@ pub enum PolicyCommand {
     Schema(ConfigArgs),
 }
 
+/// What is so of the session and the device that ask.
+#[derive(Clone, Debug, Default, Args)]
+pub struct SessionFacts {
+    /// Whether the device was used before: `known` (if not given) or `new`.
+    #[arg(long)]
+    pub device: Option<String>,
+    /// What the person calls the device.
+    #[arg(long)]
+    pub device_name: Option<String>,
+    /// How long ago the person first signed in with it, e.g. `30d` (if not given).
+    #[arg(long)]
+    pub device_age: Option<String>,
+    /// How long it had not been used before this sign-in, e.g. `1d` (if not given).
+    #[arg(long)]
+    pub device_unseen: Option<String>,
+    /// `compliant`, `not_compliant` or `unknown` (if not given).
+    #[arg(long)]
+    pub posture: Option<String>,
+    /// How long ago the person signed in; if not given, with the oldest of what is proved.
+    #[arg(long)]
+    pub session_age: Option<String>,
+    /// How long ago the session was last used.
+    #[arg(long)]
+    pub idle: Option<String>,
+    /// What is different from the sign-in: `address`, `agent`, `country`; may be given several times.
+    #[arg(long = "changed")]
+    pub changed: Vec<String>,
+    /// An old token of the session was shown again.
+    #[arg(long)]
+    pub token_reused: bool,
+    /// The level of risk that other systems tell: `low`, `medium`, `high`.
+    #[arg(long)]
+    pub risk: Option<String>,
+    /// A signal of risk, e.g. `device_not_compliant`; may be given several times.
+    #[arg(long = "signal")]
+    pub signals: Vec<String>,
+}
+
+impl SessionFacts {
+    /// Whether anything is said that a token has not.
+    pub fn are_of_a_session(&self) -> bool {
+        let Self { device, device_name, device_age, device_unseen, session_age, idle, changed, token_reused, .. } =
+            self;
+        let texts = [device, device_name, device_age, device_unseen, session_age, idle];
+        texts.iter().any(|text| text.is_some()) || !changed.is_empty() || *token_reused
+    }
+}
+
 /// `stepgate policy explain`.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
@@ -356,9 +404,9 @@ pub struct ExplainArgs {
     /// The moment, RFC 3339 (now if not given).
     #[arg(long)]
     pub at: Option<String>,
-    /// Whether the device was used before: `known` or `new`.
-    #[arg(long, default_value = "known")]
-    pub device: String,
+    /// What is so of session and device.
+    #[command(flatten)]
+    pub session: SessionFacts,
     /// The access token that asks instead, if one does.
     #[command(flatten)]
     pub bearer: BearerArgs,

@@ -104,8 +104,10 @@ CREATE INDEX try_lanes_by_use ON try_lanes (whom, last_at);
 
 CREATE TABLE devices (
     person TEXT NOT NULL REFERENCES people (id) ON DELETE CASCADE,
-    device TEXT NOT NULL,
-    last_used_at {INT} NOT NULL,
+    device TEXT NOT NULL, -- digest of its cookie
+    first_seen_at {INT} NOT NULL,
+    last_used_at {INT} NOT NULL, -- the last sign-in
+    name TEXT NOT NULL, -- given by the person; empty: none
     PRIMARY KEY (person, device)
 ) {STRICT};
 
@@ -120,9 +122,12 @@ CREATE TABLE sessions (
     end_reason TEXT, -- revoked or replaced
     generation {INT} NOT NULL,
     tokens_issued {INT} NOT NULL,
-    device_known {INT} NOT NULL,
+    device TEXT NOT NULL,
+    device_used_before {INT}, -- when the device was last used before this sign-in; NULL: never
     address TEXT NOT NULL,
-    agent TEXT NOT NULL
+    country TEXT NOT NULL, -- of that address, as it was known then
+    agent TEXT NOT NULL,
+    token_reused_at {INT} -- when a retired token of it was seen again
 ) {STRICT};
 CREATE INDEX sessions_of_person ON sessions (person);
 CREATE INDEX sessions_by_end ON sessions (ends_at);
@@ -143,7 +148,8 @@ CREATE TABLE tokens (
     generation {INT} NOT NULL,
     ordinal {INT} NOT NULL, -- order of issue within the session
     browser TEXT,
-    dies_at {INT}
+    dies_at {INT},
+    retired_at {INT} -- when its successor was first used: whoever shows it long after has a copy
 ) {STRICT};
 CREATE INDEX tokens_of_session ON tokens (session, audience);
 CREATE INDEX tokens_by_death ON tokens (dies_at);
@@ -285,6 +291,7 @@ CREATE TABLE challenges (
     asked TEXT NOT NULL,     -- JSON
     statement TEXT NOT NULL, -- JSON
     ask TEXT NOT NULL,       -- JSON
+    proved_within_s {INT},   -- how old a login may be that answers it
     number TEXT NOT NULL,
     held TEXT NOT NULL,
     asked_from TEXT NOT NULL, -- here or elsewhere

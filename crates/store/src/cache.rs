@@ -264,7 +264,7 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use stepgate_core::person::{Login, Person};
-    use stepgate_core::session::{Assurance, Audience};
+    use stepgate_core::session::{Assurance, Audience, Device};
 
     use super::*;
 
@@ -307,9 +307,11 @@ mod tests {
             last_used_at: at(0),
             ends_at: at(1_000_000),
             browser: None,
-            device_known: false,
-            address: String::new(),
+            device: Device::default(),
+            address: [192, 0, 2, 1].into(),
+            country: String::new(),
             agent: String::new(),
+            token_reused: false,
         };
         let used = cache.used(session(number), at(0));
         Arc::new(Cached { view: Arc::new(view), dies_at: None, idle: Duration::from_millis(100_000), used })

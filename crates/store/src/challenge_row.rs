@@ -1,5 +1,7 @@
 //! A challenge as a row, and back.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 use stepgate_core::catalogue::Host;
@@ -16,7 +18,7 @@ use crate::row::Fields;
 macro_rules! select_challenge {
     ($rest:literal) => {
         concat!(
-            "SELECT id, version, session, program, generation, person, host, browser, operation, asked, statement, ask, number, held, ",
+            "SELECT id, version, session, program, generation, person, host, browser, operation, asked, statement, ask, proved_within_s, number, held, ",
             "asked_from, succeeds, opened_at, expires_at, state, standing FROM challenges ",
             $rest
         )
@@ -119,6 +121,7 @@ pub(crate) fn challenge(row: &AnyRow) -> Result<Challenge, StoreError> {
         asked: fields.json("asked")?,
         statement: fields.json("statement")?,
         ask: ask(&fields)?,
+        proved_within: fields.maybe_count("proved_within_s")?.map(Duration::from_secs),
         number: fields.text("number")?,
         held: held(&fields)?,
         asked_from: asked_from(&fields)?,

@@ -84,8 +84,9 @@ impl Intent for OpenChallenge {
 async fn insert(work: &mut Work<'_>, challenge: &Challenge, held_request: Option<Vec<u8>>) -> Result<(), ChangeError> {
     sqlx::query(
         "INSERT INTO challenges (id, version, session, generation, person, host, browser, operation, grant_kind, asked, statement, \
-         ask, number, held, asked_from, succeeds, opened_at, expires_at, state, standing, sending, held_request, program) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, 0, $21, $22)",
+         ask, proved_within_s, number, held, asked_from, succeeds, opened_at, expires_at, state, standing, sending, \
+         held_request, program) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, 0, $22, $23)",
     )
     .bind(challenge.id.to_string())
     .bind(i64::from(challenge.version))
@@ -99,6 +100,7 @@ async fn insert(work: &mut Work<'_>, challenge: &Challenge, held_request: Option
     .bind(serde_json::to_string(&challenge.asked).map_err(unavailable)?)
     .bind(serde_json::to_string(&challenge.statement).map_err(unavailable)?)
     .bind(ask_json(&challenge.ask)?)
+    .bind(challenge.proved_within.map(|age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX)))
     .bind(&challenge.number)
     .bind(held_name(challenge.held))
     .bind(challenge.asked_from.name())

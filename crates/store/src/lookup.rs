@@ -9,7 +9,7 @@ use stepgate_core::id::{PersonId, SessionId};
 use stepgate_core::ports::{ChangeError, StoreError};
 use stepgate_core::provider::ProviderName;
 use stepgate_core::secret::TokenDigest;
-use stepgate_core::session::{Assurance, Audience, Proof, SessionView};
+use stepgate_core::session::{Assurance, Audience, Device, Proof, SessionView};
 use stepgate_core::time::Timestamp;
 use tokio::time::{sleep, timeout};
 
@@ -68,7 +68,10 @@ impl Database {
             // Another node may know of a later use: the database decides.
         }
         let epoch = self.inner.cache.epoch();
-        let Some(loaded) = self.inner.load(token, audience, now).await? else { return Ok(None) };
+        let Some(loaded) = self.inner.load(token, audience, now).await? else {
+            self.note_reuse(token, audience, now).await?;
+            return Ok(None);
+        };
         if !loaded.has_predecessors {
             return Ok(Some(self.keep(token, loaded.cached, epoch)));
         }
@@ -147,11 +150,13 @@ impl Inner {
             let sql = AssertSqlSafe(format!(
                 "SELECT t.digest, t.session, t.audience, t.generation, t.ordinal, t.browser, t.dies_at, \
                  s.person, s.started_at, s.last_used_at, s.ends_at, s.idle_ms, s.generation AS newest_generation, \
-                 s.device_known, s.address, s.agent, {columns}, \
+                 s.device_used_before, s.address, s.country, s.agent, s.token_reused_at, d.first_seen_at, d.name AS device_name, \
+                 {columns}, \
                  (SELECT COUNT(*) FROM tokens o WHERE o.session = t.session AND o.audience = t.audience AND o.browser IS NOT DISTINCT FROM t.browser \
-                  AND o.ordinal < t.ordinal AND (o.dies_at IS NULL OR o.dies_at > $2)) AS predecessors \
+                  AND o.ordinal < t.ordinal AND o.retired_at IS NULL AND (o.dies_at IS NULL OR o.dies_at > $2)) AS predecessors \
                  FROM tokens t JOIN sessions s ON s.id = t.session JOIN people p ON p.id = s.person \
-                 WHERE t.digest = $1 AND t.audience = $3 AND (t.dies_at IS NULL OR t.dies_at > $2) \
+                 LEFT JOIN devices d ON d.person = s.person AND d.device = s.device \
+                 WHERE t.digest = $1 AND t.audience = $3 AND t.retired_at IS NULL AND (t.dies_at IS NULL OR t.dies_at > $2) \
                  AND s.ended_at IS NULL AND s.ends_at > $2 AND p.active = 1"
             ));
             let row = sqlx::query(sql)
@@ -186,9 +191,15 @@ impl Inner {
                 last_used_at: used.last(),
                 ends_at: fields.time("ends_at")?,
                 browser: fields.maybe_digest("browser")?,
-                device_known: fields.flag("device_known")?,
-                address: fields.text("address")?,
+                device: Device {
+                    first_seen: fields.maybe_time("first_seen_at")?,
+                    seen_before: fields.maybe_time("device_used_before")?,
+                    name: fields.maybe_text("device_name")?.unwrap_or_default(),
+                },
+                address: fields.parsed("address")?,
+                country: fields.text("country")?,
                 agent: fields.text("agent")?,
+                token_reused: fields.maybe_time("token_reused_at")?.is_some(),
             };
             let dies_at = fields.maybe_time("dies_at")?;
             let has_predecessors = fields.int("predecessors")? > 0;

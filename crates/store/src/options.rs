@@ -96,6 +96,8 @@ pub(crate) const FACTORS_PER_PERSON_MAX: i64 = 32;
 pub(crate) const TOKENS_PER_SESSION_MAX: i64 = 1_000;
 /// Browsers (and programs' cookie jars) of one session that have a token for one host; one more ends the oldest.
 pub(crate) const BROWSERS_PER_HOST_MAX: i64 = 16;
+/// Retired tokens of one session, host and browser by which a copy is known.
+pub(crate) const RETIRED_TOKENS_KEPT: i64 = 8;
 /// One-time codes of one session that wait to be redeemed.
 pub(crate) const CODES_PER_SESSION_MAX: i64 = 1_000;
 /// Proofs of one kind that a session keeps; the youngest decide.

@@ -50,8 +50,8 @@ impl Intent for StartSession {
         if live_sessions(work, &person, at).await? >= SESSIONS_PER_PERSON_MAX {
             return Err(ChangeError::Limit("sessions per person"));
         }
-        let device_known = remember_device(work, &person, new.device, at).await?;
-        self.insert(work, &person, device_known).await?;
+        let used_before = remember_device(work, &person, new.device, at).await?;
+        self.insert(work, &person, used_before).await?;
         prove(work, new.id, new.proof).await?;
         if let Some(login) = &new.login {
             logins::keep(work, new.id, login, at).await?;
@@ -70,11 +70,17 @@ impl Intent for StartSession {
 }
 
 impl StartSession {
-    async fn insert(&self, work: &mut Work<'_>, person: &str, device_known: bool) -> Result<(), ChangeError> {
+    async fn insert(
+        &self,
+        work: &mut Work<'_>,
+        person: &str,
+        used_before: Option<Timestamp>,
+    ) -> Result<(), ChangeError> {
         let new = &self.new;
         sqlx::query(
             "INSERT INTO sessions (id, person, started_at, last_used_at, ends_at, idle_ms, generation, \
-             tokens_issued, device_known, address, agent) VALUES ($1, $2, $3, $3, $4, $5, $6, 0, $7, $8, $9)",
+             tokens_issued, device, device_used_before, address, country, agent) \
+             VALUES ($1, $2, $3, $3, $4, $5, $6, 0, $7, $8, $9, $10, $11)",
         )
         .bind(new.id.to_string())
         .bind(person)
@@ -82,8 +88,10 @@ impl StartSession {
         .bind(new.ends_at.as_ms())
         .bind(i64::try_from(new.idle.as_millis()).map_err(unavailable)?)
         .bind(i64::from(new.proof.generation))
-        .bind(i64::from(device_known))
+        .bind(new.device.to_hex())
+        .bind(used_before.map(Timestamp::as_ms))
         .bind(new.address.to_string())
+        .bind(&new.country)
         .bind(&new.agent)
         .execute(&mut *work.connection)
         .await
@@ -115,25 +123,31 @@ async fn live_sessions(work: &mut Work<'_>, person: &str, at: Timestamp) -> Resu
     Ok(Fields::of("sessions", &row).int("live")?)
 }
 
-/// Whether the device was known; from now on it is.
+/// When the device was last used before, if it was; from now on it is known.
 async fn remember_device(
     work: &mut Work<'_>,
     person: &str,
     device: TokenDigest,
     at: Timestamp,
-) -> Result<bool, ChangeError> {
+) -> Result<Option<Timestamp>, ChangeError> {
     let device = device.to_hex();
-    let known = sqlx::query("UPDATE devices SET last_used_at = $1 WHERE person = $2 AND device = $3")
-        .bind(at.as_ms())
+    let known = sqlx::query("SELECT device, last_used_at FROM devices WHERE person = $1 AND device = $2")
         .bind(person)
         .bind(&device)
-        .execute(&mut *work.connection)
+        .fetch_optional(&mut *work.connection)
         .await
         .stored()?;
-    if known.rows_affected() > 0 {
-        return Ok(true);
+    if let Some(known) = known {
+        sqlx::query("UPDATE devices SET last_used_at = $1 WHERE person = $2 AND device = $3")
+            .bind(at.as_ms())
+            .bind(person)
+            .bind(&device)
+            .execute(&mut *work.connection)
+            .await
+            .stored()?;
+        return Ok(Some(Fields::of("devices", &known).time("last_used_at")?));
     }
-    sqlx::query("INSERT INTO devices (person, device, last_used_at) VALUES ($1, $2, $3)")
+    sqlx::query("INSERT INTO devices (person, device, first_seen_at, last_used_at, name) VALUES ($1, $2, $3, $3, '')")
         .bind(person)
         .bind(&device)
         .bind(at.as_ms())
@@ -149,7 +163,7 @@ async fn remember_device(
     .execute(&mut *work.connection)
     .await
     .stored()?;
-    Ok(false)
+    Ok(None)
 }
 
 /// Appends a proof, and drops what [`PROOFS_PER_KIND_MAX`] younger ones of its kind make needless.

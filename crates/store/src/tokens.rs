@@ -7,11 +7,15 @@ use stepgate_core::ports::{ChangeError, StoreError};
 use stepgate_core::secret::TokenDigest;
 use stepgate_core::session::{Audience, OLD_TOKEN_GRACE};
 use stepgate_core::time::Timestamp;
+use stepgate_evidence::Event;
 
+use crate::accounts::record;
 use crate::changes::Subject;
-use crate::error::Stored as _;
+use crate::database::Database;
+use crate::error::{Stored as _, unavailable};
+use crate::inner::read;
 use crate::intent::{Intent, Work};
-use crate::options::{BROWSERS_PER_HOST_MAX, TOKENS_PER_SESSION_MAX};
+use crate::options::{BROWSERS_PER_HOST_MAX, RETIRED_TOKENS_KEPT, TOKENS_PER_SESSION_MAX};
 use crate::row::Fields;
 use crate::sessions::take_live;
 
@@ -122,7 +126,7 @@ pub(crate) async fn live_token(
 ) -> Result<Option<LiveToken>, ChangeError> {
     let row = sqlx::query(
         "SELECT digest, session, browser FROM tokens \
-         WHERE digest = $1 AND audience = $2 AND (dies_at IS NULL OR dies_at > $3)",
+         WHERE digest = $1 AND audience = $2 AND retired_at IS NULL AND (dies_at IS NULL OR dies_at > $3)",
     )
     .bind(digest.to_hex())
     .bind(audience_name(audience))
@@ -181,20 +185,99 @@ impl Intent for RetirePredecessors {
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
         take_live(work, self.session, self.at).await?.ok_or(ChangeError::Conflict)?;
         live_token(work, self.token, &self.audience, self.at).await?.ok_or(ChangeError::Conflict)?;
+        let (audience, browser) = (audience_name(&self.audience), self.browser.map(TokenDigest::to_hex));
         let retired = sqlx::query(
-            "DELETE FROM tokens WHERE session = $1 AND audience = $2 AND ordinal < $3 \
-             AND browser IS NOT DISTINCT FROM $4",
+            "UPDATE tokens SET retired_at = $5, dies_at = CASE WHEN dies_at < $5 THEN dies_at ELSE $5 END \
+             WHERE session = $1 AND audience = $2 AND ordinal < $3 AND browser IS NOT DISTINCT FROM $4 \
+             AND retired_at IS NULL",
         )
         .bind(self.session.to_string())
-        .bind(audience_name(&self.audience))
+        .bind(&audience)
         .bind(self.ordinal)
-        .bind(self.browser.map(TokenDigest::to_hex))
+        .bind(&browser)
+        .bind(self.at.as_ms())
         .execute(&mut *work.connection)
         .await
         .stored()?;
         if retired.rows_affected() > 0 {
             work.changed(Subject::Session(self.session));
         }
+        // Of hand-offs there may be any number: only the newest are told apart from what never was.
+        sqlx::query(
+            "DELETE FROM tokens WHERE session = $1 AND audience = $2 AND browser IS NOT DISTINCT FROM $3 \
+             AND retired_at IS NOT NULL AND ordinal NOT IN (SELECT ordinal FROM tokens WHERE session = $1 \
+             AND audience = $2 AND browser IS NOT DISTINCT FROM $3 AND retired_at IS NOT NULL \
+             ORDER BY ordinal DESC LIMIT $4)",
+        )
+        .bind(self.session.to_string())
+        .bind(&audience)
+        .bind(&browser)
+        .bind(RETIRED_TOKENS_KEPT)
+        .execute(&mut *work.connection)
+        .await
+        .stored()?;
         Ok(())
+    }
+}
+
+/// A token was shown that its successor retired long ago: its session is marked, once.
+struct NoteReuse {
+    session: SessionId,
+    at: Timestamp,
+}
+
+#[async_trait]
+impl Intent for NoteReuse {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        let Some(live) = take_live(work, self.session, self.at).await? else { return Ok(()) };
+        let marked = sqlx::query("UPDATE sessions SET token_reused_at = $1 WHERE id = $2 AND token_reused_at IS NULL")
+            .bind(self.at.as_ms())
+            .bind(self.session.to_string())
+            .execute(&mut *work.connection)
+            .await
+            .stored()?;
+        if marked.rows_affected() > 0 {
+            let event = Event::TokenReused { session: self.session.to_string(), person: live.person.to_string() };
+            record(work, self.at, event)?;
+            work.changed(Subject::Session(self.session));
+        }
+        Ok(())
+    }
+}
+
+impl Database {
+    /// Marks the session of a token that is worth nothing, if that was retired long enough ago that no browser
+    /// has it by itself. Whoever holds such a token gets nothing for it; all they cause is that more is asked.
+    pub(crate) async fn note_reuse(
+        &self,
+        token: TokenDigest,
+        audience: &Audience,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let grace = i64::try_from(OLD_TOKEN_GRACE.as_millis()).unwrap_or(i64::MAX);
+        let session = read(async {
+            let row = sqlx::query(
+                "SELECT t.digest, t.session FROM tokens t JOIN sessions s ON s.id = t.session \
+                 WHERE t.digest = $1 AND t.audience = $2 AND t.retired_at <= $3 \
+                 AND s.token_reused_at IS NULL AND s.ended_at IS NULL AND s.ends_at > $4",
+            )
+            .bind(token.to_hex())
+            .bind(audience_name(audience))
+            .bind(now.as_ms().saturating_sub(grace))
+            .bind(now.as_ms())
+            .fetch_optional(&self.inner.readers)
+            .await
+            .stored()?;
+            row.map_or(Ok(None), |row| Fields::of("tokens", &row).id("session").map(Some))
+        })
+        .await?;
+        let Some(session) = session else { return Ok(()) };
+        match self.write(NoteReuse { session, at: now }, Vec::new()).await {
+            Ok(()) => Ok(()),
+            Err(ChangeError::Store(error)) => Err(error),
+            Err(refused) => Err(unavailable(refused)),
+        }
     }
 }

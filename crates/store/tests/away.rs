@@ -116,6 +116,7 @@ impl House {
             ends_at: now.plus(Duration::from_secs(3600)),
             idle: Duration::from_secs(3600),
             address: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+            country: "ZZ".to_owned(),
             agent: String::new(),
             replaces: None,
             login: None,

@@ -364,6 +364,7 @@ impl Browser<'_> {
             ask: Ask { grant: asking.grant, ways: asking.ways, not_enrolled: asking.not_enrolled },
             policies: vec![PolicyRef { id: "large-payment".to_owned(), reason }],
             max_age: asking.max_age,
+            proved_within: asking.max_age,
             seen: std::collections::BTreeMap::new(),
         };
         let surroundings = self.house.flows.surroundings(self.address, FIREFOX);

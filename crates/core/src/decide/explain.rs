@@ -94,9 +94,9 @@ pub fn explain(
             explanation.decided =
                 ids.into_iter().map(|id| PolicyRef { reason: reason(&id), id }).collect::<Vec<PolicyRef>>();
         }
-        Finding::Challenge { ask, policies, max_age } => {
+        Finding::Challenge { ask, policies, accepted } => {
             explanation.ask = Some(ask);
-            explanation.max_age = max_age;
+            explanation.max_age = accepted.map(|ages| ages.for_long);
             explanation.decided = policies;
         }
         Finding::SignIn => {}

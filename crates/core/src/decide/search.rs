@@ -27,9 +27,18 @@ pub const NO_LOGIN: &str = "stepgate.no-login";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
     Permit { policies: Vec<String> },
-    Challenge { ask: Ask, policies: Vec<PolicyRef>, max_age: Option<Duration> },
+    Challenge { ask: Ask, policies: Vec<PolicyRef>, accepted: Option<Accepted> },
     SignIn,
     Deny { policies: Vec<PolicyRef>, erred: Vec<String> },
+}
+
+/// How old the policies let a proof be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Accepted {
+    /// Now, so that it suffices.
+    pub(super) now: Duration,
+    /// While the session grows older with it: so long it counts.
+    pub(super) for_long: Duration,
 }
 
 /// Sees each step of the search.
@@ -112,9 +121,9 @@ pub(super) fn find(
     match search.least(watch) {
         None => search.and_why_no_login(refused(policies, &now.decided)),
         Some(ask) => {
-            let max_age = search.max_age(&ask);
+            let accepted = search.accepted(&ask);
             let asked = refs_or_no_permit(policies, &now.decided, NOT_WITHOUT);
-            Finding::Challenge { ask, policies: asked, max_age }
+            Finding::Challenge { ask, policies: asked, accepted }
         }
     }
 }
@@ -153,7 +162,7 @@ pub(super) fn case<'a>(
     surroundings: &'a Surroundings,
     prepared: &'a Prepared,
 ) -> Case<'a> {
-    let moment = Moment { operation, asker, surroundings, clocks: policies.clocks() };
+    let moment = Moment { operation, asker, surroundings, clocks: policies.clocks(), later: Duration::ZERO };
     Case { prepared, moment }
 }
 
@@ -316,18 +325,32 @@ impl Search<'_> {
         None
     }
 
-    /// The greatest age of the offered proofs that the policies accept, in whole
-    /// seconds: found by bisection, so what is returned was tried and was allowed.
-    fn max_age(&self, ask: &Ask) -> Option<Duration> {
+    /// The greatest ages of the offered proofs that the policies accept; `None` if the operation itself is confirmed.
+    ///
+    /// A session grows older with the proof that freshens it, so what has to be proved in this session counts for
+    /// as long as that lasts, however young it is now.
+    fn accepted(&self, ask: &Ask) -> Option<Accepted> {
         if ask.grant == GrantKind::Confirmation {
             return None;
         }
+        let now = self.greatest_age(ask, |_| Duration::ZERO)?;
+        let for_long = match self.freshens {
+            Freshens::Session => self.greatest_age(ask, |age| age)?,
+            Freshens::Token | Freshens::Nothing => now,
+        };
+        Some(Accepted { now, for_long: for_long.max(now) })
+    }
+
+    /// The greatest age of every way, in whole seconds, where session and device are `older` for each age: found by
+    /// bisection, so what is returned was tried and was allowed.
+    fn greatest_age(&self, ask: &Ask, older: impl Fn(Duration) -> Duration) -> Option<Duration> {
         let unobtainable: Vec<Way> = ask.not_enrolled.iter().map(|kind| vec![*kind]).collect();
         let ways = if ask.ways.is_empty() { &unobtainable } else { &ask.ways };
         let mut least: Option<u64> = None;
         for way in ways {
             let accepts = |age_s: u64| {
-                age_s == 0 || self.case.ask_shortly(&self.proven.proved(way, Duration::from_secs(age_s))).allowed
+                let age = Duration::from_secs(age_s);
+                age_s == 0 || self.case.later(older(age)).ask_shortly(&self.proven.proved(way, age)).allowed
             };
             let most = least.unwrap_or(MAX_AGE_MAX.as_secs());
             least = Some(if accepts(most) { most } else { greatest(most, accepts) });

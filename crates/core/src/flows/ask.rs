@@ -153,7 +153,7 @@ impl Flows {
     /// repeated with the same bytes from the same session and browser: the challenge
     /// is found by these and the digest, or by the name that the program gives.
     pub async fn ask(&self, challenged: Challenged, body: &[u8], asking: Asking<'_>) -> Result<Step, AskError> {
-        let Challenged { operation, ask, policies, max_age, seen } = challenged;
+        let Challenged { operation, ask, policies, max_age, proved_within, seen } = challenged;
         let exact = operation.exactly(body);
         let now = asking.surroundings.now;
         if !matches!(asking.hold, ToHold::Request(_))
@@ -187,6 +187,7 @@ impl Flows {
             exact: &exact,
             ask,
             max_age,
+            proved_within,
             policies,
             seen,
             by: &by,
@@ -263,6 +264,7 @@ impl Flows {
             exact,
             ask: crate::challenge::Ask { grant: GrantKind::Freshness, ways: Vec::new(), not_enrolled: Vec::new() },
             max_age: None,
+            proved_within: None,
             policies: vec![evidence::PolicyRef { id: "stepgate.sign-in-again".to_owned(), reason }],
             seen: BTreeMap::new(),
             by: &by,
@@ -369,6 +371,7 @@ impl Flows {
             asked: asked.clone(),
             statement,
             ask,
+            proved_within: opening.proved_within,
             number: self.number(),
             held: opening.hold.held(),
             asked_from: opening.asked_from,
@@ -417,6 +420,7 @@ pub(super) struct Opening<'a> {
     pub(super) ask: crate::challenge::Ask,
     /// What the decision found; of a freshness only.
     pub(super) max_age: Option<Duration>,
+    pub(super) proved_within: Option<Duration>,
     pub(super) policies: Vec<evidence::PolicyRef>,
     /// What they looked at of the surroundings, and saw.
     pub(super) seen: BTreeMap<String, String>,

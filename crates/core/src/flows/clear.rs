@@ -116,6 +116,7 @@ impl Flows {
                     exact: &exact,
                     ask: challenged.ask,
                     max_age: challenged.max_age,
+                    proved_within: challenged.proved_within,
                     policies: challenged.policies,
                     seen: challenged.seen,
                     by: &OpenedBy { browser: challenge.browser, ..by.clone() },

@@ -222,7 +222,7 @@ impl Flows {
         let identity = self.identity_at(&challenge, provider).await?.ok_or(LoginError::NoProvider)?;
         let nonce = hex::encode(binding(&challenge).map_err(AnswerError::from)?.0);
         // The way back takes time, and the login has to be young enough then, too.
-        let accepted = challenge.max_age().unwrap_or_default().as_secs();
+        let accepted = challenge.proved_within.unwrap_or_default().as_secs();
         let max_age_s = accepted.saturating_sub(WAY_BACK_S.min(accepted / 2));
         let what_for = WhatFor::Prove {
             challenge: challenge.id,

@@ -185,6 +185,7 @@ impl Flows {
             ends_at: at.plus(live.sessions.absolute),
             idle: live.sessions.idle,
             address: attempt.surroundings.address,
+            country: attempt.surroundings.located.place().country.clone(),
             agent: attempt.surroundings.agent.clone(),
             replaces: attempt.replaces.map(|old| old.id),
             login: proven.login,

@@ -144,7 +144,7 @@ impl Flows {
         let live = self.live.load();
         let provider = live.providers.named(&view.token.provider);
         let levels = provider.map(|provider| provider.levels.as_slice()).unwrap_or_default();
-        let Challenged { operation, ask, policies, max_age, seen } = challenged;
+        let Challenged { operation, ask, policies, max_age, seen, .. } = challenged;
         let better = BetterToken::of(&ask, max_age, policies, levels);
         drop(live);
         let asker = Asker::Token(view);

@@ -21,6 +21,10 @@ use crate::time::Timestamp;
 /// "Never", as a duration in milliseconds: what no policy reaches.
 const NEVER_MS: i64 = i64::MAX;
 
+/// How long ago something of a session was that is none: too long for every rule, and still younger than
+/// never. So `context.age.totp <= context.session.age` does not hold where neither ever was.
+const NOBODY_KNOWS_MS: i64 = NEVER_MS - 1;
+
 /// What is so, whatever the person proves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment<'a> {
@@ -28,6 +32,8 @@ pub(crate) struct Moment<'a> {
     pub(crate) asker: Asker<'a>,
     pub(crate) surroundings: &'a Surroundings,
     pub(crate) clocks: &'a Clocks,
+    /// How much older session and device are taken to be than they are: what is true after a while.
+    pub(crate) later: Duration,
 }
 
 /// By which clocks and calendars policies tell the time.
@@ -215,6 +221,7 @@ fn extension(constructor: &Constructor, text: String) -> Result<Value, ContextEr
 /// The value of one part of the context.
 fn value(part: &str, moment: &Moment<'_>, proven: &Proven) -> Result<Value, ContextError> {
     let around = moment.surroundings;
+    let session = moment.asker.session();
     let texts = |texts: &mut dyn Iterator<Item = &str>| Value::set(texts.map(Value::from), None);
     Ok(match part {
         "confirmed" => {
@@ -224,7 +231,13 @@ fn value(part: &str, moment: &Moment<'_>, proven: &Proven) -> Result<Value, Cont
         }
         // Approvals by other people are not asked for yet.
         "approvals" => Value::from(0_i64),
-        "device.known" => Value::from(moment.asker.device_known()),
+        "device.known" => Value::from(session.is_some_and(|session| session.device.is_known())),
+        "device.name" => Value::from(session.map_or("", |session| session.device.name.as_str())),
+        "device.posture" => Value::from(risk::posture(around, moment.asker.risks()).name()),
+        "session.address_changed" => Value::from(session.is_some_and(|session| session.changed(around).address)),
+        "session.agent_changed" => Value::from(session.is_some_and(|session| session.changed(around).agent)),
+        "session.country_changed" => Value::from(session.is_some_and(|session| session.country_changed(around))),
+        "session.token_reuse" => Value::from(session.is_some_and(|session| session.token_reused)),
         "network.address" => extension(&IP, around.address.to_string())?,
         "network.name" => Value::from(around.network.as_str()),
         "network.country" => Value::from(around.located.place().country.as_str()),
@@ -252,8 +265,8 @@ pub(super) fn told(part: &str, moment: &Moment<'_>) -> String {
     match part {
         "network.address" => moment.surroundings.address.to_string(),
         "time.now" => moment.surroundings.now.to_string(),
-        "session.age" | "session.idle" => match ms(part, moment, &nothing) {
-            NEVER_MS => "never".to_owned(),
+        "session.age" | "session.idle" | "device.age" | "device.unseen" => match ms(part, moment, &nothing) {
+            NEVER_MS | NOBODY_KNOWS_MS => "never".to_owned(),
             ms => format!("{} s", ms / 1000),
         },
         _ => match value(part, moment, &nothing) {
@@ -269,15 +282,25 @@ pub(super) fn told(part: &str, moment: &Moment<'_>) -> String {
 /// A part that is a duration or a date, in milliseconds.
 fn ms(part: &str, moment: &Moment<'_>, proven: &Proven) -> i64 {
     let now = moment.surroundings.now;
-    let age = match part {
+    let session = moment.asker.session();
+    let (age, unknown) = match part {
         "time.now" => return now.as_ms(),
-        "session.age" => moment.asker.signed_in_at().and_then(|at| now.since(at)),
-        "session.idle" => moment.asker.last_used_at().and_then(|at| now.since(at)),
+        "session.age" => (moment.asker.signed_in_at().and_then(|at| now.since(at)), NOBODY_KNOWS_MS),
+        "session.idle" => (moment.asker.last_used_at().and_then(|at| now.since(at)), NOBODY_KNOWS_MS),
+        // A device that nobody remembers is as new as can be: what waits for an age is not content with it.
+        "device.age" => (session.and_then(|session| session.device.first_seen).and_then(|at| now.since(at)), 0),
+        "device.unseen" => {
+            let known = session.filter(|session| session.device.is_known());
+            let unseen = known.and_then(|known| known.started_at.since(known.device.seen_before?));
+            (unseen, NEVER_MS)
+        }
         // What is no such part is never, which no rule is content with.
-        part => part.strip_prefix("age.").and_then(|name| proven.age_of(name)),
+        part => (part.strip_prefix("age.").and_then(|name| proven.age_of(name)), NEVER_MS),
     };
-    // An age that does not fit is as good as never.
-    age.and_then(|age| i64::try_from(age.as_millis()).ok()).unwrap_or(NEVER_MS)
+    let grows = matches!(part, "session.age" | "device.age");
+    let age = age.map(|age| if grows { age.saturating_add(moment.later) } else { age });
+    // An age that does not fit is as good as unknown.
+    age.and_then(|age| i64::try_from(age.as_millis()).ok()).unwrap_or(unknown)
 }
 
 /// The names of the calendars of which that is so now.

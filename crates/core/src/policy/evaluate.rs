@@ -155,6 +155,11 @@ impl Case<'_> {
         Case { prepared: self.prepared, moment: Moment { surroundings, ..self.moment } }
     }
 
+    /// The same, where session and device are so much older.
+    pub(crate) fn later(&self, later: std::time::Duration) -> Case<'_> {
+        Case { prepared: self.prepared, moment: Moment { later, ..self.moment } }
+    }
+
     /// Asks Cedar's own authorizer about the whole set with the whole context,
     /// checked against the schema: slow, and the same answer.
     pub(crate) fn ask_whole(&self, policies: &Policies, proven: &Proven) -> Outcome {

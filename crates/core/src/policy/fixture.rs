@@ -12,7 +12,7 @@ use crate::factor::FactorKind;
 use crate::id::{PersonId, SessionId};
 use crate::operation::{InputValue, Inputs, Operation};
 use crate::person::{Login, Person};
-use crate::session::{Assurance, Audience, Proof, SessionView};
+use crate::session::{Assurance, Audience, Device, Proof, SessionView};
 use crate::surroundings::{Calendar, Environment, Geography, Located, NamedNetwork, Place, Surroundings};
 use crate::time::Timestamp;
 
@@ -189,13 +189,20 @@ pub(crate) fn session(person: &Arc<Person>, proved: &str, enrolled: &str) -> Ses
         last_used_at: before_noon("1m"),
         ends_at: NOON.plus(Duration::from_secs(24 * 3600)),
         browser: None,
-        device_known: true,
-        address: "192.0.2.1".into(),
+        device: known_device(),
+        address: "192.0.2.1".parse().unwrap(),
+        country: "ZZ".into(),
         agent: "test".into(),
+        token_reused: false,
     }
 }
 
-fn before_noon(age: &str) -> Timestamp {
+/// First used thirty days ago, and yesterday before this sign-in.
+pub(crate) fn known_device() -> Device {
+    Device { first_seen: Some(before_noon("30d")), seen_before: Some(before_noon("1d")), name: "laptop".into() }
+}
+
+pub(crate) fn before_noon(age: &str) -> Timestamp {
     let (number, unit) = age.split_at(age.len() - 1);
     let unit = match unit {
         "s" => 1,

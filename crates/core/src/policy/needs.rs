@@ -4,6 +4,7 @@
 //! record costs as well. So a policy of a slice is rewritten:
 //!
 //! - `context.age.passkey <= duration("5m")` becomes `context["age.passkey.ms"] <= 300000`,
+//! - `context.age.passkey <= context.session.age` becomes `context["age.passkey.ms"] <= context["session.age.ms"]`,
 //! - any other `context.network.name` becomes `context["network.name"]`,
 //!
 //! and what no policy of a slice looks at is left out of the context. What is not
@@ -33,7 +34,7 @@ pub(super) const PARTS: [&str; FactorKind::AGES.len() + OTHERS.len()] = {
     parts
 };
 
-const OTHERS: [&str; 26] = [
+const OTHERS: [&str; 34] = [
     "age.second_factor",
     "age.phishing_resistant",
     "age.knowledge",
@@ -41,6 +42,10 @@ const OTHERS: [&str; 26] = [
     "age.any_factor",
     "session.age",
     "session.idle",
+    "session.address_changed",
+    "session.agent_changed",
+    "session.country_changed",
+    "session.token_reuse",
     "time.now",
     "time.hour",
     "time.minute",
@@ -50,6 +55,10 @@ const OTHERS: [&str; 26] = [
     "confirmed",
     "approvals",
     "device.known",
+    "device.age",
+    "device.unseen",
+    "device.name",
+    "device.posture",
     "network.address",
     "network.name",
     "network.country",
@@ -161,8 +170,8 @@ impl Needs {
     }
 
     fn collect(&mut self, value: &mut Value) {
-        if let Some((at, compared)) = compared(value) {
-            self.ms.add(at);
+        if let Some((parts, compared)) = compared(value) {
+            parts.into_iter().flatten().for_each(|at| self.ms.add(at));
             *value = compared;
             return;
         }
@@ -203,20 +212,22 @@ impl Needs {
 /// Comparisons that mean the same between milliseconds as between durations or dates.
 const COMPARISONS: [&str; 6] = ["<", "<=", ">", ">=", "==", "!="];
 
-/// `context.age.passkey <= duration("5m")`, either way round, as a comparison of
-/// milliseconds; and the part that it is about.
-fn compared(value: &Value) -> Option<(usize, Value)> {
+/// `context.age.passkey <= duration("5m")`, either way round, or of two parts, as a comparison of
+/// milliseconds; and the parts that it is about.
+fn compared(value: &Value) -> Option<([Option<usize>; 2], Value)> {
     let (operator, sides) = value.as_object().filter(|fields| fields.len() == 1)?.iter().next()?;
     if !COMPARISONS.contains(&operator.as_str()) {
         return None;
     }
     let (left, right) = (sides.get("left")?, sides.get("right")?);
-    let (at, left, right) = match (timed(left), timed(right)) {
-        (Some((at, kind)), None) => (at, in_ms(at), json!({ "Value": literal_ms(right, kind)? })),
-        (None, Some((at, kind))) => (at, json!({ "Value": literal_ms(left, kind)? }), in_ms(at)),
+    let literal = |side: &Value, kind| literal_ms(side, kind).map(|ms| json!({ "Value": ms }));
+    let (parts, left, right) = match (timed(left), timed(right)) {
+        (Some((at, kind)), None) => ([Some(at), None], in_ms(at), literal(right, kind)?),
+        (None, Some((at, kind))) => ([Some(at), None], literal(left, kind)?, in_ms(at)),
+        (Some((at, kind)), Some((other, same))) if kind == same => ([Some(at), Some(other)], in_ms(at), in_ms(other)),
         _ => return None,
     };
-    Some((at, json!({ operator: { "left": left, "right": right } })))
+    Some((parts, json!({ operator: { "left": left, "right": right } })))
 }
 
 /// The name under which a part stands in milliseconds.
@@ -237,7 +248,7 @@ fn timed(value: &Value) -> Option<(usize, &'static str)> {
     let path = path(value)?;
     let at = PARTS.iter().position(|part| part.split('.').eq(path.iter().copied()))?;
     match path.as_slice() {
-        ["age" | "session", _] => Some((at, "duration")),
+        ["age", _] | ["session", "age" | "idle"] | ["device", "age" | "unseen"] => Some((at, "duration")),
         ["time", "now"] => Some((at, "datetime")),
         _ => None,
     }
@@ -307,7 +318,14 @@ mod tests {
         check("duration(\"1d\") > context.session.idle", "86400000 > context[\"session.idle.ms\"]", &[]);
         check("context.age.totp == duration(\"-1s\")", "context[\"age.totp.ms\"] == -1000", &[]);
         check("context.time.now < datetime(\"1970-01-02T00:00:00Z\")", "context[\"time.now.ms\"] < 86400000", &[]);
-        check("context.age.totp < context.age.passkey", "context[\"age.totp\"] < context[\"age.passkey\"]", &[]);
+        check("context.age.totp < context.age.passkey", "context[\"age.totp.ms\"] < context[\"age.passkey.ms\"]", &[]);
+        check(
+            "context.age.second_factor <= context.session.age",
+            "context[\"age.second_factor.ms\"] <= context[\"session.age.ms\"]",
+            &[],
+        );
+        check("context.device.unseen > duration(\"1d\")", "context[\"device.unseen.ms\"] > 86400000", &[]);
+        check("context.session.age < context.time.now", "context[\"session.age\"] < context[\"time.now\"]", &[]);
         check(
             "context.age.totp.toMinutes() < 5 && context.age.totp != duration(\"1s\")",
             "context[\"age.totp\"].toMinutes() < 5 && context[\"age.totp.ms\"] != 1000",
@@ -329,7 +347,10 @@ mod tests {
             ("context.input.amount > 5", &["input"][..]),
             ("context.input has amount", &["input"][..]),
             ("{a: context.risk}.a.level == \"high\"", &["risk.level", "risk.signals"][..]),
-            ("context.device has known", &["device.known"][..]),
+            (
+                "context.device has known",
+                &["device.known", "device.age", "device.unseen", "device.name", "device.posture"][..],
+            ),
         ] {
             check(same, same, written);
         }

@@ -28,7 +28,15 @@ type Ages = {
 "#;
 /// And after them.
 const AFTER_AGES: &str = r#"};
-type Device = { known: Bool };
+// `age` is since this person first signed in with it, and 0 if it is not remembered. `unseen` is how long it had not
+// been used before this sign-in; never, if it is not known. `posture` is unknown, compliant or not_compliant.
+type Device = {
+  known: Bool,
+  age: __cedar::duration,
+  unseen: __cedar::duration,
+  name: String,
+  posture: String,
+};
 // `name` is empty outside the configured networks. `country` (ISO 3166-1) and `region` (ISO 3166-2) are
 // "ZZ" if unknown, `city` is empty, `asn` is 0. `anonymizer` holds vpn, tor, public_proxy, residential_proxy,
 // hosting, other, or unknown alone. `denied`: the place is one of those from where nobody is to come.
@@ -42,7 +50,17 @@ type Network = {
   anonymizer: Set<String>,
   denied: Bool,
 };
-type SignedIn = { age: __cedar::duration, idle: __cedar::duration };
+// What `…_changed` is different now from the sign-in. `token_reuse`: a token of this session was seen again long after
+// its successor was used. Where nobody is in a session, `age` and `idle` are a millisecond less than never, so that
+// nothing that was never proved is as young.
+type SignedIn = {
+  age: __cedar::duration,
+  idle: __cedar::duration,
+  address_changed: Bool,
+  agent_changed: Bool,
+  country_changed: Bool,
+  token_reuse: Bool,
+};
 // `weekday` is monday, tuesday, …, in the configured time zone, like `hour` and `minute`. `open` holds the names
 // of the calendars that are open now, `holidays` of those that have a holiday today.
 type Time = {

@@ -16,6 +16,7 @@ use crate::similar::nearest;
 use crate::surroundings::{Anonymizer, Environment, Region};
 
 const WEEKDAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+const POSTURES: [&str; 3] = ["unknown", "compliant", "not_compliant"];
 const RISK_LEVELS: [&str; 4] = ["unknown", "low", "medium", "high"];
 
 /// Comparisons with words, in Cedar's JSON form.
@@ -93,6 +94,7 @@ fn parts(catalogue: &Catalogue, environment: Option<&Environment>) -> BTreeMap<&
     let mut parts = BTreeMap::from([
         ("context.confirmed", fixed("a factor or what one counts as", &factors.collect::<Vec<_>>())),
         ("context.risk.level", fixed("a level of risk", &RISK_LEVELS)),
+        ("context.device.posture", fixed("a posture", &POSTURES)),
         ("context.time.weekday", fixed("a weekday", &WEEKDAYS)),
         ("context.network.anonymizer", fixed("an anonymizer", &Anonymizer::ALL.map(Anonymizer::name))),
         ("resource.kind", declared("a kind of operation", |endpoint| &endpoint.kind)),
@@ -182,6 +184,7 @@ mod tests {
             "context.confirmed.contains(\"passkey\")",
             "context.confirmed.containsAny([\"totp\", \"recovery_code\"])",
             "context.risk.level == \"high\" || \"medium\" == context.risk.level",
+            "context.device.posture != \"compliant\" && context.device.name == \"whatever\"",
             "context.time.weekday != \"sunday\"",
             "context.network.name == \"office\" && context.network.name != \"\"",
             "resource.kind == \"payments\" || resource.sensitivity == \"high\"",
@@ -205,6 +208,7 @@ mod tests {
             "there are: certificate, email_code, hotp, idp, knowledge, passkey, password, phishing_resistant, phone_code, possession, push, recovery_code, second_factor, totp",
         );
         check("context.confirmed.containsAll([\"totp\", \"pin\"])", "\"pin\"");
+        check("context.device.posture == \"complaint\"", "did you mean \"compliant\"?");
         check("\"hihg\" == context.risk.level", "did you mean \"high\"?");
         check("[\"Sunday\"].contains(context.time.weekday)", "did you mean \"sunday\"?");
         check("if context.network.name == \"offce\" then true else false", "did you mean \"office\"?");

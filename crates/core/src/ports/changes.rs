@@ -45,6 +45,8 @@ pub struct NewSession {
     pub idle: Duration,
     /// Where from; with the device it says whose count of tries this ends.
     pub address: IpAddr,
+    /// The country of that address; `ZZ` if nobody knows it.
+    pub country: String,
     /// User agent, shortened.
     pub agent: String,
     /// The session that this sign-in replaces in the same browser; it ends (entry included in `entries`).

@@ -13,10 +13,11 @@
 //! Over all of them, wrong tries in a row never exceed [`TryLimits::before_reset`],
 //! and strangers have half of these at most.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::secret::TokenDigest;
+use crate::surroundings::network_of;
 use crate::time::Timestamp;
 
 /// The longest lock of a network address, however often it was locked.
@@ -33,13 +34,9 @@ pub struct Trier {
 }
 
 impl Trier {
-    /// The address as it is counted: an IPv6 address by its /64, because whoever has
-    /// one of these has them all.
+    /// The address as it is counted.
     pub fn network(&self) -> IpAddr {
-        match self.address.to_canonical() {
-            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
-            v4 @ IpAddr::V4(_) => v4,
-        }
+        network_of(self.address)
     }
 }
 

@@ -23,7 +23,7 @@ use stepgate_core::policy::{Policies, PolicySource};
 use stepgate_core::ports::{CodeSees, NewCode, TryLimits};
 use stepgate_core::provider::IdentityProviders;
 use stepgate_core::secret::{MacKey, Purpose, Token};
-use stepgate_core::session::{Assurance, Audience, Proof, SessionLifetimes, SessionView};
+use stepgate_core::session::{Assurance, Audience, Device, Proof, SessionLifetimes, SessionView};
 use stepgate_core::surroundings::Environment;
 use stepgate_core::time::{Clock, Randomness, Timestamp};
 use stepgate_core::web::{LocalBody, LocalService, Permit, Transport};
@@ -314,9 +314,11 @@ impl Door {
             last_used_at: at,
             ends_at: Timestamp::from_ms(NOON + 24 * 3_600_000),
             browser: Some(browser().digest(Purpose::Browser)),
-            device_known: true,
-            address: "127.0.0.1".into(),
+            device: Device { first_seen: Some(at), seen_before: Some(at), name: String::new() },
+            address: "127.0.0.1".parse().unwrap(),
+            country: "ZZ".into(),
             agent: String::new(),
+            token_reused: false,
         };
         self.store.change(|state| state.sessions.insert(token.digest(purpose), view));
         Person_ { token: token.expose().to_owned(), session }

@@ -386,6 +386,7 @@ impl House {
             ends_at: now.plus(HOUR.saturating_mul(24)),
             idle: HOUR,
             address: [127, 0, 0, 1].into(),
+            country: "ZZ".to_owned(),
             agent: "a browser".to_owned(),
             replaces: None,
             login: Some(login),

@@ -540,7 +540,7 @@ fn b49_no_proof_of_a_session_stands_for_the_confirmation_of_a_factors_change() {
     use stepgate_core::person::{Login, Person};
     use stepgate_core::policy::Policies;
     use stepgate_core::provider::{Level, Provider, ProviderName};
-    use stepgate_core::session::{Assurance, Audience, Proof, SessionView};
+    use stepgate_core::session::{Assurance, Audience, Device, Proof, SessionView};
     use stepgate_core::surroundings::{Environment, Surroundings};
     use stepgate_core::time::Timestamp;
 
@@ -587,9 +587,11 @@ fn b49_no_proof_of_a_session_stands_for_the_confirmation_of_a_factors_change() {
         last_used_at: at,
         ends_at: Timestamp::from_ms(i64::MAX),
         browser: None,
-        device_known: true,
-        address: String::new(),
+        device: Device::default(),
+        address: std::net::Ipv4Addr::LOCALHOST.into(),
+        country: String::new(),
         agent: String::new(),
+        token_reused: false,
     };
     let changes = service.endpoints.iter().filter(|endpoint| endpoint.action.as_str().starts_with("factors."));
     assert_eq!(changes.clone().count(), 2, "to enrol and to remove");

@@ -105,7 +105,12 @@ pub(crate) async fn the_first_look_at_a_new_token_ends_its_predecessors(house: H
 }
 
 /// A token for this host and browser, by way of a hand-off.
-async fn handed_off(house: &House, who: &SignedIn, audience: &Audience, browser: TokenDigest) -> TokenDigest {
+pub(crate) async fn handed_off(
+    house: &House,
+    who: &SignedIn,
+    audience: &Audience,
+    browser: TokenDigest,
+) -> TokenDigest {
     let code = NewCode { browser: Some(browser), ..house.code(who.session, Purpose::HandOff, audience.clone()) };
     house.store.put_code(code.clone()).await.unwrap();
     let token = house.digest();

@@ -2,9 +2,12 @@ use std::time::Duration;
 
 use stepgate_core::factor::{FactorKind, FactorUse};
 use stepgate_core::ports::{NewSession, Store as _};
-use stepgate_core::session::Audience;
+use stepgate_core::secret::TokenDigest;
+use stepgate_core::session::{Audience, OLD_TOKEN_GRACE};
+use stepgate_evidence::Event;
 use tokio::time::timeout;
 
+use crate::codes::handed_off;
 use crate::house::{AT_MOST, House, IDLE, MINUTE, host, is_conflict, is_used_before};
 
 pub(crate) async fn a_session_is_found_by_its_token_at_its_audience_only(house: House) {
@@ -19,7 +22,8 @@ pub(crate) async fn a_session_is_found_by_its_token_at_its_audience_only(house: 
         assert_eq!(view.audience, Audience::Gate);
         assert_eq!(view.browser, Some(alice.browser));
         assert_eq!((view.started_at, view.last_used_at), (house.now(), house.now()));
-        assert_eq!((view.address.as_str(), view.agent.as_str()), ("192.0.2.1", "a browser"));
+        assert_eq!((view.address.to_string().as_str(), view.agent.as_str()), ("192.0.2.1", "a browser"));
+        assert_eq!((view.country.as_str(), view.token_reused), ("CH", false));
         assert!(house.look_at(alice.token, &host("pay.example.com")).await.is_none());
         assert!(house.look(house.digest()).await.is_none());
     }
@@ -115,8 +119,80 @@ pub(crate) async fn a_device_is_known_from_the_second_sign_in_on(house: House) {
         let session = NewSession { device, ..house.new_session(who.person.id, FactorKind::Password, used) };
         let token = session.gate_token;
         start(&house, session).await.unwrap();
-        assert_eq!(house.look(token).await.unwrap().device_known, known);
+        assert_eq!(house.look(token).await.unwrap().device.is_known(), known);
     }
+}
+
+pub(crate) async fn a_device_is_told_with_when_it_was_seen_first_and_last_before(house: House) {
+    let alice = house.signed_in("alice").await;
+    let device = house.digest();
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let used = (alice.factor, FactorUse::Nothing);
+        let session = NewSession { device, ..house.new_session(alice.person.id, FactorKind::Password, used) };
+        let token = session.gate_token;
+        start(&house, session).await.unwrap();
+        let view = house.look(token).await.unwrap();
+        seen.push((view.started_at, view.device.first_seen, view.device.seen_before));
+        house.clock.advance(MINUTE * 10);
+    }
+    let at: Vec<_> = seen.iter().map(|(at, ..)| *at).collect();
+    assert_eq!(
+        seen,
+        [(at[0], Some(at[0]), None), (at[1], Some(at[0]), Some(at[0])), (at[2], Some(at[0]), Some(at[1]))]
+    );
+}
+
+/// Alice's second token of one browser, in use; the first one, which it retired; and another browser's.
+async fn with_a_retired_token(house: &House) -> (crate::house::SignedIn, TokenDigest, [TokenDigest; 2]) {
+    let alice = house.signed_in("alice").await;
+    let audience = host("pay.example.com");
+    let handed_off = async |browser| handed_off(house, &alice, &audience, browser).await;
+    let (mine, other) = (house.digest(), house.digest());
+    let (first, elsewhere) = (handed_off(mine).await, handed_off(other).await);
+    assert!(house.look_at(first, &audience).await.is_some());
+    let second = handed_off(mine).await;
+    assert!(house.look_at(second, &audience).await.is_some(), "its first use retires the one before");
+    (alice, first, [second, elsewhere])
+}
+
+pub(crate) async fn b134_a_retired_token_that_is_seen_again_marks_its_session_once_and_opens_nothing(house: House) {
+    let (alice, first, living) = with_a_retired_token(&house).await;
+    let audience = host("pay.example.com");
+    let reused = async |token| house.look_at(token, &audience).await.unwrap().token_reused;
+    let marked = async || {
+        let is_it = |event: &Event| {
+            matches!(event, Event::TokenReused { session, person }
+                if *session == alice.session.to_string() && *person == alice.person.id.to_string())
+        };
+        house.all().await.iter().filter(|recorded| is_it(&recorded.entry.event)).count()
+    };
+    // What was on its way while the other took its place is no copy.
+    assert!(house.look_at(first, &audience).await.is_none());
+    assert!(!reused(living[0]).await);
+    house.clock.advance(OLD_TOKEN_GRACE);
+    for times in 0..3 {
+        assert!(house.look_at(first, &audience).await.is_none(), "it opens nothing, however often it is shown");
+        assert_eq!(marked().await, 1, "{times}");
+        for token in living {
+            assert!(reused(token).await, "every living token of the session is told");
+        }
+    }
+    assert!(house.look(alice.token).await.unwrap().token_reused, "at every audience");
+}
+
+pub(crate) async fn b134_what_is_no_retired_token_of_that_host_marks_nothing(house: House) {
+    let (alice, first, living) = with_a_retired_token(&house).await;
+    house.clock.advance(OLD_TOKEN_GRACE);
+    for (token, audience) in
+        [(first, Audience::Gate), (first, host("wiki.example.com")), (house.digest(), host("pay.example.com"))]
+    {
+        assert!(house.look_at(token, &audience).await.is_none());
+    }
+    assert!(house.look_at(living[1], &host("pay.example.com")).await.is_some(), "another browser's lives on");
+    assert!(!house.look(alice.token).await.unwrap().token_reused);
+    let noted = |event: &Event| matches!(event, Event::TokenReused { .. });
+    assert!(!house.all().await.iter().any(|recorded| noted(&recorded.entry.event)));
 }
 
 pub(crate) async fn a_session_ends_at_its_end_and_when_it_is_not_used(house: House) {

@@ -8,9 +8,9 @@ use crate::decide::search::{case, prepare};
 use crate::decide::{Asker, VALID_FOR_MAX, Verdict, decide, evaluate_whole, explain, valid_until};
 use crate::factor::{FactorKind, Strength};
 use crate::operation::Operation;
-use crate::policy::fixture::{self, NOON, catalogue, load, operation, person, session, source};
+use crate::policy::fixture::{self, NOON, catalogue, known_device, load, operation, person, session, source};
 use crate::policy::{NO_PERMIT, Policies, Proven};
-use crate::session::{Assurance, Proof, SessionView};
+use crate::session::{Assurance, Device, Proof, SessionView};
 use crate::surroundings::{Anonymizer, Place, Surroundings};
 use crate::time::Timestamp;
 
@@ -58,7 +58,7 @@ const OFFERED: [FactorKind; 6] = [
     FactorKind::RecoveryCode,
 ];
 /// What may stand in a condition. The second errs from eight o'clock on.
-const ATOMS: [&str; 36] = [
+const ATOMS: [&str; 41] = [
     "context.time.hour < 20",
     "context.time.hour + 9223372036854775799 > 0",
     "context.age.password <= duration(\"1h\")",
@@ -81,6 +81,11 @@ const ATOMS: [&str; 36] = [
     "context.confirmed.containsAll([\"totp\", \"passkey\"])",
     "context.approvals > 0",
     "context.device.known",
+    "context.device.age >= duration(\"7d\") && context.device.unseen < duration(\"90d\")",
+    "context.device.name == \"laptop\" || context.device.posture == \"compliant\"",
+    "context.age.second_factor <= context.session.age",
+    "context.session.address_changed || context.session.agent_changed || context.session.country_changed",
+    "context.session.token_reuse",
     "context.network.address.isInRange(ip(\"192.0.2.0/24\"))",
     "context.network == {address: ip(\"192.0.2.1\"), name: \"office\", country: \"ZZ\", region: \"ZZ\", city: \"\", asn: 0, anonymizer: [\"unknown\"], denied: false}",
     "context.network.country == \"CH\" || context.network.asn > 100",
@@ -171,8 +176,9 @@ fn who() -> impl Strategy<Value = Option<SessionView>> {
     let enrolled =
         select(vec!["", "password", "password totp", "password totp passkey recovery_code", "email_code phone_code"]);
     let person = (select(vec!["alice", "bob", "carol"]), groups).prop_map(|(login, groups)| person(login, groups));
-    let known = (person, proved, enrolled, any::<bool>()).prop_map(|(person, proved, enrolled, device_known)| {
-        SessionView { device_known, ..session(&person, proved, enrolled) }
+    let known = (person, proved, enrolled, any::<bool>()).prop_map(|(person, proved, enrolled, known)| {
+        let device = if known { known_device() } else { Device::default() };
+        SessionView { device, token_reused: !known, ..session(&person, proved, enrolled) }
     });
     proptest::option::weighted(0.7, known)
 }
@@ -250,7 +256,7 @@ proptest! {
     }
 
     /// A challenge that was passed, with surroundings unchanged, is permitted; and
-    /// so is a proof of the greatest age that it names.
+    /// so is a proof of the greatest age that it names, now and when the session has grown older with it.
     #[test]
     fn a_passed_challenge_is_permitted(policies in policies(), who in who(), around in around()) {
         for operation in operations() {
@@ -268,9 +274,15 @@ proptest! {
                 };
                 let passed = decide(&policies, operation.clone(), Asker::SignedIn(&session), &around, &confirmed);
                 prop_assert!(matches!(passed, Verdict::Permit(_)), "{:?}", passed);
-                if let Some(age) = challenged.max_age {
-                    let at = Timestamp::from_ms(around.now.as_ms() - i64::try_from(age.as_millis()).unwrap());
-                    let session = with_proofs(&session, way, at);
+                for (age, grows) in [(challenged.proved_within, false), (challenged.max_age, true)] {
+                    let Some(age) = age else { continue };
+                    let before = |at: Timestamp| Timestamp::from_ms(at.as_ms() - i64::try_from(age.as_millis()).unwrap());
+                    let mut session = with_proofs(&session, way, before(around.now));
+                    if grows {
+                        session.started_at = before(session.started_at);
+                        session.device.first_seen = session.device.first_seen.map(before);
+                        session.device.seen_before = session.device.seen_before.map(before);
+                    }
                     let passed = decide(&policies, operation.clone(), Asker::SignedIn(&session), &around, &[]);
                     prop_assert!(matches!(passed, Verdict::Permit(_)), "{:?} old: {:?}", age, passed);
                 }

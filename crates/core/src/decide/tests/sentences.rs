@@ -6,7 +6,7 @@ use crate::decide::{Asker, Verdict, decide, explain};
 use crate::factor::{FactorKind, Strength};
 use crate::policy::fixture::{NOON, SAMPLE, at, load, operation, person, session, surroundings};
 use crate::policy::{BROKEN, NO_PERMIT, Policies};
-use crate::session::SessionView;
+use crate::session::{Device, SessionView};
 use crate::surroundings::{Place, Surroundings};
 use crate::time::Timestamp;
 
@@ -70,7 +70,7 @@ fn the_design_s_policies_decide_as_written() {
         "fresh: passkey | totp, because exports-need-a-fresh-second-factor",
     );
     check(&policies, "wiki read", &alice, "deny, because no-permit");
-    let abroad = SessionView { device_known: false, ..alice.clone() };
+    let abroad = SessionView { device: Device::default(), ..alice.clone() };
     check(&policies, "ledger read", &abroad, "permit, because finance");
     check(&policies, "ledger write", &abroad, "fresh: passkey, because unfamiliar-place");
     check(
@@ -104,7 +104,7 @@ fn a_challenge_says_how_old_a_proof_may_be_and_why_it_is_asked() {
 fn a_passed_challenge_counts_for_this_operation() {
     let policies = load(SAMPLE);
     let alice = session(&person("alice", &["finance"]), "password 1m", ALL);
-    let abroad = SessionView { device_known: false, ..alice };
+    let abroad = SessionView { device: Device::default(), ..alice };
     let with = |confirmed: &[(FactorKind, Timestamp)]| {
         let asked = "ledger payments.approve amount=12000";
         decided(&policies, asked, Asker::SignedIn(&abroad), &surroundings(), confirmed)
@@ -511,4 +511,93 @@ fn what_is_verified_here_is_part_of_the_version() {
     let phone = |counts_as| version(&[FactorKind::PhoneCode(counts_as)]);
     assert!(none != version(&[FactorKind::EmailCode]) && none != phone(Strength::NONE));
     assert_ne!(phone(Strength::NONE), phone(Strength::POSSESSION));
+}
+
+/// What is different from the sign-in, and what an old token that was seen again does.
+#[test]
+fn what_changed_since_the_sign_in_is_decided_by() {
+    let rule = |condition: &str| {
+        load(&format!(
+            "@id(\"all\") permit (principal, action, resource);
+             @id(\"moved\") @reason(\"Moved.\") forbid (principal, action, resource)
+             when {{ context.session.{condition} }} unless {{ context.age.passkey <= duration(\"15m\") }};"
+        ))
+    };
+    let alice = session(&person("alice", &[]), "password 2h", "passkey password");
+    let swiss = |address: &str| Surroundings {
+        address: address.parse().unwrap(),
+        ..at(Place { country: "CH".into(), ..Place::default() }, &[])
+    };
+    let at_home = SessionView { country: "CH".into(), ..alice.clone() };
+    let check = |condition: &str, session: &SessionView, around: &Surroundings, asked: bool| {
+        let verdict = decide(&rule(condition), operation("wiki read"), Asker::SignedIn(session), around, &[]);
+        assert_eq!(matches!(verdict, Verdict::Challenge(_)), asked, "{condition}: {verdict:?}");
+    };
+    check("address_changed", &at_home, &swiss("192.0.2.1"), false);
+    check("address_changed", &at_home, &swiss("192.0.2.2"), true);
+    let v6 = SessionView { address: "2001:db8::1".parse().unwrap(), ..at_home.clone() };
+    check("address_changed", &v6, &swiss("2001:db8::ffff:1"), false);
+    check("address_changed", &v6, &swiss("2001:db8:0:1::1"), true);
+    check("country_changed", &at_home, &swiss("192.0.2.2"), false);
+    let unknown = SessionView { country: "ZZ".into(), ..alice.clone() };
+    check("country_changed", &unknown, &swiss("192.0.2.2"), true);
+    // A newer database says otherwise of the same address: nobody moved.
+    check("country_changed", &unknown, &swiss("192.0.2.1"), false);
+    check("agent_changed", &at_home, &swiss("192.0.2.2"), false);
+    check("agent_changed", &SessionView { agent: "other".into(), ..at_home.clone() }, &swiss("192.0.2.1"), true);
+    check("token_reuse", &at_home, &swiss("192.0.2.1"), false);
+    check("token_reuse", &SessionView { token_reused: true, ..at_home }, &swiss("192.0.2.1"), true);
+}
+
+/// What has to be proved in this session is not proved before it, nor by who is in none; and it counts for
+/// as long as the session lasts.
+#[test]
+fn b135_prove_it_in_this_session() {
+    let policies = load(
+        "@id(\"all\") permit (principal, action, resource);
+         @id(\"here\") @reason(\"Here.\") forbid (principal, action, resource)
+         unless { context.age.second_factor <= context.session.age };",
+    );
+    // Signed in two hours ago.
+    let ask = |proved: &str| {
+        let alice = session(&person("alice", &[]), proved, "passkey totp password");
+        decide(&policies, operation("wiki read"), Asker::SignedIn(&alice), &surroundings(), &[])
+    };
+    for (proved, suffices) in [("totp 2h", true), ("passkey 1h", true), ("totp 3h", false), ("password 1m", false)] {
+        assert_eq!(matches!(ask(proved), Verdict::Permit(_)), suffices, "{proved}");
+    }
+    let Verdict::Challenge(challenged) = ask("password 2h") else { panic!("not asked") };
+    assert_eq!(challenged.ask.summary(), "fresh: passkey | totp");
+    // A login that is older than the session does not do; one of now does until it ends.
+    assert_eq!(challenged.proved_within, Some(Duration::from_secs(2 * 3600)));
+    assert_eq!(challenged.max_age, Some(crate::decide::MAX_AGE_MAX));
+    let policies = load(
+        "@id(\"anyone\") permit (principal is Anonymous, action, resource);
+         @id(\"here\") @reason(\"Here.\") forbid (principal, action, resource)
+         unless { context.age.second_factor <= context.session.age };",
+    );
+    let verdict = decide(&policies, operation("wiki pages.read"), Asker::Anonymous, &surroundings(), &[]);
+    assert!(!matches!(verdict, Verdict::Permit(_)), "never is not as young as never: {verdict:?}");
+}
+
+/// A device that nobody remembers is new, however a rule asks.
+#[test]
+fn b136_a_device_that_is_not_remembered_is_new_by_every_measure() {
+    let forgotten = Device { first_seen: None, ..crate::policy::fixture::known_device() };
+    let again = Device { first_seen: Some(NOON), ..crate::policy::fixture::known_device() };
+    for trusts in
+        ["context.device.known", "context.device.age >= duration(\"7d\")", "context.device.unseen <= duration(\"90d\")"]
+    {
+        let policies = load(&format!("@id(\"all\") permit (principal, action, resource) when {{ {trusts} }};"));
+        let permits = |device: &Device| {
+            let alice = session(&person("alice", &[]), "password 1m", "");
+            let alice = SessionView { device: device.clone(), ..alice };
+            let verdict = decide(&policies, operation("wiki read"), Asker::SignedIn(&alice), &surroundings(), &[]);
+            matches!(verdict, Verdict::Permit(_))
+        };
+        assert!(permits(&crate::policy::fixture::known_device()), "{trusts}");
+        for device in [&forgotten, &again, &Device::default()] {
+            assert!(!permits(device), "{trusts}: {device:?}");
+        }
+    }
 }

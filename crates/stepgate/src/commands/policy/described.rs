@@ -12,11 +12,12 @@ use stepgate_core::id::{PersonId, SessionId};
 use stepgate_core::operation::Operation;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::policy::Policies;
-use stepgate_core::session::{Assurance, Audience, Proof, SessionView};
+use stepgate_core::session::{Assurance, Audience, Device, Proof, SessionView};
 use stepgate_core::surroundings::{Environment, Surroundings};
 use stepgate_core::time::Timestamp;
 use stepgate_gateway::canonical::{AfterHead, CanonicalRequest, Listener, Peer, Scheme, TrustedHops};
 
+use super::facts::Facts;
 use crate::commands::{Failure, wrong_input};
 
 /// A request, as a test or a person describes it.
@@ -112,13 +113,13 @@ pub(super) struct Who {
     pub(super) groups: Vec<String>,
     pub(super) proved: Vec<(FactorKind, Duration)>,
     pub(super) enrolled: Vec<FactorKind>,
-    pub(super) device_known: bool,
+    pub(super) facts: Facts,
     pub(super) ip: IpAddr,
     pub(super) at: Timestamp,
 }
 
 impl Who {
-    fn session(&self) -> Option<SessionView> {
+    fn session(&self, around: &Surroundings) -> Option<SessionView> {
         let proof = |(kind, age): &(FactorKind, Duration)| {
             let ms = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
             Proof { kind: *kind, at: Timestamp::from_ms(self.at.as_ms().saturating_sub(ms)), generation: 1 }
@@ -134,7 +135,7 @@ impl Who {
             active: true,
             login,
         };
-        Some(SessionView {
+        let view = SessionView {
             id: SessionId::from_bytes([2; 16]),
             person: Arc::new(person),
             audience: Audience::Gate,
@@ -148,10 +149,13 @@ impl Who {
             last_used_at: self.at,
             ends_at: self.at.plus(Duration::from_secs(3600)),
             browser: None,
-            device_known: self.device_known,
-            address: self.ip.to_string(),
-            agent: String::new(),
-        })
+            device: Device::default(),
+            address: around.address,
+            country: around.located.place().country.clone(),
+            agent: around.agent.clone(),
+            token_reused: false,
+        };
+        Some(self.facts.of(view, self.at))
     }
 
     pub(super) fn explain(
@@ -161,8 +165,8 @@ impl Who {
         environment: &Environment,
         token: Option<&TokenView>,
     ) -> Explanation {
-        let surroundings = Surroundings::new(self.ip, "", self.at, environment);
-        let session = self.session();
+        let surroundings = self.facts.around(Surroundings::new(self.ip, "", self.at, environment));
+        let session = self.session(&surroundings);
         let asker = match token {
             Some(view) => Asker::Token(view),
             None => session.as_ref().map_or(Asker::Anonymous, Asker::SignedIn),

@@ -9,6 +9,7 @@ use stepgate_core::time::Clock as _;
 
 use super::bearer::{Answer, Bearer};
 use super::described::{Described, Who, factors, moment, operation_of};
+use super::facts::Facts;
 use crate::cli::{ExplainArgs, Format};
 use crate::commands::{Done, print, wrong_input};
 use crate::config::{self, parse_duration};
@@ -38,11 +39,7 @@ pub(super) fn explain_one(args: &ExplainArgs) -> Done {
         groups: args.groups.clone(),
         proved,
         enrolled: if args.enrolled.is_empty() { policies.offered().to_vec() } else { factors(&args.enrolled)? },
-        device_known: match args.device.as_str() {
-            "known" => true,
-            "new" => false,
-            other => return Err(wrong_input(format!("--device is known or new, not {other:?}"))),
-        },
+        facts: Facts::read(&args.session)?,
         ip: args.ip,
         at: args.at.as_deref().map_or_else(|| Ok(SystemClock.now()), moment)?,
     };

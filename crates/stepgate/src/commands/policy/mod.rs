@@ -3,6 +3,7 @@
 mod bearer;
 mod described;
 mod explained;
+mod facts;
 mod table;
 
 use std::process::ExitCode;

@@ -15,7 +15,8 @@ use stepgate_core::time::Clock as _;
 
 use super::bearer::Bearer;
 use super::described::{Described, Who, factors, moment, operation_of};
-use crate::cli::{BearerArgs, Format};
+use super::facts::Facts;
+use crate::cli::{BearerArgs, Format, SessionFacts};
 use crate::commands::{Done, FOUND, Failure, because, print, wrong_input};
 use crate::config::{self, parse_duration};
 use crate::gate::{environment, load_policies};
@@ -49,6 +50,20 @@ struct Case {
     ip: Option<IpAddr>,
     at: Option<String>,
     device: Option<String>,
+    device_name: Option<String>,
+    device_age: Option<String>,
+    device_unseen: Option<String>,
+    posture: Option<String>,
+    session_age: Option<String>,
+    idle: Option<String>,
+    /// `address`, `agent`, `country`.
+    #[serde(default)]
+    changed: Vec<String>,
+    #[serde(default)]
+    token_reused: bool,
+    risk: Option<String>,
+    #[serde(default)]
+    signals: Vec<String>,
     /// The provider of a person's token; with it (or `agent`), nobody has a session.
     token: Option<String>,
     /// `corp/ci-deploy`.
@@ -111,7 +126,7 @@ impl Case {
                 Some(names) => factors(names)?,
                 None => policies.offered().to_vec(),
             },
-            device_known: self.device.as_deref() != Some("new"),
+            facts: Facts::read(&self.facts())?,
             ip: self.ip.unwrap_or(IpAddr::from([127, 0, 0, 1])),
             at: self.at.as_deref().map_or_else(|| Ok(SystemClock.now()), moment)?,
         };
@@ -121,6 +136,22 @@ impl Case {
             bearer.answer(&operation, &mut explanation);
         }
         Ok(explanation)
+    }
+
+    fn facts(&self) -> SessionFacts {
+        SessionFacts {
+            device: self.device.clone(),
+            device_name: self.device_name.clone(),
+            device_age: self.device_age.clone(),
+            device_unseen: self.device_unseen.clone(),
+            posture: self.posture.clone(),
+            session_age: self.session_age.clone(),
+            idle: self.idle.clone(),
+            changed: self.changed.clone(),
+            token_reused: self.token_reused,
+            risk: self.risk.clone(),
+            signals: self.signals.clone(),
+        }
     }
 
     /// The token that asks, if one does.
@@ -150,8 +181,10 @@ impl Case {
             None if of_token => Err(wrong_input(
                 "owner, acr, amr, auth_age, scopes and max_age are a token's: a case with one has `token` or `agent`",
             )),
-            Some(_) if !self.proved.is_empty() || self.device.is_some() => {
-                Err(wrong_input("`proved` and `device` are a session's: a case has these or a token"))
+            Some(_) if !self.proved.is_empty() || self.facts().are_of_a_session() => {
+                let whose =
+                    "`proved`, and what is said of session and device, are a session's: a case has these or a token";
+                Err(wrong_input(whose))
             }
             bearer => Ok(bearer),
         }
