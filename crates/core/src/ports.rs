@@ -36,8 +36,8 @@ pub use accounts::{
     Part, Provisioned, ProvisionedLink, Sought,
 };
 pub use changes::{
-    AnsweredChallenge, CodeSees, EnrolmentLink, EntryQuery, KnownPerson, NewCode, NewSession, RecordedEntry, RestsOn,
-    RotatedToken, SessionSummary, Spend, Ticket, TicketThen, ToHold,
+    AnsweredChallenge, CodeSees, EnrolmentLink, EntryQuery, KnownPerson, NewCode, NewSession, ProvedThere,
+    RecordedEntry, RestsOn, RotatedToken, SessionSummary, Spend, Ticket, TicketThen, ToHold,
 };
 pub use error::{ChangeError, StoreError};
 pub use leaves::{Leaf, LeafDetails, LogKeys};
@@ -203,7 +203,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     ) -> Result<Option<SecretString>, StoreError>;
     /// The login that a live session rests on, unsealed.
     async fn provider_login(&self, session: SessionId) -> Result<Option<ProviderLogin>, StoreError>;
-    /// The live sessions that rest on such logins at this provider, with their persons.
+    /// The live sessions that rest on such logins at this provider, or in which they proved more, with their persons.
     async fn sessions_logged_out(
         &self,
         provider: &ProviderName,

@@ -201,6 +201,18 @@ CREATE INDEX provider_logins_of_identity ON provider_logins (identity, provider)
 CREATE INDEX provider_logins_of_sid ON provider_logins (sid, provider);
 CREATE INDEX provider_logins_by_renewal ON provider_logins (renew_at);
 
+-- Logins at providers that proved more in a session, however it began: a logout there ends it too.
+CREATE TABLE provider_proofs (
+    session TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+    provider TEXT NOT NULL,
+    identity TEXT NOT NULL,
+    sid TEXT NOT NULL, -- empty: the provider named none
+    proved_at {INT} NOT NULL,
+    PRIMARY KEY (session, provider, identity, sid)
+) {STRICT};
+CREATE INDEX provider_proofs_of_identity ON provider_proofs (identity, provider);
+CREATE INDEX provider_proofs_of_sid ON provider_proofs (sid, provider);
+
 -- Logouts at providers, for as long as a login may be on its way that they ended too. Logins have a
 -- row here as well: of a logout and a login at once, one waits for the other.
 CREATE TABLE provider_logouts (

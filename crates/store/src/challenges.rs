@@ -18,6 +18,7 @@ use crate::factors::apply_use;
 use crate::held;
 use crate::inner::{Inner, read};
 use crate::intent::{Intent, Work};
+use crate::logins;
 use crate::options::ROWS_MAX;
 use crate::people::take_active;
 use crate::row::Fields;
@@ -187,6 +188,10 @@ impl Intent for AnswerChallenge {
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
         let answer = &self.answer;
         let (asked_by, person) = asked_by(work, answer.id).await?;
+        if let (Some(login), Some(session)) = (&answer.login, asked_by.session()) {
+            // Before any session is taken, as a logout does it.
+            logins::proved(work, session, login, self.at).await?;
+        }
         if asked_by.session().is_none() {
             // A person before their sessions, as everywhere. Nothing is granted to who has left.
             take_active(work, &person.to_string()).await?;

@@ -9,7 +9,7 @@ use stepgate_core::factor::EnrolledFactor;
 use stepgate_core::id::{FactorId, PersonId, SessionId};
 use stepgate_core::person::Person;
 use stepgate_core::ports::{
-    ChangeError, DueRenewal, LeftBy, LoggedOut, PendingLogin, ProviderLogin, Renewal, StoreError,
+    ChangeError, DueRenewal, LeftBy, LoggedOut, PendingLogin, ProvedThere, ProviderLogin, Renewal, StoreError,
 };
 use stepgate_core::provider::ProviderName;
 use stepgate_core::secret::TokenDigest;
@@ -21,7 +21,7 @@ use crate::error::{ExactlyOne as _, Stored as _, unavailable};
 use crate::factors;
 use crate::inner::{Inner, read};
 use crate::intent::{Intent, Work};
-use crate::options::{PENDING_LOGINS_MAX, PENDING_LOGINS_OF_ONE_MAX};
+use crate::options::{PENDING_LOGINS_MAX, PENDING_LOGINS_OF_ONE_MAX, PROOFS_THERE_MAX};
 use crate::people;
 use crate::row::Fields;
 use crate::sessions;
@@ -178,7 +178,9 @@ pub(crate) async fn keep(
     login: &ProviderLogin,
     at: Timestamp,
 ) -> Result<(), ChangeError> {
-    still_stands(work, login, at).await?;
+    let ProviderLogin { provider, identity, left_at, .. } = login;
+    still_stands(work, There { provider, identity: *identity, sid: login.sid.as_deref(), left_at: *left_at }, at)
+        .await?;
     let session = session.to_string();
     let refresh_token = login.refresh_token.as_ref().map(|token| token.expose_secret().to_owned());
     let id_token = login.id_token.expose_secret().to_owned();
@@ -245,17 +247,66 @@ async fn note(work: &mut Work<'_>, id: &str, logged_out_at: i64, at: Timestamp) 
 
 /// A provider's session that ended does not come back; of a person, what left before the logout is over,
 /// and what leaves after it is a login of its own.
-async fn still_stands(work: &mut Work<'_>, login: &ProviderLogin, at: Timestamp) -> Result<(), ChangeError> {
+async fn still_stands(work: &mut Work<'_>, login: There<'_>, at: Timestamp) -> Result<(), ChangeError> {
+    let There { provider, identity, sid, left_at } = login;
     let mut over = false;
-    if let Some(sid) = &login.sid {
-        over |= note(work, &Ends::Sid(sid).id(&login.provider), 0, at).await? > 0;
+    if let Some(sid) = sid {
+        over |= note(work, &Ends::Sid(sid).id(provider), 0, at).await? > 0;
     }
-    let left_at = login.left_at.as_ms();
-    over |= note(work, &Ends::All(login.identity).id(&login.provider), 0, at).await? > left_at;
-    if login.sid.is_none() {
-        over |= note(work, &Ends::WithoutSid(login.identity).id(&login.provider), 0, at).await? > left_at;
+    let left_at = left_at.as_ms();
+    over |= note(work, &Ends::All(identity).id(provider), 0, at).await? > left_at;
+    if sid.is_none() {
+        over |= note(work, &Ends::WithoutSid(identity).id(provider), 0, at).await? > left_at;
     }
     if over { Err(ChangeError::UsedBefore) } else { Ok(()) }
+}
+
+/// A login at a provider, as a logout there may mean it.
+#[derive(Clone, Copy)]
+struct There<'a> {
+    provider: &'a ProviderName,
+    identity: [u8; 32],
+    sid: Option<&'a str>,
+    left_at: Timestamp,
+}
+
+/// Keeps which login at a provider proved more in a session. Of very many the oldest are forgotten:
+/// what they proved has been proved again since.
+///
+/// `UsedBefore` if the provider has ended it meanwhile.
+pub(crate) async fn proved(
+    work: &mut Work<'_>,
+    session: SessionId,
+    login: &ProvedThere,
+    at: Timestamp,
+) -> Result<(), ChangeError> {
+    let ProvedThere { provider, identity, left_at, .. } = login;
+    still_stands(work, There { provider, identity: *identity, sid: login.sid.as_deref(), left_at: *left_at }, at)
+        .await?;
+    let session = session.to_string();
+    sqlx::query(
+        "INSERT INTO provider_proofs (session, provider, identity, sid, proved_at) VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT (session, provider, identity, sid) DO UPDATE SET proved_at = excluded.proved_at",
+    )
+    .bind(&session)
+    .bind(provider.as_str())
+    .bind(hex::encode(identity))
+    .bind(login.sid.as_deref().unwrap_or_default())
+    .bind(at.as_ms())
+    .execute(&mut *work.connection)
+    .await
+    .or_conflict()?;
+    sqlx::query(
+        "DELETE FROM provider_proofs WHERE session = $1 AND proved_at < \
+         (SELECT MIN(proved_at) FROM (SELECT proved_at FROM provider_proofs WHERE session = $1 \
+          ORDER BY proved_at DESC LIMIT $2) newest)",
+    )
+    .bind(&session)
+    .bind(PROOFS_THERE_MAX)
+    .execute(&mut *work.connection)
+    .await
+    .stored()?;
+    Ok(())
 }
 
 pub(crate) struct LogOut {
@@ -479,7 +530,7 @@ impl Inner {
     }
 }
 
-/// The live sessions that rest on logins like this.
+/// The live sessions that rest on logins like this, or in which they proved more.
 async fn resting_on(
     connection: &mut AnyConnection,
     provider: &ProviderName,
@@ -487,9 +538,12 @@ async fn resting_on(
     now: Timestamp,
 ) -> Result<Vec<(SessionId, PersonId)>, StoreError> {
     let rows = sqlx::query(
-        "SELECT l.session, s.person FROM provider_logins l JOIN sessions s ON s.id = l.session \
-         WHERE l.provider = $1 AND (l.sid = $2 OR (l.identity = $3 AND ($5 = 1 OR l.sid IS NULL))) \
-         AND s.ended_at IS NULL AND s.ends_at > $4 ORDER BY s.started_at, l.session",
+        "SELECT s.id AS session, s.person FROM sessions s WHERE s.id IN (\
+           SELECT session FROM provider_logins \
+           WHERE provider = $1 AND (sid = $2 OR (identity = $3 AND ($5 = 1 OR sid IS NULL))) \
+           UNION SELECT session FROM provider_proofs \
+           WHERE provider = $1 AND (sid = $2 OR (identity = $3 AND ($5 = 1 OR sid = '')))) \
+         AND s.ended_at IS NULL AND s.ends_at > $4 ORDER BY s.started_at, s.id",
     )
     .bind(provider.as_str())
     .bind(of.sid.as_deref())

@@ -88,6 +88,8 @@ pub(crate) const DEVICES_PER_PERSON_MAX: i64 = 50;
 pub(crate) const ADDRESSES_REMEMBERED: Duration = Duration::from_secs(2 * 24 * 3600);
 /// Logins at identity providers that are on their way, from one network or session.
 pub(crate) const PENDING_LOGINS_OF_ONE_MAX: i64 = 100;
+/// Logins at identity providers that proved more in one session and are remembered.
+pub(crate) const PROOFS_THERE_MAX: i64 = 50;
 /// Logins at identity providers that are on their way, of all strangers together.
 pub(crate) const PENDING_LOGINS_MAX: i64 = 10_000;
 /// Factors of one person.

@@ -355,8 +355,10 @@ impl SignalStore for Database {
     ) -> Result<Vec<(PersonId, SessionId)>, StoreError> {
         read(async {
             let rows = sqlx::query(
-                "SELECT s.id, s.person FROM provider_logins l JOIN sessions s ON s.id = l.session \
-                 WHERE l.sid = $1 AND l.provider = $2 AND s.ended_at IS NULL AND s.ends_at > $3 ORDER BY s.id LIMIT $4",
+                "SELECT s.id, s.person FROM sessions s WHERE s.id IN (\
+                   SELECT session FROM provider_logins WHERE sid = $1 AND provider = $2 \
+                   UNION SELECT session FROM provider_proofs WHERE sid = $1 AND provider = $2) \
+                 AND s.ended_at IS NULL AND s.ends_at > $3 ORDER BY s.id LIMIT $4",
             )
             .bind(sid)
             .bind(provider.as_str())

@@ -11,7 +11,7 @@ use super::look::{NotAnswerable, Standing, binding};
 use crate::challenge::{Challenge, ChallengeState, GrantKind, Held};
 use crate::factor::{Answer, Binding, EnrolledFactor, FactorKind, NotProved, Proved};
 use crate::id::{ChallengeId, PersonId};
-use crate::ports::{AnsweredChallenge, ChangeError, RotatedToken, StoreError, Trier, Try};
+use crate::ports::{AnsweredChallenge, ChangeError, ProvedThere, RotatedToken, StoreError, Trier, Try};
 use crate::secret::{Purpose, Token, TokenDigest};
 use crate::session::SessionView;
 use crate::time::Timestamp;
@@ -156,7 +156,7 @@ impl Flows {
             }
         };
         let proofs = answered.clone();
-        let shown = Shown { at, proof: evidence(&proved, binding), beside: None };
+        let shown = Shown { at, proof: evidence(&proved, binding), beside: None, there: None };
         match self.right(&challenge, session, token, proofs, proved, shown, at, from).await {
             // It was right, but the challenge has changed beside it: no wrong try.
             Err(AnswerError::Changed) => {
@@ -223,7 +223,7 @@ impl Flows {
         from: Trier,
     ) -> Result<Answered, AnswerError> {
         let live = self.live.load();
-        let Shown { at: proved_at, proof, beside } = shown;
+        let Shown { at: proved_at, proof, beside, there } = shown;
         let entry = |event| match beside {
             Some(beside) => self.entry_with(at, event, serde_json::json!({ "login": beside })),
             None => self.entry(at, event),
@@ -241,6 +241,7 @@ impl Flows {
                 state: state.clone(),
                 raises_session: Vec::new(),
                 used,
+                login: there,
                 from,
                 rotated: None,
                 hand_back: None,
@@ -274,6 +275,7 @@ impl Flows {
             state: ChallengeState::Passed { answered, at, spend_before },
             raises_session,
             used,
+            login: there,
             from,
             rotated: Some(RotatedToken {
                 session: session.id,
@@ -364,6 +366,8 @@ pub(super) struct Shown {
     pub(super) proof: FactorProof,
     /// What lies beside the entry.
     pub(super) beside: Option<serde_json::Value>,
+    /// The login at a provider that it is.
+    pub(super) there: Option<ProvedThere>,
 }
 
 pub(super) fn evidence(proved: &Proved, binding: Binding) -> FactorProof {

@@ -327,10 +327,11 @@ impl Flows {
                     device: back.device.map(|device| device.digest(Purpose::Device)),
                     address: back.surroundings.address,
                 };
+                let left_at = Timestamp::from_ms(kept.asked_at_ms);
                 let answered = match finished {
                     Ok(asserted) => {
                         let provider = providers.named(back.provider).ok_or(LoginError::NoProvider)?;
-                        self.login_answers(challenge, session, token, provider, asserted, trier).await?
+                        self.login_answers(challenge, (session, token), provider, asserted, left_at, trier).await?
                     }
                     Err(why) => return Err(self.login_failed(challenge, session, why).await?),
                 };

@@ -50,7 +50,8 @@ pub use signals::{
     SIGNALS_OF_ONE_MAX, SIGNALS_WINDOW, Signals, Taken,
 };
 pub use tokens::{
-    BetterToken, LOOP_GUARD, Loops, NotEnough, SAME_CHALLENGES_MAX, SAME_CHALLENGES_WINDOW, WITHOUT_IAT_REFUSED_FOR,
+    BetterToken, LOOP_GUARD, LacksScope, Loops, NotEnough, SAME_CHALLENGES_MAX, SAME_CHALLENGES_WINDOW,
+    WITHOUT_IAT_REFUSED_FOR,
 };
 pub use transmit::{Filled, TRANSMITTED, Transmitting, VERIFICATION_EVERY};
 

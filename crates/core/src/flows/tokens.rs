@@ -1,6 +1,7 @@
 //! Access tokens: whose they are here, what is missing for an operation, and askers
 //! who come again and again with what does not suffice.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,6 +80,17 @@ impl BetterToken {
     }
 }
 
+/// A token was not issued for an operation.
+#[derive(Debug)]
+pub struct LacksScope<'a, O> {
+    /// The operation.
+    pub operation: O,
+    /// The token.
+    pub view: &'a TokenView,
+    /// What the operation needs, and the token has not all of.
+    pub needed: Vec<String>,
+}
+
 /// What is done about a token that does not suffice.
 #[derive(Debug)]
 pub enum NotEnough {
@@ -136,6 +148,23 @@ impl Flows {
         needed.dedup();
         let has = |scope: &&str| view.token.scopes.binary_search_by(|own| own.as_str().cmp(scope)).is_ok();
         if needed.iter().all(has) { Vec::new() } else { needed }
+    }
+
+    /// Decides about whoever has the scopes that an operation needs. The scopes come first: what a token was not
+    /// issued for is no matter of the policies, and nothing is told of those. Who comes without a token needs none.
+    ///
+    /// # Errors
+    ///
+    /// [`LacksScope`]: nothing was decided.
+    pub fn scopes_first<'a, O: Borrow<Operation>, T>(
+        operation: O,
+        asker: Asker<'a>,
+        decide: impl FnOnce(O) -> T,
+    ) -> Result<T, LacksScope<'a, O>> {
+        let Asker::Token(view) = asker else { return Ok(decide(operation)) };
+        let needed: Vec<String> =
+            Self::missing_scopes(operation.borrow(), view).into_iter().map(str::to_owned).collect();
+        if needed.is_empty() { Ok(decide(operation)) } else { Err(LacksScope { operation, view, needed }) }
     }
 
     /// What a token has to be better in, where the decision asks for a fresh login. It is

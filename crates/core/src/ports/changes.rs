@@ -13,6 +13,7 @@ use crate::challenge::{ChallengeState, Held, HeldRequest};
 use crate::factor::{FactorKind, FactorUse};
 use crate::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, RequestId, SessionId};
 use crate::person::Person;
+use crate::provider::ProviderName;
 use crate::risk::Risk;
 use crate::secret::{Purpose, TokenDigest};
 use crate::session::{Audience, Proof};
@@ -131,6 +132,8 @@ pub struct AnsweredChallenge {
     pub raises_session: Vec<(FactorKind, Timestamp)>,
     /// The factor, and what the proof changes in it.
     pub used: (FactorId, FactorUse),
+    /// The login at a provider that proved it, if one did.
+    pub login: Option<ProvedThere>,
     /// Where the answer came from: the device is known from now on.
     pub from: Trier,
     /// The new token for the gate's own origin with the new generation; the
@@ -139,6 +142,20 @@ pub struct AnsweredChallenge {
     pub rotated: Option<RotatedToken>,
     /// A code that brings the browser back to the service's host.
     pub hand_back: Option<NewCode>,
+}
+
+/// A login at a provider that proved more in a session, however that began: a logout there
+/// ends it as it ends one that rests on its login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProvedThere {
+    /// The provider.
+    pub provider: ProviderName,
+    /// [`crate::factor::identity_digest`] of who logged in.
+    pub identity: [u8; 32],
+    /// The provider's session.
+    pub sid: Option<String>,
+    /// When the browser left for the provider.
+    pub left_at: Timestamp,
 }
 
 /// A new token of an existing session.

@@ -108,7 +108,7 @@ pub trait SignalStore: Send + Sync + std::fmt::Debug {
     /// The active people with this address, in any case (at most a thousand). Who is out of service holds no
     /// address: an old account does not hide the one that is in use.
     async fn people_by_email(&self, email: &str) -> Result<Vec<PersonId>, StoreError>;
-    /// The live sessions that rest on this session of a provider.
+    /// The live sessions that rest on this session of a provider, or in which it proved more.
     async fn sessions_of_provider(
         &self,
         provider: &ProviderName,

@@ -9,7 +9,7 @@ use stepgate_core::access::Scheme;
 use stepgate_core::catalogue::{GATE_SERVICE, Site};
 use stepgate_core::challenge::{Challenge, ChallengeState, GrantKind, HeldRequest};
 use stepgate_core::decide::{Challenged, Denied, Verdict};
-use stepgate_core::flows::{AskError, Asking, Cleared, Step, may_hold_cross_site};
+use stepgate_core::flows::{AskError, Asking, Cleared, Flows, Step, may_hold_cross_site};
 use stepgate_core::id::{ChallengeId, RequestId};
 use stepgate_core::operation::Operation;
 use stepgate_core::ports::ToHold;
@@ -78,12 +78,13 @@ impl Inner {
             self.flows.refused("websocket_origin").await;
             return answers::cross_site(reader);
         }
-        if let Some(Known::Token(view)) = &known
-            && let Some(response) = Box::pin(self.lacks_scope(&operation, view)).await
-        {
-            return response;
-        }
-        match (self.flows.decide(operation, asker(known.as_ref()), &surroundings), known) {
+        let by = asker(known.as_ref());
+        let decided = Flows::scopes_first(operation, by, |operation| self.flows.decide(operation, by, &surroundings));
+        let verdict = match decided {
+            Ok(verdict) => verdict,
+            Err(lacks) => return Box::pin(self.lacks_scope(lacks)).await,
+        };
+        match (verdict, known) {
             (Verdict::Permit(permitted), known) => {
                 if let Some(Known::Session(signed)) = &known {
                     self.flows.store.touch(signed.view.id, surroundings.now);

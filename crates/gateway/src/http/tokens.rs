@@ -12,7 +12,7 @@ use stepgate_core::access::{NotAccepted, Presented, Scheme, TokenRules, TokenVie
 use stepgate_core::catalogue::{Endpoint, Service};
 use stepgate_core::certificate::ShownCertificate;
 use stepgate_core::decide::Challenged;
-use stepgate_core::flows::{BetterToken, Flows, NotEnough};
+use stepgate_core::flows::{BetterToken, Flows, LacksScope, NotEnough};
 use stepgate_core::operation::Operation;
 use stepgate_core::ports::StoreError;
 use stepgate_core::surroundings::Surroundings;
@@ -124,12 +124,11 @@ impl Inner {
     }
 
     /// 403 if the token lacks a scope that the operation needs (RFC 6750, section 3.1).
-    pub(super) async fn lacks_scope(&self, operation: &Operation, view: &TokenView) -> Option<Response<Body>> {
-        let needed = Flows::missing_scopes(operation, view).join(" ");
-        if needed.is_empty() {
-            return None;
-        }
-        self.flows.lacks_scope(operation.clone(), view).await;
+    pub(super) async fn lacks_scope(&self, lacks: LacksScope<'_, Operation>) -> Response<Body> {
+        let LacksScope { operation, view, needed } = lacks;
+        let needed = needed.join(" ");
+        let challenge = Challenge::new(view.token.scheme(), &operation.service);
+        self.flows.lacks_scope(operation, view).await;
         let text = "The token was not issued for this: it lacks a scope.";
         let mut response = problem(
             StatusCode::FORBIDDEN,
@@ -138,11 +137,8 @@ impl Inner {
             text,
             json!({ "scope": needed }),
         );
-        let challenge = Challenge::new(view.token.scheme(), &operation.service)
-            .error("insufficient_scope", text)
-            .with("scope", &needed);
-        challenge.put(&mut response);
-        Some(response)
+        challenge.error("insufficient_scope", text).with("scope", &needed).put(&mut response);
+        response
     }
 
     /// The decision asks for a better token: 401 with what it has to be (RFC 9470), or 403

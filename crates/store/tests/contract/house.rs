@@ -385,6 +385,7 @@ impl House {
             state: self.passed(),
             raises_session: vec![(FactorKind::Password, self.now())],
             used: (who.factor, FactorUse::Nothing),
+            login: None,
             from: Trier { device: None, address: ADDRESS },
             rotated: None,
             hand_back: None,

@@ -1,7 +1,11 @@
 use secrecy::{ExposeSecret as _, SecretString};
+use stepgate_core::challenge::GrantKind;
 use stepgate_core::factor::{EnrolledFactor, FactorKind, FactorSecret, FactorUse, Identity, Strength, identity_digest};
 use stepgate_core::id::SessionId;
-use stepgate_core::ports::{LeftBy, LoggedOut, NewSession, PendingLogin, ProviderLogin, Renewal, Store as _};
+use stepgate_core::ports::{
+    AnsweredChallenge, LeftBy, LoggedOut, NewSession, PendingLogin, ProvedThere, ProviderLogin, Renewal,
+    SignalStore as _, Store as _,
+};
 use stepgate_core::provider::ProviderName;
 
 use crate::house::{ADDRESS, House, MINUTE, is_conflict, is_used_before};
@@ -236,6 +240,66 @@ pub(crate) async fn a_logout_there_is_carried_out_once_and_whole(house: House) {
     for (said, count) in [("early", 0), ("others", 0), ("out", 1), ("again", 0)] {
         assert_eq!(house.count_said(said).await, count, "{said}");
     }
+}
+
+fn proved_there(sid: Option<&str>) -> Option<ProvedThere> {
+    let ProviderLogin { provider, identity, sid, left_at, .. } = login("00u1", sid);
+    Some(ProvedThere { provider, identity, sid, left_at })
+}
+
+/// Whoever signed in with a password and proved more at the provider has a session of the provider's, too.
+pub(crate) async fn b116_a_logout_there_ends_what_was_stepped_up_there(house: House) {
+    let there = LoggedOut { sid: None, identity: Some(identity_digest(ISSUER, "00u1")) };
+    for (number, (named, of, other)) in [
+        (Some("sid-7"), sid("sid-7"), sid("sid-8")),
+        (Some("sid-17"), there.clone(), sid("sid-8")),
+        (None, LoggedOut { sid: Some("sid-9".to_owned()), ..there.clone() }, sid("sid-7")),
+        (None, there, LoggedOut { sid: None, identity: Some(identity_digest(ISSUER, "00u2")) }),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let alice = house.signed_in(&format!("alice{number}")).await;
+        house.clock.advance(MINUTE);
+        let challenge = house.opened(&alice, GrantKind::Freshness).await;
+        let left_at = house.now();
+        let login = proved_there(named).map(|login| ProvedThere { left_at, ..login });
+        let answer = AnsweredChallenge { login, ..house.answer(&challenge, &alice) };
+        house.store.answer_challenge(answer, vec![house.said("passed")]).await.unwrap();
+        house.clock.advance(MINUTE);
+        let elsewhere = ProviderName::parse("other").unwrap();
+        for (provider, of, expected) in [
+            (corp(), &of, vec![(alice.session, alice.person.id)]),
+            (corp(), &other, Vec::new()),
+            (elsewhere, &of, Vec::new()),
+        ] {
+            let found = house.store.sessions_logged_out(&provider, of, house.now()).await.unwrap();
+            assert_eq!(found, expected, "{number} {provider} {of:?}");
+        }
+        if let Some(sid) = named {
+            let found = house.store.sessions_of_provider(&corp(), sid, house.now()).await.unwrap();
+            assert_eq!(found, [(alice.person.id, alice.session)]);
+        }
+        let (token, entry) = (house.digest(), vec![house.said("out")]);
+        house.store.log_out(token, &corp(), &of, vec![alice.session], house.now(), entry).await.unwrap();
+        assert!(house.look(alice.token).await.is_none(), "{number}");
+    }
+}
+
+pub(crate) async fn b116_a_step_up_on_its_way_that_was_logged_out_there_proves_nothing(house: House) {
+    let alice = house.signed_in("alice").await;
+    let challenge = house.opened(&alice, GrantKind::Freshness).await;
+    house.clock.advance(MINUTE);
+    let of = LoggedOut { sid: Some("sid-7".to_owned()), identity: Some(identity_digest(ISSUER, "00u1")) };
+    house.store.log_out(house.digest(), &corp(), &of, Vec::new(), house.now(), vec![house.said("out")]).await.unwrap();
+    for sid in [Some("sid-7"), None] {
+        let answer = AnsweredChallenge { login: proved_there(sid), ..house.answer(&challenge, &alice) };
+        is_used_before(house.store.answer_challenge(answer, vec![house.said("late")]).await);
+    }
+    assert_eq!(house.count_said("late").await, 0);
+    assert_eq!(house.look(alice.token).await.unwrap().newest_generation, 1, "nothing was proved");
+    let answer = AnsweredChallenge { login: proved_there(Some("sid-8")), ..house.answer(&challenge, &alice) };
+    house.store.answer_challenge(answer, vec![house.said("another")]).await.unwrap();
 }
 
 pub(crate) async fn a_login_on_its_way_that_was_logged_out_there_starts_no_session(house: House) {

@@ -76,6 +76,8 @@ contract! {
         a_session_tells_what_its_login_counts_as
         a_logout_there_finds_its_sessions_here
         a_logout_there_is_carried_out_once_and_whole
+        b116_a_logout_there_ends_what_was_stepped_up_there
+        b116_a_step_up_on_its_way_that_was_logged_out_there_proves_nothing
         a_login_on_its_way_that_was_logged_out_there_starts_no_session
         a_renewal_is_due_once_and_keeps_what_it_brought
         a_login_that_cannot_be_read_keeps_no_other_from_being_renewed;

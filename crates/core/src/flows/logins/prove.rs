@@ -8,22 +8,23 @@ use super::super::look::binding;
 use super::super::{AnswerError, Answered, Flows};
 use super::{LoginError, beside, login_time, proof};
 use crate::challenge::{Challenge, ChallengeState};
-use crate::factor::{FactorKind, FactorSecret, FactorUse, Identity, Proved};
+use crate::factor::{FactorKind, FactorSecret, FactorUse, Identity, Proved, identity_digest};
 use crate::id::{ChallengeId, FactorId};
-use crate::ports::{ChangeError, StoreError, Trier};
+use crate::ports::{ChangeError, ProvedThere, StoreError, Trier};
 use crate::provider::{Asserted, NotAsserted, Provider};
 use crate::secret::TokenDigest;
 use crate::session::SessionView;
+use crate::time::Timestamp;
 
 impl Flows {
     /// The right answer to a challenge, if it is one.
     pub(super) async fn login_answers(
         &self,
         id: ChallengeId,
-        session: &SessionView,
-        token: TokenDigest,
+        (session, token): (&SessionView, TokenDigest),
         provider: &Provider,
         asserted: Asserted,
+        left_at: Timestamp,
         trier: Trier,
     ) -> Result<Answered, LoginError> {
         let at = self.clock.now();
@@ -47,6 +48,12 @@ impl Flows {
             at: login_time(&asserted, at),
             proof: proof(factor, binding, &asserted),
             beside: Some(beside(&asserted)),
+            there: Some(ProvedThere {
+                provider: provider.name.clone(),
+                identity: identity_digest(&asserted.issuer, &asserted.subject),
+                sid: asserted.sid.clone(),
+                left_at,
+            }),
         };
         Ok(self.right(&challenge, session, token, answered, proved, login, at, trier).await?)
     }

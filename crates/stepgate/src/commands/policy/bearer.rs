@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stepgate_core::access::{Configuration, TokenView, VerifiedToken, Whose};
 use stepgate_core::challenge::GrantKind;
-use stepgate_core::decide::Explanation;
+use stepgate_core::decide::{Asker, Explanation};
 use stepgate_core::flows::{BetterToken, Flows};
 use stepgate_core::id::{AccessTokenId, PersonId};
 use stepgate_core::operation::Operation;
@@ -160,10 +160,9 @@ impl<'s> Bearer<'s> {
     /// What the door answers where this was decided. The verdict is then the answer's; where a scope is
     /// missing, the door decides nothing, and what would have decided is taken out.
     pub(super) fn answer(&self, operation: &Operation, explanation: &mut Explanation) -> Answer {
-        let missing = Flows::missing_scopes(operation, &self.view);
-        let answer = if missing.is_empty() {
-            self.of_decision(explanation)
-        } else {
+        let decided = Flows::scopes_first(operation, Asker::Token(&self.view), |_| self.of_decision(explanation));
+        let answer = decided.unwrap_or_else(|lacks| Answer::InsufficientScope(lacks.needed));
+        if matches!(answer, Answer::InsufficientScope(_)) {
             *explanation = Explanation {
                 ask: None,
                 max_age: None,
@@ -172,8 +171,7 @@ impl<'s> Bearer<'s> {
                 steps: Vec::new(),
                 ..explanation.clone()
             };
-            Answer::InsufficientScope(missing.into_iter().map(str::to_owned).collect())
-        };
+        }
         explanation.verdict = answer.verdict();
         answer
     }
