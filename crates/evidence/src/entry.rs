@@ -220,7 +220,8 @@ pub enum Event {
         person: String,
         session: String,
         /// What came of it: `sessions_ended`, `proofs_dropped`, `risk`, `nothing` …; `not_its_own` where it
-        /// spoke of somebody of whom this transmitter may not speak, and did nothing.
+        /// spoke of somebody of whom this transmitter may not speak, and did nothing; `verified` where it showed that
+        /// its stream to this gate works, as it was asked to, and `stream_paused` or the like where it changed that.
         effect: String,
     },
     /// Security events of a transmitter that did nothing, beyond those of a window that have entries of their

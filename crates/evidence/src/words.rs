@@ -61,6 +61,7 @@ fn sentence(event: &Event) -> String {
         Event::SignalReceived { transmitter, event, person, effect, .. } => {
             let about = match (effect.as_str(), person.as_str()) {
                 ("not_its_own", _) => "somebody of whom it may not speak",
+                ("verified" | "stream_enabled" | "stream_paused" | "stream_disabled", _) => "its stream to this gate",
                 (_, "") => "nobody who is known here",
                 (_, person) => short(person),
             };

@@ -155,6 +155,11 @@ impl Http {
         self.call(Method::POST, url)
     }
 
+    /// A call of `url` that changes something there, with a body to follow.
+    pub fn patch(&self, url: &Url) -> Call {
+        self.call(Method::PATCH, url)
+    }
+
     fn call(&self, method: Method, url: &Url) -> Call {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));

@@ -3,6 +3,7 @@
 mod event;
 mod reach;
 mod sign;
+mod subscribe;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ use crate::keys::{Algorithm, KeyError, Keys};
 
 pub use reach::{Deliver, Poller};
 pub use sign::{NoSetKey, RsaSetSigner, SetKey};
+pub use subscribe::{DefaultSubjects, Delivery, NotSubscribed, Subscriber, Subscription};
 
 /// What security events may be signed with. The interoperability profile demands RS256.
 pub const ALGORITHMS: [Algorithm; 5] =

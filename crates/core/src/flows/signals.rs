@@ -11,7 +11,8 @@ use super::rate::Rate;
 use crate::factor::identity_digest;
 use crate::id::PersonId;
 use crate::ports::{
-    Accounts, Concerned, Part, RiskName, SignalEffect, SignalFate, SignalStore, Sought, StoreError, TakenSignal,
+    Accounts, Concerned, EntryQuery, Part, RiskName, SignalEffect, SignalFate, SignalStore, Sought, StoreError,
+    TakenSignal,
 };
 use crate::risk::{RiskKind, RiskLevel, RiskSubject};
 use crate::signals::{
@@ -36,6 +37,12 @@ pub const IDLE_SIGNALS_TOLD_MAX: u32 = 60;
 const NAMED_ALIKE_MAX: u32 = 1_000;
 /// The effect of what a transmitter said of somebody of whom it may not speak.
 const NOT_ITS_OWN: &str = "not_its_own";
+/// The effect of a verification event that this gate asked for.
+const VERIFIED: &str = "verified";
+/// What the tag is for that such an event bears.
+const VERIFICATION: &str = "signals-verification";
+/// How many entries are looked at for it.
+const LATEST_LOOKED_AT: u32 = 1_000;
 /// The effect of what does nothing.
 const NOTHING: &str = "nothing";
 /// How often it is looked whom an event concerns, where people leave meanwhile.
@@ -129,7 +136,11 @@ impl Signals {
 
     /// Does what an event does to those whom it concerns now, in one transaction with its entry.
     async fn take(&self, known: &Transmitter, event: &SecurityEvent, at: Timestamp) -> Result<SignalFate, NotTaken> {
-        let concerned = self.concerned(known, &event.subject, at).await?;
+        let concerned = match &event.happened {
+            // Their subject is the stream, and nobody.
+            Happened::Verification { .. } | Happened::StreamUpdated { .. } => Meant::These(Vec::new()),
+            _ => self.concerned(known, &event.subject, at).await?,
+        };
         if matches!(concerned, Meant::Foreign) && known.foreign == Foreign::Refuse {
             self.flows.refused("signal_foreign_subject").await;
             return Err(NotASet::Foreign.into());
@@ -152,10 +163,7 @@ impl Signals {
             entries.push(entry(Some(*who), described(&effects)));
             all.extend(effects);
         }
-        let idle = match concerned {
-            Meant::Foreign => NOT_ITS_OWN,
-            _ => NOTHING,
-        };
+        let idle = self.idle_effect(known, &event.happened, &concerned);
         if entries.is_empty() {
             entries.push(entry(None, idle.to_owned()));
         }
@@ -171,6 +179,39 @@ impl Signals {
         let transmitter = known.name.clone();
         let signal = TakenSignal { set: digest, transmitter, happened_at: event.at, at, effects: all };
         Ok(self.store.take_signal(signal, entries).await?)
+    }
+
+    /// The state by which a verification event shows that this gate asked for it, on whichever node.
+    pub fn verification_state(&self, transmitter: &str) -> String {
+        self.flows.mac.tag(VERIFICATION, &[transmitter.as_bytes()])
+    }
+
+    /// Whether a verification event that was asked for came since then, to whichever node.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub async fn is_verified(&self, transmitter: &str, since: Timestamp) -> Result<bool, StoreError> {
+        let kinds = vec!["signal.received".to_owned()];
+        let query = EntryQuery { kinds, since: Some(since), limit: LATEST_LOOKED_AT, ..EntryQuery::default() };
+        let is = |event: &Event| matches!(event, Event::SignalReceived { transmitter: whose, effect, .. } if whose == transmitter && effect == VERIFIED);
+        Ok(self.flows.store.entries(query).await?.iter().any(|recorded| is(&recorded.entry.event)))
+    }
+
+    /// What is told of an event that does nothing to anybody.
+    fn idle_effect(&self, known: &Transmitter, happened: &Happened, concerned: &Meant) -> &'static str {
+        let is_asked = |state: &str| self.flows.mac.is_tag(VERIFICATION, &[known.name.as_bytes()], state);
+        match (happened, concerned) {
+            (Happened::Verification { state: Some(state) }, _) if is_asked(state) => VERIFIED,
+            (Happened::StreamUpdated { status }, _) => match status.as_str() {
+                "enabled" => "stream_enabled",
+                "paused" => "stream_paused",
+                "disabled" => "stream_disabled",
+                _ => NOTHING,
+            },
+            (_, Meant::Foreign) => NOT_ITS_OWN,
+            _ => NOTHING,
+        }
     }
 
     /// Whom an event concerns, as far as this transmitter may speak of them. A session that is

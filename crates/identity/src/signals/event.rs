@@ -8,6 +8,14 @@ use stepgate_core::time::Timestamp;
 use crate::jws::TokenClaims;
 
 const CAEP: &str = "https://schemas.openid.net/secevent/caep/event-type/";
+/// The events that do something here.
+pub(super) const ACTED_ON: [&str; 5] = [
+    "https://schemas.openid.net/secevent/caep/event-type/session-revoked",
+    "https://schemas.openid.net/secevent/caep/event-type/credential-change",
+    "https://schemas.openid.net/secevent/caep/event-type/assurance-level-change",
+    "https://schemas.openid.net/secevent/caep/event-type/device-compliance-change",
+    "https://schemas.openid.net/secevent/caep/event-type/risk-level-change",
+];
 const SSF: &str = "https://schemas.openid.net/secevent/ssf/event-type/";
 /// How far an issuer's clock may be ahead.
 const SKEW: std::time::Duration = std::time::Duration::from_secs(60);

@@ -18,7 +18,7 @@ use super::{Done, print};
 use crate::cli::{CheckArgs, Format};
 use crate::config::{self, Settings};
 use crate::gate::{
-    StartError, attestation_roots, certificates, certificates_of, keyring, load_policies, pollers, way_to,
+    StartError, attestation_roots, certificates, certificates_of, keyring, load_policies, pollers, subscribers, way_to,
 };
 
 pub(super) fn run(args: &CheckArgs) -> Done {
@@ -58,6 +58,7 @@ fn files(settings: &Settings) -> Vec<StartError> {
     if let Some(machines) = &settings.machines {
         wrong.extend(certificates_of(&machines.tls).err().map(StartError::Certificates));
         wrong.extend(pollers(machines).err());
+        wrong.extend(subscribers(machines).err());
     }
     wrong.extend(attestation_roots(settings).err());
     for (service, upstream) in &settings.upstreams {

@@ -65,8 +65,19 @@ pub struct TransmitterSettings {
     pub keep: Duration,
     /// Where it is polled, and the file with the token for that; if it does not push.
     pub poll: Option<(Url, PathBuf)>,
+    /// How the gate sets up its stream there by itself, if it does.
+    pub subscribe: Option<SubscribeSettings>,
     /// Whether it may be on this machine.
     pub danger_loopback: bool,
+}
+
+/// How the gate sets up its own stream at a transmitter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscribeSettings {
+    /// The file with the token that the gate is known by there.
+    pub token: PathBuf,
+    /// The file with the token that the transmitter is to present here, if it pushes.
+    pub push_token: Option<PathBuf>,
 }
 
 /// Provisioning by SCIM.
@@ -189,6 +200,15 @@ fn transmitter(
             None
         }
     };
+    let subscribe = subscribe(&table, base);
+    if let (Some(_), Some(issuer)) = (&subscribe, &issuer)
+        && let Err(why) = read_url(&issuer.value, danger_loopback)
+    {
+        table.mistake(issuer.span.clone(), format!("`subscribe` needs an issuer that can be asked: {why}"));
+    }
+    if let (Some(_), Some(_)) = (&poll, &subscribe) {
+        table.mistake(table.span(), "`subscribe` finds where the transmitter is polled: `poll` is not for it");
+    }
     table.finish();
     let issuer = issuer?.value;
     Some(TransmitterSettings {
@@ -203,8 +223,46 @@ fn transmitter(
         foreign: foreign.map(|at| at.value).unwrap_or_default(),
         keep,
         poll,
+        subscribe,
         danger_loopback,
     })
+}
+
+/// Reads how the gate sets up its own stream, if it does.
+fn subscribe(table: &Table<'_>, base: &Path) -> Option<SubscribeSettings> {
+    let pushes = |text: &str| match text {
+        "poll" => Ok(false),
+        "push" => Ok(true),
+        _ => Err("no such delivery"),
+    };
+    let subscribe = table.parsed("subscribe", "`poll` or `push`", pushes);
+    let (token, push_token) = (table.text("subscribe_token_file"), table.text("push_token_file"));
+    let Some(subscribe) = subscribe else {
+        for at in [token, push_token].into_iter().flatten() {
+            table.mistake(at.span, "this is for `subscribe`, which is not there");
+        }
+        return None;
+    };
+    let Some(token) = token else {
+        let what = "`subscribe` needs `subscribe_token_file`: what the gate is known by at the transmitter";
+        table.mistake(subscribe.span, what);
+        return None;
+    };
+    let token = base.join(token.value);
+    match (subscribe.value, push_token) {
+        (false, None) => Some(SubscribeSettings { token, push_token: None }),
+        (true, Some(file)) => Some(SubscribeSettings { token, push_token: Some(base.join(file.value)) }),
+        (true, None) => {
+            let what =
+                "`subscribe = \"push\"` needs `push_token_file`: what `stepgate machines add` gave for the transmitter";
+            table.mistake(subscribe.span, what);
+            None
+        }
+        (false, Some(at)) => {
+            table.mistake(at.span, "`push_token_file` is for `subscribe = \"push\"`");
+            None
+        }
+    }
 }
 
 /// A URL that is called: https, or http to this machine where that is allowed.

@@ -167,6 +167,7 @@ external_ids = true
 keep = "12h"
 poll = "https://idp.example/poll"
 poll_token_file = "keys/poll.token"
+foreign_subjects = "refuse"
 danger_loopback = false
 [[network]]
 name = "office"
@@ -689,6 +690,16 @@ fn mistakes_about_other_systems_are_told() {
     assert!(unread.contains("needs `issuer`") && !unread.contains("serves nothing"), "{unread}");
     check(&format!("{MACHINES}{CORP}{CORP}"), "is taken");
     check(&format!("{MACHINES}{CORP}poll = \"https://i.example/poll\"\n"), "needs `poll_token_file`");
+    let subscribes = |lines: &str, says: &str| check(&format!("{MACHINES}{CORP}{lines}"), says);
+    subscribes("foreign_subjects = \"forgive\"\n", "`ignore` or `refuse`");
+    subscribes("subscribe = \"stream\"\n", "`poll` or `push`");
+    subscribes("subscribe = \"poll\"\n", "needs `subscribe_token_file`");
+    subscribes("subscribe_token_file = \"t\"\n", "is for `subscribe`");
+    subscribes("subscribe = \"push\"\nsubscribe_token_file = \"t\"\n", "needs `push_token_file`");
+    let both = "subscribe = \"poll\"\nsubscribe_token_file = \"t\"\n";
+    subscribes(&format!("{both}push_token_file = \"p\"\n"), "is for `subscribe = \"push\"`");
+    let polled = "poll = \"https://i.example/poll\"\npoll_token_file = \"t\"\n";
+    subscribes(&format!("{both}{polled}"), "`poll` is not for it");
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub use running::Gate;
 pub(crate) use advice::advice;
 pub(crate) use parts::{attestation_roots, certificates, certificates_of, way_to};
 pub(crate) use places::environment;
-pub(crate) use signals::pollers;
+pub(crate) use signals::{pollers, subscribers};
 
 use crate::config::Settings;
 use parts::{client_certificates, door_limits, factor_options, live, look_at, plaintext, signer, upstreams};
@@ -196,6 +196,9 @@ impl House {
             if let Some(signals) = &signals {
                 for (name, poller) in signals::pollers(configured)? {
                     tasks.spawn(signals::poll(signals.clone(), name, poller, stop.clone()));
+                }
+                for (name, subscriber) in signals::subscribers(configured)? {
+                    tasks.spawn(signals::subscribe(signals.clone(), name, subscriber, stop.clone()));
                 }
             }
             machines = server.local_address().ok();

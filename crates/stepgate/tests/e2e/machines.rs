@@ -44,6 +44,11 @@ impl System {
         Self { client: reqwest::Client::new(), base: format!("http://{address}"), token }
     }
 
+    /// Its token.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
     pub(crate) async fn call(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let mut call = self.client.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token);
@@ -529,7 +534,7 @@ async fn the_next_key_of_signals_is_published_beside_the_former_and_is_in_the_ev
 }
 
 /// Somebody leaves, by the clock of their gate.
-async fn deactivate(world: &World, login: &str) {
+pub(crate) async fn deactivate(world: &World, login: &str) {
     let flows = std::sync::Arc::clone(&world.gate.flows);
     let person = flows.store.person_by_login(&Login::parse(login).unwrap()).await.unwrap().unwrap();
     let accounts = std::sync::Arc::clone(&world.gate.database) as _;
@@ -538,7 +543,7 @@ async fn deactivate(world: &World, login: &str) {
 }
 
 /// Somebody who signs in at one gate with an identity that another gate gave them.
-async fn known_elsewhere(here: &World, there: &World, login: &str) {
+pub(crate) async fn known_elsewhere(here: &World, there: &World, login: &str, issuer: &str) {
     use stepgate_core::factor::{EnrolledFactor, FactorSecret, Identity};
     use stepgate_core::provider::ProviderName;
     let login = Login::parse(login).unwrap();
@@ -546,7 +551,7 @@ async fn known_elsewhere(here: &World, there: &World, login: &str) {
     let own = here.gate.flows.store.person_by_login(&login).await.unwrap().unwrap();
     let identity = Identity {
         provider: ProviderName::parse("other").unwrap(),
-        issuer: SELF.to_owned(),
+        issuer: issuer.to_owned(),
         subject: elsewhere.id.to_string(),
     };
     let factor = EnrolledFactor {
@@ -592,7 +597,7 @@ async fn one_gate_tells_another(by_push: bool) {
         assert!(!stream.to_string().contains(&pusher.token), "what is presented at the receiver is not told back");
     }
     let (ada, twin) = (here.ada().await, there.ada().await);
-    known_elsewhere(&here, &there, "ada").await;
+    known_elsewhere(&here, &there, "ada", SELF).await;
     ada.sign_in_at(&here.at_service("/payments")).await;
     twin.sign_in_at(&there.at_service("/payments")).await;
     assert!(ada.person.open_once(&here.at_service("/payments")).await.status.is_success());

@@ -26,6 +26,7 @@ mod programs;
 mod revoked_tokens;
 mod severed_commits;
 mod streams;
+mod subscribed;
 mod tls;
 mod when_things_break;
 mod world;

@@ -126,6 +126,27 @@ pub(super) const KEYS: &[Key] = &[
     key("[[machines.transmitter]]", "poll_token_file", "file", "none", "The bearer token for that, alone in a file."),
     key(
         "[[machines.transmitter]]",
+        "subscribe",
+        "poll or push",
+        "none",
+        "The gate sets up its own stream there (SSF 1.0), looks every five minutes that it is there, and asks it to show that it works. The issuer's `/.well-known/ssf-configuration` says where.",
+    ),
+    key(
+        "[[machines.transmitter]]",
+        "subscribe_token_file",
+        "file",
+        "none",
+        "The bearer token that the gate is known by there, for its streams and to fetch events, alone in a file.",
+    ),
+    key(
+        "[[machines.transmitter]]",
+        "push_token_file",
+        "file",
+        "none",
+        "For `subscribe = \"push\"`: the token that `stepgate machines add … --scope signals.push` gave for this transmitter, which it is to present here.",
+    ),
+    key(
+        "[[machines.transmitter]]",
         "danger_loopback",
         "true or false",
         "false",
