@@ -22,7 +22,7 @@ use stepgate_core::signals::SET_LEN_MAX;
 use stepgate_core::web::LocalBody;
 
 pub use polling::poll;
-pub use scim::fuzz_filter;
+pub use scim::fuzz;
 pub use transmitter::{Pushing, TURN, Transmitter};
 
 /// What the machines' listener serves.

@@ -245,14 +245,23 @@ impl Reader<'_, '_> {
     }
 
     fn value(&mut self) -> Result<Value, String> {
-        let mut stream = serde_json::Deserializer::from_str(self.rest()).into_iter::<Value>();
-        let value = match stream.next() {
-            Some(Ok(value)) if !value.is_object() && !value.is_array() => value,
-            _ => return Err(self.expected("a value: a text in double quotes, a number, true, false or null")),
+        let rest = self.rest();
+        let (read, value) = if rest.starts_with('"') {
+            let mut stream = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
+            let value = stream.next().and_then(Result::ok);
+            (stream.byte_offset(), value)
+        } else {
+            // What else there is ends where JSON would go on otherwise: before a space or a bracket.
+            let end = rest.find([' ', ')', ']']).unwrap_or(rest.len());
+            (end, rest.get(..end).and_then(|text| serde_json::from_str(text).ok()))
         };
-        let read = stream.byte_offset();
-        self.at += read;
-        Ok(value)
+        match value.filter(|value: &Value| !value.is_object() && !value.is_array()) {
+            Some(value) => {
+                self.at += read;
+                Ok(value)
+            }
+            None => Err(self.expected("a value: a text in double quotes, a number, true, false or null")),
+        }
     }
 
     /// An attribute's path, with or without its schema, and the attribute.

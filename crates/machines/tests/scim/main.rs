@@ -5,6 +5,7 @@
 mod dialects;
 mod groups;
 mod house;
+mod limits;
 mod links;
 mod protocol;
 mod users;

@@ -147,3 +147,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_value_ends_at_a_bracket_too() {
+    for text in [
+        "(active eq true)",
+        "not (active eq false)",
+        "((active eq true) and active ne null)",
+        "emails[primary eq true]",
+    ] {
+        assert!(parse(text, &USER).is_ok(), "{text}");
+    }
+    for text in ["(active eq true", "active eq true)", "active eq truely", "(active eq )", "active eq true]"] {
+        assert!(parse(text, &USER).is_err(), "{text}");
+    }
+}
