@@ -124,6 +124,7 @@ impl AccessTokens for Known {
         let [whose, acr, age_s, scopes, _] = parts[..] else {
             return Err(match text {
                 "away" => NotAccepted::Away("x".into()),
+                "full" => NotAccepted::TooManyProofs,
                 "nonce" => NotAccepted::UseNonce { nonce: "n1".into() },
                 "replayed" => NotAccepted::Proof { what: "replayed" },
                 _ => NotAccepted::Token { what: "signature", scheme },
@@ -332,6 +333,7 @@ async fn what_is_not_accepted_is_answered_by_its_kind_and_counted() {
         ("Basic eDp5", 401, "token_scheme", r#"Bearer realm="#),
         ("x", 400, "invalid_request", r#"error="invalid_request""#),
         ("Bearer away", 503, "unavailable", ""),
+        ("DPoP full", 503, "unavailable", ""),
         ("Bearer mallory.mfa.1.use.1", 401, "invalid_token", r#"error="invalid_token""#),
         ("Bearer robot-of-mallory.mfa.1.use.1", 401, "invalid_token", r#"error="invalid_token""#),
     ] {

@@ -53,6 +53,13 @@ impl Proofs {
         Self { seen: Remembered::default(), nonces: MacKey::new(&key) }
     }
 
+    /// With room for so many in each part of the memory.
+    #[cfg(test)]
+    pub(super) fn with_room_for(mut self, at_most: usize) -> Self {
+        self.seen = Remembered::with_room_for(at_most);
+        self
+    }
+
     /// Checks a proof (RFC 9449, section 4.3), and takes it, once.
     pub(super) fn check(&self, proof: Option<&str>, proving: Proving<'_>) -> Result<(), NotAccepted> {
         let Proving { presented, token, thumbprint, needs_nonce } = proving;

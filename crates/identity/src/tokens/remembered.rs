@@ -85,7 +85,7 @@ impl std::fmt::Debug for Remembered {
 }
 
 impl Remembered {
-    fn with_room_for(at_most: usize) -> Self {
+    pub(super) fn with_room_for(at_most: usize) -> Self {
         Self { parts: (0..PARTS).map(|_| Mutex::default()).collect(), at_most, places: RandomState::new() }
     }
 

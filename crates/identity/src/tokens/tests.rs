@@ -3,6 +3,7 @@
 mod asked;
 mod certificates;
 mod kept;
+mod limits;
 mod mint;
 mod moved;
 mod proofs;

@@ -65,6 +65,32 @@ async fn b78_what_is_no_logout_token_of_ours_ends_nothing() {
     assert_eq!(taken(&house, &old).await, Err("expired"));
 }
 
+#[tokio::test]
+async fn what_is_at_a_limit_is_taken_and_one_more_is_not() {
+    let house = House::start().await;
+    let text = |len: usize| "x".repeat(len);
+    for (name, limit, wrong) in [("jti", 255, "jti"), ("sid", 512, "sid"), ("sub", 255, "subject")] {
+        for (len, expected) in [(limit, Ok(())), (limit + 1, Err(wrong))] {
+            house.idp.change_token(move |token| token.say(name, "x".repeat(len)));
+            let token = house.idp.logout_token("stepgate", Some(SUBJECT), None);
+            assert_eq!(taken(&house, &token).await.map(drop), expected, "{name} {len}");
+        }
+    }
+    for (len, expected) in [(10_000, Ok(())), (16 * 1024, Err("too_long"))] {
+        house.idp.change_token(move |token| token.say("more", "x".repeat(len)));
+        let token = house.idp.logout_token("stepgate", Some(SUBJECT), None);
+        assert_eq!(taken(&house, &token).await.map(drop), expected, "{len}");
+    }
+    // It lives for an hour, and is told at once or not at all.
+    let end = house.clock.now().as_ms() / 1_000 + 3_600;
+    house.idp.change_token(move |token| token.say("exp", end));
+    let token = house.idp.logout_token("stepgate", Some(&text(3)), None);
+    house.clock.advance(std::time::Duration::from_secs(600));
+    assert_eq!(taken(&house, &token).await.map(drop), Ok(()));
+    house.clock.advance(std::time::Duration::from_secs(1));
+    assert_eq!(taken(&house, &token).await.map(drop), Err("old"));
+}
+
 /// An ID token is no logout token, and a logout token no ID token: the type, the nonce
 /// and the events keep them apart.
 #[tokio::test]

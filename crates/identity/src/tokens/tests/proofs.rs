@@ -69,6 +69,20 @@ async fn a_proof_is_taken_once() {
 }
 
 #[tokio::test]
+async fn a_proof_that_nobody_could_remember_is_not_taken() {
+    let mut rig = Rig::new();
+    // A key has a quarter of the room.
+    rig.verifier.proofs = Proofs::new(&Chance).with_room_for(8);
+    for (id, expected) in [("1", "ok"), ("2", "ok"), ("3", "dpop_too_many_proofs"), ("2", "dpop_replayed")] {
+        assert_eq!(rig.present(&mint(&rig.header(), &rig.says(id), &rig.key)).await, expected, "{id}");
+    }
+    // The former are over, and so is their time.
+    let later = NOW_S + 60;
+    let proof = mint(&rig.header(), &changed(rig.says("3"), "iat", json!(later)), &rig.key);
+    assert_eq!(rig.present_at(&proof, at(later), &rules()).await, "ok");
+}
+
+#[tokio::test]
 async fn each_lie_in_a_proof_is_named() {
     let rig = Rig::new();
     let (other, rsa) = (es256(""), Signer::new("RS256", ""));
@@ -126,6 +140,10 @@ async fn each_lie_in_a_proof_is_named() {
     assert_eq!(rig.present(&mint(&rig.header(), &says(), &Unsigned)).await, "dpop_signature");
     assert_eq!(rig.present(&mint(&rig.header(), &says(), &Hs256(b"x".to_vec()))).await, "dpop_signature");
     assert_eq!(rig.present("a.b").await, "dpop_malformed");
+    assert_eq!(
+        rig.present(&mint(&rig.header(), &changed(says(), "jti", json!("x".repeat(256))), &rig.key)).await,
+        "ok"
+    );
     // What was refused took nothing: a good proof is taken, at the edges of its time too.
     assert_eq!(rig.present(&mint(&rig.header(), &changed(says(), "iat", json!(NOW_S - 59)), &rig.key)).await, "ok");
     assert_eq!(rig.present(&mint(&rig.header(), &changed(says(), "iat", json!(NOW_S + 30)), &rig.key)).await, "ok");
