@@ -19,20 +19,24 @@ struct Corp {
 
 impl Corp {
     fn new() -> Self {
+        Self::of(ISSUER, AUDIENCE)
+    }
+
+    fn of(issuer: &str, audience: &str) -> Self {
         let signer = Signer::new("RS256", "one");
         let keys = KeySet::read(json!({ "keys": [signer.jwk()] }).to_string().as_bytes()).unwrap();
         let trusted = TrustedTransmitter {
             transmitter: Transmitter {
                 name: "corp".to_owned(),
-                subject_issuers: vec![ISSUER.to_owned()],
+                subject_issuers: vec![issuer.to_owned()],
                 provider: None,
                 by_email: false,
                 by_external_id: false,
                 foreign: stepgate_core::signals::Foreign::Ignore,
                 keep: Duration::from_secs(3600),
             },
-            issuer: ISSUER.to_owned(),
-            audience: AUDIENCE.to_owned(),
+            issuer: issuer.to_owned(),
+            audience: audience.to_owned(),
             keys: Keys::fixed(keys),
         };
         Self { signer, trusted: TrustedTransmitters::new([trusted]) }
@@ -274,4 +278,34 @@ async fn b78_a_token_that_the_transmitter_did_not_sign_as_one_is_refused() {
     cut.truncate(cut.len() - 8);
     corp.refused(&cut, "authentication_failed").await;
     assert_eq!(corp.trusted.verify("other", &corp.sign(&claims), BEGINNING).await, Err(NotASet::Unknown));
+}
+
+/// The claims of RFC 8417, section 2.1, figure 1 (IETF Trust, code components under the Simplified BSD licence),
+/// restated. It is unsecured there; and SSF asks for a `sub_id`, which it has not.
+#[tokio::test]
+async fn the_example_of_rfc_8417_is_read_as_far_as_ssf_allows() {
+    let feed = "https://scim.example.com/Feeds/98d52461fa5bbc879593b7754";
+    let corp = Corp::of("https://scim.example.com", feed);
+    let mut claims = json!({
+        "iss": "https://scim.example.com",
+        "iat": 1_458_496_404,
+        "jti": "4d3559ec67504aaba65d40b0363faad8",
+        "aud": [feed, "https://scim.example.com/Feeds/5d7604516b1d08641d7676ee7"],
+        "events": {
+            "urn:ietf:params:scim:event:create": {
+                "ref": "https://scim.example.com/Users/44f6142df96bd6ab61e7521d9",
+                "attributes": ["id", "name", "userName", "password", "emails"]
+            }
+        }
+    });
+    corp.refused(&signer::unsigned(&claims), "authentication_failed").await;
+    corp.refused(&corp.sign(&claims), "invalid_request").await;
+    claims["sub_id"] = json!({ "format": "opaque", "id": "44f6142df96bd6ab61e7521d9" });
+    let read = corp.read(&claims).await.unwrap();
+    assert_eq!((read.happened, read.id.as_str()), (Happened::Other, "4d3559ec67504aaba65d40b0363faad8"));
+    assert_eq!(read.subject.user, Some(Identifier::Opaque("44f6142df96bd6ab61e7521d9".to_owned())));
+    assert_eq!(read.at.as_ms(), 1_458_496_404_000);
+    // Whoever else it is for, it is not for anybody.
+    let other = Corp::of("https://scim.example.com", "https://other.example.com");
+    other.refused(&other.sign(&claims), "invalid_audience").await;
 }
