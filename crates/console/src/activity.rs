@@ -61,6 +61,7 @@ fn line(recorded: &RecordedEntry, titles: &Titles) -> Option<Activity> {
                 "sign_out" => "you signed out",
                 "signed_in_again" => "you signed in again in the same browser",
                 "not_me" => "you said that it was not you",
+                "sign_in_denied" => "a rule does not let you sign in from there",
                 "revoked" => "you signed that device out",
                 _ => "it was ended",
             };

@@ -39,7 +39,6 @@ impl Console {
             .route("/sign-in/back/{provider}", get(logins::back))
             .route("/sign-in/logout/{provider}", post(logins::logout))
             .route("/sign-out", get(sign_in::ask_to_sign_out).post(sign_in::sign_out))
-            .route("/hand-off", get(hand_off::go))
             .route("/challenges/{id}", get(challenge::show).delete(challenge::delete))
             .route("/challenges/{id}/answers", get(challenge::to_page).post(challenge::answer))
             .route("/challenges/{id}/login", get(challenge::to_page).post(logins::prove))
@@ -54,9 +53,11 @@ impl Console {
             .with_state(self)
     }
 
-    /// One's own account and the evidence: every request was decided, and says so in its extensions.
+    /// The way to services, one's own account and the evidence: every request was decided, and says so in its extensions.
     pub(crate) fn account(self) -> Router {
         Router::new()
+            .route("/hand-off", get(hand_off::go))
+            .route("/go-on/{challenge}", get(hand_off::go_on))
             .route("/account", get(account::show))
             .route("/account/activity", get(account::activity))
             .route("/evidence", get(evidence::search))

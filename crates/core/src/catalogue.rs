@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::access::TokenRules;
 use crate::session::Audience;
 
-pub use names::{ActionName, GATE_SERVICE, Host, NotAName, ServiceName};
+pub use names::{ActionName, GATE_SERVICE, Host, NotAName, SIGN_IN, ServiceName};
 pub use template::{Formats, NotATemplate, PathTemplate, SHOWN_VALUE_MAX, Title};
 
 /// A service behind the gate.
@@ -222,6 +222,13 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
+    /// Whether an action is in the group [`SIGN_IN`]: it is declared by the gate's own service.
+    pub fn is_of_sign_in(&self, action: &ActionName) -> bool {
+        let gate =
+            self.by_name(GATE_SERVICE).filter(|gate| gate.endpoints.iter().any(|one| one.action.as_str() == SIGN_IN));
+        gate.is_some_and(|gate| gate.endpoints.iter().any(|one| one.action == *action))
+    }
+
     /// A catalogue of services whose hosts are distinct.
     ///
     /// Gives back the two names if two services have one host.

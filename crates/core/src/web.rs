@@ -165,6 +165,8 @@ pub mod gate_path {
     pub const CHALLENGES: &str = "/challenges";
     /// `/{token}`: one-time enrolment links.
     pub const ENROL: &str = "/enrol";
+    /// `/{challenge}`: a request that waited for a sign-in goes on. Decided, like the hand-off.
+    pub const GO_ON: &str = "/go-on";
     /// Style and scripts.
     pub const ASSETS: &str = "/assets";
     /// One's own account: decided like any other service.
@@ -174,7 +176,7 @@ pub mod gate_path {
     /// The keys of `Stepgate-Assertion`.
     pub const JWKS: &str = "/.well-known/jwks.json";
     /// The prefixes that the pages serve without a decision: they are the way to prove something.
-    pub const UNDECIDED: [&str; 6] = [SIGN_IN, SIGN_OUT, HAND_OFF, CHALLENGES, ENROL, ASSETS];
+    pub const UNDECIDED: [&str; 5] = [SIGN_IN, SIGN_OUT, CHALLENGES, ENROL, ASSETS];
 }
 
 /// The form field with which the resume page posts its code.

@@ -7,13 +7,14 @@ use http::StatusCode;
 use serde_json::json;
 use stepgate_core::challenge::ChallengeState;
 use stepgate_core::factor::{FactorKind, Prompt};
-use stepgate_core::flows::{GoOn, SignInAs, SignInAttempt, SignInError, SignedIn, is_sign_in_again};
+use stepgate_core::flows::{GoOn, SignInAs, SignInAttempt, SignInError, SignedIn, SignedInGoesOn, is_sign_in_again};
 use stepgate_core::id::ChallengeId;
 use stepgate_core::ports::ChangeError;
 use stepgate_core::web::{OurCookie, gate_path};
 
 use crate::failure::{Failure, no_store, of_sign_in, say};
 use crate::handlers::challenge::resume_url;
+use crate::handlers::hand_off::go_on_path;
 use crate::http::{Fields, Wants};
 use crate::next::Next;
 use crate::outcomes::Outcome;
@@ -145,7 +146,10 @@ async fn sign_in(visit: &Visit, onward: Onward, how: SignInAs, name: String) -> 
 /// The answer to whoever has just signed in: on to where they wanted to go.
 pub(crate) fn go_on_signed_in(visit: &Visit, signed_in: &SignedIn, onward: Onward) -> Response {
     let go_on = match (&signed_in.go_on, onward.continues) {
-        (Some(GoOn::Browser { origin, code }), Some(id)) => Some(resume_url(origin, id, code)),
+        (Some(SignedInGoesOn::Now(GoOn::Browser { origin, code })), Some(id)) => Some(resume_url(origin, id, code)),
+        (Some(SignedInGoesOn::AfterMore { service }), Some(id)) => {
+            Some(format!("{}{}", visit.console.origin, go_on_path(id, service)))
+        }
         _ => None,
     };
     let mut response = match visit.wants {

@@ -242,8 +242,10 @@ impl Browser<'_> {
         if !cookies.is_empty() {
             request = request.header(COOKIE, cookies.join("; "));
         }
-        let is_account = path.starts_with("/account") || path.starts_with("/evidence");
-        if is_account && let Some((session, token)) = self.session().await {
+        let is_account =
+            ["/account", "/evidence", "/hand-off", "/go-on"].iter().any(|decided| path.starts_with(decided));
+        let shown = request.headers_ref().and_then(session_cookie);
+        if is_account && let Some((session, token)) = self.session_of(shown).await {
             request = request.extension(Permit { session, token, challenge: None });
         }
         let request = request.body(body).unwrap();
@@ -277,7 +279,11 @@ impl Browser<'_> {
 
     /// The session of the gate's cookie.
     pub(crate) async fn session(&self) -> Option<(Arc<SessionView>, TokenDigest)> {
-        let token = Token::parse(&self.cookie("__Host-stepgate")?)?.digest(Purpose::GateSession);
+        self.session_of(self.cookie("__Host-stepgate")).await
+    }
+
+    async fn session_of(&self, cookie: Option<String>) -> Option<(Arc<SessionView>, TokenDigest)> {
+        let token = Token::parse(&cookie?)?.digest(Purpose::GateSession);
         let now = self.house.clock.now();
         let session = self.house.store().session(token, &Audience::Gate, now).await.unwrap();
         session.map(|session| (session, token))
@@ -404,4 +410,10 @@ impl Default for What {
             payment: "42",
         }
     }
+}
+
+/// The session's cookie, as a request shows it.
+fn session_cookie(headers: &HeaderMap) -> Option<String> {
+    let pairs = headers.get_all(COOKIE).iter().flat_map(|line| line.to_str().unwrap().split("; "));
+    pairs.filter_map(|pair| pair.strip_prefix("__Host-stepgate=")).next().map(str::to_owned)
 }

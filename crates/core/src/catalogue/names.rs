@@ -32,6 +32,9 @@ fn named(text: &str, what: &'static str, max: usize, extra: &[u8]) -> Result<Str
 
 /// The service that is the gate itself: its own operations are decided by the same engine.
 pub const GATE_SERVICE: &str = "stepgate";
+/// The action of going from a sign-in to a service, and the group of everything that a session may do at the
+/// gate's own origin.
+pub const SIGN_IN: &str = "sign_in";
 
 impl ServiceName {
     /// Reads a name.

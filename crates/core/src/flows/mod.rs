@@ -44,7 +44,7 @@ pub use people::{MadeLink, PeopleError};
 pub use provision::{LinkedBy, ProvisionError, Provisioning, SubjectIs, Wanted, WantedGroup};
 pub use refusals::Refusals;
 pub use refuse::NotMe;
-pub use sign_in::{SignInAs, SignInAttempt, SignInError, SignInPrompt, SignedIn, is_sign_in_again};
+pub use sign_in::{SignInAs, SignInAttempt, SignInError, SignInPrompt, SignedIn, SignedInGoesOn, is_sign_in_again};
 pub use signals::{
     Arrivals, CREDENTIAL_CHANGE, DEVICE_NOT_COMPLIANT, EVENT_AGE_MAX, IDLE_SIGNALS_TOLD_MAX, NotTaken,
     SIGNALS_OF_ONE_MAX, SIGNALS_WINDOW, Signals, Taken,

@@ -4,19 +4,29 @@ mod prove;
 
 pub(super) use prove::Proven;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use secrecy::SecretString;
-use stepgate_evidence::{Assertion, Event, StatementError};
+use stepgate_evidence::{Assertion, Event, FactorProof, StatementError};
 
 use super::{Flows, GoOn};
+use crate::catalogue::{GATE_SERVICE, SIGN_IN};
 use crate::challenge::{Challenge, ChallengeState};
+use crate::decide::{Asker, Verdict};
 use crate::factor::{FactorKind, Prompt};
 use crate::id::{ChallengeId, PersonId, SessionId};
+use crate::operation::{InputValue, Operation};
 use crate::person::Person;
-use crate::ports::{ChangeError, NewSession, StoreError, Trier};
-use crate::secret::{Purpose, Token};
-use crate::session::{Proof, SessionView};
+use crate::ports::{ChangeError, EntryQuery, NewSession, StoreError, Trier};
+use crate::secret::{Purpose, Token, TokenDigest};
+use crate::session::{Audience, Proof, SessionView};
 use crate::surroundings::Surroundings;
 use crate::time::Timestamp;
+use crate::web::gate_path;
+
+/// How many of somebody's newest sign-ins are looked through for that of their session.
+const STARTED_SESSIONS_LOOKED_AT: u32 = 100;
 
 /// What the sign-in page needs for a passkey. It went through [`Flows::sign_in_prompt`]
 /// and comes back in [`SignInAs::Passkey`].
@@ -80,6 +90,13 @@ pub(super) struct Arrival<'a> {
     pub(super) surroundings: &'a Surroundings,
 }
 
+/// Whoever has just arrived.
+struct Arrived {
+    session: SessionId,
+    gate_token: TokenDigest,
+    person: PersonId,
+}
+
 /// A new session.
 #[derive(Debug)]
 pub struct SignedIn {
@@ -91,8 +108,20 @@ pub struct SignedIn {
     pub gate_token: Token,
     /// The device cookie to set.
     pub device: Token,
-    /// Where the waiting request goes on.
-    pub go_on: Option<GoOn>,
+    /// How the waiting request goes on.
+    pub go_on: Option<SignedInGoesOn>,
+}
+
+/// How a request goes on that waited for a sign-in.
+#[derive(Debug)]
+pub enum SignedInGoesOn {
+    /// At once.
+    Now(GoOn),
+    /// When the sign-in to this service, which asks for more, is decided again: [`Flows::go_on_signed_in`].
+    AfterMore {
+        /// The service's name.
+        service: String,
+    },
 }
 
 /// Why nobody was signed in.
@@ -201,28 +230,124 @@ impl Flows {
         }
         let go_on = match attempt.continues {
             None => None,
-            Some(id) => self.adopt(id, person, session, &proven.proof, (proven.kind, proven.at), at).await?,
+            Some(id) => {
+                let arrived = Arrived { session, gate_token: gate_token.digest(Purpose::GateSession), person };
+                let proof = (&proven.proof, (proven.kind, proven.at));
+                self.go_on(id, &arrived, proof, attempt.surroundings).await?
+            }
         };
         let device = Token::parse(device.expose()).unwrap_or(new_device);
         Ok(SignedIn { session, person: proven.person, gate_token, device, go_on })
     }
 
-    /// The waiting request of a lapsed session goes on with the new one, if the same person signed in.
-    async fn adopt(
+    /// The waiting request of a lapsed session goes on with the new one, if the same person signed in: at once, or
+    /// when the sign-in suffices for its service.
+    async fn go_on(
+        &self,
+        id: ChallengeId,
+        arrived: &Arrived,
+        (proof, proved): (&FactorProof, (FactorKind, Timestamp)),
+        surroundings: &Surroundings,
+    ) -> Result<Option<SignedInGoesOn>, SignInError> {
+        let at = surroundings.now;
+        let Some(challenge) = self.waiting(id, arrived.person, at).await? else { return Ok(None) };
+        let Some(view) = self.store.session(arrived.gate_token, &Audience::Gate, at).await? else { return Ok(None) };
+        let service = challenge.asked.service.clone();
+        if !matches!(self.decide_sign_in(&service, &view, surroundings), None | Some(Verdict::Permit(_))) {
+            return Ok(Some(SignedInGoesOn::AfterMore { service }));
+        }
+        let go_on = self.adopt(challenge, arrived.session, proof, proved, at).await?;
+        Ok(go_on.map(SignedInGoesOn::Now))
+    }
+
+    /// The request of a lapsed session that waits for this sign-in goes on with it. To be called when the sign-in
+    /// to `service` was permitted; `None` if there is no such request of this person at that service.
+    pub async fn go_on_signed_in(
+        &self,
+        id: ChallengeId,
+        service: &str,
+        session: &SessionView,
+        at: Timestamp,
+    ) -> Result<Option<GoOn>, SignInError> {
+        let challenge = self.waiting(id, session.person.id, at).await?;
+        let Some(challenge) = challenge.filter(|challenge| challenge.asked.service == service) else { return Ok(None) };
+        let query = EntryQuery {
+            person: Some(session.person.id),
+            kinds: vec!["session.started".to_owned()],
+            limit: STARTED_SESSIONS_LOOKED_AT,
+            before: Some(i64::MAX as u64),
+            ..EntryQuery::default()
+        };
+        let started = self.store.entries(query).await?.into_iter().find_map(|recorded| match recorded.entry.event {
+            Event::SessionStarted { session: id, proof, .. } if id == session.id.to_string() => Some(proof),
+            _ => None,
+        });
+        let first = session.assurance.proofs().first().map(|proof| (proof.kind, proof.at));
+        let (Some(proof), Some(proved)) = (started, first) else { return Ok(None) };
+        self.adopt(challenge, session.id, &proof, proved, at).await
+    }
+
+    /// What would be decided of going on to a service with this session. `None` if the gate has no such operation, so that
+    /// no rule can be about it.
+    fn decide_sign_in(&self, to: &str, session: &SessionView, surroundings: &Surroundings) -> Option<Verdict> {
+        let live = self.live.load();
+        let service = live.catalogue.by_name(GATE_SERVICE)?;
+        let (endpoint, _) = service.endpoint("GET", &[gate_path::HAND_OFF.trim_start_matches('/')]);
+        if endpoint.action.as_str() != SIGN_IN {
+            return None;
+        }
+        let operation = Operation {
+            url: format!("{}{}", service.origin, gate_path::HAND_OFF),
+            service: Arc::clone(service),
+            endpoint: Arc::clone(endpoint),
+            inputs: [("service".to_owned(), InputValue::String(to.to_owned()))].into_iter().collect(),
+            method: "GET".to_owned(),
+            content_type: String::new(),
+            effect_headers: BTreeMap::new(),
+        };
+        Some(self.decide(operation, Asker::SignedIn(session), surroundings))
+    }
+
+    /// Ends a session that may not be signed in, whatever it proves, and says whether it did: to be asked when an
+    /// operation at the gate's own origin was denied.
+    pub async fn end_if_not_to_be_signed_in(&self, session: &SessionView, surroundings: &Surroundings) -> bool {
+        if !matches!(self.decide_sign_in("", session, surroundings), Some(Verdict::Deny(_))) {
+            return false;
+        }
+        match self.end_session(session.id, session, "sign_in_denied").await {
+            Ok(()) => {}
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a session that may not be could not be ended"
+                );
+            }
+        }
+        true
+    }
+
+    /// The challenge of this person's lapsed session that waits for nothing but a new sign-in.
+    async fn waiting(
         &self,
         id: ChallengeId,
         person: PersonId,
+        at: Timestamp,
+    ) -> Result<Option<Challenge>, SignInError> {
+        let Some(challenge) = self.store.challenge(id).await? else { return Ok(None) };
+        let waits = matches!(challenge.state, ChallengeState::Pending { .. }) && is_sign_in_again(&challenge);
+        Ok((waits && challenge.person == person && at < challenge.expires_at).then_some(challenge))
+    }
+
+    async fn adopt(
+        &self,
+        challenge: Challenge,
         session: SessionId,
-        proof: &stepgate_evidence::FactorProof,
+        proof: &FactorProof,
         // As the session has it: a company login may be older than this sign-in.
         proved: (FactorKind, Timestamp),
         at: Timestamp,
     ) -> Result<Option<GoOn>, SignInError> {
-        let Some(challenge) = self.store.challenge(id).await? else { return Ok(None) };
-        let waits = matches!(challenge.state, ChallengeState::Pending { .. }) && is_sign_in_again(&challenge);
-        if !waits || challenge.person != person || at >= challenge.expires_at {
-            return Ok(None);
-        }
+        let (id, person) = (challenge.id, challenge.person);
         let adopted = Challenge { asked_by: session.into(), ..challenge.clone() };
         let (code, new_code) = self.hand_back(&adopted, session, at);
         let entry = self.entry(

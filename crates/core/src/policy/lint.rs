@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::read::Places;
 use super::schema;
 use super::{PolicyMistake, needs};
-use crate::catalogue::{Catalogue, Effect};
+use crate::catalogue::{Catalogue, Effect, SIGN_IN};
 
 /// How far into entities a policy may look: only what a request brings (principal,
 /// resource). A literal like `Person::"bob".email` is not in the store, and would
@@ -67,16 +67,17 @@ fn by_actions(set: &PolicySet, catalogue: &Catalogue, whole: &Schema) -> Vec<(Sc
     let declared: HashSet<&str> = schema::endpoints(catalogue).map(|endpoint| endpoint.action.as_str()).collect();
     let groups = [schema::group(Effect::Read), schema::group(Effect::Write)];
     let named = |policy: &Policy| -> Option<BTreeSet<String>> {
-        let covered = match policy.action_constraint() {
+        let (covered, within) = match policy.action_constraint() {
             ActionConstraint::Any => return None,
-            ActionConstraint::Eq(uid) => vec![uid],
-            ActionConstraint::In(uids) => uids,
+            ActionConstraint::Eq(uid) => (vec![uid], false),
+            ActionConstraint::In(uids) => (uids, true),
         };
         let name = |uid: &EntityUid| -> String {
             let id: &str = uid.id().as_ref();
             id.to_owned()
         };
-        if covered.iter().any(|uid| groups.contains(&name(uid).as_str())) {
+        let is_group = |uid: &EntityUid| groups.contains(&name(uid).as_str()) || (within && name(uid) == SIGN_IN);
+        if covered.iter().any(is_group) {
             return None;
         }
         let literals = policy.entity_literals();
@@ -110,6 +111,32 @@ const fn is_mistake(warning: &ValidationWarning) -> bool {
             | ValidationWarning::MixedScriptIdentifier(_)
             | ValidationWarning::ConfusableIdentifier(_)
     )
+}
+
+/// Permits of the whole group of the sign-in, which would open the evidence to everybody whom they name; and, as
+/// advice, forbids of the sign-in alone.
+pub(super) fn of_sign_in(set: &PolicySet, places: &Places) -> (Vec<PolicyMistake>, Vec<PolicyMistake>) {
+    let (mut mistakes, mut advice) = (Vec::new(), Vec::new());
+    let is_sign_in = |uid: &EntityUid| {
+        let id: &str = uid.id().as_ref();
+        id == SIGN_IN
+    };
+    for policy in set.policies() {
+        match (policy.effect(), policy.action_constraint()) {
+            (cedar_policy::Effect::Permit, ActionConstraint::In(uids)) if uids.iter().any(is_sign_in) => {
+                let message = "every operation of the gate is in Action::\"sign_in\", those of the evidence among them: \
+                               permit them by their names; the sign-in itself is permitted already";
+                mistakes.push(places.of_policy(policy.id(), message.to_owned()));
+            }
+            (cedar_policy::Effect::Forbid, ActionConstraint::Eq(uid)) if is_sign_in(&uid) => {
+                let message = "action == Action::\"sign_in\" is the way to services alone; with `in` it is about the \
+                               gate's own pages too";
+                advice.push(places.of_policy(policy.id(), message.to_owned()));
+            }
+            _ => {}
+        }
+    }
+    (mistakes, advice)
 }
 
 /// Services and endpoints that no configuration declares: a rule for `Service::"ledgr"` protects nothing.

@@ -186,6 +186,9 @@ impl Policies {
         let (wrong, odd) = values::unknown(&read.set, catalogue, environment, &read.places);
         mistakes.extend(wrong);
         advice.extend(odd);
+        let (wrong, odd) = lint::of_sign_in(&read.set, &read.places);
+        mistakes.extend(wrong);
+        advice.extend(odd);
         mistakes.extend(lint::unknown_names(&read.set, catalogue, &read.places));
         mistakes.extend(lint::conditions(&read.set, &read.places));
         if !mistakes.is_empty() {

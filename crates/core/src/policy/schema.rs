@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use cedar_policy::Schema;
 
 use super::PolicyMistake;
-use crate::catalogue::{Catalogue, Effect, Endpoint, InputKind};
+use crate::catalogue::{Catalogue, Effect, Endpoint, InputKind, SIGN_IN};
 use crate::factor::{FactorKind, Strength};
 
 /// What is the same in every deployment: before the ages of the factors.
@@ -96,12 +96,15 @@ pub(super) fn text_with(catalogue: &Catalogue, wanted: impl Fn(&str) -> bool) ->
         return Err(mistakes);
     }
     for effect in [Effect::Read, Effect::Write] {
-        action(&mut text, group(effect), None, &[]);
+        action(&mut text, group(effect), &[], &[]);
     }
     for (name, endpoint) in actions {
-        if name != group(endpoint.effect) && wanted(name) {
+        // Groups are always there.
+        if name != group(endpoint.effect) && (wanted(name) || name == SIGN_IN) {
             let inputs: Vec<_> = endpoint.inputs.iter().map(|input| (input.name.as_str(), input.kind)).collect();
-            action(&mut text, name, Some(group(endpoint.effect)), &inputs);
+            let of_sign_in = name != SIGN_IN && catalogue.is_of_sign_in(&endpoint.action);
+            let groups: Vec<_> = of_sign_in.then_some(SIGN_IN).into_iter().chain([group(endpoint.effect)]).collect();
+            action(&mut text, name, &groups, &inputs);
         }
     }
     Ok(text)
@@ -167,8 +170,9 @@ fn actions(catalogue: &Catalogue) -> (BTreeMap<&str, &Endpoint>, Vec<PolicyMista
     (actions, mistakes)
 }
 
-fn action(text: &mut String, name: &str, group: Option<&str>, inputs: &[(&str, InputKind)]) {
-    let member = group.map(|group| format!(" in [\"{group}\"]")).unwrap_or_default();
+fn action(text: &mut String, name: &str, groups: &[&str], inputs: &[(&str, InputKind)]) {
+    let groups: Vec<String> = groups.iter().map(|group| format!("\"{group}\"")).collect();
+    let member = if groups.is_empty() { String::new() } else { format!(" in [{}]", groups.join(", ")) };
     let inputs: Vec<String> =
         inputs.iter().map(|(name, kind)| format!("\"{}\": {}", name.escape_debug(), cedar_type(*kind))).collect();
     // Writing to a String cannot fail.

@@ -24,7 +24,7 @@ use super::evaluate::{self, Prepared, Rule};
 use super::merge;
 use super::needs::Needs;
 use super::schema;
-use crate::catalogue::{Catalogue, Endpoint, Service};
+use crate::catalogue::{Catalogue, Endpoint, SIGN_IN, Service};
 use crate::id::PersonId;
 use crate::operation::Operation;
 use crate::person::Principal;
@@ -134,7 +134,8 @@ impl Slices {
                 if slices.of.insert(endpoint.resource.clone(), number).is_some() {
                     return Err(format!("the endpoint {:?} is declared twice", endpoint.resource));
                 }
-                let concerning = index.concerning(service, endpoint);
+                let of_sign_in = catalogue.is_of_sign_in(&endpoint.action);
+                let concerning = index.concerning(service, endpoint, of_sign_in);
                 let policies = match shared.get(&concerning) {
                     Some(policies) => Arc::clone(policies),
                     None => {
@@ -231,9 +232,9 @@ impl Index {
     }
 
     /// The policies that can concern an endpoint, as indices.
-    fn concerning(&self, service: &Service, endpoint: &Endpoint) -> Vec<u32> {
+    fn concerning(&self, service: &Service, endpoint: &Endpoint, of_sign_in: bool) -> Vec<u32> {
         let concerns = |(_, action, resource): &&(Arc<Stripped>, ActionConstraint, ResourceConstraint)| {
-            action_holds(action, endpoint) && resource_holds(resource, service, endpoint)
+            action_holds(action, endpoint, of_sign_in) && resource_holds(resource, service, endpoint)
         };
         (0..).zip(&self.policies).filter(|(_, entry)| concerns(entry)).map(|(at, _)| at).collect()
     }
@@ -369,7 +370,7 @@ impl Scope {
     }
 }
 
-fn action_holds(constraint: &ActionConstraint, endpoint: &Endpoint) -> bool {
+fn action_holds(constraint: &ActionConstraint, endpoint: &Endpoint, of_sign_in: bool) -> bool {
     let action = endpoint.action.as_str();
     let is = |uid: &EntityUid| -> bool {
         let id: &str = uid.id().as_ref();
@@ -377,7 +378,7 @@ fn action_holds(constraint: &ActionConstraint, endpoint: &Endpoint) -> bool {
     };
     let within = |uid: &EntityUid| -> bool {
         let id: &str = uid.id().as_ref();
-        id == action || id == schema::group(endpoint.effect)
+        id == action || id == schema::group(endpoint.effect) || (of_sign_in && id == SIGN_IN)
     };
     match constraint {
         ActionConstraint::Any => true,

@@ -233,3 +233,54 @@ fn policies_are_known_by_name() {
     assert_eq!(policies.concerning(&operation("wiki read")), Vec::<&str>::new());
     assert_eq!(policies.concerning(&operation("wiki reports.export")), ["exports-need-a-fresh-second-factor"]);
 }
+
+/// The fixture with the gate's own service: the sign-in, one's account, and the evidence.
+fn with_the_gate() -> Catalogue {
+    let mut services: Vec<_> = catalogue().services.into_values().collect();
+    services.push(service(
+        "stepgate",
+        vec![
+            endpoint("stepgate", "GET /hand-off", "sign_in", Effect::Read, &[("service", InputKind::String)]),
+            endpoint("stepgate", "GET /account", "account.view", Effect::Read, &[]),
+            endpoint("stepgate", "POST /evidence/export", "evidence.export", Effect::Write, &[]),
+        ],
+    ));
+    Catalogue::new("https://gate.test".into(), Host::parse("gate.test").unwrap(), services).unwrap()
+}
+
+#[test]
+fn b137_what_is_said_of_the_sign_in_concerns_everything_at_the_gate() {
+    let load = |text: &str| Policies::load(&with_the_gate(), &[source(text)]);
+    let forbid = |scope: &str, when: &str| {
+        format!("@id(\"f\") @reason(\"No.\") forbid (principal, action {scope}, resource) when {{ {when} }};")
+    };
+    let concerned = |text: &str| -> Vec<String> {
+        let policies = load(text).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+        let gate = with_the_gate();
+        let services = gate.services.values();
+        let endpoints = services.flat_map(|service| {
+            service.endpoints.iter().chain([&service.read, &service.write]).map(move |endpoint| (service, endpoint))
+        });
+        let asked = |(service, endpoint): (
+            &std::sync::Arc<crate::catalogue::Service>,
+            &std::sync::Arc<crate::catalogue::Endpoint>,
+        )| {
+            let wiki = operation("wiki read");
+            crate::operation::Operation { service: service.clone(), endpoint: endpoint.clone(), ..wiki }
+        };
+        let concerns = |asked: &crate::operation::Operation| policies.concerning(asked).contains(&"f");
+        endpoints.map(asked).filter(concerns).map(|asked| asked.endpoint.action.to_string()).collect()
+    };
+    assert_eq!(
+        concerned(&forbid("in Action::\"sign_in\"", "true")),
+        ["sign_in", "account.view", "evidence.export"],
+        "and nothing at services"
+    );
+    assert_eq!(concerned(&forbid("== Action::\"sign_in\"", "context.input.service == \"wiki\"")), ["sign_in"]);
+    // What only the sign-in has, the others have not: it would err there.
+    assert!(load(&forbid("in Action::\"sign_in\"", "context.input.service == \"wiki\"")).is_err());
+    let advice = load(&forbid("== Action::\"sign_in\"", "true")).unwrap();
+    assert!(advice.advice().iter().any(|one| one.message.contains("with `in`")), "{:?}", advice.advice());
+    let opened = load("@id(\"p\") permit (principal, action in Action::\"sign_in\", resource);").unwrap_err();
+    assert!(opened[0].message.contains("the evidence among them"), "{opened:?}");
+}

@@ -106,7 +106,7 @@ impl Inner {
             (Verdict::Challenge(Challenged { operation, .. }) | Verdict::SignIn(operation), _) => {
                 Box::pin(self.ask_to_sign_in(exchange, operation, standing, surroundings)).await
             }
-            (Verdict::Deny(denied), known) => Box::pin(self.deny(&denied, known.as_ref(), reader)).await,
+            (Verdict::Deny(denied), known) => Box::pin(self.deny(&denied, known.as_ref(), reader, &surroundings)).await,
         }
     }
 
@@ -132,9 +132,22 @@ impl Inner {
         }
     }
 
-    pub(super) async fn deny(&self, denied: &Denied, known: Option<&Known>, reader: Reader) -> Response<Body> {
+    pub(super) async fn deny(
+        &self,
+        denied: &Denied,
+        known: Option<&Known>,
+        reader: Reader,
+        surroundings: &Surroundings,
+    ) -> Response<Body> {
         self.flows.denied(denied, asker(known)).await;
-        let signed = known.and_then(Known::signed);
+        let at_the_gate = denied.operation.service.name.as_str() == GATE_SERVICE;
+        let mut signed = known.and_then(Known::signed);
+        if at_the_gate
+            && let Some(out) = signed
+            && self.flows.end_if_not_to_be_signed_in(&out.view, surroundings).await
+        {
+            signed = None;
+        }
         let account = signed.map(|_| format!("{}{}", self.flows.live.load().catalogue.gate_origin, gate_path::ACCOUNT));
         let operation = &denied.operation;
         // At the gate's own origin there is no application to go back to.
@@ -244,7 +257,9 @@ impl Inner {
         let cleared = match self.flows.ask(challenged, &body, asking).await {
             Ok(Step::Go(cleared)) => cleared,
             Ok(Step::Ask(challenge)) => return Shown::Asked(challenge),
-            Ok(Step::Deny(denied)) => return Shown::Answer(self.deny(&denied, Some(&known), reader).await),
+            Ok(Step::Deny(denied)) => {
+                return Shown::Answer(self.deny(&denied, Some(&known), reader, &surroundings).await);
+            }
             Err(error) => return Shown::Failed(Some(error)),
         };
         let passed = Passed { challenge: cleared.receipt.challenge, operation: digest, proofs: cleared.proofs.clone() };
@@ -345,7 +360,9 @@ impl Inner {
                     Sending { request, payload, upgrade, id, site, reader, known, surroundings, passed: None };
                 Shown::Answer(self.forward(sending, permitted).await.response)
             }
-            (Verdict::Deny(denied), _) => Shown::Answer(self.deny(&denied, Some(&known), asked.reader).await),
+            (Verdict::Deny(denied), _) => {
+                Shown::Answer(self.deny(&denied, Some(&known), asked.reader, &asked.surroundings).await)
+            }
             (Verdict::SignIn(_), _) => Shown::Failed(Some(AskError::NotForThis)),
         }
     }

@@ -211,7 +211,7 @@ impl Inner {
                 self.send_cleared(sending, *cleared).await
             }
             Ok(Step::Ask(successor)) => answers::to_challenge(&exchange.site.gate_origin, successor.id),
-            Ok(Step::Deny(denied)) => self.deny(&denied, Some(&Known::Session(signed)), reader).await,
+            Ok(Step::Deny(denied)) => self.deny(&denied, Some(&Known::Session(signed)), reader, &surroundings).await,
             // A second click, tab or node was first: say what became of it.
             Err(ClearError::NotPassed) => match self.flows.held_for_resume(challenge.id, &signed.view).await {
                 Ok(_) => self.bad_code(&exchange).await,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stepgate_core::catalogue::{
     ActionName, Admits, CrossSite, Effect, Endpoint, GATE_SERVICE, Host, InputKind, InputSource, InputSpec,
-    PathTemplate, Service, ServiceName, Title,
+    PathTemplate, SIGN_IN, Service, ServiceName, Title,
 };
 
 use super::service::default_endpoint;
@@ -29,10 +29,25 @@ struct Declared {
 
 enum Place {
     Path,
+    Query,
     Form,
 }
 
 const OPERATIONS: &[Declared] = &[
+    Declared {
+        on: ("GET", "/hand-off"),
+        action: SIGN_IN,
+        title: "Sign in to {service}",
+        sensitivity: "normal",
+        inputs: &[("service", Place::Query)],
+    },
+    Declared {
+        on: ("GET", "/go-on/{challenge}"),
+        action: SIGN_IN,
+        title: "Sign in to {service}",
+        sensitivity: "normal",
+        inputs: &[("service", Place::Query)],
+    },
     Declared {
         on: ("GET", "/account"),
         action: "account.view",
@@ -140,6 +155,7 @@ fn endpoint(declared: &Declared) -> Option<Endpoint> {
         .map(|(name, place)| InputSpec {
             name: (*name).to_owned(),
             source: match place {
+                Place::Query => InputSource::Query((*name).to_owned()),
                 Place::Path => InputSource::Path((*name).to_owned()),
                 Place::Form => InputSource::Form((*name).to_owned()),
             },
@@ -172,6 +188,8 @@ mod tests {
         let service = service("http://localhost:1", &Host::parse("localhost").unwrap());
         assert_eq!(service.endpoints.len(), OPERATIONS.len());
         let action = |method, segments: &[&str]| service.endpoint(method, segments).0.action.to_string();
+        assert_eq!(action("GET", &["hand-off"]), "sign_in");
+        assert_eq!(action("GET", &["go-on", "x"]), "sign_in");
         assert_eq!(action("GET", &["account"]), "account.view");
         assert_eq!(action("GET", &["account", "activity"]), "account.activity");
         assert_eq!(action("GET", &["evidence"]), "evidence.search");

@@ -64,6 +64,25 @@ fn the_tour_walks_the_main_job_and_leaves_evidence_that_verifies() {
     assert!(said.contains("NOT SOUND"), "{said}");
 }
 
+/// The example that the manual refers to decides what its table says, and each of its rules is needed for that.
+#[test]
+fn the_example_for_signing_in_decides_as_its_table_says() {
+    let directory = deployment();
+    let policies = directory.path().join("policies");
+    let example = include_str!("../../../../policies/signing-in.cedar");
+    let table = include_str!("../../../../policies/signing-in.test.toml");
+    std::fs::write(policies.join("signing-in.test.toml"), table).unwrap();
+    let run = ["policy", "test", "policies/signing-in.test.toml"];
+    std::fs::write(policies.join("signing-in.cedar"), example).unwrap();
+    check(&run, directory.path(), 0);
+    let rules: Vec<&str> = example.split_inclusive(";\n").collect();
+    for left_out in 0..rules.len() {
+        let others = rules.iter().enumerate().filter(|(at, _)| *at != left_out).map(|(_, rule)| *rule);
+        std::fs::write(policies.join("signing-in.cedar"), others.collect::<String>()).unwrap();
+        check(&run, directory.path(), 3);
+    }
+}
+
 #[test]
 fn a_new_deployment_is_right_and_its_policies_pass_their_tests() {
     let directory = deployment();

@@ -25,6 +25,7 @@ mod node_red;
 mod programs;
 mod revoked_tokens;
 mod severed_commits;
+mod signing_in;
 mod streams;
 mod subscribed;
 mod tls;
