@@ -111,6 +111,7 @@ pub async fn session(
         ends_at: at.plus(Duration::from_secs(24 * 3600)),
         idle: Duration::from_secs(3600),
         address: std::net::Ipv4Addr::LOCALHOST.into(),
+        country: String::new(),
         agent: "bench".to_owned(),
         replaces: None,
         login: None,

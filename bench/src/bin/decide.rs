@@ -26,7 +26,7 @@ use stepgate_core::id::{PersonId, SessionId};
 use stepgate_core::operation::{InputValue, Inputs, Operation};
 use stepgate_core::person::{Login, Person};
 use stepgate_core::policy::{Policies, PolicySource};
-use stepgate_core::session::{Assurance, Audience, Proof, SessionView};
+use stepgate_core::session::{Assurance, Audience, Device, Proof, SessionView};
 use stepgate_core::surroundings::{Environment, Surroundings};
 use stepgate_core::time::Timestamp;
 
@@ -290,8 +290,10 @@ fn session(login: &str, groups: Vec<String>) -> Result<SessionView, Box<dyn std:
         last_used_at: ago(10),
         ends_at: NOON.plus(Duration::from_secs(80_000)),
         browser: None,
-        device_known: true,
-        address: "192.0.2.1".to_owned(),
+        device: Device { first_seen: Some(ago(90_000)), seen_before: Some(ago(90_000)), name: String::new() },
+        address: [192, 0, 2, 1].into(),
+        country: "CH".to_owned(),
         agent: "bench".to_owned(),
+        token_reused: false,
     })
 }

@@ -13,6 +13,7 @@ use stepgate_core::ports::{
 };
 use stepgate_core::time::Timestamp;
 
+use crate::backend::Backend;
 use crate::changes::Subject;
 use crate::error::{ExactlyOne as _, Stored as _};
 use crate::inner::{Inner, read};
@@ -218,7 +219,7 @@ impl Intent for Govern {
 /// The condition on `people p` with one parameter, and its value.
 fn condition(which: &Sought) -> (&'static str, String) {
     match which {
-        Sought::All => ("p.provisioned = 1 AND p.id <> $1", String::new()),
+        Sought::All => ("p.provisioned = 1 AND $1 = ''", String::new()),
         Sought::Named(login) => {
             // What is no login is nobody's.
             let login = Login::parse(login).map(|login| login.as_str().to_owned()).unwrap_or_default();
@@ -232,20 +233,31 @@ fn condition(which: &Sought) -> (&'static str, String) {
     }
 }
 
+/// The text that reads a part of some accounts, and what its first parameter is.
+pub(crate) fn part_of(backend: Backend, which: &Sought) -> (String, String) {
+    let (columns, (condition, value)) = (columns(backend), condition(which));
+    let sql = format!(
+        "SELECT p.id, {columns}, p.directory_active, p.blocked, p.external_id, p.link, p.given_name, p.family_name, p.version, p.added_at, \
+         p.changed_at FROM people p WHERE {condition} ORDER BY p.login LIMIT $2 OFFSET $3"
+    );
+    (sql, value)
+}
+
+/// The text that counts them.
+pub(crate) fn count_of(which: &Sought) -> (String, String) {
+    let (condition, value) = condition(which);
+    (format!("SELECT '' AS id, COUNT(*) AS found FROM people p WHERE {condition}"), value)
+}
+
 impl Inner {
     pub(crate) async fn account(&self, id: PersonId) -> Result<Option<Account>, StoreError> {
         Ok(self.accounts(&Sought::With(id), Part { skip: 0, limit: 1 }).await?.pop())
     }
 
     pub(crate) async fn accounts(&self, which: &Sought, part: Part) -> Result<Vec<Account>, StoreError> {
-        let (condition, value) = condition(which);
+        let (sql, value) = part_of(self.backend, which);
         read(async {
-            let columns = columns(self.backend);
-            let sql = AssertSqlSafe(format!(
-                "SELECT p.id, {columns}, p.directory_active, p.blocked, p.external_id, p.link, p.given_name, p.family_name, p.version, p.added_at, \
-                 p.changed_at FROM people p WHERE {condition} ORDER BY p.login LIMIT $2 OFFSET $3"
-            ));
-            let rows = sqlx::query(sql)
+            let rows = sqlx::query(AssertSqlSafe(sql))
                 .bind(value)
                 .bind(i64::from(part.limit.min(ROWS_MAX)))
                 .bind(i64::try_from(part.skip).unwrap_or(i64::MAX))
@@ -258,10 +270,9 @@ impl Inner {
     }
 
     pub(crate) async fn count_accounts(&self, which: &Sought) -> Result<u64, StoreError> {
-        let (condition, value) = condition(which);
+        let (sql, value) = count_of(which);
         read(async {
-            let sql = AssertSqlSafe(format!("SELECT '' AS id, COUNT(*) AS found FROM people p WHERE {condition}"));
-            let row = sqlx::query(sql).bind(value).fetch_one(&self.readers).await.stored()?;
+            let row = sqlx::query(AssertSqlSafe(sql)).bind(value).fetch_one(&self.readers).await.stored()?;
             Fields::of("people", &row).count("found")
         })
         .await

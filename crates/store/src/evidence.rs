@@ -118,55 +118,8 @@ impl Inner {
     }
 
     pub(crate) async fn entries(&self, query: EntryQuery) -> Result<Vec<RecordedEntry>, StoreError> {
-        let mut sql = "SELECT e.number, e.leaf, d.salt, d.body FROM entries e \
-             LEFT JOIN details d ON d.number = e.number WHERE 1 = 1"
-            .to_owned();
-        let mut texts = Vec::new();
-        if let Some(person) = query.person {
-            texts.push(person.to_string());
-            sql.push_str(
-                " AND e.number IN (SELECT number FROM entries WHERE person = $1 \
-                 UNION ALL SELECT number FROM entry_people WHERE person = $1)",
-            );
-        }
-        for (column, sought) in [
-            ("request", query.request.map(|request| request.to_string())),
-            ("service", query.service.map(|service| service.to_string())),
-            ("action", query.action.map(|action| action.to_string())),
-        ] {
-            if let Some(sought) = sought {
-                texts.push(sought);
-                sql.push_str(&format!(" AND e.{column} = ${}", texts.len()));
-            }
-        }
-        let challenges = query.challenges.iter().map(ToString::to_string).collect();
-        for (column, any_of) in [("challenge", challenges), ("kind", query.kinds)] {
-            let places = any_of.into_iter().map(|sought: String| {
-                texts.push(sought);
-                format!("${}", texts.len())
-            });
-            let places = places.collect::<Vec<_>>().join(", ");
-            if !places.is_empty() {
-                sql.push_str(&format!(" AND e.{column} IN ({places})"));
-            }
-        }
-        let mut numbers = Vec::new();
-        // What no index can be is beyond every index.
-        let index = |index: u64| i64::try_from(index).unwrap_or(i64::MAX);
-        for (column, bound, comparison) in [
-            ("number", query.from.map(index), ">="),
-            ("number", query.before.map(index), "<"),
-            ("at", query.since.map(Timestamp::as_ms), ">="),
-            ("at", query.until.map(Timestamp::as_ms), "<"),
-        ] {
-            if let Some(bound) = bound {
-                numbers.push(bound);
-                sql.push_str(&format!(" AND e.{column} {comparison} ${}", texts.len().saturating_add(numbers.len())));
-            }
-        }
-        let order = if query.from.is_some() { "ASC" } else { "DESC" };
-        sql.push_str(&format!(" ORDER BY e.number {order} LIMIT {}", query.limit.min(ROWS_MAX)));
         read(async {
+            let Search { sql, texts, numbers } = Search::of(query);
             // The text is made of constants and numbers of places; values are bound.
             let mut statement = sqlx::query(AssertSqlSafe(sql));
             for text in texts {
@@ -196,6 +149,81 @@ impl Inner {
             Ok(signer.sign(&head.frontier).text().to_owned())
         })
         .await
+    }
+}
+
+/// A search for entries as the database is asked.
+pub(crate) struct Search {
+    pub(crate) sql: String,
+    /// What is bound first.
+    pub(crate) texts: Vec<String>,
+    /// What is bound after that.
+    pub(crate) numbers: Vec<i64>,
+}
+
+impl Search {
+    pub(crate) fn of(query: EntryQuery) -> Self {
+        let mut texts: Vec<String> = query.person.iter().map(ToString::to_string).collect();
+        let (mut numbers, mut conditions) = (Vec::new(), String::new());
+        for (column, sought) in [
+            ("request", query.request.map(|request| request.to_string())),
+            ("service", query.service.map(|service| service.to_string())),
+            ("action", query.action.map(|action| action.to_string())),
+        ] {
+            if let Some(sought) = sought {
+                texts.push(sought);
+                conditions.push_str(&format!(" AND e.{column} = ${}", texts.len()));
+            }
+        }
+        let challenges = query.challenges.iter().map(ToString::to_string).collect();
+        for (column, any_of) in [("challenge", challenges), ("kind", query.kinds)] {
+            let places = any_of.into_iter().map(|sought: String| {
+                texts.push(sought);
+                format!("${}", texts.len())
+            });
+            let places = places.collect::<Vec<_>>().join(", ");
+            if !places.is_empty() {
+                conditions.push_str(&format!(" AND e.{column} IN ({places})"));
+            }
+        }
+        // What no index can be is beyond every index.
+        let index = |index: u64| i64::try_from(index).unwrap_or(i64::MAX);
+        for (column, bound, comparison) in [
+            ("{number}", query.from.map(index), ">="),
+            ("{number}", query.before.map(index), "<"),
+            ("e.at", query.since.map(Timestamp::as_ms), ">="),
+            ("e.at", query.until.map(Timestamp::as_ms), "<"),
+        ] {
+            if let Some(bound) = bound {
+                numbers.push(bound);
+                let place = texts.len().saturating_add(numbers.len());
+                conditions.push_str(&format!(" AND {column} {comparison} ${place}"));
+            }
+        }
+        let order = if query.from.is_some() { "ASC" } else { "DESC" };
+        let limit = query.limit.min(ROWS_MAX);
+        let some = |number: &str, source: &str| {
+            let conditions = conditions.replace("{number}", number);
+            format!("SELECT {number} AS number FROM {source}{conditions} ORDER BY {number} {order} LIMIT {limit}")
+        };
+        let sought = match query.person {
+            None => some("e.number", "entries e WHERE 1 = 1"),
+            // Each half gives no more than is asked for: who is in many entries costs no more than others.
+            Some(_) => {
+                let theirs = some("e.number", "entries e WHERE e.person = $1");
+                let named =
+                    some("n.number", "entry_people n JOIN entries e ON e.number = n.number WHERE n.person = $1");
+                format!(
+                    "SELECT number FROM ({theirs}) AS theirs UNION SELECT number FROM ({named}) AS named \
+                     ORDER BY number {order} LIMIT {limit}"
+                )
+            }
+        };
+        let sql = format!(
+            "SELECT e.number, e.leaf, d.salt, d.body FROM ({sought}) AS sought JOIN entries e ON e.number = sought.number \
+             LEFT JOIN details d ON d.number = e.number ORDER BY e.number {order}"
+        );
+        Self { sql, texts, numbers }
     }
 }
 

@@ -255,19 +255,25 @@ fn condition(which: &Sought) -> (&'static str, String) {
     }
 }
 
+/// The text that reads a part of some groups, and what its first parameter is.
+pub(crate) fn part_of(which: &Sought) -> (String, String) {
+    let (condition, value) = condition(which);
+    let sql = format!(
+        "SELECT g.id, g.name, g.external_id, g.version, g.added_at, g.changed_at FROM provisioned_groups g \
+         WHERE {condition} ORDER BY g.name LIMIT $2 OFFSET $3"
+    );
+    (sql, value)
+}
+
 impl Inner {
     pub(crate) async fn group(&self, id: GroupId) -> Result<Option<Group>, StoreError> {
         Ok(self.groups(&Sought::MemberOf(id), Part { skip: 0, limit: 1 }).await?.pop())
     }
 
     pub(crate) async fn groups(&self, which: &Sought, part: Part) -> Result<Vec<Group>, StoreError> {
-        let (condition, value) = condition(which);
+        let (sql, value) = part_of(which);
         read(async {
-            let sql = AssertSqlSafe(format!(
-                "SELECT g.id, g.name, g.external_id, g.version, g.added_at, g.changed_at FROM provisioned_groups g \
-                 WHERE {condition} ORDER BY g.name LIMIT $2 OFFSET $3"
-            ));
-            let rows = sqlx::query(sql)
+            let rows = sqlx::query(AssertSqlSafe(sql))
                 .bind(value)
                 .bind(i64::from(part.limit.min(ROWS_MAX)))
                 .bind(i64::try_from(part.skip).unwrap_or(i64::MAX))

@@ -36,6 +36,8 @@ mod machines;
 mod maintenance;
 mod options;
 mod people;
+#[cfg(test)]
+mod plans;
 mod row;
 mod schema;
 mod seal;

@@ -438,6 +438,9 @@ impl Intent for RenewLogin {
     }
 }
 
+/// Whose an identity at a provider is.
+pub(crate) const BY_IDENTITY: &str = "SELECT id, person FROM factors WHERE identity = $1";
+
 fn open(inner: &Inner, fields: &Fields<'_>) -> Result<Sealed, StoreError> {
     let plain = inner.open(RESTED_ON, "sealed", fields.key(), &fields.bytes("sealed")?)?;
     serde_json::from_slice(&plain).map_err(|_| fields.corrupt("sealed cannot be read once opened"))
@@ -453,11 +456,8 @@ impl Inner {
         identity: [u8; 32],
     ) -> Result<Option<(PersonId, FactorId)>, StoreError> {
         read(async {
-            let row = sqlx::query("SELECT id, person FROM factors WHERE identity = $1")
-                .bind(hex::encode(identity))
-                .fetch_optional(&self.readers)
-                .await
-                .stored()?;
+            let row =
+                sqlx::query(BY_IDENTITY).bind(hex::encode(identity)).fetch_optional(&self.readers).await.stored()?;
             let Some(row) = row else { return Ok(None) };
             let fields = Fields::of("factors", &row);
             Ok(Some((fields.id("person")?, fields.id("id")?)))

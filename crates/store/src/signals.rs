@@ -30,6 +30,9 @@ use crate::row::Fields;
 const LEVEL: &str = "level";
 /// The subject of a row that holds what is told of more things than are kept apart. No digest is so.
 const REST: &str = "rest";
+/// Who has an address and is in service.
+pub(crate) const PEOPLE_BY_EMAIL: &str =
+    "SELECT id FROM people WHERE email_folded <> '' AND email_folded = $1 AND active = 1 ORDER BY id LIMIT $2";
 
 struct TakeSignal {
     signal: TakenSignal,
@@ -334,14 +337,12 @@ impl SignalStore for Database {
 
     async fn people_by_email(&self, email: &str) -> Result<Vec<PersonId>, StoreError> {
         read(async {
-            let rows = sqlx::query(
-                "SELECT id FROM people WHERE email_folded <> '' AND email_folded = $1 AND active = 1 ORDER BY id LIMIT $2",
-            )
-            .bind(folded(email))
-            .bind(i64::from(ROWS_MAX))
-            .fetch_all(&self.inner.readers)
-            .await
-            .stored()?;
+            let rows = sqlx::query(PEOPLE_BY_EMAIL)
+                .bind(folded(email))
+                .bind(i64::from(ROWS_MAX))
+                .fetch_all(&self.inner.readers)
+                .await
+                .stored()?;
             rows.iter().map(|row| Fields::of("people", row).id("id")).collect()
         })
         .await

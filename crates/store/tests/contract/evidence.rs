@@ -219,6 +219,43 @@ pub(crate) async fn entries_come_in_pages_from_either_end(house: House) {
     assert_eq!(find(Some(first), None, 0).await, "");
 }
 
+pub(crate) async fn entries_of_one_and_of_several_come_in_pages_together(house: House) {
+    let (alice, bob) = (house.person("alice").await.id, house.person("bob").await.id);
+    let first = house.store.ledger_size().await.unwrap();
+    let of_one = |reason: String| {
+        let (factor, purpose, challenge) = ("totp".into(), "answer".into(), String::new());
+        house.entry(Event::AttemptFailed { person: alice.to_string(), factor, purpose, challenge, reason })
+    };
+    let of_several = |change: String| {
+        let people = vec![alice.to_string(), bob.to_string()];
+        house.entry(Event::GroupMembers { group: "g".to_owned(), change, people, by: "hr".to_owned() })
+    };
+    // More of each kind than a page holds, in runs and in turn.
+    let kinds = "1111sssss1s1s1";
+    let make =
+        |(number, kind)| if kind == '1' { of_one(format!("{number:x}")) } else { of_several(format!("{number:x}")) };
+    house.store.record(kinds.chars().enumerate().map(make).collect()).await.unwrap();
+    let find = async |query: EntryQuery| {
+        let found = house.store.entries(EntryQuery { person: query.person.or(Some(alice)), ..query }).await.unwrap();
+        let what = |recorded: RecordedEntry| match recorded.entry.event {
+            Event::AttemptFailed { reason: what, .. } | Event::GroupMembers { change: what, .. } => what,
+            other => panic!("{other:?}"),
+        };
+        found.into_iter().map(what).collect::<Vec<_>>().join("")
+    };
+    let from = |after: u64, limit| EntryQuery { from: Some(first + after), limit, ..EntryQuery::default() };
+    let before = |end: u64, limit| EntryQuery { before: Some(first + end), limit, ..EntryQuery::default() };
+    assert_eq!(find(from(0, 3)).await, "012");
+    assert_eq!(find(from(3, 3)).await, "345");
+    assert_eq!(find(from(3, 100)).await, "3456789abcd");
+    assert_eq!(find(before(14, 3)).await, "dcb");
+    assert_eq!(find(before(8, 6)).await, "765432");
+    assert_eq!(find(EntryQuery { before: Some(first + 6), ..from(2, 100) }).await, "2345");
+    assert_eq!(find(EntryQuery { person: Some(bob), ..from(0, 4) }).await, "4567", "whom only others' entries name");
+    assert_eq!(find(EntryQuery { kinds: vec!["group.members".to_owned()], ..before(14, 3) }).await, "ca8");
+    assert_eq!(find(EntryQuery { limit: 2, ..EntryQuery::default() }).await, "dc");
+}
+
 pub(crate) async fn a_refused_change_leaves_no_entry(house: House) {
     let size = house.store.ledger_size().await.unwrap();
     let nobody = house.somebody("nobody");

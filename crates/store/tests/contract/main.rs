@@ -230,6 +230,7 @@ contract! {
         entries_are_found_by_request_service_action_and_time
         entries_are_found_by_who_did_something_with_the_evidence
         entries_come_in_pages_from_either_end
+        entries_of_one_and_of_several_come_in_pages_together
         a_refused_change_leaves_no_entry
         the_checkpoint_covers_what_was_acknowledged
         an_export_is_verified_offline
