@@ -19,6 +19,8 @@ pub enum Program {
     NodeRed,
     /// The main file of the library `oidc-provider`, installed by `cargo xtask test` into the target folder.
     OidcProvider,
+    /// The main file of the library `smtp-server`, installed by `cargo xtask test` into the target folder.
+    SmtpServer,
 }
 
 impl Program {
@@ -30,6 +32,7 @@ impl Program {
             Self::Node => "STEPGATE_TEST_NODE",
             Self::NodeRed => "STEPGATE_TEST_NODE_RED",
             Self::OidcProvider => "STEPGATE_TEST_OIDC_PROVIDER",
+            Self::SmtpServer => "STEPGATE_TEST_SMTP_SERVER",
         }
     }
 
@@ -42,6 +45,9 @@ impl Program {
             Self::NodeRed => vec![target_folder().join("npm/node_modules/node-red/red.js")],
             Self::OidcProvider => {
                 vec![target_folder().join("npm-oidc-provider/node_modules/oidc-provider/lib/index.js")]
+            }
+            Self::SmtpServer => {
+                vec![target_folder().join("npm-smtp-server/node_modules/smtp-server/lib/smtp-server.js")]
             }
         }
     }

@@ -43,7 +43,7 @@ struct Package {
 }
 
 /// `oidc-provider` is of its line 8: Debian 12's own Node.js is too old for the next.
-const PACKAGES: [Package; 2] = [
+const PACKAGES: [Package; 3] = [
     Package {
         from: "testkit/node-red",
         to: "npm",
@@ -55,6 +55,12 @@ const PACKAGES: [Package; 2] = [
         to: "npm-oidc-provider",
         script: "node_modules/oidc-provider/lib/index.js",
         variable: "STEPGATE_TEST_OIDC_PROVIDER",
+    },
+    Package {
+        from: "testkit/smtp-server",
+        to: "npm-smtp-server",
+        script: "node_modules/smtp-server/lib/smtp-server.js",
+        variable: "STEPGATE_TEST_SMTP_SERVER",
     },
 ];
 

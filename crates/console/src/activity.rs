@@ -14,7 +14,7 @@ use crate::words::{Moment, at_the_head};
 const TEXT_MAX: usize = 160;
 
 /// The kinds of entries that say something to the person themselves.
-pub(crate) const KINDS: [&str; 15] = [
+pub(crate) const KINDS: [&str; 16] = [
     "session.started",
     "session.ended",
     "session.token_reused",
@@ -27,6 +27,7 @@ pub(crate) const KINDS: [&str; 15] = [
     "factor.enrolled",
     "factor.removed",
     "factor.locked",
+    "code.sent",
     "enrolment.link_made",
     "enrolment.link_used",
     "evidence.exported",
@@ -81,6 +82,7 @@ fn line(recorded: &RecordedEntry, titles: &Titles) -> Option<Activity> {
             };
             let whereat = match purpose.as_str() {
                 "sign_in" => "at sign-in".to_owned(),
+                "enrolment" => "to add it".to_owned(),
                 _ => format!("for {}", named(None)),
             };
             (Tone::Warning, what, whereat)
@@ -114,6 +116,10 @@ fn line(recorded: &RecordedEntry, titles: &Titles) -> Option<Activity> {
                 _ => "for everybody, after too many wrong tries; an administrator can unlock it",
             };
             (Tone::Bad, format!("Your {} was locked", kind(factor)), whom.to_owned())
+        }
+        Event::CodeSent { factor, challenge, .. } => {
+            let what = if challenge.is_empty() { "to add it".to_owned() } else { format!("for {}", named(None)) };
+            (Tone::Neutral, format!("You were sent {}", one(factor)), what)
         }
         Event::LinkMade { .. } => (Tone::Warning, "An enrolment link was made for you".to_owned(), String::new()),
         Event::LinkUsed { .. } => (Tone::Warning, "An enrolment link was opened".to_owned(), String::new()),

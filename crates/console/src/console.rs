@@ -42,6 +42,7 @@ impl Console {
             .route("/challenges/{id}", get(challenge::show).delete(challenge::delete))
             .route("/challenges/{id}/answers", get(challenge::to_page).post(challenge::answer))
             .route("/challenges/{id}/login", get(challenge::to_page).post(logins::prove))
+            .route("/challenges/{id}/codes", get(challenge::to_page).post(challenge::send_code))
             .route("/challenges/{id}/cancel", get(challenge::to_page).post(challenge::cancel))
             .route("/enrol/{token}", get(link::look).post(link::open))
             .route("/enrol/with/{ticket}", get(enrolment::choose))

@@ -7,7 +7,7 @@ use jiff::Timestamp as Instant;
 use stepgate_core::catalogue::{Catalogue, GATE_SERVICE, SHOWN_VALUE_MAX, Title};
 use stepgate_core::challenge::{Ask, Challenge, ChallengeState, Held};
 use stepgate_core::decide::MAX_AGE_MAX;
-use stepgate_core::factor::{FactorKind, Prompt};
+use stepgate_core::factor::{CodeDelivery, CodeTo, FactorKind, Prompt};
 use stepgate_core::flows::{ChallengeView, Standing};
 use stepgate_core::surroundings::shown;
 use stepgate_core::time::Timestamp;
@@ -16,7 +16,7 @@ use stepgate_evidence::{Asked, Grant as Granted, Statement};
 use crate::device;
 use crate::views::{
     Asker, ChallengePage, CodeOffer, Frame, Grant, Input, LockedFactor, MissingFactor, NumberMatch, Offers,
-    PasskeyCall, ProviderButton, Reason, Said, ServiceView, Step, StepState, Technical,
+    PasskeyCall, ProviderButton, Reason, Said, Sent, SentOffer, SentTo, ServiceView, Step, StepState, Technical,
 };
 use crate::words::{self, Moment};
 
@@ -48,7 +48,7 @@ pub(crate) fn challenge_page(
     let challenge = &view.challenge;
     let statement = &challenge.statement;
     let path = format!("{}challenges/{}", frame.home, challenge.id);
-    let offers = offers(view, username, &last);
+    let offers = offers(view, username, &last, now);
     let instruction = if view.prompts.is_empty() && view.logins.is_empty() {
         "You cannot confirm this yet"
     } else if answered(challenge).is_empty() {
@@ -59,6 +59,7 @@ pub(crate) fn challenge_page(
     ChallengePage {
         id: challenge.id.to_string(),
         action: format!("{path}/answers"),
+        send_action: format!("{path}/codes"),
         login_action: format!("{path}/login"),
         cancel_action: format!("{path}/cancel"),
         watch: Some(path),
@@ -216,18 +217,23 @@ fn step(name: &str, state: StepState) -> Step {
     Step { name: name.to_owned(), state }
 }
 
-fn offers(view: &ChallengeView, username: &str, last: &LastAnswer) -> Offers {
+fn offers(view: &ChallengeView, username: &str, last: &LastAnswer, now: Timestamp) -> Offers {
     let logins = view.logins.iter().map(|(name, title)| ProviderButton::new(name, title)).collect();
     let mut offers = Offers { username: username.to_owned(), logins, ..Offers::default() };
     for (kind, prompt) in &view.prompts {
-        if last.locked.is_some_and(|(locked, _)| locked == *kind) {
+        if last.locked.is_some_and(|(locked, _)| locked.is_same_factor(*kind)) {
             continue;
         }
-        let code = CodeOffer { tries_left: None, failed: last.failed == Some(*kind) };
+        let code =
+            CodeOffer { tries_left: None, failed: last.failed.is_some_and(|failed| failed.is_same_factor(*kind)) };
         match (kind, prompt) {
             (FactorKind::Passkey, Prompt::Passkey { options }) => {
                 offers.passkey =
                     Some(PasskeyCall { action: String::new(), options: options.to_string(), ceremony: String::new() });
+            }
+            (kind, Prompt::SentCode { to }) => {
+                let to = to.iter().map(|to| sent_to(to, now)).collect();
+                offers.sent.push(SentOffer { factor: kind.name().to_owned(), to, failed: code.failed });
             }
             (FactorKind::Totp, _) => offers.totp = Some(code),
             (FactorKind::Password, _) => offers.password = Some(code),
@@ -246,6 +252,15 @@ fn offers(view: &ChallengeView, username: &str, last: &LastAnswer) -> Offers {
         }
     }
     offers
+}
+
+fn sent_to(to: &CodeTo, now: Timestamp) -> SentTo {
+    let sent = match to.sent {
+        Some((_, CodeDelivery::Failed)) => Sent::Failed,
+        Some((expires_at, _)) if now < expires_at => Sent::OnItsWay,
+        _ => Sent::No,
+    };
+    SentTo { address: to.factor.to_string(), masked: to.masked.clone(), sent }
 }
 
 fn locked(kind: FactorKind, until: Timestamp) -> LockedFactor {

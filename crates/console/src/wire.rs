@@ -8,7 +8,7 @@ use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stepgate_core::challenge::{Challenge, ChallengeState, SendOutcome};
-use stepgate_core::factor::Prompt;
+use stepgate_core::factor::{CodeTo, Prompt};
 use stepgate_core::flows::{ChallengeView, Standing};
 use stepgate_evidence::Assertion;
 
@@ -60,6 +60,10 @@ pub(crate) fn challenge(view: &ChallengeView) -> serde_json::Value {
         .iter()
         .map(|(kind, prompt)| match prompt {
             Prompt::Text => json!({ "factor": kind.name() }),
+            Prompt::SentCode { to } => {
+                let address = |to: &CodeTo| json!({ "address": to.factor.to_string(), "to": to.masked });
+                json!({ "factor": kind.name(), "addresses": to.iter().map(address).collect::<Vec<_>>() })
+            }
             Prompt::Passkey { options } => json!({ "factor": kind.name(), "options": options }),
         })
         .collect();

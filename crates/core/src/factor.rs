@@ -1,5 +1,6 @@
 //! Factors: what a person can prove, and the port that verifies it.
 
+mod destination;
 mod enrolled;
 mod enrolment;
 mod kind;
@@ -11,12 +12,14 @@ use std::fmt;
 use async_trait::async_trait;
 use secrecy::SecretString;
 
+pub use destination::Destination;
 pub use enrolled::{
-    CodeDigest, EnrolledFactor, FactorSecret, FactorUse, Identity, Passkey, PasswordStands, identity_digest,
+    CodeDelivery, CodeDigest, EnrolledFactor, FactorSecret, FactorUse, Identity, OpenCode, Passkey, PasswordStands,
+    identity_digest,
 };
 pub use enrolment::{BegunEnrolment, Enrolled, EnrolmentAnswer, EnrolmentOffer, NotEnrolled};
 pub use kind::{FactorKind, NotAFactor};
-pub use proof::{Answer, Binding, NotProved, Prompt, Proved};
+pub use proof::{Answer, Binding, CodeTo, NotProved, Prompt, Proved};
 pub use strength::{NotAStrength, Strength};
 
 use crate::person::Person;
@@ -62,6 +65,28 @@ pub trait Factor: Send + Sync + fmt::Debug {
     /// has already acted on it (scanned a secret); `None` where it is begun anew.
     fn offer_again(&self, _person: &Person, _state: &SecretString) -> Option<EnrolmentOffer> {
         None
+    }
+
+    /// Reads where a code is to be sent to enrol this; `typed` is what the person typed, if anything was asked.
+    /// [`NotEnrolled::Refused`] where nothing is sent for this kind.
+    fn destination(
+        &self,
+        _person: &Person,
+        _existing: &[EnrolledFactor],
+        _typed: &str,
+    ) -> Result<Destination, NotEnrolled> {
+        Err(NotEnrolled::Refused("nothing is sent for this".to_owned()))
+    }
+
+    /// What is kept of an enrolment that goes on with a code which was sent there, until `expires_at`.
+    fn begin_with_code(
+        &self,
+        _person: &Person,
+        _to: &Destination,
+        _code: &SecretString,
+        _expires_at: Timestamp,
+    ) -> Result<BegunEnrolment, NotEnrolled> {
+        Err(NotEnrolled::Refused("nothing is sent for this".to_owned()))
     }
 
     /// Finishes it. `existing` are all of the person's factors (a password may be

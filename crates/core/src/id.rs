@@ -58,6 +58,8 @@ identified! {
     Set => "set";
     /// The right of one node to post for a stream.
     Turn => "turn";
+    /// A code that was sent to somebody.
+    SentCode => "code";
 }
 
 /// The id of a person.
@@ -83,6 +85,8 @@ pub type StreamId = Id<kind::Stream>;
 
 /// The id of a security event of ours: its `jti`.
 pub type SetId = Id<kind::Set>;
+/// The id of a code that was sent to somebody.
+pub type SentCodeId = Id<kind::SentCode>;
 /// The id of a node's right to post for a stream.
 pub type TurnId = Id<kind::Turn>;
 

@@ -7,6 +7,7 @@
 
 mod accounts;
 mod changes;
+mod courier;
 mod error;
 mod leaves;
 mod logins;
@@ -22,8 +23,8 @@ use secrecy::SecretString;
 use stepgate_evidence::Entry;
 
 use crate::challenge::{AskedBy, Challenge, ChallengeState, HeldRequest, SendOutcome};
-use crate::factor::{EnrolledFactor, FactorKind};
-use crate::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, RequestId, SessionId};
+use crate::factor::{CodeDelivery, EnrolledFactor, FactorKind};
+use crate::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, RequestId, SentCodeId, SessionId};
 use crate::operation::OperationDigest;
 use crate::person::{Login, Person};
 use crate::provider::ProviderName;
@@ -36,9 +37,10 @@ pub use accounts::{
     Part, Provisioned, ProvisionedLink, Sought,
 };
 pub use changes::{
-    AnsweredChallenge, CodeSees, EnrolmentLink, EntryQuery, KnownPerson, NewCode, NewSession, ProvedThere,
+    AnsweredChallenge, CodeSees, EnrolmentLink, EntryQuery, KnownPerson, NewCode, NewSentCode, NewSession, ProvedThere,
     RecordedEntry, RestsOn, RotatedToken, SessionSummary, Spend, Ticket, TicketThen, ToHold,
 };
+pub use courier::{About, Courier, CourierFull, Message, NoCourier};
 pub use error::{ChangeError, StoreError};
 pub use leaves::{Leaf, LeafDetails, LogKeys};
 pub use logins::{DueRenewal, LeftBy, LoggedOut, PendingLogin, ProviderLogin, Renewal};
@@ -352,6 +354,24 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn unfinished(&self, node: NodeId, now: Timestamp) -> Result<Vec<(ChallengeId, RequestId)>, StoreError>;
     /// Pending challenges whose time is over at `now`, at most 1,000; the caller closes each.
     async fn overdue(&self, now: Timestamp) -> Result<Vec<Challenge>, StoreError>;
+
+    // --- codes that are sent ----------------------------------------------------
+
+    /// Puts a code that is about to be sent; no older one of its factor is good for anything then.
+    /// `Limit` if the person was sent so many of this kind within the hour, whatever became of
+    /// them and of their factors; `Conflict` if the person or factor is gone.
+    async fn put_sent_code(&self, code: NewSentCode, per_hour: u32, entry: Entry) -> Result<(), ChangeError>;
+    /// The same for an enrolment: what was begun on the ticket is replaced by what goes on with this code.
+    async fn put_code_on_ticket(
+        &self,
+        ticket: TokenDigest,
+        begun: (FactorKind, SecretString),
+        code: NewSentCode,
+        per_hour: u32,
+        entry: Entry,
+    ) -> Result<(), ChangeError>;
+    /// What became of sending a code: the entry is written even if the code is gone by now.
+    async fn code_delivered(&self, code: SentCodeId, delivery: CodeDelivery, entry: Entry) -> Result<(), ChangeError>;
 
     // --- enrolment ------------------------------------------------------------
 

@@ -277,6 +277,16 @@ pub enum Event {
     /// A factor was removed.
     #[serde(rename = "factor.removed")]
     FactorRemoved { person: String, factor: String, factor_id: String, authority: String },
+    /// A code is about to be sent to somebody, for a challenge, or to enrol its factor (`challenge` is empty).
+    /// What became of it is an entry that names the same `code`.
+    #[serde(rename = "code.sent")]
+    CodeSent { person: String, factor: String, factor_id: String, code: String, challenge: String },
+    /// A server took the code that was sent.
+    #[serde(rename = "code.delivered")]
+    CodeDelivered { person: String, factor: String, code: String },
+    /// No server took it.
+    #[serde(rename = "code.undelivered")]
+    CodeUndelivered { person: String, factor: String, code: String, reason: String },
     /// Too many wrong tries: this factor of this person is locked until then, for `whom`:
     /// `device` (one that the person used before), `address`, `strangers` or `all`.
     #[serde(rename = "factor.locked")]

@@ -91,6 +91,18 @@ fn sentence(event: &Event) -> String {
         Event::FactorRemoved { person, factor, authority, .. } => {
             format!("person {} removed {} (authority {})", short(person), named(factor), authority)
         }
+        Event::CodeSent { person, factor, code, challenge, .. } => {
+            let what = if challenge.is_empty() {
+                "to enrol it".to_owned()
+            } else {
+                format!("for challenge {}", short(challenge))
+            };
+            format!("{} {} is sent to person {} {what}", named(factor), short(code), short(person))
+        }
+        Event::CodeDelivered { factor, code, .. } => format!("{} {} was taken by a server", named(factor), short(code)),
+        Event::CodeUndelivered { factor, code, reason, .. } => {
+            format!("{} {} could not be sent: {}", named(factor), short(code), reason.replace('_', " "))
+        }
         Event::FactorLocked { person, factor, whom, until_ms } => {
             let whom = match whom.as_str() {
                 "device" => "one of their devices",

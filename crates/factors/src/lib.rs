@@ -1,4 +1,4 @@
-//! The factors: password, authenticator code, passkey, recovery code.
+//! The factors: password, authenticator code, passkey, recovery code, and codes that are sent.
 //!
 //! Each implements [`stepgate_core::factor::Factor`]: it asks, verifies and enrols,
 //! and keeps nothing. What a proof changes is handed back, and the store applies it
@@ -11,6 +11,7 @@ mod begun;
 mod passkey;
 mod password;
 mod recovery;
+mod sent;
 mod totp;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use stepgate_core::factor::{Factor, FactorKind};
 pub use passkey::{AuthenticatorPolicy, PasskeyFactor, user_handle};
 pub use password::{Password, PasswordRules};
 pub use recovery::RecoveryCodes;
+pub use sent::SentCodes;
 pub use totp::{Totp, code_at};
 
 /// What can be chosen about the factors.
@@ -31,6 +33,8 @@ pub struct FactorOptions {
     /// Words that no password may be made of, beside the built-in ones and those of the person:
     /// names of services, of the company.
     pub password_words: Vec<String>,
+    /// Kinds whose codes are sent, as far as something sends them.
+    pub sent: Vec<SentCodes>,
 }
 
 /// Why the factors cannot be set up.
@@ -62,6 +66,7 @@ pub struct FactorSet {
     totp: Arc<dyn Factor>,
     passkey: Arc<dyn Factor>,
     recovery: Arc<dyn Factor>,
+    sent: Vec<Arc<dyn Factor>>,
 }
 
 impl FactorSet {
@@ -77,6 +82,7 @@ impl FactorSet {
             totp: Arc::new(Totp::new(name)),
             passkey: Arc::new(PasskeyFactor::new(id, origin, name, options.authenticators)?),
             recovery: Arc::new(RecoveryCodes),
+            sent: options.sent.into_iter().map(|sent| Arc::new(sent) as _).collect(),
         })
     }
 
@@ -88,18 +94,16 @@ impl FactorSet {
             FactorKind::Totp => Some(&self.totp),
             FactorKind::Password => Some(&self.password),
             FactorKind::RecoveryCode => Some(&self.recovery),
-            FactorKind::Idp(_)
-            | FactorKind::Certificate
-            | FactorKind::Push(_)
-            | FactorKind::Hotp
-            | FactorKind::PhoneCode(_)
-            | FactorKind::EmailCode => None,
+            FactorKind::Idp(_) | FactorKind::Certificate | FactorKind::Push(_) | FactorKind::Hotp => None,
+            FactorKind::PhoneCode(_) | FactorKind::EmailCode => {
+                self.sent.iter().find(|factor| factor.kind().is_same_factor(kind))
+            }
         }
     }
 
-    /// All of them by kind.
+    /// All of them by kind, as each counts here.
     pub fn into_map(self) -> BTreeMap<FactorKind, Arc<dyn Factor>> {
-        FactorKind::ALL.into_iter().filter_map(|kind| Some((kind, Arc::clone(self.of(kind)?)))).collect()
+        FactorKind::ALL.into_iter().filter_map(|kind| self.of(kind)).map(|one| (one.kind(), Arc::clone(one))).collect()
     }
 }
 

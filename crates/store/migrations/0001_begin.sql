@@ -80,6 +80,22 @@ CREATE TABLE recovery_codes (
     PRIMARY KEY (factor, digest)
 ) {STRICT};
 
+-- Codes that were sent, for an hour: they are counted even when their factor is gone. Only the newest of a
+-- factor is sealed.
+CREATE TABLE sent_codes (
+    id TEXT NOT NULL PRIMARY KEY,
+    person TEXT NOT NULL REFERENCES people (id) ON DELETE CASCADE,
+    kind TEXT NOT NULL,
+    factor TEXT, -- none while it is being enrolled
+    sealed {BYTES}, -- what it was sent for, and its digest
+    used {INT} NOT NULL,
+    delivery TEXT NOT NULL,
+    sent_at {INT} NOT NULL,
+    expires_at {INT} NOT NULL
+) {STRICT};
+CREATE INDEX sent_codes_of_person ON sent_codes (person, kind);
+CREATE INDEX sent_codes_of_factor ON sent_codes (factor);
+
 -- Wrong tries in a row, wherever they come from. Whoever counts takes this row first.
 CREATE TABLE tries (
     person TEXT NOT NULL,

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 use stepgate_core::factor::{
-    CodeDigest, EnrolledFactor, FactorKind, FactorSecret, FactorUse, Identity, Passkey, PasswordStands,
+    CodeDigest, Destination, EnrolledFactor, FactorKind, FactorSecret, FactorUse, Identity, Passkey, PasswordStands,
 };
 use stepgate_core::id::{FactorId, PersonId};
 use stepgate_core::ports::{ChangeError, StoreError, TicketThen};
@@ -24,6 +24,7 @@ use crate::logins;
 use crate::options::FACTORS_PER_PERSON_MAX;
 use crate::people::{take_active, take_person};
 use crate::row::Fields;
+use crate::sent_codes;
 
 /// What is sealed of a factor. Counters are not in it: they change with each use.
 #[derive(Serialize, Deserialize)]
@@ -34,6 +35,8 @@ enum Sealed {
     Passkey { public_key: String, user_handle: String, backup_eligible: bool, aaguid: String, attestation: String },
     RecoveryCode {},
     Idp { issuer: String, subject: String },
+    EmailCode { address: String },
+    PhoneCode { number: String },
 }
 
 impl Drop for Sealed {
@@ -41,7 +44,11 @@ impl Drop for Sealed {
         match self {
             Self::Password { phc, .. } => phc.zeroize(),
             Self::Totp { seed } => seed.zeroize(),
-            Self::Passkey { .. } | Self::RecoveryCode {} | Self::Idp { .. } => {}
+            Self::Passkey { .. }
+            | Self::RecoveryCode {}
+            | Self::Idp { .. }
+            | Self::EmailCode { .. }
+            | Self::PhoneCode { .. } => {}
         }
     }
 }
@@ -216,6 +223,8 @@ fn to_seal(secret: &FactorSecret) -> Sealed {
         FactorSecret::Idp(identity) => {
             Sealed::Idp { issuer: identity.issuer.clone(), subject: identity.subject.clone() }
         }
+        FactorSecret::Address { to: Destination::Email(address), .. } => Sealed::EmailCode { address: address.clone() },
+        FactorSecret::Address { to: Destination::Phone(number), .. } => Sealed::PhoneCode { number: number.clone() },
     }
 }
 
@@ -285,6 +294,7 @@ pub(crate) async fn apply_use(
         FactorUse::TotpStep(_) => kind == FactorKind::Totp,
         FactorUse::PasskeyCounter { .. } => kind == FactorKind::Passkey,
         FactorUse::RecoveryCode(_) => kind == FactorKind::RecoveryCode,
+        FactorUse::SentCode(_) => matches!(kind, FactorKind::EmailCode | FactorKind::PhoneCode(_)),
     };
     if !fits {
         return Err(ChangeError::Conflict);
@@ -313,6 +323,10 @@ pub(crate) async fn apply_use(
             if spent.rows_affected() != 1 {
                 return Err(ChangeError::UsedBefore);
             }
+            on_factor("UPDATE factors SET last_used_at = $2 WHERE id = $1")
+        }
+        FactorUse::SentCode(code) => {
+            sent_codes::use_up(work, &id, *code).await?;
             on_factor("UPDATE factors SET last_used_at = $2 WHERE id = $1")
         }
     };
@@ -390,6 +404,14 @@ impl Inner {
                 issuer: issuer.clone(),
                 subject: subject.clone(),
             }),
+            Sealed::EmailCode { address } => {
+                let to = Destination::email(address).ok_or_else(|| fields.corrupt("sealed is no address"))?;
+                FactorSecret::Address { to, newest: self.newest_code(fields.key()).await? }
+            }
+            Sealed::PhoneCode { number } => {
+                let to = Destination::phone(number).ok_or_else(|| fields.corrupt("sealed is no number"))?;
+                FactorSecret::Address { to, newest: self.newest_code(fields.key()).await? }
+            }
         };
         if secret.kind() != fields.parsed("kind")? {
             return Err(fields.corrupt("kind is another than what is sealed"));

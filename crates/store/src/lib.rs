@@ -41,6 +41,7 @@ mod plans;
 mod row;
 mod schema;
 mod seal;
+mod sent_codes;
 mod sessions;
 mod signals;
 mod spend;

@@ -19,11 +19,13 @@ use crate::row::Fields;
 use crate::seal::Keyring;
 
 /// What is over, as `(table, key, condition on $1)`. `$1` is now less the time it is kept.
-const OVER: [(&str, &str, &str, std::time::Duration); 18] = [
+const OVER: [(&str, &str, &str, std::time::Duration); 19] = [
     ("codes", "digest", "expires_at <= $1", std::time::Duration::ZERO),
     ("tickets", "digest", "expires_at <= $1", std::time::Duration::ZERO),
     ("links", "id", "expires_at <= $1", std::time::Duration::ZERO),
     ("pending_logins", "state", "expires_at <= $1", std::time::Duration::ZERO),
+    // They are counted for an hour, and none counts longer than ten minutes.
+    ("sent_codes", "id", "sent_at <= $1", std::time::Duration::from_secs(3600)),
     ("risks", "id", "until <= $1", std::time::Duration::ZERO),
     // A stream that is behind still has to say whom it means.
     (
@@ -73,9 +75,10 @@ const OVER: [(&str, &str, &str, std::time::Duration); 18] = [
 ];
 
 /// Columns that hold sealed values, as `(table, key, column)`.
-const SEALED: [(&str, &str, &str); 7] = [
+const SEALED: [(&str, &str, &str); 8] = [
     ("streams", "id", "sealed"),
     ("factors", "id", "sealed"),
+    ("sent_codes", "id", "sealed"),
     ("challenges", "id", "held_request"),
     ("tickets", "digest", "begun"),
     ("signing_keys", "id", "sealed"),

@@ -6,14 +6,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use secrecy::SecretString;
 use stepgate_core::challenge::{AskedBy, Challenge, ChallengeState, HeldRequest, SendOutcome};
-use stepgate_core::factor::{EnrolledFactor, FactorKind};
-use stepgate_core::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, RequestId, SessionId};
+use stepgate_core::factor::{CodeDelivery, EnrolledFactor, FactorKind};
+use stepgate_core::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, RequestId, SentCodeId, SessionId};
 use stepgate_core::operation::OperationDigest;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::{
     AnsweredChallenge, ChangeError, EnrolmentLink, EntryQuery, KnownPerson, Leaf, LogKeys, LoggedOut, NewCode,
-    NewSession, PendingLogin, ProviderLogin, RecordedEntry, Renewal, SessionSummary, Spend, Store, StoreError, Ticket,
-    TicketThen, Trier, Try, TryLimits,
+    NewSentCode, NewSession, PendingLogin, ProviderLogin, RecordedEntry, Renewal, SessionSummary, Spend, Store,
+    StoreError, Ticket, TicketThen, Trier, Try, TryLimits,
 };
 use stepgate_core::provider::ProviderName;
 use stepgate_core::secret::TokenDigest;
@@ -33,6 +33,7 @@ use crate::logins::{
     AddIdentity, AddPersonKnownBy, LogOut, PutPendingLogin, RenewLogin, TakeDueRenewal, TakePendingLogin,
 };
 use crate::people::{AddPerson, ChangePerson, RemovePerson};
+use crate::sent_codes::{CodeDelivered, PutCodeOnTicket, PutSentCode};
 use crate::sessions::{EndSession, StartSession};
 use crate::spend::{Finish, Heartbeat, SpendIt};
 use crate::tokens::RotateToken;
@@ -430,6 +431,25 @@ impl Store for Database {
         now: Timestamp,
     ) -> Result<Option<Ticket>, StoreError> {
         self.inner.ticket(digest, browser, now).await
+    }
+
+    async fn put_sent_code(&self, code: NewSentCode, per_hour: u32, entry: Entry) -> Result<(), ChangeError> {
+        self.write(PutSentCode { code, per_hour }, vec![entry]).await
+    }
+
+    async fn put_code_on_ticket(
+        &self,
+        ticket: TokenDigest,
+        begun: (FactorKind, SecretString),
+        code: NewSentCode,
+        per_hour: u32,
+        entry: Entry,
+    ) -> Result<(), ChangeError> {
+        self.write(PutCodeOnTicket { ticket, begun, code, per_hour }, vec![entry]).await
+    }
+
+    async fn code_delivered(&self, code: SentCodeId, delivery: CodeDelivery, entry: Entry) -> Result<(), ChangeError> {
+        self.write(CodeDelivered { code, delivery }, vec![entry]).await
     }
 
     async fn begin_on_ticket(&self, digest: TokenDigest, begun: (FactorKind, SecretString)) -> Result<(), ChangeError> {

@@ -27,7 +27,7 @@ const POLICY: &[&str] = &["cedar-policy", "cedar-policy-core"];
 const PAGES: &[&str] = &["stepgate-console"];
 const DOORS: &[&str] = &["stepgate-gateway"];
 
-const ROOMS: [Room; 12] = [
+const ROOMS: [Room; 13] = [
     Room { name: "stepgate-ledger", may_know: &[], never: &[RUNTIME, DATABASE, FACTOR, POLICY] },
     Room { name: "stepgate-evidence", may_know: &["stepgate-ledger"], never: &[RUNTIME, DATABASE, FACTOR, POLICY] },
     Room {
@@ -41,6 +41,11 @@ const ROOMS: [Room; 12] = [
     Room { name: "stepgate-console", may_know: CORE_AND_BELOW, never: &[DATABASE, FACTOR, DOORS] },
     Room { name: "stepgate-identity", may_know: CORE_AND_BELOW, never: &[DATABASE, PAGES, DOORS] },
     Room { name: "stepgate-machines", may_know: CORE_AND_BELOW, never: &[DATABASE, FACTOR, PAGES, DOORS] },
+    Room {
+        name: "stepgate-courier",
+        may_know: &["stepgate-core", "stepgate-evidence", "stepgate-ledger", "stepgate-identity"],
+        never: &[DATABASE, PAGES, DOORS],
+    },
     Room { name: "stepgate-monitor", may_know: CORE_AND_BELOW, never: &[DATABASE, FACTOR, PAGES, DOORS] },
     Room { name: "stepgate-testkit", may_know: CORE_AND_BELOW, never: &[DATABASE, FACTOR, PAGES, DOORS] },
     Room { name: "xtask", may_know: &[], never: &[RUNTIME, DATABASE, FACTOR, POLICY] },
@@ -51,11 +56,12 @@ const CORE_AND_BELOW: &[&str] = &["stepgate-core", "stepgate-evidence", "stepgat
 /// Packages that only the named rooms may name in their `Cargo.toml`.
 ///
 /// The binary prints Cedar's own mistakes with their place in the text.
-const ONLY: [(&str, &[&str]); 6] = [
+const ONLY: [(&str, &[&str]); 7] = [
     ("sqlx", &["stepgate-store"]),
     ("webauthn-rs-core", &["stepgate-factors"]),
     ("totp-rs", &["stepgate-factors"]),
     ("argon2", &["stepgate-factors"]),
+    ("lettre", &["stepgate-courier"]),
     ("openidconnect", &["stepgate-identity"]),
     ("cedar-policy", &["stepgate-core", "stepgate"]),
 ];

@@ -3,7 +3,7 @@
 use crate::views::Tone;
 
 /// Each kind as it stands in an entry, in words, and how it is coloured.
-pub(crate) const KINDS: [(&str, &str, Tone); 51] = [
+pub(crate) const KINDS: [(&str, &str, Tone); 54] = [
     ("challenge.opened", "Challenge opened", Tone::Neutral),
     ("challenge.answered", "Challenge answered in part", Tone::Neutral),
     ("challenge.passed", "Challenge passed", Tone::Good),
@@ -22,6 +22,9 @@ pub(crate) const KINDS: [(&str, &str, Tone); 51] = [
     ("factor.enrolled", "Factor enrolled", Tone::Warning),
     ("factor.removed", "Factor removed", Tone::Warning),
     ("factor.locked", "Factor locked", Tone::Bad),
+    ("code.sent", "Code sent", Tone::Neutral),
+    ("code.delivered", "Code delivered", Tone::Neutral),
+    ("code.undelivered", "Code not delivered", Tone::Warning),
     ("enrolment.link_made", "Enrolment link made", Tone::Warning),
     ("enrolment.link_used", "Enrolment link used", Tone::Neutral),
     ("person.added", "Person added", Tone::Neutral),

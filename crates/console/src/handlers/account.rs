@@ -7,7 +7,7 @@ use axum::extract::{Path, RawQuery};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use bytes::Bytes;
 use http::StatusCode;
-use stepgate_core::factor::{EnrolledFactor, FactorKind, FactorSecret};
+use stepgate_core::factor::{Destination, EnrolledFactor, FactorKind, FactorSecret};
 use stepgate_core::id::{FactorId, SessionId};
 use stepgate_core::ports::{ChangeError, EntryQuery, SessionSummary};
 use stepgate_core::web::{OurCookie, Permit, gate_path};
@@ -88,6 +88,14 @@ fn factor(one: &EnrolledFactor, all: &[EnrolledFactor]) -> Factor {
         FactorSecret::Password { .. } => ("password", Vec::new()),
         FactorSecret::RecoveryCodes { left } => ("recovery codes", vec![format!("{} left", left.len())]),
         FactorSecret::Idp(_) => ("company login", Vec::new()),
+        FactorSecret::Address { to, .. } => {
+            let note = match to {
+                Destination::Email(_) => "proves the address, and is no second factor",
+                // SP 800-63B-4 section 3.2.9: people are told of the risk.
+                Destination::Phone(_) => "restricted: others can take a number over; a passkey is safer",
+            };
+            (one.kind().means_title(), vec![to.masked(), note.to_owned()])
+        }
     };
     let replaced = matches!(one.kind(), FactorKind::Password | FactorKind::RecoveryCode);
     // The last way to sign in has no button: without it only an administrator could help.
@@ -108,13 +116,13 @@ fn signs_in(factor: &EnrolledFactor) -> bool {
 }
 
 fn addable(served: &BTreeSet<FactorKind>, enrolled: &[EnrolledFactor]) -> Vec<AddFactor> {
-    let has = |kind: FactorKind| enrolled.iter().any(|one| one.kind() == kind);
+    let has = |kind: FactorKind| enrolled.iter().any(|one| one.kind().is_same_factor(kind));
     let text = |kind: FactorKind| match kind {
         FactorKind::Passkey => Some("Add a passkey"),
         FactorKind::Totp => Some("Add an authenticator app"),
         FactorKind::Password => (!has(kind)).then_some("Set a password"),
         FactorKind::RecoveryCode => (!has(kind)).then_some("Make recovery codes"),
-        FactorKind::EmailCode => Some("Add an e-mail address"),
+        FactorKind::EmailCode => (!has(kind)).then_some("Add your e-mail address"),
         FactorKind::PhoneCode(_) => Some("Add a phone number"),
         FactorKind::Push(_) => Some("Add an approver device"),
         // An administrator or a provider gives these.

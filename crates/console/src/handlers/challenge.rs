@@ -10,8 +10,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, json};
 use stepgate_core::challenge::{Challenge, ChallengeState, SendOutcome};
 use stepgate_core::factor::{Answer, FactorKind};
-use stepgate_core::flows::{AnswerError, Answered, GoOn, NotAnswerable, NotMe, is_sign_in_again};
-use stepgate_core::id::ChallengeId;
+use stepgate_core::flows::{AnswerError, Answered, GoOn, NotAnswerable, NotMe, SendError, is_sign_in_again};
+use stepgate_core::id::{ChallengeId, FactorId};
 use stepgate_core::secret::{Token, TokenDigest};
 use stepgate_core::session::SessionView;
 use stepgate_core::web::{OurCookie, host_path};
@@ -205,6 +205,46 @@ async fn take_answer(
     }
 }
 
+/// `POST /challenges/{id}/codes`: sends a code to one of the person's addresses.
+pub(crate) async fn send_code(visit: Visit, Path(id): Path<String>, body: Bytes) -> Response {
+    let result = async {
+        let fields = visit.fields(&body)?;
+        let (id, session, _) = addressed(&visit, &id)?;
+        let typed = fields.text("number");
+        let number = (!typed.is_empty()).then(|| typed.to_owned());
+        let Ok(address) = fields.text("address").parse::<FactorId>() else {
+            let last = LastAnswer { number, ..not_done("Nothing was sent.", "") };
+            return again(&visit, id, session, StatusCode::UNPROCESSABLE_ENTITY, "not_offered", last).await;
+        };
+        let (status, code, headline, detail) = match visit.console.flows.send_code(id, session, address).await {
+            Ok(()) => {
+                let said =
+                    Some(Said::good("A code is on its way.", "Type it here. It counts for this question alone."));
+                return look(&visit, id, session, StatusCode::OK, LastAnswer { said, number, ..LastAnswer::default() })
+                    .await;
+            }
+            Err(SendError::NotAnswerable(error)) => {
+                return not_passed(&visit, id, session, number, AnswerError::NotAnswerable(error)).await;
+            }
+            Err(SendError::Store(error)) => return Err(error.into()),
+            Err(SendError::NotOffered) => {
+                let refused = StatusCode::UNPROCESSABLE_ENTITY;
+                (refused, "not_offered", "That does not do for this.", "Use one of these.")
+            }
+            Err(SendError::TooMany) => {
+                let why = "Use another way, or try again in an hour.";
+                (StatusCode::TOO_MANY_REQUESTS, "too_many_codes", "Enough codes were sent for now.", why)
+            }
+            Err(SendError::NotTaken) => {
+                let why = "Use another way, or try again.";
+                (StatusCode::SERVICE_UNAVAILABLE, "not_sent", "The code could not be sent.", why)
+            }
+        };
+        again(&visit, id, session, status, code, LastAnswer { number, ..not_done(headline, detail) }).await
+    };
+    visit.finish(result.await)
+}
+
 /// Reads what was sent for this kind. `None` if it has not the form of it.
 fn read_answer(kind: FactorKind, fields: &mut Fields) -> Option<Answer> {
     let text = match kind {
@@ -213,8 +253,8 @@ fn read_answer(kind: FactorKind, fields: &mut Fields) -> Option<Answer> {
             return wire::assertion(fields.text(field)).map(|assertion| Answer::Passkey(Box::new(assertion)));
         }
         FactorKind::Password => fields.take_secret("password"),
-        // Apps show codes in groups: the spaces between them are for reading.
-        FactorKind::Totp => {
+        // Apps and mails show codes in groups: the spaces between them are for reading.
+        FactorKind::Totp | FactorKind::Hotp | FactorKind::PhoneCode(_) | FactorKind::EmailCode => {
             let typed = fields.take_secret("code");
             SecretString::from(typed.expose_secret().replace(' ', ""))
         }
@@ -223,12 +263,7 @@ fn read_answer(kind: FactorKind, fields: &mut Fields) -> Option<Answer> {
             fields.take_secret(field)
         }
         // Proved elsewhere, not typed.
-        FactorKind::Idp(_)
-        | FactorKind::Certificate
-        | FactorKind::Push(_)
-        | FactorKind::Hotp
-        | FactorKind::PhoneCode(_)
-        | FactorKind::EmailCode => return None,
+        FactorKind::Idp(_) | FactorKind::Certificate | FactorKind::Push(_) => return None,
     };
     (!text.expose_secret().is_empty()).then_some(Answer::Text { kind, text })
 }

@@ -17,8 +17,8 @@ use crate::failure::{Failure, no_store, say};
 use crate::http::Fields;
 use crate::outcomes::Outcome;
 use crate::views::{
-    EnrolPage, EnrolPasskeyPage, EnrolPasswordPage, EnrolTotpPage, FactorChoice, PasskeyCall, QrCode,
-    RecoveryCodesPage, Said,
+    AddressStep, EnrolAddressPage, EnrolPage, EnrolPasskeyPage, EnrolPasswordPage, EnrolTotpPage, FactorChoice, Frame,
+    PasskeyCall, QrCode, RecoveryCodesPage, Said,
 };
 use crate::visit::Visit;
 use crate::words;
@@ -110,7 +110,9 @@ fn chooser(visit: &Visit, enrolment: &Enrolment, said: Option<Said>) -> Response
         }
     };
     // Passkeys and apps may be several; a password and recovery codes are there once.
-    let is_open = |kind: &&FactorKind| matches!(kind, FactorKind::Passkey | FactorKind::Totp) || !has(**kind);
+    let is_open = |kind: &&FactorKind| {
+        matches!(kind, FactorKind::Passkey | FactorKind::Totp | FactorKind::PhoneCode(_)) || !has(**kind)
+    };
     let view = EnrolPage {
         frame: visit.frame(),
         enrolled: enrolment.view.enrolled.iter().map(|one| one.name.clone()).collect(),
@@ -205,11 +207,44 @@ fn offered(
             };
             visit.page(status, &view)
         }
+        EnrolmentOffer::Address { known } => {
+            let step = match known {
+                Some(to) => AddressStep::Send(to.masked()),
+                None => AddressStep::Type("With its country: +41 79 123 45 67.".to_owned()),
+            };
+            visit.page(status, &address_page(frame, kind, action, step, back, said))
+        }
+        EnrolmentOffer::SentCode { to } => {
+            let step = AddressStep::Code(to.masked());
+            visit.page(status, &address_page(frame, kind, action, step, back, said))
+        }
         EnrolmentOffer::RecoveryCodes { codes } => {
             let codes = codes.iter().map(|code| code.expose_secret().to_owned()).collect();
             visit.page(status, &RecoveryCodesPage { frame, codes, action })
         }
     }
+}
+
+fn address_page(
+    frame: Frame,
+    kind: FactorKind,
+    action: String,
+    step: AddressStep,
+    back: String,
+    said: Option<Said>,
+) -> EnrolAddressPage {
+    let (heading, worth) = match kind {
+        FactorKind::EmailCode => (
+            "Add your e-mail address",
+            "Codes that are sent there prove that you read its mail. They are no second factor.",
+        ),
+        _ => (
+            "Add a phone number",
+            "Codes can be sent there. Others can take a number over at the telephone company, so such a code is \
+             worth less than a passkey or an authenticator app.",
+        ),
+    };
+    EnrolAddressPage { frame, heading: heading.to_owned(), worth: worth.to_owned(), action, step, back, said }
 }
 
 /// `POST {base}/{kind}`: finishes what was begun.
@@ -230,13 +265,30 @@ async fn complete(
     fields: &mut Fields,
 ) -> Result<Response, Failure> {
     let unfit = StatusCode::UNPROCESSABLE_ENTITY;
+    let flows = &visit.console.flows;
+    let is_sent = matches!(kind, FactorKind::EmailCode | FactorKind::PhoneCode(_));
+    if is_sent && fields.text("step") == "send" {
+        return match flows.send_enrolment_code(&enrolment.view, kind, fields.text("destination")).await {
+            Ok(asked) => Ok(offered(visit, enrolment, kind, asked, StatusCode::OK, None)),
+            Err(EnrolError::Refused(NotEnrolled::Refused(why))) => {
+                offer(visit, enrolment, kind, unfit, Some(Said::bad("No code was sent.", why))).await
+            }
+            Err(error) => Err(error.into()),
+        };
+    }
     let answer = match read_answer(kind, fields) {
         Ok(answer) => answer,
         Err(said) => return offer(visit, enrolment, kind, unfit, Some(said)).await,
     };
     // The password's form names the account for password managers; that is no name of the password.
     let name = if kind == FactorKind::Password { "" } else { fields.text("name") };
-    match visit.console.flows.finish_enrolment(&enrolment.view, kind, name, &answer).await {
+    let finished = match answer {
+        EnrolmentAnswer::Text(code) if is_sent => {
+            flows.finish_with_code(&enrolment.view, kind, name, code, visit.trier()).await
+        }
+        answer => flows.finish_enrolment(&enrolment.view, kind, name, &answer).await,
+    };
+    match finished {
         Ok(_) if enrolment.view.is_single() => Ok(over(visit)),
         Ok(_) => Ok(no_store(Redirect::to(&enrolment.base).into_response())),
         Err(EnrolError::Refused(NotEnrolled::Refused(why))) => {
@@ -278,8 +330,8 @@ fn read_answer(kind: FactorKind, fields: &mut Fields) -> Result<EnrolmentAnswer,
                 Err(Said::bad("The two are not the same.", "Type it once more."))
             }
         }
-        // Apps show codes in groups: the spaces between them are for reading.
-        FactorKind::Totp => {
+        // Apps and mails show codes in groups: the spaces between them are for reading.
+        FactorKind::Totp | FactorKind::PhoneCode(_) | FactorKind::EmailCode => {
             let typed = fields.take_secret("code");
             Ok(EnrolmentAnswer::Text(SecretString::from(typed.expose_secret().replace(' ', ""))))
         }
@@ -287,9 +339,7 @@ fn read_answer(kind: FactorKind, fields: &mut Fields) -> Result<EnrolmentAnswer,
         | FactorKind::Idp(_)
         | FactorKind::Certificate
         | FactorKind::Push(_)
-        | FactorKind::Hotp
-        | FactorKind::PhoneCode(_)
-        | FactorKind::EmailCode => Ok(EnrolmentAnswer::Text(SecretString::default())),
+        | FactorKind::Hotp => Ok(EnrolmentAnswer::Text(SecretString::default())),
     }
 }
 

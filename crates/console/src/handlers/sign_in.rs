@@ -208,7 +208,7 @@ async fn page(
                 options: options.to_string(),
                 ceremony: prompt.text,
             }),
-            Prompt::Text => None,
+            Prompt::Text | Prompt::SentCode { .. } => None,
         }
     } else {
         None

@@ -18,6 +18,8 @@ pub struct ChallengePage {
     pub action: String,
     /// Where leaving for an identity provider begins.
     pub login_action: String,
+    /// Where the forms go that have a code sent.
+    pub send_action: String,
     /// Where a refusal goes.
     pub cancel_action: String,
     /// What to look at for an answer given elsewhere, if one can be.
@@ -261,6 +263,8 @@ pub struct Offers {
     pub totp: Option<CodeOffer>,
     /// The password.
     pub password: Option<CodeOffer>,
+    /// Codes that are sent, by kind.
+    pub sent: Vec<SentOffer>,
     /// A recovery code.
     pub recovery: Option<CodeOffer>,
     /// The name that a password manager knows the person by.
@@ -273,11 +277,17 @@ impl Offers {
     }
 
     fn has_typed(&self) -> bool {
-        self.totp.is_some() || self.password.is_some()
+        self.totp.is_some() || self.password.is_some() || !self.sent.is_empty()
     }
 
     fn has_failed(&self) -> bool {
-        [&self.totp, &self.password, &self.recovery].into_iter().flatten().any(|offer| offer.failed)
+        let typed = [&self.totp, &self.password, &self.recovery].into_iter().flatten().any(|offer| offer.failed);
+        typed || self.sent.iter().any(|sent| sent.failed)
+    }
+
+    /// A code is on its way: the person goes on at its field.
+    fn waits_for_code(&self) -> bool {
+        self.sent.iter().any(|sent| sent.asked().is_some())
     }
 
     fn only_recovery(&self) -> bool {
@@ -296,6 +306,46 @@ pub struct CodeOffer {
     pub tries_left: Option<String>,
     /// Whether the last try was with this factor and failed.
     pub failed: bool,
+}
+
+/// A kind of codes that are sent.
+#[derive(Debug, Clone)]
+pub struct SentOffer {
+    /// Its name on the wire.
+    pub factor: String,
+    /// The addresses to which one can be sent.
+    pub to: Vec<SentTo>,
+    /// Whether the last try was with this factor and failed.
+    pub failed: bool,
+}
+
+impl SentOffer {
+    /// The address to which the code that is asked for was sent.
+    fn asked(&self) -> Option<&SentTo> {
+        self.to.iter().find(|to| to.sent == Sent::OnItsWay)
+    }
+}
+
+/// An address to which a code can be sent.
+#[derive(Debug, Clone)]
+pub struct SentTo {
+    /// The enrolled factor.
+    pub address: String,
+    /// The address, as its owner knows it.
+    pub masked: String,
+    /// What became of a code for this question.
+    pub sent: Sent,
+}
+
+/// What became of a code for this question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// None was sent, or it counts no longer.
+    No,
+    /// It was sent, or is on its way.
+    OnItsWay,
+    /// It could not be sent.
+    Failed,
 }
 
 /// A factor that would do but is locked.

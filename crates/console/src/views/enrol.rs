@@ -98,6 +98,37 @@ impl std::fmt::Debug for EnrolTotpPage {
     }
 }
 
+/// Adding an address to which codes are sent.
+#[derive(Debug, Template)]
+#[template(path = "enrol_address.html")]
+pub struct EnrolAddressPage {
+    /// What stands around the page.
+    pub frame: Frame,
+    /// `Add an e-mail address`.
+    pub heading: String,
+    /// What such a code is worth, in a sentence.
+    pub worth: String,
+    /// Where the forms go.
+    pub action: String,
+    /// What is asked now.
+    pub step: AddressStep,
+    /// The way back.
+    pub back: String,
+    /// What the last try led to.
+    pub said: Option<Said>,
+}
+
+/// What is asked of somebody who adds an address.
+#[derive(Debug, Clone)]
+pub enum AddressStep {
+    /// The address itself, with a hint of its form.
+    Type(String),
+    /// That a code is sent there.
+    Send(String),
+    /// The code that was sent there.
+    Code(String),
+}
+
 /// A QR code as an SVG document.
 ///
 /// It is shown as an image, never as markup of the page, so nothing in it can run.

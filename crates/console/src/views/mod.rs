@@ -10,12 +10,12 @@ mod sign_in;
 
 pub use account::{AccountPage, Activity, ActivityPage, AddFactor, Factor, PersonView, Session};
 pub use challenge::{
-    Asker, ChallengePage, CodeOffer, Grant, Input, LockedFactor, MissingFactor, NumberMatch, Offers, Reason,
-    ServiceView, Step, StepState, Technical,
+    Asker, ChallengePage, CodeOffer, Grant, Input, LockedFactor, MissingFactor, NumberMatch, Offers, Reason, Sent,
+    SentOffer, SentTo, ServiceView, Step, StepState, Technical,
 };
 pub use enrol::{
-    EnrolLinkPage, EnrolPage, EnrolPasskeyPage, EnrolPasswordPage, EnrolTotpPage, FactorChoice, QrCode,
-    RecoveryCodesPage,
+    AddressStep, EnrolAddressPage, EnrolLinkPage, EnrolPage, EnrolPasskeyPage, EnrolPasswordPage, EnrolTotpPage,
+    FactorChoice, QrCode, RecoveryCodesPage,
 };
 pub use evidence::{Choice, EvidenceEntry, EvidenceForm, EvidencePage};
 pub use outcome::OutcomePage;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,19 +11,20 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, COOKIE, ORIGIN, SET_COOKIE, USER_AGENT};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
+use secrecy::ExposeSecret as _;
 use stepgate_console::{Account, Pages};
 use stepgate_core::catalogue::{
     ActionName, Admits, Catalogue, CrossSite, Effect, Endpoint, Host, PathTemplate, Service, ServiceName, Title,
 };
 use stepgate_core::challenge::{Ask, AskedFrom, Challenge, ChallengeLimits, GrantKind, HeldRequest};
 use stepgate_core::decide::Challenged;
-use stepgate_core::factor::{Factor, FactorKind};
-use stepgate_core::flows::{Asking, AskingBy, Departures, Flows, Live, Loops, Refusals, Step};
-use stepgate_core::id::Id;
+use stepgate_core::factor::{Factor, FactorKind, Strength};
+use stepgate_core::flows::{Asking, AskingBy, CodeLimits, Departures, Flows, Live, Loops, Refusals, Step};
+use stepgate_core::id::{Id, PersonId};
 use stepgate_core::operation::{InputValue, Inputs, Operation};
 use stepgate_core::person::{Login, Person};
 use stepgate_core::policy::Policies;
-use stepgate_core::ports::{EntryQuery, Store, ToHold, TryLimits};
+use stepgate_core::ports::{Courier, CourierFull, EntryQuery, Message, Store, ToHold, TryLimits};
 use stepgate_core::provider::NoProviders;
 use stepgate_core::secret::{MacKey, Purpose, Token, TokenDigest};
 use stepgate_core::session::{Audience, SessionLifetimes, SessionView};
@@ -30,7 +32,7 @@ use stepgate_core::surroundings::Environment;
 use stepgate_core::time::Clock as _;
 use stepgate_core::web::{Client, LocalService, Permit, Transport};
 use stepgate_evidence::PolicyRef;
-use stepgate_factors::{FactorOptions, FactorSet};
+use stepgate_factors::{FactorOptions, FactorSet, SentCodes};
 use stepgate_ledger::Origin;
 use stepgate_store::{Database, Keyring, Options, StoreUrl};
 use stepgate_testkit::{FakeClock, Page, SeededRandomness, SoftwareAuthenticator};
@@ -40,11 +42,41 @@ pub(crate) const LEDGER: &str = "https://ledger.test";
 pub(crate) const PASSWORD: &str = "seven cold lanterns at dusk";
 const FIREFOX: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0";
 
+/// A courier that keeps what it takes.
+#[derive(Debug, Default)]
+pub(crate) struct KeptPost {
+    pub(crate) messages: Mutex<Vec<Message>>,
+    pub(crate) is_full: AtomicBool,
+}
+
+impl Courier for KeptPost {
+    fn take(&self, _: PersonId, message: Message) -> Result<(), CourierFull> {
+        if self.is_full.load(Ordering::Relaxed) {
+            return Err(CourierFull);
+        }
+        self.messages.lock().unwrap().push(message);
+        Ok(())
+    }
+}
+
+impl KeptPost {
+    /// The code of the newest message.
+    pub(crate) fn code(&self) -> String {
+        self.messages.lock().unwrap().last().expect("something was sent").code.expose_secret().to_owned()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.messages.lock().unwrap().len()
+    }
+}
+
 type Factors = BTreeMap<FactorKind, Arc<dyn Factor>>;
 
 pub(crate) struct House {
     pub(crate) flows: Arc<Flows>,
     pub(crate) clock: Arc<FakeClock>,
+    /// What was handed to the courier.
+    pub(crate) post: Arc<KeptPost>,
     pages: Pages,
     account: Account,
     _folder: tempfile::TempDir,
@@ -70,7 +102,12 @@ impl House {
         .await
         .unwrap();
         let host = |text: &str| Host::parse(text).unwrap();
+        let factors = FactorOptions {
+            sent: vec![SentCodes::by_email(), SentCodes::to_phones(Strength::NONE)],
+            ..FactorOptions::default()
+        };
         let catalogue = Catalogue::new(GATE.to_owned(), host("gate.test"), vec![ledger()]).unwrap();
+        let post = Arc::new(KeptPost::default());
         let flows = Arc::new(Flows {
             live: ArcSwap::from_pointee(Live {
                 catalogue,
@@ -79,12 +116,11 @@ impl House {
                 challenges: ChallengeLimits::default(),
                 tries: TryLimits::default(),
                 sessions: SessionLifetimes::default(),
+                codes: CodeLimits::default(),
                 providers: Arc::new(NoProviders),
             }),
             store: Arc::new(store),
-            factors: change(
-                FactorSet::new("gate.test", GATE, "Stepgate", FactorOptions::default()).unwrap().into_map(),
-            ),
+            factors: change(FactorSet::new("gate.test", GATE, "Stepgate", factors).unwrap().into_map()),
             clock: clock.clone(),
             random: random.clone(),
             mac: MacKey::new(&[9; 32]),
@@ -92,10 +128,11 @@ impl House {
             refusals: Refusals::default(),
             loops: Loops::default(),
             departures: Departures::default(),
+            courier: Arc::clone(&post) as _,
         });
         let pages = Pages::new(flows.clone(), Transport::Tls, "Stepgate");
         let account = Account::new(flows.clone(), Transport::Tls, "Stepgate");
-        Self { flows, clock, pages, account, _folder: folder }
+        Self { flows, clock, post, pages, account, _folder: folder }
     }
 
     /// The decided pages, for requests that are made by hand.

@@ -203,6 +203,7 @@ impl House {
             challenges: live.challenges,
             tries: live.tries,
             sessions: live.sessions,
+            codes: live.codes,
             providers: scripted.clone(),
         }));
         (house, scripted)

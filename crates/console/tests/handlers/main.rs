@@ -10,6 +10,7 @@
 
 mod account;
 mod challenges;
+mod codes;
 mod enrolment;
 mod evidence;
 mod forms;

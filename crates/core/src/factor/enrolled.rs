@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
 
-use super::{FactorKind, Strength};
-use crate::id::FactorId;
+use super::{Binding, Destination, FactorKind, Strength};
+use crate::id::{FactorId, SentCodeId};
 use crate::provider::ProviderName;
 use crate::time::Timestamp;
 
@@ -45,6 +46,63 @@ pub enum FactorSecret {
     RecoveryCodes { left: Vec<CodeDigest> },
     /// Who the person is at an identity provider.
     Idp(Identity),
+    /// Where codes are sent, and the newest one: no other is good for anything.
+    Address { to: Destination, newest: Option<OpenCode> },
+}
+
+/// A code that was sent. Of the code itself there is a digest only, which names what it was sent for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenCode {
+    /// Its id, in entries and towards whoever delivers it.
+    pub id: SentCodeId,
+    /// What it was sent for: it proves nothing else.
+    pub binding: Binding,
+    /// [`OpenCode::digest_of`] binding and code.
+    pub digest: CodeDigest,
+    /// When it is no longer accepted.
+    pub expires_at: Timestamp,
+    /// Whether it was accepted already.
+    pub is_used: bool,
+    /// What became of sending it.
+    pub delivery: CodeDelivery,
+}
+
+/// What became of sending a code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodeDelivery {
+    /// It is on its way, or the node that sent it died.
+    Sending,
+    /// A server took it.
+    Taken,
+    /// No server took it.
+    Failed,
+}
+
+impl CodeDelivery {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Sending, Self::Taken, Self::Failed];
+
+    /// The name in rows and entries.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sending => "sending",
+            Self::Taken => "taken",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl OpenCode {
+    /// The digest of a code that was sent for this.
+    pub fn digest_of(binding: Binding, code: &SecretString) -> CodeDigest {
+        let hash = Sha256::new_with_prefix(b"stepgate/sent-code/v1\0").chain_update(binding.0);
+        CodeDigest(hash.chain_update(code.expose_secret()).finalize().into())
+    }
+
+    /// Whether it is the code that was sent for this, in constant time.
+    pub fn is(&self, binding: Binding, code: &SecretString) -> bool {
+        Self::digest_of(binding, code).0.ct_eq(&self.digest.0).into()
+    }
 }
 
 impl FactorSecret {
@@ -56,6 +114,7 @@ impl FactorSecret {
             Self::Passkey(_) => FactorKind::Passkey,
             Self::RecoveryCodes { .. } => FactorKind::RecoveryCode,
             Self::Idp(_) => FactorKind::Idp(Strength::NONE),
+            Self::Address { to, .. } => to.kind(),
         }
     }
 }
@@ -111,7 +170,8 @@ pub enum PasswordStands {
     BesideAnother,
 }
 
-/// A salted digest of one recovery code.
+/// A digest of a code that is kept nowhere: of a recovery code with a salt, of one that was sent with
+/// what it was sent for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CodeDigest(pub [u8; 32]);
 
@@ -155,4 +215,6 @@ pub enum FactorUse {
     PasskeyCounter { counter: u32, backed_up: bool },
     /// The code is spent; refused if it is not there any more.
     RecoveryCode(CodeDigest),
+    /// The code that was sent is used up; refused if it was before, or a newer one was sent.
+    SentCode(SentCodeId),
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use secrecy::SecretString;
 use stepgate_evidence::EnrolledKey;
 
-use super::FactorSecret;
+use super::{Destination, FactorSecret};
 
 /// What the page needs to enrol a factor, made by the verifier.
 #[derive(Clone, Debug)]
@@ -16,6 +16,10 @@ pub enum EnrolmentOffer {
     Totp { uri: SecretString, secret_base32: SecretString, qr_svg: SecretString },
     /// Options for `navigator.credentials.create` (the value of `publicKey`).
     Passkey { options: serde_json::Value },
+    /// Where a code is sent first: to `known`, which nobody types, or to what the person types.
+    Address { known: Option<Destination> },
+    /// A field for the code that was sent there.
+    SentCode { to: Destination },
     /// Codes to keep; shown once.
     RecoveryCodes { codes: Vec<SecretString> },
 }

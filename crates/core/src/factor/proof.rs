@@ -5,8 +5,9 @@ use std::fmt;
 use secrecy::SecretString;
 use stepgate_evidence::Assertion;
 
-use super::{FactorKind, FactorUse};
+use super::{CodeDelivery, FactorKind, FactorUse};
 use crate::id::FactorId;
+use crate::time::Timestamp;
 
 /// What an answer must be bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,11 +87,25 @@ impl NotProved {
     }
 }
 
+/// An address to which a code can be sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CodeTo {
+    /// The enrolled factor.
+    pub factor: FactorId,
+    /// The address, as its owner knows it.
+    pub masked: String,
+    /// The code that was sent there for what is asked, if it is not used: until when it counts, and
+    /// what became of sending it.
+    pub sent: Option<(Timestamp, CodeDelivery)>,
+}
+
 /// What the page needs to ask for a factor.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Prompt {
     /// A field for text.
     Text,
+    /// Addresses to which a code can be sent, and a field for it once one was.
+    SentCode { to: Vec<CodeTo> },
     /// Options for `navigator.credentials.get` (WebAuthn L3 JSON form: the value of `publicKey`).
     Passkey { options: serde_json::Value },
 }

@@ -111,14 +111,13 @@ impl Flows {
         let ChallengeState::Pending { answered, wrong } = challenge.state.clone() else {
             return Err(AnswerError::Changed);
         };
-        let kind = answer.kind();
-        if kinds(&answered).contains(&kind) {
+        let claimed = answer.kind();
+        if kinds(&answered).iter().any(|kind| kind.is_same_factor(claimed)) {
             // Asked already and answered right; what came now was not looked at.
             return Ok(Answered::More(Box::new(challenge)));
         }
-        if !challenge.ask.next(&kinds(&answered)).contains(&kind) {
-            return Err(AnswerError::NotOffered);
-        }
+        let next = challenge.ask.next(&kinds(&answered));
+        let kind = next.into_iter().find(|kind| kind.is_same_factor(claimed)).ok_or(AnswerError::NotOffered)?;
         if standing == Standing::OtherSession {
             self.check_number(&challenge, &answered, wrong, kind, number).await?;
         }
@@ -202,7 +201,7 @@ impl Flows {
         let now = self.store.challenge(before.id).await?;
         Ok(now.filter(|now| match &now.state {
             ChallengeState::Pending { answered, .. } | ChallengeState::Passed { answered, .. } => {
-                answered.contains(&(kind, used_at))
+                answered.iter().any(|(one, at)| one.is_same_factor(kind) && *at == used_at)
             }
             // It no longer holds its proofs; it was open when this answer came.
             ChallengeState::Spent { at, .. } => before.opened_at <= used_at && used_at <= *at,
@@ -355,7 +354,7 @@ impl Flows {
 }
 
 pub(super) fn of_kind(enrolled: &[EnrolledFactor], kind: FactorKind) -> Vec<EnrolledFactor> {
-    enrolled.iter().filter(|factor| factor.kind() == kind).cloned().collect()
+    enrolled.iter().filter(|factor| factor.kind().is_same_factor(kind)).cloned().collect()
 }
 
 /// A proof as it stands in evidence.
@@ -392,7 +391,7 @@ fn spend_within(challenge: &Challenge, configured: Duration) -> Duration {
 
 fn has_answer(challenge: &Challenge, kind: FactorKind) -> bool {
     match &challenge.state {
-        ChallengeState::Pending { answered, .. } => kinds(answered).contains(&kind),
+        ChallengeState::Pending { answered, .. } => kinds(answered).iter().any(|one| one.is_same_factor(kind)),
         _ => true,
     }
 }

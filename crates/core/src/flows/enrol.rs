@@ -9,7 +9,7 @@ use crate::factor::{
 use crate::id::FactorId;
 use crate::person::Person;
 use crate::ports::{ChangeError, EnrolmentLink, RestsOn, StoreError, Ticket, TicketThen};
-use crate::secret::{Purpose, Token};
+use crate::secret::{Purpose, Token, TokenDigest};
 use crate::session::SessionView;
 use crate::surroundings::shown;
 
@@ -47,6 +47,10 @@ impl TicketView {
             RestsOn::Link => session.is_none(),
             RestsOn::Session(own) => session.is_some_and(|session| session.id == own),
         }
+    }
+
+    pub(super) const fn digest(&self) -> TokenDigest {
+        self.ticket.digest
     }
 
     /// Whether it was made for exactly one factor, and ends when that is enrolled.
@@ -184,8 +188,22 @@ impl Flows {
         name: &str,
         answer: &EnrolmentAnswer,
     ) -> Result<EnrolledFactor, EnrolError> {
+        // Whose code is sent is finished where tries are counted: what one guesses there is not one's own secret.
+        if matches!(kind, FactorKind::EmailCode | FactorKind::PhoneCode(_)) {
+            return Err(EnrolError::NotAllowed);
+        }
+        self.finish_enrolment_by(view, kind, name, answer).await
+    }
+
+    pub(super) async fn finish_enrolment_by(
+        &self,
+        view: &TicketView,
+        kind: FactorKind,
+        name: &str,
+        answer: &EnrolmentAnswer,
+    ) -> Result<EnrolledFactor, EnrolError> {
         let Some((begun, state)) = &view.ticket.begun else { return Err(EnrolError::Gone) };
-        if *begun != kind {
+        if !begun.is_same_factor(kind) {
             return Err(EnrolError::Changed);
         }
         let factor = self.factor(kind).ok_or(EnrolError::NotAllowed)?;

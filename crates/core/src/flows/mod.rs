@@ -18,6 +18,7 @@ mod provision;
 mod rate;
 mod refusals;
 mod refuse;
+mod send;
 mod sign_in;
 mod signals;
 mod tokens;
@@ -44,6 +45,7 @@ pub use people::{MadeLink, PeopleError};
 pub use provision::{LinkedBy, ProvisionError, Provisioning, SubjectIs, Wanted, WantedGroup};
 pub use refusals::Refusals;
 pub use refuse::NotMe;
+pub use send::{CODE_DIGITS, CodeLimits, SendError, Undelivered};
 pub use sign_in::{SignInAs, SignInAttempt, SignInError, SignInPrompt, SignedIn, SignedInGoesOn, is_sign_in_again};
 pub use signals::{
     Arrivals, CREDENTIAL_CHANGE, DEVICE_NOT_COMPLIANT, EVENT_AGE_MAX, IDLE_SIGNALS_TOLD_MAX, NotTaken,
@@ -62,7 +64,7 @@ use crate::factor::{Factor, FactorKind};
 use crate::id::{Id, NodeId, kind};
 use crate::operation::Operation;
 use crate::policy::Policies;
-use crate::ports::{Store, TryLimits};
+use crate::ports::{Courier, Store, TryLimits};
 use crate::provider::IdentityProviders;
 use crate::secret::MacKey;
 use crate::session::SessionLifetimes;
@@ -82,6 +84,8 @@ pub struct Live {
     pub challenges: ChallengeLimits,
     /// Limits of tries.
     pub tries: TryLimits,
+    /// Limits of codes that are sent.
+    pub codes: CodeLimits,
     /// Lifetimes of sessions.
     pub sessions: SessionLifetimes,
     /// The identity providers.
@@ -97,6 +101,8 @@ pub struct Flows {
     pub store: Arc<dyn Store>,
     /// The factors, by kind.
     pub factors: BTreeMap<FactorKind, Arc<dyn Factor>>,
+    /// Sends codes to people.
+    pub courier: Arc<dyn Courier>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Chance.

@@ -10,8 +10,8 @@ use stepgate_evidence::Entry;
 use super::{ProviderLogin, Trier};
 use crate::catalogue::{ActionName, ServiceName};
 use crate::challenge::{ChallengeState, Held, HeldRequest};
-use crate::factor::{FactorKind, FactorUse};
-use crate::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, RequestId, SessionId};
+use crate::factor::{Binding, CodeDigest, FactorKind, FactorUse};
+use crate::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, RequestId, SentCodeId, SessionId};
 use crate::person::Person;
 use crate::provider::ProviderName;
 use crate::risk::Risk;
@@ -262,6 +262,23 @@ impl ToHold {
             Self::Request(_) => Held::Request,
         }
     }
+}
+
+/// A code that is about to be sent.
+#[derive(Clone, Debug)]
+pub struct NewSentCode {
+    /// Its id.
+    pub id: SentCodeId,
+    /// Who gets it.
+    pub person: PersonId,
+    /// The kind of factor that it is for.
+    pub kind: FactorKind,
+    /// What verifies it, and the factor whose it is; `None` while that is being enrolled.
+    pub of: Option<(FactorId, Binding, CodeDigest)>,
+    /// When it is sent.
+    pub at: Timestamp,
+    /// When it is no longer accepted.
+    pub expires_at: Timestamp,
 }
 
 /// A committed line of the ledger, with what lies beside it.

@@ -16,11 +16,11 @@ use stepgate_core::access::Forwarded;
 use stepgate_core::catalogue::*;
 use stepgate_core::challenge::{Challenge, ChallengeLimits, ChallengeState};
 use stepgate_core::factor::FactorKind;
-use stepgate_core::flows::{Departures, Flows, Live, Loops, Refusals};
+use stepgate_core::flows::{CodeLimits, Departures, Flows, Live, Loops, Refusals};
 use stepgate_core::id::{ChallengeId, NodeId, PersonId, SessionId};
 use stepgate_core::person::{Login, Person};
 use stepgate_core::policy::{Policies, PolicySource};
-use stepgate_core::ports::{CodeSees, NewCode, TryLimits};
+use stepgate_core::ports::{CodeSees, NewCode, NoCourier, TryLimits};
 use stepgate_core::provider::IdentityProviders;
 use stepgate_core::secret::{MacKey, Purpose, Token};
 use stepgate_core::session::{Assurance, Audience, Device, Proof, SessionLifetimes, SessionView};
@@ -238,6 +238,7 @@ impl Door {
                 challenges: ChallengeLimits::default(),
                 tries: TryLimits::default(),
                 sessions: SessionLifetimes::default(),
+                codes: CodeLimits::default(),
                 providers: Arc::new(crate::tokens::Corp::new()),
             }),
             store: store.clone(),
@@ -249,6 +250,7 @@ impl Door {
             refusals: Refusals::default(),
             loops: Loops::default(),
             departures: Departures::default(),
+            courier: Arc::new(NoCourier),
         });
         let upstream = Upstream::new(UpstreamConfig {
             origin: UpstreamOrigin::parse(&format!("http://{}", recorder.address), Plaintext::OnLoopback).unwrap(),

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use secrecy::SecretString;
 use stepgate_core::challenge::{AskedBy, Challenge, ChallengeState, Held, HeldRequest, SendOutcome};
-use stepgate_core::factor::{EnrolledFactor, FactorKind};
-use stepgate_core::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, RequestId, SessionId};
+use stepgate_core::factor::{CodeDelivery, EnrolledFactor, FactorKind};
+use stepgate_core::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, RequestId, SentCodeId, SessionId};
 use stepgate_core::operation::OperationDigest;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::*;
@@ -450,6 +450,22 @@ impl Store for Memory {
     }
     async fn ticket(&self, _: TokenDigest, _: TokenDigest, _: Timestamp) -> Result<Option<Ticket>, StoreError> {
         Err(gone())
+    }
+    async fn put_sent_code(&self, _: NewSentCode, _: u32, _: Entry) -> Result<(), ChangeError> {
+        Err(gone().into())
+    }
+    async fn put_code_on_ticket(
+        &self,
+        _: TokenDigest,
+        _: (FactorKind, SecretString),
+        _: NewSentCode,
+        _: u32,
+        _: Entry,
+    ) -> Result<(), ChangeError> {
+        Err(gone().into())
+    }
+    async fn code_delivered(&self, _: SentCodeId, _: CodeDelivery, _: Entry) -> Result<(), ChangeError> {
+        Err(gone().into())
     }
     async fn begin_on_ticket(&self, _: TokenDigest, _: (FactorKind, SecretString)) -> Result<(), ChangeError> {
         Err(gone().into())

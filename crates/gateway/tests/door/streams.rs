@@ -114,6 +114,7 @@ async fn open_streams_are_decided_again_when_policies_change() {
         challenges: live.challenges,
         tries: live.tries,
         sessions: live.sessions,
+        codes: live.codes,
         providers: std::sync::Arc::clone(&live.providers),
     }));
     door.door.reloaded();

@@ -100,6 +100,7 @@ impl Door {
             challenges: live.challenges,
             tries: live.tries,
             sessions: live.sessions,
+            codes: live.codes,
             providers: Arc::clone(&live.providers),
         }));
         self.door.reloaded();

@@ -10,11 +10,11 @@ use secrecy::SecretString;
 use serde_json::Value;
 use stepgate_core::catalogue::{Catalogue, Host};
 use stepgate_core::challenge::ChallengeLimits;
-use stepgate_core::flows::{Departures, Flows, LinkedBy, Live, Loops, Provisioning, Refusals, SubjectIs};
+use stepgate_core::flows::{CodeLimits, Departures, Flows, LinkedBy, Live, Loops, Provisioning, Refusals, SubjectIs};
 use stepgate_core::id::Id;
 use stepgate_core::machine::{MachineName, Scope};
 use stepgate_core::policy::Policies;
-use stepgate_core::ports::{EntryQuery, RecordedEntry, TryLimits};
+use stepgate_core::ports::{EntryQuery, NoCourier, RecordedEntry, TryLimits};
 use stepgate_core::provider::{
     Asserted, Authorize, CameBack, IdentityProviders, Leave, LogoutToken, NotAsserted, Provider, ProviderName, Renewed,
 };
@@ -100,6 +100,7 @@ impl House {
                 challenges: ChallengeLimits::default(),
                 tries: TryLimits::default(),
                 sessions: SessionLifetimes::default(),
+                codes: CodeLimits::default(),
                 providers: Arc::new(Corp::default()),
             }),
             store: Arc::clone(&store) as _,
@@ -111,6 +112,7 @@ impl House {
             refusals: Refusals::default(),
             loops: Loops::default(),
             departures: Departures::default(),
+            courier: Arc::new(NoCourier),
         });
         let provisioning = Provisioning { flows, accounts: store, links };
         let parts = MachinesParts {

@@ -18,15 +18,15 @@ use stepgate_core::catalogue::{Catalogue, Host};
 use stepgate_core::challenge::ChallengeLimits;
 use stepgate_core::factor::{EnrolledFactor, FactorKind, FactorSecret, FactorUse, Identity, Strength, identity_digest};
 use stepgate_core::flows::{
-    Departures, Flows, Live, Loops, NotTaken, Provisioning, Refusals, Signals, Taken, Transmitting, Wanted,
+    CodeLimits, Departures, Flows, Live, Loops, NotTaken, Provisioning, Refusals, Signals, Taken, Transmitting, Wanted,
 };
 use stepgate_core::id::{Id, PersonId, SessionId};
 use stepgate_core::machine::{MachineName, Scope};
 use stepgate_core::person::{Login, Person};
 use stepgate_core::policy::Policies;
 use stepgate_core::ports::{
-    Accounts as _, EntryQuery, NewSession, ProviderLogin, Provisioned, SignalFate, SignalStore, Store as _, StoreError,
-    TakenSignal, TryLimits,
+    Accounts as _, EntryQuery, NewSession, NoCourier, ProviderLogin, Provisioned, SignalFate, SignalStore, Store as _,
+    StoreError, TakenSignal, TryLimits,
 };
 use stepgate_core::provider::{NoProviders, ProviderName};
 use stepgate_core::risk::Risk;
@@ -229,6 +229,7 @@ impl House {
                 challenges: ChallengeLimits::default(),
                 tries: TryLimits::default(),
                 sessions: SessionLifetimes::default(),
+                codes: CodeLimits::default(),
                 providers: Arc::new(NoProviders),
             }),
             store: Arc::clone(&store) as _,
@@ -240,6 +241,7 @@ impl House {
             refusals: Refusals::default(),
             loops: Loops::default(),
             departures: Departures::default(),
+            courier: Arc::new(NoCourier),
         });
         let provisioning = Provisioning { flows: Arc::clone(&flows), accounts: Arc::clone(&store) as _, links: None };
         let mut transmitter = Transmitter {

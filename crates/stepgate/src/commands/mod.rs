@@ -120,7 +120,7 @@ pub async fn run(command: Command) -> Done {
         Command::Init(args) => init::run(&args).await,
         Command::Run(args) => serve(&args.config).await,
         Command::Check(args) => check::run(&args),
-        Command::User(command) => user::run(command).await,
+        Command::User(command) => Box::pin(user::run(command)).await,
         Command::Machines(command) => machines::run(command).await,
         Command::Policy(command) => policy::run(command),
         Command::Audit(command) => audit::run(command).await,

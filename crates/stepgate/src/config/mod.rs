@@ -2,6 +2,7 @@
 //! are told at once with line and column.
 
 mod client_certificates;
+mod codes;
 mod environment;
 mod gate;
 mod gate_service;
@@ -37,6 +38,7 @@ use stepgate_identity::tokens::IntrospectionSettings;
 use toml::de::DeTable;
 use url::Url;
 
+pub use codes::{CodeSettings, MailServer, PhoneSettings};
 pub use environment::PlaceFiles;
 pub(crate) use gate::parse_origin;
 pub use gate_service::{DENIED_REGIONS_POLICIES, FACTOR_POLICIES, FACTOR_POLICIES_BY_COMPANY_LOGIN, GATE_POLICIES};
@@ -110,6 +112,10 @@ pub struct Settings {
     pub time_zone: TimeZone,
     /// Limits of the listener.
     pub limits: Limits,
+    /// Codes that are sent.
+    pub codes: CodeSettings,
+    /// The mail server, if mail is sent.
+    pub mail: Option<MailServer>,
     /// The machines' listener, if there is one.
     pub machines: Option<MachinesSettings>,
 }
@@ -294,6 +300,9 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
     let limits = top.table("limits").map(limits::listener_limits).unwrap_or_default();
     let mut named = Vec::new();
     let machines = top.table("machines").and_then(|table| machines::machines(table, &base, &mut named));
+    let has_mail = top.value("mail").is_some();
+    let mail = top.table("mail").and_then(|table| codes::mail(table, &base));
+    let codes = top.table("codes").map(|table| codes::codes(table, &base, has_mail)).unwrap_or_default();
     let networks = gate::named_networks(top.tables("network", "[[network]]"));
     let (places, denied_regions) =
         top.table("places").map(|table| environment::places(table, &base)).unwrap_or_default();
@@ -379,6 +388,8 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
         attestation_roots,
         time_zone,
         limits,
+        codes,
+        mail,
         machines,
         base,
     })

@@ -1,6 +1,7 @@
 //! Every key of the configuration, for people: `docs/configuration.md` is made from it.
 
 mod client_certificates;
+mod codes;
 mod environment;
 mod gate;
 mod limits;
@@ -43,6 +44,7 @@ pub(super) fn keys() -> impl Iterator<Item = &'static Key> {
         environment::KEYS,
         provider::KEYS,
         limits::KEYS,
+        codes::KEYS,
         machines::KEYS,
         service::KEYS,
     ]

@@ -29,6 +29,23 @@ pub enum StartError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Policies(#[from] PolicyErrors),
+    /// A file that the courier needs.
+    #[error("{} cannot be read", path.display())]
+    CourierFile {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A secret that the courier needs.
+    #[error("{} holds no such secret: of a webhook whsec_ and 24 to 64 bytes in base64 are expected", .0.display())]
+    CourierSecret(std::path::PathBuf),
+    /// `[mail]`.
+    #[error("[mail] cannot be used")]
+    Mail(#[from] stepgate_courier::MailUnusable),
+    /// `[codes.phone]`.
+    #[error("[codes.phone] cannot be used")]
+    Webhook(#[source] stepgate_identity::http::HttpUnusable),
     /// The master key.
     #[error("the master key cannot be used")]
     #[diagnostic(help("{}", keyring_advice(.0)))]

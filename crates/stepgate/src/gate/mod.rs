@@ -24,6 +24,7 @@ use stepgate_core::id::NodeId;
 use stepgate_core::secret::MacKey;
 use stepgate_core::time::{Clock, Randomness};
 use stepgate_core::web::Transport;
+use stepgate_courier::{Outgoing, Ways, letterbox};
 use stepgate_factors::FactorSet;
 use stepgate_gateway::canonical::{HopTells, TrustedHops};
 use stepgate_gateway::http::{HttpDoor, HttpDoorParts};
@@ -72,6 +73,10 @@ pub struct House {
     pub keys: SigningKeys,
     /// The identity providers that were configured.
     pub providers: Arc<Providers>,
+    /// Codes that wait to be sent.
+    pub outgoing: Outgoing,
+    /// The ways on which they leave.
+    pub ways: Arc<Ways>,
 }
 
 impl House {
@@ -91,16 +96,20 @@ impl House {
         let database = Arc::new(database);
         let keys = database.signing_keys().await?;
         let origin = settings.catalogue.gate_origin.clone();
+        let host_name = host.to_string();
         let options = factor_options(&settings)?;
         let name = format!("{SITE} {host}");
         let factors = FactorSet::new(host.as_str(), &origin, &name, options)?.into_map();
         let catalogue =
             std::mem::replace(&mut settings.catalogue, stepgate_core::catalogue::Catalogue::empty(origin, host));
+        let ways = Arc::new(parts::ways(&settings, &host_name, &clock)?);
+        let (letterbox, outgoing) = letterbox();
         let (live, providers) = live(&settings, catalogue, policies, &clock, &random)?;
         let flows = Arc::new(Flows {
             live: ArcSwap::from_pointee(live),
             store: Arc::clone(&database) as _,
             factors,
+            courier: Arc::new(letterbox),
             clock,
             mac: MacKey::new(&keys.mac),
             node: NodeId::random(random.as_ref()),
@@ -109,14 +118,14 @@ impl House {
             loops: Loops::default(),
             departures: Departures::default(),
         });
-        Ok(Self { settings, file, database, flows, keys, providers })
+        Ok(Self { settings, file, database, flows, keys, providers, outgoing, ways })
     }
 
     /// Opens the doors. `listeners` are already bound, so that a busy port is known before.
     pub async fn serve(self, listeners: Vec<TcpListener>) -> Result<Gate, StartError> {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let Self { settings, file, database, flows, keys, providers } = self;
+        let Self { settings, file, database, flows, keys, providers, outgoing, ways } = self;
         look_at(&providers).await?;
         let issuers = providers.token_issuers(&settings.introspection);
         let tokens = Arc::new(TokenVerifier::new(issuers, Keeps::Verified, flows.random.as_ref()));
@@ -210,6 +219,9 @@ impl House {
                 server.serve(stop).await;
             });
         }
+        let stopping = stop.clone();
+        let until = async move { stopping.cancelled().await };
+        tasks.spawn(outgoing.deliver(ways, Arc::clone(&flows), until));
         tasks.spawn(places::watch(Arc::clone(&flows), stop.clone()));
         tasks.spawn(upkeep::renew_logins(Arc::clone(&flows), stop.clone()));
         tasks.spawn(upkeep::run(Arc::clone(&flows), Arc::clone(&database), door.clone(), stop.clone()));

@@ -5,18 +5,22 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use secrecy::SecretString;
 use stepgate_core::catalogue::ServiceName;
 use stepgate_core::flows::Live;
 use stepgate_core::time::{Clock, Randomness};
-use stepgate_factors::{AuthenticatorPolicy, FactorOptions};
+use stepgate_courier::{MailSettings, Mailer, Ways, Webhook};
+use stepgate_factors::{AuthenticatorPolicy, FactorOptions, SentCodes};
 use stepgate_gateway::http::{
     AssertionKey, AssertionMode, AssertionSigner, DoorLimits, HttpDoor, InjectScript, ServiceUpstream, SignerError,
 };
 use stepgate_gateway::server::{CertificateError, CertificateFiles, Certificates, ClientCertificates, Plaintext};
 use stepgate_gateway::upstream::{HostHeader, Upstream, UpstreamConfig, UpstreamLimits, UpstreamOrigin};
+use stepgate_identity::http::Http;
 use stepgate_identity::provider::{NoMetadata, Providers};
 use stepgate_store::{Database, Keyring, SigningKeys};
 use tokio::net::TcpListener;
+use zeroize::Zeroizing;
 
 use super::error::StartError;
 use crate::config::{self, Assertion, MasterKey, Settings};
@@ -52,8 +56,54 @@ pub(super) fn factor_options(settings: &Settings) -> Result<FactorOptions, Start
     let names = |service: &Arc<stepgate_core::catalogue::Service>| [service.name.to_string(), service.title.clone()];
     Ok(FactorOptions {
         authenticators: AuthenticatorPolicy { models: settings.allowed_aaguids.clone(), roots },
+        sent: sent_codes(settings),
         password_words: settings.catalogue.services.values().flat_map(names).collect(),
     })
+}
+
+fn sent_codes(settings: &Settings) -> Vec<SentCodes> {
+    let by_email = settings.codes.email.then(SentCodes::by_email);
+    let to_phones = settings.codes.phone.as_ref().map(|phone| SentCodes::to_phones(phone.counts_as));
+    by_email.into_iter().chain(to_phones).collect()
+}
+
+/// The ways on which codes leave.
+pub(super) fn ways(settings: &Settings, host: &str, clock: &Arc<dyn Clock>) -> Result<Ways, StartError> {
+    let read =
+        |path: &PathBuf| std::fs::read(path).map_err(|source| StartError::CourierFile { path: path.clone(), source });
+    let secret = |path: &PathBuf| {
+        let bytes = Zeroizing::new(read(path)?);
+        let text = std::str::from_utf8(&bytes).map_err(|_| StartError::CourierSecret(path.clone()))?;
+        Ok::<_, StartError>(SecretString::from(text.trim_end_matches(['\r', '\n'])))
+    };
+    let mail = match &settings.mail {
+        None => None,
+        Some(server) => {
+            let account = match &server.account {
+                Some((name, file)) => Some((name.clone(), secret(file)?)),
+                None => None,
+            };
+            Some(Mailer::new(&MailSettings {
+                server: server.server.clone(),
+                port: server.port,
+                security: server.security,
+                certificates: server.ca.as_ref().map(read).transpose()?,
+                account,
+                from: server.from.clone(),
+                gate: host.to_owned(),
+            })?)
+        }
+    };
+    let phones = match &settings.codes.phone {
+        None => None,
+        Some(phone) => {
+            let http = Http::new(phone.reach, None).map_err(StartError::Webhook)?;
+            let (url, key) = (phone.webhook.clone(), secret(&phone.secret)?);
+            let webhook = Webhook::new(http, url, &key, Arc::clone(clock), host.to_owned());
+            Some(webhook.map_err(|_| StartError::CourierSecret(phone.secret.clone()))?)
+        }
+    };
+    Ok(Ways { mail, phones })
 }
 
 pub(super) fn live(
@@ -72,6 +122,7 @@ pub(super) fn live(
         environment: super::places::environment(settings)?,
         challenges: settings.challenges,
         tries: settings.tries,
+        codes: settings.codes.limits,
         sessions: settings.sessions,
         providers: Arc::clone(&providers) as _,
     };

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use stepgate_core::factor::FactorKind;
 use stepgate_core::policy::{Policies, PolicyMistake, PolicySource};
 use stepgate_core::surroundings::Geography;
 
@@ -91,6 +92,14 @@ pub fn built_in(company_login_enrols: bool, regions_denied: bool) -> Vec<PolicyS
 
 /// Loads the built-in policies and those beside the configuration.
 pub fn load_policies(settings: &Settings) -> Result<Policies, PolicyErrors> {
+    load_policies_verifying(settings, FactorKind::BUILT_IN.into_iter().chain(settings.codes.kinds()))
+}
+
+/// The same for a gate that verifies these kinds of factors, whatever the configuration says by now.
+pub(super) fn load_policies_verifying(
+    settings: &Settings,
+    verified: impl IntoIterator<Item = FactorKind>,
+) -> Result<Policies, PolicyErrors> {
     let mut sources = built_in(settings.company_login_enrols, !settings.denied_regions.is_empty());
     let files =
         policy_files(&settings.policies).map_err(|error| PolicyErrors::unreadable(&settings.policies, &error))?;
@@ -101,6 +110,6 @@ pub fn load_policies(settings: &Settings) -> Result<Policies, PolicyErrors> {
     let providers: Vec<_> = settings.providers.iter().map(|checked| checked.provider().clone()).collect();
     let environment = settings.environment(Geography::default());
     Policies::load_in(&settings.catalogue, &sources, &environment)
-        .map(|policies| policies.with_providers(&providers))
+        .map(|policies| policies.with_providers(&providers).with_factors(verified))
         .map_err(|mistakes| PolicyErrors::new(mistakes, &sources))
 }

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use super::error::StartError;
 use super::parts::{self, count, keyring, live, look_at, upstreams};
-use super::policies::load_policies;
+use super::policies::load_policies_verifying;
 use super::settled::Settled;
 use super::streams;
 use crate::config::{self, Settings};
@@ -107,7 +107,8 @@ impl Gate {
             let configured = settings.catalogue.gate_origin.clone();
             return Err(StartError::OriginChanged { running, configured });
         }
-        let policies = load_policies(&settings)?;
+        // Which factors are verified is settled when the gate starts.
+        let policies = load_policies_verifying(&settings, self.flows.factors.keys().copied())?;
         let upstreams = upstreams(&settings)?;
         let (origin, host) = (settings.catalogue.gate_origin.clone(), settings.catalogue.gate_host.clone());
         let empty = stepgate_core::catalogue::Catalogue::empty(origin, host);

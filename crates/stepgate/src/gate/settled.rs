@@ -26,6 +26,8 @@ impl Settled {
             ("[gate] store", settings.store.clone()),
             ("[gate] trusted_hops", format!("{:?}", settings.trusted_hops)),
             ("[passkeys]", format!("{:?} {:?}", settings.allowed_aaguids, settings.attestation_roots)),
+            ("[mail]", format!("{:?}", settings.mail)),
+            ("[codes.email] and [codes.phone]", format!("{} {:?}", settings.codes.email, settings.codes.phone)),
             ("[machines]", format!("{:?}", settings.machines)),
             ("[limits]", format!("{:?}", settings.limits)),
         ];

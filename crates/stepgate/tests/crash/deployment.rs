@@ -124,7 +124,9 @@ impl Deployment {
                     proofs.recovery_codes = codes.iter().map(|code| code.expose_secret().to_owned()).collect();
                     EnrolmentAnswer::Text(SecretString::default())
                 }
-                EnrolmentOffer::Password => panic!("nobody asked for a password"),
+                EnrolmentOffer::Password | EnrolmentOffer::Address { .. } | EnrolmentOffer::SentCode { .. } => {
+                    panic!("nobody asked for {kind}")
+                }
             };
             let view = flows.enrolment(&ticket, &browser).await.unwrap();
             flows.finish_enrolment(&view, kind, "", &answer).await.unwrap();

@@ -8,14 +8,14 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use secrecy::SecretString;
 use stepgate_core::challenge::{AskedBy, Challenge, ChallengeState, HeldRequest, SendOutcome};
-use stepgate_core::factor::{EnrolledFactor, FactorKind, FactorUse};
-use stepgate_core::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, RequestId, SessionId};
+use stepgate_core::factor::{CodeDelivery, EnrolledFactor, FactorKind, FactorUse};
+use stepgate_core::id::{ChallengeId, FactorId, LinkId, NodeId, PersonId, RequestId, SentCodeId, SessionId};
 use stepgate_core::operation::OperationDigest;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::{
     AnsweredChallenge, ChangeError, EnrolmentLink, EntryQuery, KnownPerson, Leaf, LogKeys, LoggedOut, NewCode,
-    NewSession, PendingLogin, ProviderLogin, RecordedEntry, Renewal, SessionSummary, Spend, Store, StoreError, Ticket,
-    TicketThen, Trier, Try, TryLimits,
+    NewSentCode, NewSession, PendingLogin, ProviderLogin, RecordedEntry, Renewal, SessionSummary, Spend, Store,
+    StoreError, Ticket, TicketThen, Trier, Try, TryLimits,
 };
 use stepgate_core::provider::ProviderName;
 use stepgate_core::secret::TokenDigest;
@@ -235,6 +235,9 @@ store! {
     async fn use_link(&self, link: LinkId, ticket: &Ticket, now: Timestamp, entry: Entry) -> Result<(), ChangeError>;
     async fn put_ticket(&self, ticket: &Ticket) -> Result<(), ChangeError>;
     async fn ticket(&self, digest: TokenDigest, browser: TokenDigest, now: Timestamp) -> Result<Option<Ticket>, StoreError>;
+    async fn put_sent_code(&self, code: NewSentCode, per_hour: u32, entry: Entry) -> Result<(), ChangeError>;
+    async fn put_code_on_ticket(&self, ticket: TokenDigest, begun: (FactorKind, SecretString), code: NewSentCode, per_hour: u32, entry: Entry) -> Result<(), ChangeError>;
+    async fn code_delivered(&self, code: SentCodeId, delivery: CodeDelivery, entry: Entry) -> Result<(), ChangeError>;
     async fn begin_on_ticket(&self, digest: TokenDigest, begun: (FactorKind, SecretString)) -> Result<(), ChangeError>;
     async fn end_ticket(&self, digest: TokenDigest) -> Result<(), StoreError>;
     async fn entries(&self, query: EntryQuery) -> Result<Vec<RecordedEntry>, StoreError>;

@@ -13,6 +13,7 @@ mod access_tokens;
 mod access_tokens_bound;
 mod account;
 mod client_certificates;
+mod codes_by_mail;
 mod company_login;
 mod devices;
 mod evidence;

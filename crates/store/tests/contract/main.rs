@@ -21,6 +21,7 @@ mod nodes;
 mod people;
 mod races;
 mod sealing;
+mod sent_codes;
 mod sessions;
 mod signals;
 mod tokens;
@@ -259,6 +260,11 @@ contract! {
         of_two_changes_of_the_checkpoint_key_one_fails
         a_kept_checkpoint_key_stays_sealed_and_a_destroyed_one_is_gone
         a_crash_before_the_next_key_has_signed_leaves_a_log_that_opens;
+    sent_codes:
+        the_newest_code_of_a_factor_reads_back_and_no_other
+        a_code_to_an_address_is_gone_after_its_use
+        so_many_codes_are_sent_within_an_hour_whatever_became_of_them
+        what_became_of_a_code_is_kept_and_written_even_if_it_is_gone;
     nodes:
         a_restart_finds_everything
         a_revocation_reaches_the_other_node
@@ -271,6 +277,8 @@ contract! {
     races:
         b61_one_of_fifty_gets_through_with_a_totp_step
         b61_one_of_fifty_gets_through_with_a_recovery_code
+        b61_one_of_fifty_gets_through_with_a_code_that_was_sent
+        no_more_codes_are_sent_at_once_than_may_be
         one_of_fifty_redeems_a_code
         one_of_fifty_spends_across_two_nodes
         b71_one_of_fifty_uses_a_link

@@ -70,6 +70,24 @@ pub(crate) async fn b61_one_of_fifty_gets_through_with_a_recovery_code(house: Ho
     sign_ins(&house, || house.new_session(alice.id, FactorKind::RecoveryCode, used.clone())).await;
 }
 
+pub(crate) async fn b61_one_of_fifty_gets_through_with_a_code_that_was_sent(house: House) {
+    let alice = house.person("alice").await;
+    let factor = house.enrol(alice.id, house.address()).await.unwrap();
+    let used = (factor, FactorUse::SentCode(house.send(alice.id, factor).await.unwrap()));
+    sign_ins(&house, || house.new_session(alice.id, FactorKind::EmailCode, used.clone())).await;
+}
+
+pub(crate) async fn no_more_codes_are_sent_at_once_than_may_be(house: House) {
+    let alice = house.person("alice").await;
+    let factor = house.enrol(alice.id, house.address()).await.unwrap();
+    let results = at_once(&house, |_, store| {
+        let (code, entry) = (house.sent(alice.id, factor), house.said("sent"));
+        async move { store.put_sent_code(code, 5, entry).await }
+    })
+    .await;
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 5, "{results:?}");
+}
+
 pub(crate) async fn one_of_fifty_redeems_a_code(house: House) {
     let alice = house.signed_in("alice").await;
     let pay = host("pay.example.com");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use stepgate_console::views::{
     Asker, ChallengePage, CodeOffer, Grant, Input, LockedFactor, MissingFactor, NumberMatch, Offers, PasskeyCall,
-    Reason, Said, ServiceView, Step, StepState, Technical,
+    Reason, Said, Sent, SentOffer, SentTo, ServiceView, Step, StepState, Technical,
 };
 use stepgate_console::words;
 
@@ -17,6 +17,7 @@ fn challenge() -> ChallengePage {
         id: "9f1c2a77e04b4f0f".to_owned(),
         action: "/challenges/9f1c2a77e04b4f0f/answers".to_owned(),
         login_action: "/challenges/9f1c2a77e04b4f0f/login".to_owned(),
+        send_action: "/challenges/9f1c2a77e04b4f0f/codes".to_owned(),
         cancel_action: "/challenges/9f1c2a77e04b4f0f/cancel".to_owned(),
         watch: None,
         service: ServiceView { name: "Ledger".to_owned(), host: "ledger.example.com".to_owned() },
@@ -36,6 +37,7 @@ fn challenge() -> ChallengePage {
             logins: Vec::new(),
             totp: Some(CodeOffer::default()),
             password: None,
+            sent: Vec::new(),
             recovery: Some(CodeOffer::default()),
             username: "alice".to_owned(),
         },
@@ -142,6 +144,7 @@ pub(super) fn challenge_of(name: &str) -> Option<ChallengePage> {
                 logins: Vec::new(),
                 totp: Some(CodeOffer::default()),
                 password: Some(CodeOffer::default()),
+                sent: Vec::new(),
                 recovery: Some(CodeOffer::default()),
                 username: "alice".to_owned(),
             },
@@ -154,6 +157,15 @@ pub(super) fn challenge_of(name: &str) -> Option<ChallengePage> {
                 headers: Vec::new(),
                 statement_digest: None,
             },
+            ..plain
+        },
+        "challenge-send-code" => ChallengePage {
+            offers: Offers { sent: vec![by_mail(Sent::No), to_phone(Sent::Failed)], ..plain.offers },
+            ..plain
+        },
+        "challenge-code-sent" => ChallengePage {
+            said: Some(Said::good("A code is on its way.", "Type it here. It counts for this question alone.")),
+            offers: Offers { sent: vec![by_mail(Sent::OnItsWay)], ..Offers::default() },
             ..plain
         },
         "challenge-company" => ChallengePage {
@@ -179,6 +191,16 @@ pub(super) fn challenge_of(name: &str) -> Option<ChallengePage> {
         },
         _ => return None,
     })
+}
+
+fn by_mail(sent: Sent) -> SentOffer {
+    let to = SentTo { address: "01".to_owned(), masked: "a…@example.com".to_owned(), sent };
+    SentOffer { factor: "email_code".to_owned(), to: vec![to], failed: false }
+}
+
+fn to_phone(sent: Sent) -> SentOffer {
+    let to = SentTo { address: "02".to_owned(), masked: "+41…67".to_owned(), sent };
+    SentOffer { factor: "phone_code".to_owned(), to: vec![to], failed: false }
 }
 
 fn input(label: &str, value: &str) -> Input {

@@ -7,9 +7,10 @@ use stepgate_console::assets::AssetBase;
 use stepgate_console::outcomes::{Outcome, Reported};
 use stepgate_console::page::{ContentPolicy, respond};
 use stepgate_console::views::{
-    AccountPage, Activity, ActivityPage, AddFactor, AwayPage, Destination, EnrolLinkPage, EnrolPage, EnrolPasskeyPage,
-    EnrolPasswordPage, EnrolTotpPage, Factor, FactorChoice, Frame, PasskeyCall, PersonView, ProviderButton, QrCode,
-    RecoveryCodesPage, Said, Session, SignInPage, SignOutPage, Tone, Visitor,
+    AccountPage, Activity, ActivityPage, AddFactor, AddressStep, AwayPage, Destination, EnrolAddressPage,
+    EnrolLinkPage, EnrolPage, EnrolPasskeyPage, EnrolPasswordPage, EnrolTotpPage, Factor, FactorChoice, Frame,
+    PasskeyCall, PersonView, ProviderButton, QrCode, RecoveryCodesPage, Said, Session, SignInPage, SignOutPage, Tone,
+    Visitor,
 };
 use stepgate_console::words::{self, Moment};
 
@@ -19,7 +20,7 @@ pub(crate) mod evidence;
 use challenges::challenge_of;
 
 /// Every page by name.
-pub(crate) const NAMES: [&str; 51] = [
+pub(crate) const NAMES: [&str; 56] = [
     "sign-in",
     "sign-in-again",
     "sign-in-password-only",
@@ -27,6 +28,8 @@ pub(crate) const NAMES: [&str; 51] = [
     "sign-in-company-only",
     "away",
     "challenge-company",
+    "challenge-send-code",
+    "challenge-code-sent",
     "challenge-company-beside",
     "signed-out-there",
     "challenge",
@@ -48,6 +51,9 @@ pub(crate) const NAMES: [&str; 51] = [
     "enrol-passkey",
     "enrol-totp",
     "enrol-password",
+    "enrol-email",
+    "enrol-phone",
+    "enrol-code",
     "recovery-codes",
     "enrolled",
     "signed-out",
@@ -108,6 +114,11 @@ pub(crate) fn render(name: &str, policy: &ContentPolicy) -> Option<Response> {
         }
         "enrol-passkey" => respond(ok, policy, &enrol_passkey()),
         "enrol-totp" => respond(ok, policy, &enrol_totp()),
+        "enrol-email" => respond(ok, policy, &enrol_address(AddressStep::Send("a…@example.com".to_owned()))),
+        "enrol-phone" => {
+            respond(ok, policy, &enrol_address(AddressStep::Type("With its country: +41 79 123 45 67.".to_owned())))
+        }
+        "enrol-code" => respond(ok, policy, &enrol_address(AddressStep::Code("+41…67".to_owned()))),
         "enrol-password" => respond(ok, policy, &enrol_password()),
         "recovery-codes" => respond(ok, policy, &recovery_codes()),
         _ => match challenge_of(name) {
@@ -357,6 +368,31 @@ fn enrol_totp() -> EnrolTotpPage {
         uri,
         account: "alice at Stepgate".to_owned(),
         secret_text: words::in_groups(SECRET, 4),
+        back: "/account".to_owned(),
+        said: None,
+    }
+}
+
+fn enrol_address(step: AddressStep) -> EnrolAddressPage {
+    let is_mail = matches!(step, AddressStep::Send(_));
+    let (heading, worth) = if is_mail {
+        (
+            "Add your e-mail address",
+            "Codes that are sent there prove that you read its mail. They are no second factor.",
+        )
+    } else {
+        (
+            "Add a phone number",
+            "Codes can be sent there. Others can take a number over at the telephone company, so such a code is \
+             worth less than a passkey or an authenticator app.",
+        )
+    };
+    EnrolAddressPage {
+        frame: frame(),
+        heading: heading.to_owned(),
+        worth: worth.to_owned(),
+        action: "/account/factors/address".to_owned(),
+        step,
         back: "/account".to_owned(),
         said: None,
     }
