@@ -9,6 +9,8 @@ use stepgate_testkit::{Signer, signer};
 use super::*;
 use crate::keys::KeySet;
 
+mod examples;
+
 const ISSUER: &str = "https://idp.example.com/123456789/";
 const AUDIENCE: &str = "https://sp.example.com/caep";
 

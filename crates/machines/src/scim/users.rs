@@ -61,11 +61,7 @@ impl Scim {
         query: &Query,
     ) -> Result<(u64, Vec<Account>), ScimError> {
         let accounts = &self.provisioning.accounts;
-        if accounts.count_accounts(sought).await? > LOOKED_AT_MAX {
-            return Err(ScimError::TooMany(format!(
-                "more than {LOOKED_AT_MAX} accounts; name one by userName, id or externalId"
-            )));
-        }
+        few_enough(accounts.count_accounts(sought).await?)?;
         let (mut total, mut found, mut skip) = (0_u64, Vec::new(), 0_u64);
         loop {
             let page = accounts.accounts(sought, Part { skip, limit: AT_ONCE }).await?;
@@ -186,7 +182,26 @@ fn sought(filter: &Filter) -> Result<Sought, ScimError> {
     })
 }
 
+/// Whether a filter may look at so many accounts.
+fn few_enough(accounts: u64) -> Result<(), ScimError> {
+    if accounts <= LOOKED_AT_MAX {
+        return Ok(());
+    }
+    Err(ScimError::TooMany(format!("more than {LOOKED_AT_MAX} accounts; name one by userName, id or externalId")))
+}
+
 /// No login is the empty text.
 fn nobody() -> Sought {
     Sought::Named(String::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ScimError, few_enough};
+
+    #[test]
+    fn a_filter_looks_at_so_many_and_no_more() {
+        assert!(few_enough(100_000).is_ok());
+        assert!(matches!(few_enough(100_001), Err(ScimError::TooMany(_))));
+    }
 }

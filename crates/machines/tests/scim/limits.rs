@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use stepgate_core::machine::Scope;
 
-use crate::house::{Got, House, USER};
+use crate::house::{GROUP, Got, House, USER};
 
 /// A query as it stands in a URL.
 fn filter(text: &str) -> String {
@@ -61,6 +61,35 @@ async fn one_request_names_as_many_members_as_it_may_and_no_more() {
     house.new_group(&vec![ada.clone(); 20_001]).await.error(400, "tooMany");
     let group = house.new_group(&vec![ada; 20_000]).await.with(201);
     assert_eq!(group["members"].as_array().unwrap().len(), 1, "named often, and in it once");
+}
+
+#[tokio::test]
+async fn the_groups_of_a_page_have_as_many_members_as_one_may_and_no_more() {
+    let house = House::new().await;
+    let (mut members, each, fit) = (Vec::new(), 400, 50);
+    for number in 0..each {
+        members.push(json!({ "value": house.user(&format!("p{number}")).await }));
+    }
+    for number in 0..=fit {
+        let group = json!({ "schemas": [GROUP], "displayName": format!("g{number:02}"), "members": members });
+        house.send("POST", "/Groups?attributes=id", &group).await.with(201);
+    }
+    let told = async |query: &str| {
+        let list = house.get(&format!("/Groups?count=200{query}")).await.with(200);
+        assert_eq!(
+            (&list["totalResults"], &list["itemsPerPage"]),
+            (&json!(fit + 1), &json!(list["Resources"].as_array().unwrap().len()))
+        );
+        list["Resources"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|group| group["members"].as_array().map_or(0, Vec::len))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told("").await, vec![each; fit], "20,000 in all");
+    assert_eq!(told(&format!("&startIndex={}", fit + 1)).await, [each], "the rest comes when it is asked for");
+    assert_eq!(told("&excludedAttributes=members").await.len(), fit + 1);
 }
 
 #[tokio::test]

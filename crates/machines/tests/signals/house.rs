@@ -495,6 +495,13 @@ impl House {
         self.send(request, token, set.to_owned().into()).await
     }
 
+    /// How much of a body is read for this token at this path.
+    pub(crate) async fn reads(&self, token: &str, method: &str, path: &str) -> usize {
+        let request = Request::builder().method(method).uri(path).header("authorization", format!("Bearer {token}"));
+        let (head, ()) = request.body(()).unwrap().into_parts();
+        self.machines.hear(head).await.unwrap().body_max()
+    }
+
     async fn send(&self, request: http::request::Builder, token: &str, body: Bytes) -> (u16, Value) {
         let request = request.header("authorization", format!("Bearer {token}")).body(body).unwrap();
         let (head, body) = request.into_parts();

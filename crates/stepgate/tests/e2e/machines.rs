@@ -92,6 +92,71 @@ async fn b99_who_is_unknown_is_answered_before_the_body() {
     assert_eq!(said(&directory.token).await, None, "who is known is waited for");
 }
 
+/// Connects, sends this, and gives the connection.
+async fn sent(world: &World, text: &str) -> tokio::net::TcpStream {
+    let address = world.gate.machines.expect("the machines' listener is open");
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    socket.write_all(text.as_bytes()).await.unwrap();
+    socket
+}
+
+/// The head of an answer that has no body.
+async fn head_of(mut socket: tokio::net::TcpStream) -> (String, tokio::net::TcpStream) {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        socket.read_exact(&mut byte).await.unwrap();
+        head.push(byte[0]);
+    }
+    (String::from_utf8(head).unwrap().to_lowercase(), socket)
+}
+
+#[tokio::test]
+async fn b99_all_bodies_together_have_a_room_and_who_finds_none_is_told_when_to_come_again() {
+    let payments = Payments::start().await;
+    let world = World::start(with_machines(&payments, MACHINES)).await;
+    let directory = System::new(&world, "entra", &["scim"], &[]);
+    let post = |bytes: usize| {
+        format!(
+            "POST /scim/v2/Users HTTP/1.1\r\nHost: localhost:4182\r\nAuthorization: Bearer {}\r\n\
+             Content-Type: application/json\r\nContent-Length: {bytes}\r\n\r\n{{",
+            directory.token
+        )
+    };
+    let (beyond, _) = head_of(sent(&world, &post((2 << 20) + 1)).await).await;
+    assert!(beyond.starts_with("http/1.1 413"), "{beyond}");
+    // One more body than there is room for, and none of them comes: just one is answered.
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..17 {
+        let socket = sent(&world, &post(100)).await;
+        waiting.spawn(head_of(socket));
+    }
+    let (refused, _) = waiting.join_next().await.unwrap().unwrap();
+    assert!(refused.starts_with("http/1.1 503"), "{refused}");
+    assert!(refused.contains("retry-after: 10\r\n"), "{refused}");
+    assert_eq!(waiting.len(), 16, "whoever found room keeps it");
+    // Whoever goes leaves their room to others.
+    waiting.shutdown().await;
+    assert_eq!(directory.call("GET", "/scim/v2/Users", &Value::Null).await.0, 200);
+}
+
+#[tokio::test]
+async fn b99_so_many_connections_and_no_more_are_served_at_once() {
+    let payments = Payments::start().await;
+    let world = World::start(with_machines(&payments, MACHINES)).await;
+    let ask = "GET /scim/v2/Users HTTP/1.1\r\nHost: localhost:4182\r\n\r\n";
+    let mut seated = Vec::new();
+    for _ in 0..1_000 {
+        let (head, socket) = head_of(sent(&world, ask).await).await;
+        assert!(head.starts_with("http/1.1 401"), "{head}");
+        seated.push(socket);
+    }
+    let mut next = tokio::spawn(head_of(sent(&world, ask).await));
+    assert!(tokio::time::timeout(Duration::from_millis(500), &mut next).await.is_err(), "there is no seat");
+    seated.pop();
+    let (head, _) = tokio::time::timeout(Duration::from_secs(60), next).await.unwrap().unwrap();
+    assert!(head.starts_with("http/1.1 401"), "{head}");
+}
+
 /// Somebody whom the directory added to the group `finance`, enrolled and signed in at the service.
 async fn provisioned(world: &World, directory: &System, login: &str) -> (Member, String) {
     let user = json!({ "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": login });
