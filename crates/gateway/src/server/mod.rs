@@ -65,6 +65,12 @@ impl RequestBody {
         Body::metered(Metered::new(self.0, limits))
     }
 
+    /// How long it is, if that was said; more does not come.
+    #[must_use]
+    pub fn declared(&self) -> Option<u64> {
+        hyper::body::Body::size_hint(&self.0).exact()
+    }
+
     /// The whole body, for an operation that reads it.
     ///
     /// # Errors

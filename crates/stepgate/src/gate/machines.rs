@@ -106,9 +106,12 @@ impl MachinesDoor {
             Ok(heard) => heard,
             Err(refused) => return Ok(refused.map(Body::local)),
         };
-        let limits = BodyLimits { bytes: heard.body_max(), deadline: BODY_DEADLINE };
+        // What nobody says the length of may be the longest.
+        let declared = arrived.body.declared().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        let bytes = declared.unwrap_or(usize::MAX).min(heard.body_max());
+        let limits = BodyLimits { bytes, deadline: BODY_DEADLINE };
         // Held until the answer is there: what was read is kept that long.
-        let _room = self.room(heard.body_max()).await?;
+        let _room = self.room(bytes).await?;
         let body = match refuse_encoded(headers) {
             Ok(()) => arrived.body.whole(limits).await,
             Err(error) => Err(error),
@@ -123,7 +126,7 @@ impl MachinesDoor {
         Ok(heard.call(body).await.map(Body::local))
     }
 
-    /// Room for a body of so many bytes, whether or not it says how long it is.
+    /// Room for a body of so many bytes.
     async fn room(&self, bytes: usize) -> Result<SemaphorePermit<'_>, StatusCode> {
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
         match tokio::time::timeout(ROOM_WAIT, self.room.acquire_many(kib)).await {
