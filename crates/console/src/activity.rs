@@ -14,10 +14,11 @@ use crate::words::{Moment, at_the_head};
 const TEXT_MAX: usize = 160;
 
 /// The kinds of entries that say something to the person themselves.
-pub(crate) const KINDS: [&str; 16] = [
+pub(crate) const KINDS: [&str; 17] = [
     "session.started",
     "session.ended",
     "session.token_reused",
+    "device.forgotten",
     "attempt.failed",
     "challenge.opened",
     "challenge.passed",
@@ -67,6 +68,9 @@ fn line(recorded: &RecordedEntry, titles: &Titles) -> Option<Activity> {
                 _ => "it was ended",
             };
             (Tone::Neutral, "A session ended".to_owned(), why.to_owned())
+        }
+        Event::DeviceForgotten { .. } => {
+            (Tone::Neutral, "A device was forgotten".to_owned(), "it counts as new".to_owned())
         }
         Event::TokenReused { .. } => (
             Tone::Warning,

@@ -65,6 +65,8 @@ impl Console {
             .route("/evidence/export", post(evidence::export))
             .route("/account/factors", post(account::add_factor))
             .route("/account/factors/{id}/remove", post(account::remove_factor))
+            .route("/account/devices/{id}/name", post(account::name_device))
+            .route("/account/devices/{id}/forget", post(account::forget_device))
             .route("/account/sessions/end-others", post(account::end_others))
             .route("/account/sessions/{id}/end", post(account::end_session))
             .route("/account/enrolments/{ticket}", get(enrolment::choose))

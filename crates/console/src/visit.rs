@@ -53,7 +53,8 @@ impl FromRequestParts<Console> for Visit {
         let permit = parts.extensions.get::<Permit>().cloned();
         let headers = std::mem::take(&mut parts.headers);
         let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
-        let surroundings = console.flows.surroundings(client.address, agent);
+        let around = console.flows.surroundings(client.address, agent);
+        let surroundings = Surroundings { posture: client.posture, ..around };
         let wants = Wants::of(&headers);
         let known = cookie(console, &headers, OurCookie::Browser);
         let browser_is_new = known.is_none();

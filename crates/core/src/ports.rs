@@ -38,7 +38,7 @@ pub use accounts::{
 };
 pub use changes::{
     AnsweredChallenge, CodeSees, EnrolmentLink, EntryQuery, KnownPerson, NewCode, NewSentCode, NewSession, ProvedThere,
-    RecordedEntry, RestsOn, RotatedToken, SessionSummary, Spend, Ticket, TicketThen, ToHold,
+    RecordedEntry, RememberedDevice, RestsOn, RotatedToken, SessionSummary, Spend, Ticket, TicketThen, ToHold,
 };
 pub use courier::{About, Courier, CourierFull, Message, NoCourier};
 pub use error::{ChangeError, StoreError};
@@ -183,6 +183,19 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn touch(&self, session: SessionId, now: Timestamp);
     /// A person's live sessions.
     async fn sessions(&self, person: PersonId, now: Timestamp) -> Result<Vec<SessionSummary>, StoreError>;
+    /// The devices that a person signed in with and that are remembered, the last used first.
+    async fn devices(&self, person: PersonId) -> Result<Vec<RememberedDevice>, StoreError>;
+    /// Gives a device of this person a name. `Conflict` if it is not theirs.
+    async fn name_device(
+        &self,
+        person: PersonId,
+        device: TokenDigest,
+        name: &str,
+        entry: Entry,
+    ) -> Result<(), ChangeError>;
+    /// Forgets a device of this person: it is new from now on, for living sessions too (here at once, elsewhere
+    /// within a second), and its wrong tries are counted as a stranger's. `Conflict` if it is not theirs.
+    async fn forget_device(&self, person: PersonId, device: TokenDigest, entry: Entry) -> Result<(), ChangeError>;
     /// Ends a session of this person on every host. `Conflict` if it is not theirs or has ended.
     /// On this node it bites at once, on others within a second.
     async fn end_session(&self, session: SessionId, person: PersonId, entry: Entry) -> Result<(), ChangeError>;

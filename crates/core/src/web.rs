@@ -11,6 +11,7 @@ use http::header::ACCEPT;
 use crate::id::ChallengeId;
 use crate::secret::TokenDigest;
 use crate::session::SessionView;
+use crate::surroundings::Posture;
 
 /// Whether browsers reach us by TLS: decides the cookies' names and attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +190,8 @@ pub struct Client {
     pub address: IpAddr,
     /// The request's id: in `Stepgate-Request-Id` and in the ledger.
     pub request_id: String,
+    /// What a trusted hop says of the device.
+    pub posture: Posture,
 }
 
 /// In the extensions of a request to a decided local service: it was permitted for this session.

@@ -300,6 +300,12 @@ pub enum Event {
     /// A session ended: `sign_out`, `revoked`, `expired`, `person_removed`.
     #[serde(rename = "session.ended")]
     SessionEnded { session: String, person: String, reason: String, by: String },
+    /// A person named one of their devices. `device`: SHA-256 of its cookie; the name lies in the details.
+    #[serde(rename = "device.named")]
+    DeviceNamed { person: String, device: String, session: String },
+    /// A person had one of their devices forgotten: it is new again.
+    #[serde(rename = "device.forgotten")]
+    DeviceForgotten { person: String, device: String, session: String },
     /// A token of a session was shown again long after its successor was used: somebody has a copy. It was
     /// worth nothing; the session is decided with `session.token_reuse` from now on.
     #[serde(rename = "session.token_reused")]

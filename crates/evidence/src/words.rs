@@ -129,6 +129,12 @@ fn sentence(event: &Event) -> String {
         Event::SessionStarted { session, person, proof } => {
             format!("person {} signed in with {}, session {}", short(person), proved(proof), short(session))
         }
+        Event::DeviceNamed { person, device, .. } => {
+            format!("person {} named their device {}", short(person), short(device))
+        }
+        Event::DeviceForgotten { person, device, .. } => {
+            format!("person {} had their device {} forgotten", short(person), short(device))
+        }
         Event::TokenReused { session, person } => {
             format!("an old token of session {} of person {} was shown again", short(session), short(person))
         }

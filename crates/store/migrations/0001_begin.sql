@@ -126,6 +126,7 @@ CREATE TABLE devices (
     first_seen_at {INT} NOT NULL,
     last_used_at {INT} NOT NULL, -- the last sign-in
     name TEXT NOT NULL, -- given by the person; empty: none
+    agent TEXT NOT NULL, -- what the browser called itself at the last sign-in
     PRIMARY KEY (person, device)
 ) {STRICT};
 

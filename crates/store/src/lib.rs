@@ -19,6 +19,7 @@ mod checkpoint_keys;
 mod codes;
 mod database;
 mod departed;
+mod devices;
 mod enrolment;
 mod error;
 mod evidence;

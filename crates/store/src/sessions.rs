@@ -50,7 +50,7 @@ impl Intent for StartSession {
         if live_sessions(work, &person, at).await? >= SESSIONS_PER_PERSON_MAX {
             return Err(ChangeError::Limit("sessions per person"));
         }
-        let used_before = remember_device(work, &person, new.device, at).await?;
+        let used_before = remember_device(work, &person, new.device, &new.agent, at).await?;
         self.insert(work, &person, used_before).await?;
         prove(work, new.id, new.proof).await?;
         if let Some(login) = &new.login {
@@ -128,6 +128,7 @@ async fn remember_device(
     work: &mut Work<'_>,
     person: &str,
     device: TokenDigest,
+    agent: &str,
     at: Timestamp,
 ) -> Result<Option<Timestamp>, ChangeError> {
     let device = device.to_hex();
@@ -138,20 +139,24 @@ async fn remember_device(
         .await
         .stored()?;
     if let Some(known) = known {
-        sqlx::query("UPDATE devices SET last_used_at = $1 WHERE person = $2 AND device = $3")
+        sqlx::query("UPDATE devices SET last_used_at = $1, agent = $4 WHERE person = $2 AND device = $3")
             .bind(at.as_ms())
             .bind(person)
             .bind(&device)
+            .bind(agent)
             .execute(&mut *work.connection)
             .await
             .stored()?;
         return Ok(Some(Fields::of("devices", &known).time("last_used_at")?));
     }
-    sqlx::query("INSERT INTO devices (person, device, first_seen_at, last_used_at, name) VALUES ($1, $2, $3, $3, '')")
-        .bind(person)
-        .bind(&device)
-        .bind(at.as_ms())
-        .execute(&mut *work.connection)
+    sqlx::query(
+        "INSERT INTO devices (person, device, first_seen_at, last_used_at, name, agent) VALUES ($1, $2, $3, $3, '', $4)",
+    )
+    .bind(person)
+    .bind(&device)
+    .bind(at.as_ms())
+    .bind(agent)
+    .execute(&mut *work.connection)
         .await
         .or_conflict()?;
     sqlx::query(

@@ -12,8 +12,8 @@ use stepgate_core::operation::OperationDigest;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::{
     AnsweredChallenge, ChangeError, EnrolmentLink, EntryQuery, KnownPerson, Leaf, LogKeys, LoggedOut, NewCode,
-    NewSentCode, NewSession, PendingLogin, ProviderLogin, RecordedEntry, Renewal, SessionSummary, Spend, Store,
-    StoreError, Ticket, TicketThen, Trier, Try, TryLimits,
+    NewSentCode, NewSession, PendingLogin, ProviderLogin, RecordedEntry, RememberedDevice, Renewal, SessionSummary,
+    Spend, Store, StoreError, Ticket, TicketThen, Trier, Try, TryLimits,
 };
 use stepgate_core::provider::ProviderName;
 use stepgate_core::secret::TokenDigest;
@@ -26,6 +26,7 @@ use crate::challenges::{AdoptChallenge, AnswerChallenge, CloseChallenge, OpenCha
 use crate::changes::Subject;
 use crate::codes::{PutCode, RedeemCode};
 use crate::database::Database;
+use crate::devices::{ForgetDevice, NameDevice};
 use crate::enrolment::{BeginOnTicket, EndTicket, PutLink, PutTicket, UseLink};
 use crate::error::unavailable;
 use crate::factors::{Enrol, RemoveFactor};
@@ -196,6 +197,24 @@ impl Store for Database {
 
     async fn sessions(&self, person: PersonId, now: Timestamp) -> Result<Vec<SessionSummary>, StoreError> {
         self.inner.sessions(person, now).await
+    }
+
+    async fn devices(&self, person: PersonId) -> Result<Vec<RememberedDevice>, StoreError> {
+        self.inner.devices(person).await
+    }
+
+    async fn name_device(
+        &self,
+        person: PersonId,
+        device: TokenDigest,
+        name: &str,
+        entry: Entry,
+    ) -> Result<(), ChangeError> {
+        self.write(NameDevice { person, device, name: name.to_owned() }, vec![entry]).await
+    }
+
+    async fn forget_device(&self, person: PersonId, device: TokenDigest, entry: Entry) -> Result<(), ChangeError> {
+        self.write(ForgetDevice { person, device }, vec![entry]).await
     }
 
     async fn end_session(&self, session: SessionId, person: PersonId, entry: Entry) -> Result<(), ChangeError> {

@@ -3,7 +3,7 @@
 use crate::views::Tone;
 
 /// Each kind as it stands in an entry, in words, and how it is coloured.
-pub(crate) const KINDS: [(&str, &str, Tone); 54] = [
+pub(crate) const KINDS: [(&str, &str, Tone); 56] = [
     ("challenge.opened", "Challenge opened", Tone::Neutral),
     ("challenge.answered", "Challenge answered in part", Tone::Neutral),
     ("challenge.passed", "Challenge passed", Tone::Good),
@@ -16,6 +16,8 @@ pub(crate) const KINDS: [(&str, &str, Tone); 54] = [
     ("request.refused", "Request refused before a decision", Tone::Warning),
     ("session.started", "Signed in", Tone::Neutral),
     ("session.ended", "Session ended", Tone::Neutral),
+    ("device.named", "Device named", Tone::Neutral),
+    ("device.forgotten", "Device forgotten", Tone::Neutral),
     ("session.token_reused", "Old token shown again", Tone::Warning),
     ("assurance.dropped", "What was proved counts no more", Tone::Warning),
     ("attempt.failed", "Wrong try", Tone::Warning),

@@ -8,8 +8,10 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use bytes::Bytes;
 use http::StatusCode;
 use stepgate_core::factor::{Destination, EnrolledFactor, FactorKind, FactorSecret};
+use stepgate_core::flows::DEVICE_NAME_LEN_MAX;
 use stepgate_core::id::{FactorId, SessionId};
-use stepgate_core::ports::{ChangeError, EntryQuery, SessionSummary};
+use stepgate_core::ports::{ChangeError, EntryQuery, RememberedDevice, SessionSummary};
+use stepgate_core::secret::TokenDigest;
 use stepgate_core::web::{OurCookie, Permit, gate_path};
 
 use crate::activity;
@@ -17,7 +19,7 @@ use crate::device;
 use crate::failure::{Failure, no_store};
 use crate::outcomes::Outcome;
 use crate::present::instant;
-use crate::views::{AccountPage, ActivityPage, AddFactor, Factor, PersonView, Session};
+use crate::views::{AccountPage, ActivityPage, AddFactor, Device, Factor, PersonView, Session};
 use crate::visit::Visit;
 use crate::words::Moment;
 
@@ -42,6 +44,9 @@ async fn account(visit: &Visit) -> Result<Response, Failure> {
     let enrolled = flows.store.factors(person).await?;
     let mut sessions = flows.store.sessions(person, visit.surroundings.now).await?;
     sessions.sort_by_key(|one| (one.id != session.id, std::cmp::Reverse(one.last_used_at)));
+    let this = visit.trier().device;
+    let mut devices = flows.store.devices(person).await?;
+    devices.sort_by_key(|one| Some(one.device) != this);
     let query = EntryQuery {
         person: Some(person),
         kinds: kinds(),
@@ -61,6 +66,8 @@ async fn account(visit: &Visit) -> Result<Response, Failure> {
         add_action: format!("{}/factors", gate_path::ACCOUNT),
         end_others_action: (sessions.len() > 1).then(|| format!("{}/sessions/end-others", gate_path::ACCOUNT)),
         sessions: sessions.iter().map(|one| summary(one, one.id == session.id)).collect(),
+        devices: devices.iter().map(|one| remembered(one, Some(one.device) == this)).collect(),
+        device_name_len_max: DEVICE_NAME_LEN_MAX,
         activity: lines,
         more_activity: has_more.then(|| format!("{}/activity", gate_path::ACCOUNT)),
         evidence: flows.offers_evidence(session, &visit.surroundings).then(|| gate_path::EVIDENCE.to_owned()),
@@ -141,6 +148,48 @@ fn summary(session: &SessionSummary, is_this: bool) -> Session {
         last_seen: Moment::with_day(instant(session.last_used_at)),
         is_this,
         end_action: format!("{}/sessions/{}/end", gate_path::ACCOUNT, session.id),
+    }
+}
+
+fn remembered(one: &RememberedDevice, is_this: bool) -> Device {
+    let action = |what: &str| format!("{}/devices/{}/{what}", gate_path::ACCOUNT, one.device.to_hex());
+    Device {
+        what: device::in_words(&one.agent),
+        name: one.name.clone(),
+        first_seen: Moment::with_day(instant(one.first_seen)),
+        last_used: Moment::with_day(instant(one.last_used)),
+        is_this,
+        name_action: action("name"),
+        forget_action: action("forget"),
+    }
+}
+
+/// `POST /account/devices/{id}/name`.
+pub(crate) async fn name_device(visit: Visit, Path(id): Path<String>, body: Bytes) -> Response {
+    let result = async {
+        let fields = visit.fields(&body)?;
+        let device = TokenDigest::from_hex(&id).ok_or(Outcome::NotFound)?;
+        let session = &visit.permit()?.session;
+        theirs(visit.console.flows.name_device(session, device, fields.text("name")).await)
+    };
+    visit.finish(result.await)
+}
+
+/// `POST /account/devices/{id}/forget`.
+pub(crate) async fn forget_device(visit: Visit, Path(id): Path<String>, body: Bytes) -> Response {
+    let result = async {
+        visit.fields(&body)?;
+        let device = TokenDigest::from_hex(&id).ok_or(Outcome::NotFound)?;
+        theirs(visit.console.flows.forget_device(&visit.permit()?.session, device).await)
+    };
+    visit.finish(result.await)
+}
+
+/// Back to the account; a device that is not theirs, or is forgotten already, is none of theirs now.
+fn theirs(changed: Result<(), ChangeError>) -> Result<Response, Failure> {
+    match changed {
+        Ok(()) | Err(ChangeError::Conflict) => Ok(to_account()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -19,6 +19,10 @@ pub struct AccountPage {
     pub add_action: String,
     /// The live sessions, this one first.
     pub sessions: Vec<Session>,
+    /// The devices that are remembered, this one first.
+    pub devices: Vec<Device>,
+    /// The longest name of a device, in characters.
+    pub device_name_len_max: usize,
     /// Where `sign out everywhere else` goes, if there is anything else.
     pub end_others_action: Option<String>,
     /// What happened lately, the newest first.
@@ -83,6 +87,25 @@ pub struct Session {
     pub is_this: bool,
     /// Where ending it goes.
     pub end_action: String,
+}
+
+/// A device that is remembered.
+#[derive(Debug, Clone)]
+pub struct Device {
+    /// The browser and system, in words.
+    pub what: String,
+    /// What the person calls it; may be empty.
+    pub name: String,
+    /// The first sign-in.
+    pub first_seen: Moment,
+    /// The last one.
+    pub last_used: Moment,
+    /// Whether it is the one that shows this page.
+    pub is_this: bool,
+    /// Where naming it goes.
+    pub name_action: String,
+    /// Where forgetting it goes.
+    pub forget_action: String,
 }
 
 /// Something that happened.

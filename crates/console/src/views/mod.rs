@@ -8,7 +8,7 @@ mod evidence;
 mod outcome;
 mod sign_in;
 
-pub use account::{AccountPage, Activity, ActivityPage, AddFactor, Factor, PersonView, Session};
+pub use account::{AccountPage, Activity, ActivityPage, AddFactor, Device, Factor, PersonView, Session};
 pub use challenge::{
     Asker, ChallengePage, CodeOffer, Grant, Input, LockedFactor, MissingFactor, NumberMatch, Offers, Reason, Sent,
     SentOffer, SentTo, ServiceView, Step, StepState, Technical,

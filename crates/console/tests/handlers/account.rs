@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use stepgate_console::Account;
+use stepgate_core::surroundings::Posture;
 use stepgate_core::web::{Client, LocalService as _, Transport};
 
 use stepgate_core::factor::FactorKind;
@@ -62,7 +63,7 @@ async fn b51_a_request_that_was_not_decided_shows_and_changes_nothing() {
         ("POST", &remove),
         ("POST", "/account/sessions/end-others"),
     ] {
-        let client = Client { address: [192, 0, 2, 1].into(), request_id: "r".to_owned() };
+        let client = Client { address: [192, 0, 2, 1].into(), request_id: "r".to_owned(), posture: Posture::Unknown };
         let request = Request::builder()
             .method(method)
             .uri(path)

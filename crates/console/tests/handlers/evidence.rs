@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Request, StatusCode};
 use stepgate_console::Account;
+use stepgate_core::surroundings::Posture;
 use stepgate_core::web::{Client, LocalService as _, Transport};
 use stepgate_evidence::Event;
 use stepgate_evidence::verify::verify;
@@ -152,7 +153,7 @@ async fn b51_without_a_decision_nothing_is_shown_or_exported() {
         .map(|name| format!("{name}={}", browser.cookie(name).unwrap()))
         .join("; ");
     for (method, path) in [("GET", "/evidence"), ("GET", "/evidence?bad=1"), ("POST", "/evidence/export")] {
-        let client = Client { address: [192, 0, 2, 1].into(), request_id: "r".to_owned() };
+        let client = Client { address: [192, 0, 2, 1].into(), request_id: "r".to_owned(), posture: Posture::Unknown };
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -278,7 +279,7 @@ async fn an_export_is_refused_to_a_foreign_form_and_beyond_the_places() {
     let call = async || {
         let (session, token) = browser.session().await.unwrap();
         let permit = stepgate_core::web::Permit { session, token, challenge: None };
-        let client = Client { address: [192, 0, 2, 1].into(), request_id: "r".to_owned() };
+        let client = Client { address: [192, 0, 2, 1].into(), request_id: "r".to_owned(), posture: Posture::Unknown };
         let request = Request::post("/evidence/export")
             .header("cookie", format!("__Host-stepgate-browser={}", browser.cookie("__Host-stepgate-browser").unwrap()))
             .header(CONTENT_TYPE, "application/json")

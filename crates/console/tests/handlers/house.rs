@@ -29,6 +29,7 @@ use stepgate_core::provider::NoProviders;
 use stepgate_core::secret::{MacKey, Purpose, Token, TokenDigest};
 use stepgate_core::session::{Audience, SessionLifetimes, SessionView};
 use stepgate_core::surroundings::Environment;
+use stepgate_core::surroundings::Posture;
 use stepgate_core::time::Clock as _;
 use stepgate_core::web::{Client, LocalService, Permit, Transport};
 use stepgate_evidence::PolicyRef;
@@ -272,7 +273,8 @@ impl Browser<'_> {
     }
 
     pub(crate) async fn send(&self, path: &str, request: http::request::Builder, body: Bytes) -> Page {
-        let client = Client { address: self.address, request_id: "0123456789abcdef0123456789abcdef".to_owned() };
+        let request_id = "0123456789abcdef0123456789abcdef".to_owned();
+        let client = Client { address: self.address, request_id, posture: Posture::Unknown };
         let cookies: Vec<String> =
             self.cookies.lock().unwrap().iter().map(|(name, value)| format!("{name}={value}")).collect();
         let mut request = request.header(USER_AGENT, FIREFOX).extension(client);

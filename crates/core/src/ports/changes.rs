@@ -86,6 +86,21 @@ pub struct SessionSummary {
     pub agent: String,
 }
 
+/// A device that a person signed in with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RememberedDevice {
+    /// The digest of its cookie, by which it is named in pages and entries.
+    pub device: TokenDigest,
+    /// The first sign-in.
+    pub first_seen: Timestamp,
+    /// The last one.
+    pub last_used: Timestamp,
+    /// What the person calls it; may be empty.
+    pub name: String,
+    /// What the browser called itself at the last sign-in.
+    pub agent: String,
+}
+
 /// What the token sees that a code is redeemed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CodeSees {

@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
+use stepgate_core::surroundings::Posture;
 
 use super::Ambiguous;
 
@@ -57,13 +58,37 @@ pub enum HopTells {
 pub struct TrustedHops {
     networks: Vec<IpNet>,
     tells: Vec<HopTells>,
+    posture_header: Option<HeaderName>,
 }
 
 impl TrustedHops {
     /// Believes peers from `networks` in what `tells` lists.
     #[must_use]
     pub fn new(networks: Vec<IpNet>, tells: Vec<HopTells>) -> Self {
-        Self { networks, tells }
+        Self { networks, tells, posture_header: None }
+    }
+
+    /// These, who also tell in this header whether the client's device keeps the company's rules.
+    #[must_use]
+    pub fn telling_posture_in(self, header: Option<HeaderName>) -> Self {
+        Self { posture_header: header, ..self }
+    }
+
+    /// What the hop `peer` says of the client's device. The header never goes on, whoever sent it and with
+    /// whatever underscores; said by anybody else, twice, or in other words, it says nothing.
+    pub(super) fn take_posture(&self, peer: SocketAddr, headers: &mut HeaderMap) -> Posture {
+        let Some(header) = &self.posture_header else { return Posture::Unknown };
+        let mut values = headers.get_all(header).iter();
+        let told = match (values.next(), values.next()) {
+            (Some(only), None) if self.trusts(peer.ip()) => only.to_str().ok().and_then(|text| text.parse().ok()),
+            _ => None,
+        };
+        let is_it = |name: &&HeaderName| name.as_str().replace('_', "-") == header.as_str().replace('_', "-");
+        let names: Vec<HeaderName> = headers.keys().filter(is_it).cloned().collect();
+        for name in names {
+            headers.remove(name);
+        }
+        told.unwrap_or_default()
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
@@ -166,7 +191,7 @@ fn forwarded_scheme(headers: &HeaderMap) -> Result<Option<Scheme>, Ambiguous> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderValue;
 
     fn read(peer: &str, tells: &[HopTells], lines: &[(&str, &str)]) -> Result<Client, Ambiguous> {
         let hops = TrustedHops::new(vec!["10.0.0.0/8".parse().unwrap()], tells.to_vec());
@@ -225,5 +250,32 @@ mod tests {
         }
         let twice = [("x-forwarded-proto", "https"), ("x-forwarded-proto", "https")];
         assert_eq!(read("10.0.0.1", &scheme, &twice), Err(Ambiguous::Forwarded));
+    }
+
+    #[test]
+    fn b138_a_posture_is_believed_of_a_hop_alone_and_never_goes_on() {
+        let header = HeaderName::from_static("x-device-posture");
+        let hops = TrustedHops::new(vec!["10.0.0.0/8".parse().unwrap()], Vec::new()).telling_posture_in(Some(header));
+        let check = |peer: &str, lines: &[(&'static str, &'static str)], expected: Posture| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines.iter().chain([&("x-other", "stays")]) {
+                headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+            }
+            let told = hops.take_posture(SocketAddr::new(peer.parse().unwrap(), 4711), &mut headers);
+            assert_eq!(told, expected, "{peer} {lines:?}");
+            assert_eq!(headers.len(), 1, "{peer} {lines:?}: {headers:?}");
+        };
+        let good = ("x-device-posture", "compliant");
+        check("10.0.0.1", &[good], Posture::Compliant);
+        check("10.0.0.1", &[("x-device-posture", "not_compliant")], Posture::NotCompliant);
+        check("::ffff:10.0.0.1", &[good], Posture::Compliant);
+        check("203.0.113.9", &[good], Posture::Unknown);
+        check("10.0.0.1", &[], Posture::Unknown);
+        // A hop that adds instead of setting passes the client's word on, too.
+        check("10.0.0.1", &[good, good], Posture::Unknown);
+        check("10.0.0.1", &[good, ("x-device-posture", "not_compliant")], Posture::Unknown);
+        check("10.0.0.1", &[("x_device_posture", "compliant")], Posture::Unknown);
+        check("10.0.0.1", &[("x-device-posture", "Compliant")], Posture::Unknown);
+        check("10.0.0.1", &[("x-device-posture", "compliant, not_compliant")], Posture::Unknown);
     }
 }

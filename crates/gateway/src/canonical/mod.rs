@@ -28,6 +28,7 @@ use http::header::HeaderName;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Version};
+use stepgate_core::surroundings::Posture;
 
 pub use ambiguous::Ambiguous;
 pub(crate) use chunks::{Broken, Chunks};
@@ -109,6 +110,7 @@ pub struct CanonicalRequest {
     framing: Framing,
     purpose: Purpose,
     client: Client,
+    posture: Posture,
     client_address: HeaderValue,
     challenge: Option<HeaderValue>,
     certificate: Option<Arc<PresentedCertificate>>,
@@ -139,6 +141,7 @@ impl CanonicalRequest {
         }
         let inspected = headers::inspect(&headers)?;
         let client = Client::read(peer.address(), listener.scheme, &listener.hops, &headers)?;
+        let posture = listener.hops.take_posture(peer.address(), &mut headers);
         let lifted = headers::lift(&mut headers, inspected, version)?;
         let host = read_host(uri.authority().map(http::uri::Authority::as_str), lifted.host, peer)?;
         let purpose = read_purpose(&method, version, protocol, lifted.upgrade, &headers)?;
@@ -159,6 +162,7 @@ impl CanonicalRequest {
             purpose,
             client_address: peer.write(client.address()),
             client,
+            posture,
             challenge: lifted.challenge,
             certificate: None,
         })
@@ -174,6 +178,12 @@ impl CanonicalRequest {
     #[must_use]
     pub fn certificate(&self) -> Option<&Arc<PresentedCertificate>> {
         self.certificate.as_ref()
+    }
+
+    /// What a trusted hop says of the client's device.
+    #[must_use]
+    pub fn posture(&self) -> Posture {
+        self.posture
     }
 
     /// GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS.

@@ -158,6 +158,7 @@ impl Inner {
 
     pub(super) fn surroundings(&self, request: &CanonicalRequest) -> Surroundings {
         let agent = header(request, USER_AGENT.as_str()).unwrap_or_default();
-        self.flows.surroundings(request.client().address(), agent)
+        let around = self.flows.surroundings(request.client().address(), agent);
+        Surroundings { posture: request.posture(), ..around }
     }
 }

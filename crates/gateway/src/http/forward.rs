@@ -197,7 +197,8 @@ pub(super) fn local_request(
     if let Ok(host) = HeaderValue::try_from(request.host().to_string()) {
         local.headers_mut().insert(http::header::HOST, host);
     }
-    let client = web::Client { address: request.client().address(), request_id: id.to_string() };
+    let posture = request.posture();
+    let client = web::Client { address: request.client().address(), request_id: id.to_string(), posture };
     local.extensions_mut().insert(client);
     local
 }

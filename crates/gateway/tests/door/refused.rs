@@ -96,3 +96,25 @@ async fn an_unknown_host_is_told_where_the_gate_is_and_nothing_of_its_services()
     let problem: Value = serde_json::from_str(&problem).unwrap();
     assert_eq!((&problem["gate"], &problem["code"]), (&door.gate_origin.as_str().into(), &"unknown_host".into()));
 }
+
+/// The hop of this door is on loopback, like everybody here.
+#[tokio::test]
+async fn b138_what_a_hop_says_of_a_device_is_decided_by_and_reaches_no_application() {
+    let door = Door::open().await;
+    let ada = door.sign_in("ada");
+    let lines =
+        |posture: &str| format!("{}X-Device-Posture: {posture}\r\nx_device_posture: compliant\r\n", ada.cookie());
+    for (posture, status) in [("compliant", 200), ("not_compliant", 403), ("whatever", 200)] {
+        let (head, body) = door.ask("POST /notes", &lines(posture), "").await;
+        assert_eq!(head.status(), status, "{posture}: {body}");
+    }
+    let recorded = door.recorder.recorded.lock().unwrap();
+    assert_eq!(recorded.len(), 2);
+    for one in recorded.iter() {
+        assert!(
+            !one.head.headers.iter().any(|(name, _)| name.to_ascii_lowercase().contains("posture")),
+            "{:?}",
+            one.head
+        );
+    }
+}

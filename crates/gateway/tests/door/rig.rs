@@ -53,6 +53,10 @@ unless { context.confirmed.contains("passkey") };
 @reason("Exports need a second factor from the last five minutes.")
 forbid (principal, action == Action::"reports.export", resource)
 unless { context.age.second_factor <= duration("5m") };
+@id("broken-devices-write-nothing")
+@reason("Your device does not keep the rules.")
+forbid (principal, action in Action::"write", resource)
+when { context.device.posture == "not_compliant" };
 @id("nobody-deletes")
 @reason("Nothing is deleted here.")
 forbid (principal, action == Action::"everything.delete", resource);
@@ -278,7 +282,9 @@ impl Door {
             stop: CancellationToken::new(),
         });
         let binding = Binding::plain(socket, Plaintext::OnLoopback).unwrap();
-        let server = Server::new(binding, TrustedHops::default(), ServerLimits::default(), Arc::new(door.clone()));
+        let hops = TrustedHops::new(vec!["127.0.0.1/32".parse().unwrap()], Vec::new());
+        let hops = hops.telling_posture_in(Some(http::HeaderName::from_static("x-device-posture")));
+        let server = Server::new(binding, hops, ServerLimits::default(), Arc::new(door.clone()));
         tokio::spawn(server.serve(CancellationToken::new()));
         Self { address, ledger, ledger_origin, gate, gate_origin, store, clock, flows, recorder, door }
     }

@@ -404,6 +404,15 @@ impl Store for Memory {
     async fn sessions(&self, _: PersonId, _: Timestamp) -> Result<Vec<SessionSummary>, StoreError> {
         Err(gone())
     }
+    async fn devices(&self, _: PersonId) -> Result<Vec<RememberedDevice>, StoreError> {
+        Err(gone())
+    }
+    async fn name_device(&self, _: PersonId, _: TokenDigest, _: &str, _: Entry) -> Result<(), ChangeError> {
+        Err(gone().into())
+    }
+    async fn forget_device(&self, _: PersonId, _: TokenDigest, _: Entry) -> Result<(), ChangeError> {
+        Err(gone().into())
+    }
     async fn end_session(&self, _: SessionId, _: PersonId, _: Entry) -> Result<(), ChangeError> {
         Err(gone().into())
     }

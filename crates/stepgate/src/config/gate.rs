@@ -135,6 +135,20 @@ pub(super) fn network(table: &Table<'_>, at: &At<String>) -> Option<IpNet> {
     parsed
 }
 
+/// The header in which the hops tell of the client's device. Without hops nobody would be believed.
+pub(super) fn posture_header(gate: &Table<'_>, hops: &[IpNet]) -> Option<http::HeaderName> {
+    let At { value, span } = gate.text("posture_header")?;
+    // What has a meaning of its own would be taken away from every request.
+    const TAKEN: [&str; 7] = ["authorization", "cookie", "content-", "host", "stepgate-", "accept", "user-agent"];
+    let is_taken = |name: &http::HeaderName| TAKEN.iter().any(|taken| name.as_str().starts_with(taken));
+    match http::HeaderName::try_from(&value) {
+        Ok(_) if hops.is_empty() => gate.mistake(span, "nobody is believed in it: name the proxies in trusted_hops"),
+        Ok(name) if !is_taken(&name) => return Some(name),
+        _ => gate.mistake(span, "the name of a header of its own is expected, like \"x-device-posture\""),
+    }
+    None
+}
+
 /// Peers that are believed. A range of everybody would let each asker say where it
 /// comes from (attack B17), so it is refused.
 pub(super) fn trusted_hops(gate: &Table<'_>) -> Vec<IpNet> {

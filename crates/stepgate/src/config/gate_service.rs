@@ -98,6 +98,20 @@ const OPERATIONS: &[Declared] = &[
         inputs: &[],
     },
     Declared {
+        on: ("POST", "/account/devices/{id}/name"),
+        action: "devices.name",
+        title: "Name one of your devices",
+        sensitivity: "low",
+        inputs: &[("id", Place::Path)],
+    },
+    Declared {
+        on: ("POST", "/account/devices/{id}/forget"),
+        action: "devices.forget",
+        title: "Have one of your devices forgotten",
+        sensitivity: "normal",
+        inputs: &[("id", Place::Path)],
+    },
+    Declared {
         on: ("POST", "/account/enrolments/{rest...}"),
         action: "account.enrolment",
         title: "Go on adding a way to prove it is you",
@@ -202,6 +216,8 @@ mod tests {
         assert_eq!(action("POST", &["account", "sessions", "end-others"]), "sessions.end_others");
         assert_eq!(action("POST", &["account", "enrolments", "x", "totp"]), "account.enrolment");
         assert_eq!(action("GET", &["account", "enrolments", "x"]), "account.view");
+        assert_eq!(action("POST", &["account", "devices", "x", "name"]), "devices.name");
+        assert_eq!(action("POST", &["account", "devices", "x", "forget"]), "devices.forget");
         assert_eq!(action("POST", &["account", "other"]), "write");
     }
 }

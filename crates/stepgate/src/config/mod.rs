@@ -80,6 +80,8 @@ pub struct Settings {
     pub master_key: MasterKey,
     /// Peers whose forwarded headers are believed.
     pub trusted_hops: Vec<IpNet>,
+    /// The header in which they tell of the client's device.
+    pub posture_header: Option<http::HeaderName>,
     /// Services and operations, the gate's own among them.
     pub catalogue: Catalogue,
     /// How each service is reached, by its name.
@@ -288,6 +290,7 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
     let policies = gate.text("policies").map_or_else(|| "policies".to_owned(), |at| at.value);
     let master_key = gate::master_key(&gate, &base);
     let trusted_hops = gate::trusted_hops(&gate);
+    let posture_header = gate::posture_header(&gate, &trusted_hops);
     let time_zone = gate::time_zone(&gate);
     let company_login_enrols = gate.flag("company_login_enrols");
     gate.finish();
@@ -372,6 +375,7 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
         policies: base.join(policies),
         master_key: master_key?,
         trusted_hops,
+        posture_header,
         catalogue,
         upstreams,
         introspection,

@@ -124,6 +124,7 @@ policies = "policies"
 master_key_env = "STEPGATE_MASTER_KEY"
 operators = "127.0.0.1:4181"
 trusted_hops = ["10.0.0.1", "10.1.0.0/16"]
+posture_header = "X-Device-Posture"
 time_zone = "Europe/Zurich"
 company_login_enrols = true
 [sessions]
@@ -479,6 +480,10 @@ fn the_reference_holds_exactly_the_keys_that_are_read() {
 fn b17_nobody_can_be_told_to_believe_everybody() {
     check("[gate]\n", "[gate]\ntrusted_hops = [\"0.0.0.0/0\"]\n", "everybody would be believed");
     check("[gate]\n", "[gate]\ntrusted_hops = [\"::/0\"]\n", "everybody would be believed");
+    check("[gate]\n", "[gate]\nposture_header = \"x-posture\"\n", "nobody is believed in it");
+    let hop = |header: &str| format!("[gate]\ntrusted_hops = [\"10.0.0.1\"]\nposture_header = \"{header}\"\n");
+    check("[gate]\n", &hop("cookie"), "a header of its own");
+    check("[gate]\n", &hop("no header"), "a header of its own");
 }
 
 #[test]

@@ -147,6 +147,7 @@ impl House {
             tells.push(HopTells::ClientScheme);
         }
         let hops = TrustedHops::new(settings.trusted_hops.clone(), tells);
+        let hops = hops.telling_posture_in(settings.posture_header.clone());
         let limits = ServerLimits {
             connections: settings.limits.connections,
             drain: settings.limits.drain,

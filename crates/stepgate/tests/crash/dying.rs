@@ -14,8 +14,8 @@ use stepgate_core::operation::OperationDigest;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::{
     AnsweredChallenge, ChangeError, EnrolmentLink, EntryQuery, KnownPerson, Leaf, LogKeys, LoggedOut, NewCode,
-    NewSentCode, NewSession, PendingLogin, ProviderLogin, RecordedEntry, Renewal, SessionSummary, Spend, Store,
-    StoreError, Ticket, TicketThen, Trier, Try, TryLimits,
+    NewSentCode, NewSession, PendingLogin, ProviderLogin, RecordedEntry, RememberedDevice, Renewal, SessionSummary,
+    Spend, Store, StoreError, Ticket, TicketThen, Trier, Try, TryLimits,
 };
 use stepgate_core::provider::ProviderName;
 use stepgate_core::secret::TokenDigest;
@@ -192,6 +192,9 @@ store! {
     async fn person(&self, id: PersonId) -> Result<Option<Person>, StoreError>;
     async fn person_by_login(&self, login: &Login) -> Result<Option<Person>, StoreError>;
     async fn people(&self, after: Option<&Login>, limit: u32) -> Result<Vec<Person>, StoreError>;
+    async fn devices(&self, person: PersonId) -> Result<Vec<RememberedDevice>, StoreError>;
+    async fn name_device(&self, person: PersonId, device: TokenDigest, name: &str, entry: Entry) -> Result<(), ChangeError>;
+    async fn forget_device(&self, person: PersonId, device: TokenDigest, entry: Entry) -> Result<(), ChangeError>;
     async fn factors(&self, person: PersonId) -> Result<Vec<EnrolledFactor>, StoreError>;
     async fn person_by_credential(&self, credential_id: &[u8]) -> Result<Option<PersonId>, StoreError>;
     async fn person_by_identity(&self, identity: [u8; 32]) -> Result<Option<(PersonId, FactorId)>, StoreError>;

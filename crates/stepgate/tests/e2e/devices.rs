@@ -35,6 +35,24 @@ async fn the_enrolling_browser_is_known_from_the_second_sign_in_on() {
     assert_eq!(approve(&world, &ada).await, 200);
     assert_eq!(payments.approvals().len(), 1);
 
+    // She names it, has it forgotten, and it is new again.
+    let list = ada.sign_in_at(&world.at_service("/payments")).await;
+    let account = ada.person.open(&world.at_gate("/account")).await;
+    let named = account.forms().into_iter().find(|form| form.action.path().ends_with("/name")).unwrap();
+    let account = ada.person.submit(&account, &named.fill("name", "The <b>old</b> laptop")).await;
+    assert!(account.text().contains("<strong>The &#60;b&#62;old&#60;/b&#62; laptop</strong>"), "{}", account.told());
+    let forget = account.forms().into_iter().find(|form| form.action.path().ends_with("/forget")).unwrap();
+    let account = ada.person.submit(&account, &forget).await;
+    assert!(!account.text().contains("laptop"), "{}", account.told());
+    let refused = ada.person.submit(&list, &list.form_with("small")).await;
+    assert_eq!(refused.status.as_u16(), 403, "the living session is decided as one of a new device");
+    let page = ada.person.open(&world.at_gate("/sign-out")).await;
+    ada.person.submit(&page, &page.form_to("/sign-out")).await;
+    assert_eq!(approve(&world, &ada).await, 403);
+    assert_eq!(approve(&world, &ada).await, 200);
+    let approvals = payments.approvals().len();
+    assert_eq!(approvals, 2);
+
     // Another browser of hers is another device, and each is known for itself.
     let elsewhere = Member { person: Person::new(), login: ada.login.clone(), secret: ada.secret.clone() };
     assert_eq!(approve(&world, &elsewhere).await, 403);

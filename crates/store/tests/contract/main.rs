@@ -161,6 +161,8 @@ contract! {
         b61_a_prompt_starts_one_session
         a_device_is_known_from_the_second_sign_in_on
         a_device_is_told_with_when_it_was_seen_first_and_last_before
+        a_device_is_named_and_forgotten_by_its_person_alone
+        a_forgotten_device_tries_as_a_stranger
         b134_a_retired_token_that_is_seen_again_marks_its_session_once_and_opens_nothing
         b134_what_is_no_retired_token_of_that_host_marks_nothing
         a_session_ends_at_its_end_and_when_it_is_not_used

@@ -1,14 +1,14 @@
 use std::time::Duration;
 
 use stepgate_core::factor::{FactorKind, FactorUse};
-use stepgate_core::ports::{NewSession, Store as _};
+use stepgate_core::ports::{NewSession, Store as _, Trier, Try, TryLimits};
 use stepgate_core::secret::TokenDigest;
 use stepgate_core::session::{Audience, OLD_TOKEN_GRACE};
 use stepgate_evidence::Event;
 use tokio::time::timeout;
 
 use crate::codes::handed_off;
-use crate::house::{AT_MOST, House, IDLE, MINUTE, host, is_conflict, is_used_before};
+use crate::house::{AT_MOST, House, IDLE, MINUTE, host, is_conflict, is_used_before, until};
 
 pub(crate) async fn a_session_is_found_by_its_token_at_its_audience_only(house: House) {
     let alice = house.signed_in("alice").await;
@@ -141,6 +141,68 @@ pub(crate) async fn a_device_is_told_with_when_it_was_seen_first_and_last_before
         seen,
         [(at[0], Some(at[0]), None), (at[1], Some(at[0]), Some(at[0])), (at[2], Some(at[0]), Some(at[1]))]
     );
+}
+
+pub(crate) async fn a_device_is_named_and_forgotten_by_its_person_alone(house: House) {
+    let (alice, bob) = (house.signed_in("alice").await, house.signed_in("bob").await);
+    let device = house.digest();
+    let sign_in = async || {
+        let used = (alice.factor, FactorUse::Nothing);
+        let session = NewSession { device, ..house.new_session(alice.person.id, FactorKind::Password, used) };
+        let token = session.gate_token;
+        start(&house, session).await.unwrap();
+        house.clock.advance(MINUTE);
+        token
+    };
+    let told = async |token| house.look(token).await.unwrap().device.clone();
+    let (_, second) = (sign_in().await, sign_in().await);
+    let other = house.another_node(7).await;
+    let elsewhere =
+        async || other.session(second, &Audience::Gate, house.now()).await.unwrap().unwrap().device.is_known();
+    assert!(told(second).await.is_known() && elsewhere().await);
+
+    is_conflict(house.store.name_device(bob.person.id, device, "mine", house.said("no")).await);
+    house.store.name_device(alice.person.id, device, "the laptop", house.said("named")).await.unwrap();
+    assert_eq!(told(second).await.name, "the laptop");
+    let devices = house.store.devices(alice.person.id).await.unwrap();
+    let named = devices.iter().find(|one| one.device == device).unwrap();
+    assert_eq!((named.name.as_str(), named.agent.as_str()), ("the laptop", "a browser"));
+    assert!(named.first_seen < named.last_used);
+    assert_eq!(devices[0].device, device, "the last used comes first");
+
+    is_conflict(house.store.forget_device(bob.person.id, device, house.said("no")).await);
+    house.store.forget_device(alice.person.id, device, house.said("forgotten")).await.unwrap();
+    is_conflict(house.store.forget_device(alice.person.id, device, house.said("again")).await);
+    assert_eq!((house.count_said("forgotten").await, house.count_said("again").await), (1, 0));
+    // It is new for the session that it has, on every node, and for the next one.
+    assert!(!told(second).await.is_known());
+    until("the other node knows", async || !elsewhere().await).await;
+    let third = sign_in().await;
+    assert_eq!(told(third).await.seen_before, None);
+    assert!(!told(third).await.is_known());
+    assert!(!told(second).await.is_known(), "a session of before does not trust what began anew");
+    assert!(told(sign_in().await).await.is_known());
+}
+
+pub(crate) async fn a_forgotten_device_tries_as_a_stranger(house: House) {
+    let alice = house.signed_in("alice").await;
+    let device = house.digest();
+    let used = (alice.factor, FactorUse::Nothing);
+    let session = NewSession { device, ..house.new_session(alice.person.id, FactorKind::Password, used) };
+    start(&house, session).await.unwrap();
+    let limits = TryLimits { before_lock: 10, lock: MINUTE * 30, before_reset: 100 };
+    let from = Trier { device: Some(device), address: [192, 0, 2, 77].into() };
+    let left = async || {
+        let counted =
+            house.store.begin_try(alice.person.id, FactorKind::Password, from, limits, house.now(), house.said("x"));
+        match counted.await.unwrap() {
+            Try::Allowed { left } => left,
+            Try::Locked { .. } => 0,
+        }
+    };
+    assert_eq!(left().await, 10, "one of theirs");
+    house.store.forget_device(alice.person.id, device, house.said("forgotten")).await.unwrap();
+    assert_eq!(left().await, 5, "one address of strangers");
 }
 
 /// Alice's second token of one browser, in use; the first one, which it retired; and another browser's.

@@ -7,7 +7,7 @@ use stepgate_console::assets::AssetBase;
 use stepgate_console::outcomes::{Outcome, Reported};
 use stepgate_console::page::{ContentPolicy, respond};
 use stepgate_console::views::{
-    AccountPage, Activity, ActivityPage, AddFactor, AddressStep, AwayPage, Destination, EnrolAddressPage,
+    AccountPage, Activity, ActivityPage, AddFactor, AddressStep, AwayPage, Destination, Device, EnrolAddressPage,
     EnrolLinkPage, EnrolPage, EnrolPasskeyPage, EnrolPasswordPage, EnrolTotpPage, Factor, FactorChoice, Frame,
     PasskeyCall, PersonView, ProviderButton, QrCode, RecoveryCodesPage, Said, Session, SignInPage, SignOutPage, Tone,
     Visitor,
@@ -268,6 +268,27 @@ fn account() -> AccountPage {
                 end_action: "/account/sessions/2/end".to_owned(),
             },
         ],
+        devices: vec![
+            Device {
+                what: "Firefox on Linux".to_owned(),
+                name: "Laptop at home".to_owned(),
+                first_seen: ago(SignedDuration::from_hours(24 * 92)),
+                last_used: ago(SignedDuration::from_mins(130)),
+                is_this: true,
+                name_action: "/account/devices/1/name".to_owned(),
+                forget_action: "/account/devices/1/forget".to_owned(),
+            },
+            Device {
+                what: "Safari on iPhone".to_owned(),
+                name: String::new(),
+                first_seen: ago(SignedDuration::from_hours(24 * 3)),
+                last_used: ago(SignedDuration::from_hours(40)),
+                is_this: false,
+                name_action: "/account/devices/2/name".to_owned(),
+                forget_action: "/account/devices/2/forget".to_owned(),
+            },
+        ],
+        device_name_len_max: 60,
         end_others_action: Some("/account/sessions/end-others".to_owned()),
         activity: vec![
             activity(

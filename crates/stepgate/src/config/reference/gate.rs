@@ -64,6 +64,13 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "[gate]",
+        "posture_header",
+        "header",
+        "none",
+        "Where these proxies *set* what they know of the client's device: `compliant` or `not_compliant`. It is never passed on.",
+    ),
+    key(
+        "[gate]",
         "time_zone",
         "text",
         "\"UTC\"",
