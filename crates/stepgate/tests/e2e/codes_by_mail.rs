@@ -1,8 +1,10 @@
 //! A payment that wants a passkey and a code by mail, over a real mail server.
 
 use std::fs;
+use std::time::Duration;
 
 use serde_json::json;
+use stepgate_core::ports::{EntryQuery, Store as _};
 use stepgate_testkit::{MailServer, Page};
 
 use crate::world::{Behind, Member, PASSWORD, Payments, World};
@@ -35,6 +37,41 @@ fn with_mail(behind: Behind, server: &MailServer, folder: &std::path::Path) -> B
 async fn press(ada: &Member, page: &Page, path_end: &str) -> Page {
     let form = page.forms().into_iter().find(|form| form.action.path().ends_with(path_end));
     ada.person.submit(page, &form.unwrap_or_else(|| panic!("no form to {path_end}: {}", page.told()))).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_that_no_server_takes_is_recorded_and_said() {
+    let told = json!({ "user": "gate", "pass": "let me in", "refuses": "ada@example.test" });
+    let (server, folder) = (MailServer::start(&told), tempfile::tempdir().unwrap());
+    let payments = Payments::start().await;
+    let world = World::start(with_mail(payments.behind(), &server, folder.path())).await;
+    let ada = world.ada().await;
+    let list = ada.sign_in_at(&world.at_service("/payments")).await;
+    assert!(list.text().contains("<h1>Payments</h1>"), "{}", list.told());
+    let account = ada.person.open(&world.at_gate("/account")).await;
+    let add = account.forms().into_iter().find(|form| form.action.path().ends_with("/factors") && !form.has("kind"));
+    let asked = ada.person.submit(&account, &add.unwrap().press("kind", "email_code")).await;
+    let offered = ada.person.touch(&asked).await;
+    press(&ada, &offered, "/email_code").await;
+    let store = &world.gate.database;
+    let found = loop {
+        let query = EntryQuery {
+            from: Some(0),
+            kinds: vec!["code.undelivered".to_owned()],
+            limit: 10,
+            ..EntryQuery::default()
+        };
+        if let Some(found) = store.entries(query).await.unwrap().pop() {
+            break found;
+        }
+        let all = EntryQuery { from: Some(0), limit: 1000, ..EntryQuery::default() };
+        let next = store.entries(all).await.unwrap().last().map_or(0, |last| last.index + 1);
+        store.entries_after(next, Duration::from_secs(60)).await;
+    };
+    let told = format!("{:?}", found.entry.event);
+    assert!(told.contains("refused") && !told.contains("example.test"), "{told}");
+    assert_eq!(server.taken(), 0);
+    world.gate.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
