@@ -2,8 +2,10 @@
 
 mod audit;
 mod bearer;
+mod facts;
 mod keys;
 mod machines;
+mod policy;
 
 use std::path::PathBuf;
 
@@ -11,8 +13,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use audit::AuditCommand;
 pub use bearer::BearerArgs;
+pub use facts::{PlaceFacts, SessionFacts};
 pub use keys::{KeysCommand, RotateCommand};
 pub use machines::MachinesCommand;
+pub use policy::{ExplainArgs, NewArgs, PolicyCommand};
 
 /// Step-up authentication in front of web applications and HTTP APIs.
 ///
@@ -47,7 +51,7 @@ pub enum Command {
     /// Give other systems tokens for the machines' listener, and revoke them.
     #[command(subcommand)]
     Machines(MachinesCommand),
-    /// Test and explain policies.
+    /// Begin with a pack, test and explain policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Export, verify, show and follow the evidence.
@@ -306,117 +310,4 @@ pub enum UserCommand {
         #[command(flatten)]
         output: Output,
     },
-}
-
-/// `stepgate policy …`.
-#[derive(Debug, Subcommand)]
-pub enum PolicyCommand {
-    /// Run the tables of requests with expected verdicts that lie beside the policies.
-    Test {
-        /// Test files; all `*.test.toml` beside the policies if none is given.
-        files: Vec<PathBuf>,
-        /// Where the configuration is.
-        #[command(flatten)]
-        config: ConfigArgs,
-        /// How to print.
-        #[command(flatten)]
-        output: Output,
-    },
-    /// For one request: which policies decide, and what would have to be proved.
-    Explain(Box<ExplainArgs>),
-    /// Print the schema that policies are validated against.
-    Schema(ConfigArgs),
-}
-
-/// What is so of the session and the device that ask.
-#[derive(Clone, Debug, Default, Args)]
-pub struct SessionFacts {
-    /// Whether the device was used before: `known` (if not given) or `new`.
-    #[arg(long)]
-    pub device: Option<String>,
-    /// What the person calls the device.
-    #[arg(long)]
-    pub device_name: Option<String>,
-    /// How long ago the person first signed in with it, e.g. `30d` (if not given).
-    #[arg(long)]
-    pub device_age: Option<String>,
-    /// How long it had not been used before this sign-in, e.g. `1d` (if not given).
-    #[arg(long)]
-    pub device_unseen: Option<String>,
-    /// `compliant`, `not_compliant` or `unknown` (if not given).
-    #[arg(long)]
-    pub posture: Option<String>,
-    /// How long ago the person signed in; if not given, with the oldest of what is proved.
-    #[arg(long)]
-    pub session_age: Option<String>,
-    /// How long ago the session was last used.
-    #[arg(long)]
-    pub idle: Option<String>,
-    /// What is different from the sign-in: `address`, `agent`, `country`; may be given several times.
-    #[arg(long = "changed")]
-    pub changed: Vec<String>,
-    /// An old token of the session was shown again.
-    #[arg(long)]
-    pub token_reused: bool,
-    /// The level of risk that other systems tell: `low`, `medium`, `high`.
-    #[arg(long)]
-    pub risk: Option<String>,
-    /// A signal of risk, e.g. `device_not_compliant`; may be given several times.
-    #[arg(long = "signal")]
-    pub signals: Vec<String>,
-}
-
-impl SessionFacts {
-    /// Whether anything is said that a token has not.
-    pub fn are_of_a_session(&self) -> bool {
-        let Self { device, device_name, device_age, device_unseen, session_age, idle, changed, token_reused, .. } =
-            self;
-        let texts = [device, device_name, device_age, device_unseen, session_age, idle];
-        texts.iter().any(|text| text.is_some()) || !changed.is_empty() || *token_reused
-    }
-}
-
-/// `stepgate policy explain`.
-#[derive(Debug, Args)]
-pub struct ExplainArgs {
-    /// The method.
-    pub method: String,
-    /// The whole URL.
-    pub url: String,
-    /// The body.
-    #[arg(long)]
-    pub body: Option<String>,
-    /// The body's content type.
-    #[arg(long, default_value = "application/json")]
-    pub content_type: String,
-    /// A group of the person; may be given several times.
-    #[arg(long = "group")]
-    pub groups: Vec<String>,
-    /// What the person has proved and how long ago, e.g. `password=5m`; several times.
-    #[arg(long = "proved")]
-    pub proved: Vec<String>,
-    /// What the person has enrolled; several times. All factors if none is given.
-    #[arg(long = "enrolled")]
-    pub enrolled: Vec<String>,
-    /// The address that asks.
-    #[arg(long, default_value = "127.0.0.1")]
-    pub ip: std::net::IpAddr,
-    /// The moment, RFC 3339 (now if not given).
-    #[arg(long)]
-    pub at: Option<String>,
-    /// What is so of session and device.
-    #[command(flatten)]
-    pub session: SessionFacts,
-    /// The access token that asks instead, if one does.
-    #[command(flatten)]
-    pub bearer: BearerArgs,
-    /// Print the whole context as well, as policies see it.
-    #[arg(long, short)]
-    pub verbose: bool,
-    /// Where the configuration is.
-    #[command(flatten)]
-    pub config: ConfigArgs,
-    /// How to print.
-    #[command(flatten)]
-    pub output: Output,
 }

@@ -8,6 +8,7 @@
 //! *Architecture invariant:* nothing here allows anything by itself. An error, a
 //! missing slice, a broken set: each is a refusal.
 
+mod concern;
 mod context;
 mod evaluate;
 mod lint;
@@ -99,6 +100,10 @@ pub struct PolicyAbout {
     pub effect: PolicyEffect,
     /// Its `@reason`; empty where a permit has none.
     pub reason: String,
+    /// Its `@title`, for people and reports; empty if it has none.
+    pub title: String,
+    /// Its `@control`: what it produces evidence for; empty if it says nothing.
+    pub control: String,
     /// The source's name.
     pub source_name: String,
     /// The line on which it begins, from 1.

@@ -124,10 +124,13 @@ impl Read {
                 wrong.push(error.to_string());
             } else {
                 self.places.of.insert(id.to_owned(), (source, span));
+                let said = |name: &str| annotations.get(name).copied().unwrap_or_default().to_owned();
                 let about = PolicyAbout {
                     id: id.to_owned(),
                     effect: policy.effect().into(),
-                    reason: reason.unwrap_or_default().to_owned(),
+                    reason: said("reason"),
+                    title: said("title"),
+                    control: said("control"),
                     source_name: place.source_name.clone(),
                     line: place.line,
                     looks_at: Vec::new(),

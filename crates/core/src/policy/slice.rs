@@ -168,6 +168,12 @@ impl Slices {
         same.then_some((number, slice))
     }
 
+    /// The slice of an endpoint.
+    pub(super) fn at(&self, endpoint: &Endpoint) -> Option<&Slice> {
+        let number = *self.of.get(&endpoint.resource)?;
+        self.slices.get(usize::try_from(number).ok()?)
+    }
+
     /// What is known of a person or an agent at an endpoint before anything is asked.
     ///
     /// Kept by who it is and endpoint; never a verdict. Who changed is prepared anew.
@@ -209,6 +215,11 @@ impl Slice {
     /// The ids of the policies.
     pub(super) fn ids(&self) -> Vec<&str> {
         self.policies.policies.iter().map(|stripped| stripped.rule.id.as_str()).collect()
+    }
+
+    /// Each policy's id and condition, in Cedar's JSON form.
+    pub(super) fn conditions(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.policies.policies.iter().map(|stripped| (stripped.rule.id.as_str(), &stripped.condition))
     }
 }
 

@@ -44,6 +44,13 @@ pub struct Failure {
     pub code: ExitCode,
 }
 
+impl Failure {
+    /// The same, with what it is about before it.
+    pub(crate) fn of(self, what: &str) -> Self {
+        Self { report: self.report.wrap_err(what.to_owned()), ..self }
+    }
+}
+
 impl<E: Into<miette::Report>> From<E> for Failure {
     fn from(error: E) -> Self {
         let report: miette::Report = error.into();

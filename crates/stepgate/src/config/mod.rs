@@ -215,13 +215,27 @@ impl ConfigError {
 
 /// Reads and checks a configuration file.
 pub fn load(path: &Path) -> Result<Settings, ConfigError> {
-    let text =
-        std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-    let base = match path.parent() {
+    parse(&read(path)?, &path.display().to_string(), base_of(path))
+}
+
+/// Reads and checks a configuration file, and more text behind it: a test table's own services.
+pub(crate) fn load_with(path: &Path, more: &str, of: &Path) -> Result<Settings, ConfigError> {
+    let mut text = read(path)?;
+    text.push('\n');
+    text.push_str(more);
+    parse(&text, &format!("{} with the services of {}", path.display(), of.display()), base_of(path))
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })
+}
+
+/// Where relative paths start.
+fn base_of(path: &Path) -> PathBuf {
+    match path.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => PathBuf::from("."),
-    };
-    parse(&text, &path.display().to_string(), base)
+    }
 }
 
 /// Checks the text of a configuration. `base` is where relative paths start.

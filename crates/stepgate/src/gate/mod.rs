@@ -47,6 +47,7 @@ pub use running::Gate;
 pub(crate) use advice::advice;
 pub(crate) use parts::{attestation_roots, certificates, certificates_of, way_to};
 pub(crate) use places::environment;
+pub(crate) use policies::{load_sources, read_source, read_sources, verified};
 pub(crate) use signals::{pollers, subscribers};
 
 use crate::config::Settings;

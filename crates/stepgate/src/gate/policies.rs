@@ -92,7 +92,12 @@ pub fn built_in(company_login_enrols: bool, regions_denied: bool) -> Vec<PolicyS
 
 /// Loads the built-in policies and those beside the configuration.
 pub fn load_policies(settings: &Settings) -> Result<Policies, PolicyErrors> {
-    load_policies_verifying(settings, FactorKind::BUILT_IN.into_iter().chain(settings.codes.kinds()))
+    load_policies_verifying(settings, verified(settings))
+}
+
+/// The kinds of factors that a gate with this configuration verifies.
+pub(crate) fn verified(settings: &Settings) -> Vec<FactorKind> {
+    FactorKind::BUILT_IN.into_iter().chain(settings.codes.kinds()).collect()
 }
 
 /// The same for a gate that verifies these kinds of factors, whatever the configuration says by now.
@@ -100,13 +105,29 @@ pub(super) fn load_policies_verifying(
     settings: &Settings,
     verified: impl IntoIterator<Item = FactorKind>,
 ) -> Result<Policies, PolicyErrors> {
+    load_sources(settings, read_sources(&settings.policies)?, verified)
+}
+
+/// The texts of a directory's policies.
+pub(crate) fn read_sources(directory: &Path) -> Result<Vec<PolicySource>, PolicyErrors> {
+    let files = policy_files(directory).map_err(|error| PolicyErrors::unreadable(directory, &error))?;
+    files.iter().map(|path| read_source(path)).collect()
+}
+
+/// The text of one file of policies.
+pub(crate) fn read_source(path: &Path) -> Result<PolicySource, PolicyErrors> {
+    let text = std::fs::read_to_string(path).map_err(|error| PolicyErrors::unreadable(path, &error))?;
+    Ok(PolicySource { name: path.display().to_string(), text })
+}
+
+/// Loads the built-in policies and these, for a gate that verifies these kinds of factors.
+pub(crate) fn load_sources(
+    settings: &Settings,
+    own: Vec<PolicySource>,
+    verified: impl IntoIterator<Item = FactorKind>,
+) -> Result<Policies, PolicyErrors> {
     let mut sources = built_in(settings.company_login_enrols, !settings.denied_regions.is_empty());
-    let files =
-        policy_files(&settings.policies).map_err(|error| PolicyErrors::unreadable(&settings.policies, &error))?;
-    for path in files {
-        let text = std::fs::read_to_string(&path).map_err(|error| PolicyErrors::unreadable(&path, &error))?;
-        sources.push(PolicySource { name: path.display().to_string(), text });
-    }
+    sources.extend(own);
     let providers: Vec<_> = settings.providers.iter().map(|checked| checked.provider().clone()).collect();
     let environment = settings.environment(Geography::default());
     Policies::load_in(&settings.catalogue, &sources, &environment)

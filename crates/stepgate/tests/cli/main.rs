@@ -7,6 +7,7 @@ mod evidence;
 mod json;
 mod missing;
 mod mistakes;
+mod packs;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use stepgate_core::access::TokenView;
 use stepgate_core::catalogue::{Catalogue, Service};
 use stepgate_core::decide::{Asker, Explanation, explain};
@@ -13,12 +14,14 @@ use stepgate_core::operation::Operation;
 use stepgate_core::person::{Login, Person};
 use stepgate_core::policy::Policies;
 use stepgate_core::session::{Assurance, Audience, Device, Proof, SessionView};
-use stepgate_core::surroundings::{Environment, Surroundings};
-use stepgate_core::time::Timestamp;
+use stepgate_core::surroundings::{Environment, Located, Place, Surroundings};
+use stepgate_core::time::{Clock as _, Timestamp};
 use stepgate_gateway::canonical::{AfterHead, CanonicalRequest, Listener, Peer, Scheme, TrustedHops};
 
 use super::facts::Facts;
 use crate::commands::{Failure, wrong_input};
+use crate::config::parse_duration;
+use crate::system::SystemClock;
 
 /// A request, as a test or a person describes it.
 #[derive(Debug, Default)]
@@ -115,7 +118,11 @@ pub(super) struct Who {
     pub(super) enrolled: Vec<FactorKind>,
     pub(super) facts: Facts,
     pub(super) ip: IpAddr,
+    /// `None`: where the databases say.
+    pub(super) place: Option<Place>,
     pub(super) at: Timestamp,
+    /// What this very request was confirmed with.
+    pub(super) confirmed: Vec<FactorKind>,
 }
 
 impl Who {
@@ -165,22 +172,39 @@ impl Who {
         environment: &Environment,
         token: Option<&TokenView>,
     ) -> Explanation {
-        let surroundings = self.facts.around(Surroundings::new(self.ip, "", self.at, environment));
+        let mut surroundings = self.facts.around(Surroundings::new(self.ip, "", self.at, environment));
+        if let Some(place) = &self.place {
+            surroundings.located = Located::known(surroundings.address, place.clone(), &environment.geography);
+        }
         let session = self.session(&surroundings);
         let asker = match token {
             Some(view) => Asker::Token(view),
             None => session.as_ref().map_or(Asker::Anonymous, Asker::SignedIn),
         };
-        explain(policies, operation, asker, &surroundings, &[])
+        let confirmed: Vec<_> = self.confirmed.iter().map(|kind| (*kind, self.at)).collect();
+        explain(policies, operation, asker, &surroundings, &confirmed)
     }
 }
 
 pub(super) fn factors(names: &[String]) -> Result<Vec<FactorKind>, Failure> {
-    names.iter().map(|name| name.parse().map_err(|error| wrong_input(format!("{name:?}: {error}")))).collect()
+    names.iter().map(|name| factor(name)).collect()
 }
 
-pub(super) fn moment(text: &str) -> Result<Timestamp, Failure> {
-    let at: jiff::Timestamp =
-        text.parse().map_err(|error| wrong_input(format!("{text:?} is no RFC 3339 time: {error}")))?;
+pub(super) fn factor(name: &str) -> Result<FactorKind, Failure> {
+    name.parse().map_err(|error| wrong_input(format!("{name:?}: {error}")))
+}
+
+/// `5m`.
+pub(super) fn duration(text: &str) -> Result<Duration, Failure> {
+    parse_duration(text).ok_or_else(|| wrong_input(format!("{text:?} is no duration like \"5m\"")))
+}
+
+/// A moment with its offset (RFC 3339), or by the gate's clock without one; now, if none is said.
+pub(super) fn moment(text: Option<&str>, zone: &TimeZone) -> Result<Timestamp, Failure> {
+    let Some(text) = text else { return Ok(SystemClock.now()) };
+    let here = || text.parse::<jiff::civil::DateTime>()?.to_zoned(zone.clone()).map(|here| here.timestamp());
+    let at = text.parse::<jiff::Timestamp>().or_else(|_| here()).map_err(|error| {
+        wrong_input(format!("{text:?} is no time like 2026-11-21T03:12:00Z, or without Z by the gate's clock: {error}"))
+    })?;
     Ok(Timestamp::from_ms(at.as_millisecond()))
 }

@@ -5,16 +5,14 @@ use std::process::ExitCode;
 use stepgate_core::decide::{Explanation, PolicyState};
 use stepgate_core::operation::Operation;
 use stepgate_core::policy::{NO_PERMIT, NearPermit, WhyNot};
-use stepgate_core::time::Clock as _;
 
 use super::bearer::{Answer, Bearer};
-use super::described::{Described, Who, factors, moment, operation_of};
-use super::facts::Facts;
+use super::described::{Described, Who, duration, factor, factors, moment, operation_of};
+use super::facts::{Facts, place};
 use crate::cli::{ExplainArgs, Format};
-use crate::commands::{Done, print, wrong_input};
-use crate::config::{self, parse_duration};
+use crate::commands::{Done, Failure, print};
+use crate::config;
 use crate::gate::{environment, load_policies};
-use crate::system::SystemClock;
 
 pub(super) fn explain_one(args: &ExplainArgs) -> Done {
     let settings = config::load(&args.config.config)?;
@@ -30,10 +28,8 @@ pub(super) fn explain_one(args: &ExplainArgs) -> Done {
     let mut proved = Vec::new();
     for text in &args.proved {
         let (name, age) = text.split_once('=').unwrap_or((text, "0s"));
-        let kind = name.parse().map_err(|error| wrong_input(format!("--proved {text}: {error}")))?;
-        let age = parse_duration(age)
-            .ok_or_else(|| wrong_input(format!("--proved {text}: a duration like 5m is expected")))?;
-        proved.push((kind, age));
+        let wrong = |failure: Failure| failure.of(&format!("--proved {text}"));
+        proved.push((factor(name).map_err(wrong)?, duration(age).map_err(wrong)?));
     }
     let who = Who {
         groups: args.groups.clone(),
@@ -41,7 +37,9 @@ pub(super) fn explain_one(args: &ExplainArgs) -> Done {
         enrolled: if args.enrolled.is_empty() { policies.offered().to_vec() } else { factors(&args.enrolled)? },
         facts: Facts::read(&args.session)?,
         ip: args.ip,
-        at: args.at.as_deref().map_or_else(|| Ok(SystemClock.now()), moment)?,
+        place: place(&args.place)?,
+        at: moment(args.at.as_deref(), &settings.time_zone)?,
+        confirmed: factors(&args.confirmed)?,
     };
     let bearer = Bearer::read(&args.bearer, &settings, &operation, &who)?;
     let mut explanation =

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use stepgate_core::risk::RiskLevel;
 use stepgate_core::session::{Device, SessionView};
-use stepgate_core::surroundings::{Posture, Surroundings};
+use stepgate_core::surroundings::{Anonymizer, NotARegion, Place, Posture, Region, Surroundings};
 use stepgate_core::time::Timestamp;
 
-use crate::cli::SessionFacts;
+use crate::cli::{PlaceFacts, SessionFacts};
 use crate::commands::{Failure, wrong_input};
 use crate::config::parse_duration;
 
@@ -17,6 +17,9 @@ const DEVICE_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 const DEVICE_UNSEEN: Duration = Duration::from_secs(24 * 3600);
 /// Where a session began whose address changed since: from there nobody asks.
 const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// A country or region that nobody knows.
+const UNKNOWN: &str = "ZZ";
 
 /// What is different from the sign-in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,10 +77,9 @@ impl Facts {
             "country" => Ok(Change::Country),
             other => Err(wrong_input(format!("what changed is address, agent or country, not {other:?}"))),
         };
-        let risk = said
-            .risk
-            .as_ref()
-            .map(|text| text.parse().map_err(|()| wrong_input(format!("a risk is low, medium or high, not {text:?}"))));
+        let wrong_risk = |text: &str| wrong_input(format!("a risk is unknown, low, medium or high, not {text:?}"));
+        let risk = said.risk.as_deref().filter(|text| *text != "unknown");
+        let risk = risk.map(|text| text.parse().map_err(|()| wrong_risk(text)));
         Ok(Self {
             device,
             posture,
@@ -119,6 +121,34 @@ impl Facts {
             ..view
         }
     }
+}
+
+/// Where an address is said to be; `None` if nothing is said.
+pub(super) fn place(said: &PlaceFacts) -> Result<Option<Place>, Failure> {
+    if *said == PlaceFacts::default() {
+        return Ok(None);
+    }
+    let code = |text: &Option<String>, has_part: bool| match text.as_deref() {
+        None | Some(UNKNOWN) => Ok(UNKNOWN.to_owned()),
+        Some(text) if text.parse::<Region>().is_ok() && text.contains('-') == has_part => Ok(text.to_owned()),
+        Some(text) => Err(wrong_input(format!("{text:?}: {NotARegion}"))),
+    };
+    let anonymizer = |name: &String| {
+        Anonymizer::ALL.into_iter().find(|one| one.name() == name).ok_or_else(|| {
+            let known = Anonymizer::ALL.map(Anonymizer::name).join(", ");
+            wrong_input(format!("an anonymizer is none, or one of {known}, not {name:?}"))
+        })
+    };
+    Ok(Some(Place {
+        country: code(&said.country, false)?,
+        region: code(&said.region, true)?,
+        city: said.city.clone().unwrap_or_default(),
+        asn: said.asn.unwrap_or(0),
+        anonymizer: match &said.anonymizers {
+            None => vec![Anonymizer::Unknown],
+            Some(names) => names.iter().filter(|name| *name != "none").map(anonymizer).collect::<Result<_, _>>()?,
+        },
+    }))
 }
 
 fn duration(name: &str, text: Option<&String>) -> Result<Option<Duration>, Failure> {

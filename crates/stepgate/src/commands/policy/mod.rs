@@ -1,9 +1,12 @@
 //! `stepgate policy …`: tables of expected verdicts, and explanations.
 
 mod bearer;
+mod case;
 mod described;
 mod explained;
 mod facts;
+mod new;
+mod pack;
 mod table;
 
 use std::process::ExitCode;
@@ -26,6 +29,7 @@ pub(super) fn run(command: PolicyCommand) -> Done {
             Ok(ExitCode::SUCCESS)
         }
         PolicyCommand::Test { files, config, output } => table::test(&config.config, files, output.format()),
+        PolicyCommand::New(args) => new::run(&args),
         PolicyCommand::Explain(args) => explained::explain_one(&args),
     }
 }

@@ -1,257 +1,185 @@
 //! `stepgate policy test`: tables of requests with expected verdicts.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use serde::Deserialize;
-use stepgate_core::decide::Explanation;
-use stepgate_core::operation::Operation;
-use stepgate_core::policy::Policies;
+use stepgate_core::policy::{Policies, PolicySource};
 use stepgate_core::surroundings::Environment;
-use stepgate_core::time::Clock as _;
 
-use super::bearer::Bearer;
-use super::described::{Described, Who, factors, moment, operation_of};
-use super::facts::Facts;
-use crate::cli::{BearerArgs, Format, SessionFacts};
+use super::case::{Case, Outcome};
+use crate::cli::Format;
 use crate::commands::{Done, FOUND, Failure, because, print, wrong_input};
-use crate::config::{self, parse_duration};
-use crate::gate::{environment, load_policies};
-use crate::system::SystemClock;
+use crate::config::{self, Settings};
+use crate::gate::{environment, load_sources, read_source, read_sources};
 
+/// A table, as its file says it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct TestFile {
+struct TableFile {
+    /// The files that are tested, beside the table; without it all policies are.
+    policies: Option<Vec<PathBuf>>,
+    /// Policies for this table alone.
+    #[serde(default)]
+    cedar: String,
+    /// What every case says that does not say otherwise.
+    #[serde(default)]
+    default: toml::Table,
     #[serde(rename = "case")]
-    cases: Vec<Case>,
+    cases: Vec<toml::Table>,
+    /// Services, networks and calendars for this table alone, as the configuration has them.
+    #[serde(default)]
+    service: Vec<toml::Table>,
+    #[serde(default)]
+    network: Vec<toml::Table>,
+    #[serde(default)]
+    calendar: Vec<toml::Table>,
 }
 
-/// One request with its expected verdict.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Case {
-    name: String,
-    /// `POST /payments/42/approve`.
-    request: String,
-    service: String,
-    json: Option<String>,
-    form: Option<String>,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
-    #[serde(default)]
-    groups: Vec<String>,
-    /// Factor to age; nothing proved is nobody signed in.
-    #[serde(default)]
-    proved: BTreeMap<String, String>,
-    enrolled: Option<Vec<String>>,
-    ip: Option<IpAddr>,
-    at: Option<String>,
-    device: Option<String>,
-    device_name: Option<String>,
-    device_age: Option<String>,
-    device_unseen: Option<String>,
-    posture: Option<String>,
-    session_age: Option<String>,
-    idle: Option<String>,
-    /// `address`, `agent`, `country`.
-    #[serde(default)]
-    changed: Vec<String>,
-    #[serde(default)]
-    token_reused: bool,
-    risk: Option<String>,
-    #[serde(default)]
-    signals: Vec<String>,
-    /// The provider of a person's token; with it (or `agent`), nobody has a session.
-    token: Option<String>,
-    /// `corp/ci-deploy`.
-    agent: Option<String>,
-    owner: Option<String>,
-    acr: Option<String>,
-    #[serde(default)]
-    amr: Vec<String>,
-    auth_age: Option<String>,
-    #[serde(default)]
-    scopes: Vec<String>,
-    /// `max_age` of the answer to a token, like "5m"; not looked at if left out.
-    max_age: Option<String>,
-    /// `permit`, `deny`, `sign in`, or what is asked: `confirm: passkey | totp`.
-    expect: String,
-    /// The policies that must have decided.
-    #[serde(default)]
-    because: Vec<String>,
+/// A table of requests with expected verdicts, and what it brings along.
+#[derive(Debug)]
+pub(super) struct Table {
+    file: PathBuf,
+    policies: Option<Vec<PathBuf>>,
+    cedar: String,
+    /// What is added to the configuration.
+    world: World,
+    pub(super) cases: Vec<Case>,
 }
 
-impl Case {
-    fn run(
+/// What a table adds to the configuration.
+#[derive(Debug)]
+struct World {
+    service: Vec<toml::Table>,
+    network: Vec<toml::Table>,
+    calendar: Vec<toml::Table>,
+}
+
+impl Table {
+    pub(super) fn read(file: &Path) -> Result<Self, Failure> {
+        Self::parse(&std::fs::read_to_string(file).map_err(because)?, file)
+    }
+
+    /// Reads a table's text. `file` is where it is, or would be.
+    pub(super) fn parse(text: &str, file: &Path) -> Result<Self, Failure> {
+        let wrong = |what: &dyn std::fmt::Display| wrong_input(format!("{}: {what}", file.display()));
+        let TableFile { policies, cedar, default, cases, service, network, calendar } =
+            toml::from_str(text).map_err(|error| wrong(&error))?;
+        let case = |(number, mut own): (usize, toml::Table)| {
+            let name = own.get("name").and_then(toml::Value::as_str).map(str::to_owned);
+            for (key, value) in &default {
+                own.entry(key).or_insert_with(|| value.clone());
+            }
+            own.try_into::<Case>().map_err(|error| match name {
+                Some(name) => wrong(&format_args!("case {name:?}: {}", error.message())),
+                None => wrong(&format_args!("case {number}: {}", error.message())),
+            })
+        };
+        let cases = (1..).zip(cases).map(case).collect::<Result<_, _>>()?;
+        Ok(Self { file: file.to_owned(), policies, cedar, world: World { service, network, calendar }, cases })
+    }
+
+    /// The settings of a configuration with what the table brings; `None` if it brings nothing.
+    pub(super) fn settings(&self, config: &Path, settings: &Settings) -> Result<Option<Settings>, Failure> {
+        let World { service, network, calendar } = &self.world;
+        if service.is_empty() && network.is_empty() && calendar.is_empty() {
+            return Ok(None);
+        }
+        // Nobody reaches these services, so nothing has to be said of where they are.
+        let scheme = settings.origin.scheme();
+        let service = |own: &toml::Table| {
+            let mut own = own.clone();
+            let name = own.get("name").and_then(toml::Value::as_str).unwrap_or_default().to_owned();
+            own.entry("origin").or_insert_with(|| format!("{scheme}://{name}.table.localhost").into());
+            own.entry("upstream").or_insert_with(|| "http://127.0.0.1:9".into());
+            own
+        };
+        let mut more = toml::Table::new();
+        let mut put = |key: &str, tables: Vec<toml::Table>| {
+            if !tables.is_empty() {
+                more.insert(key.to_owned(), tables.into());
+            }
+        };
+        put("service", self.world.service.iter().map(service).collect());
+        put("network", network.clone());
+        put("calendar", calendar.clone());
+        let more = toml::to_string(&more).map_err(because)?;
+        Ok(Some(config::load_with(config, &more, &self.file)?))
+    }
+
+    /// The policies that it tests; `all` are those beside the configuration.
+    fn sources(&self, all: &[PolicySource]) -> Result<Vec<PolicySource>, Failure> {
+        let directory = self.file.parent().unwrap_or(Path::new(""));
+        let mut sources = match &self.policies {
+            None => all.to_vec(),
+            Some(named) => named.iter().map(|name| read_source(&directory.join(name))).collect::<Result<_, _>>()?,
+        };
+        sources.extend(self.own_source());
+        Ok(sources)
+    }
+
+    /// The policies that stand in the table itself.
+    pub(super) fn own_source(&self) -> Option<PolicySource> {
+        let name = self.file.display().to_string();
+        (!self.cedar.is_empty()).then(|| PolicySource { name, text: self.cedar.clone() })
+    }
+
+    /// Whether everything beside the configuration is tested, and nothing else.
+    const fn tests_what_is_there(&self) -> bool {
+        self.policies.is_none() && self.cedar.is_empty()
+    }
+
+    /// What each case comes to.
+    pub(super) fn run(
         &self,
-        settings: &config::Settings,
+        settings: &Settings,
         policies: &Policies,
         environment: &Environment,
-    ) -> Result<Explanation, Failure> {
-        let service = settings
-            .catalogue
-            .by_name(&self.service)
-            .ok_or_else(|| wrong_input(format!("there is no service {:?}", self.service)))?;
-        let (method, target) = self
-            .request
-            .split_once(' ')
-            .ok_or_else(|| wrong_input(format!("{:?} is not like \"POST /path\"", self.request)))?;
-        let (body, content_type) = match (&self.json, &self.form) {
-            (Some(json), None) => (Some(json.as_bytes()), "application/json"),
-            (None, Some(form)) => (Some(form.as_bytes()), "application/x-www-form-urlencoded"),
-            (None, None) => (None, ""),
-            (Some(_), Some(_)) => return Err(wrong_input("a case has json or form, not both")),
+    ) -> Result<Vec<(&Case, Outcome)>, Failure> {
+        let run = |case| {
+            let outcome = Case::run(case, settings, policies, environment);
+            outcome
+                .map(|outcome| (case, outcome))
+                .map_err(|failure| failure.of(&format!("{}: {:?}", self.file.display(), case.name)))
         };
-        let described = Described {
-            method,
-            url: &format!("{}{target}", service.origin),
-            content_type: Some(content_type),
-            body,
-            headers: self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
-        };
-        let operation = operation_of(&settings.catalogue, &described)?;
-        let mut proved = Vec::new();
-        for (name, age) in &self.proved {
-            let kind = name.parse().map_err(|error| wrong_input(format!("{name:?}: {error}")))?;
-            let age = parse_duration(age).ok_or_else(|| wrong_input(format!("{age:?} is no duration like \"5m\"")))?;
-            proved.push((kind, age));
-        }
-        let who = Who {
-            groups: self.groups.clone(),
-            proved,
-            enrolled: match &self.enrolled {
-                Some(names) => factors(names)?,
-                None => policies.offered().to_vec(),
-            },
-            facts: Facts::read(&self.facts())?,
-            ip: self.ip.unwrap_or(IpAddr::from([127, 0, 0, 1])),
-            at: self.at.as_deref().map_or_else(|| Ok(SystemClock.now()), moment)?,
-        };
-        let bearer = self.bearer(settings, &operation, &who)?;
-        let mut explanation = who.explain(policies, &operation, environment, bearer.as_ref().map(Bearer::view));
-        if let Some(bearer) = &bearer {
-            bearer.answer(&operation, &mut explanation);
-        }
-        Ok(explanation)
-    }
-
-    fn facts(&self) -> SessionFacts {
-        SessionFacts {
-            device: self.device.clone(),
-            device_name: self.device_name.clone(),
-            device_age: self.device_age.clone(),
-            device_unseen: self.device_unseen.clone(),
-            posture: self.posture.clone(),
-            session_age: self.session_age.clone(),
-            idle: self.idle.clone(),
-            changed: self.changed.clone(),
-            token_reused: self.token_reused,
-            risk: self.risk.clone(),
-            signals: self.signals.clone(),
-        }
-    }
-
-    /// The token that asks, if one does.
-    fn bearer<'s>(
-        &self,
-        settings: &'s config::Settings,
-        operation: &Operation,
-        who: &Who,
-    ) -> Result<Option<Bearer<'s>>, Failure> {
-        let args = BearerArgs {
-            token: self.token.clone(),
-            agent: self.agent.clone(),
-            owner: self.owner.clone(),
-            acr: self.acr.clone(),
-            amr: self.amr.clone(),
-            auth_age: self.auth_age.clone(),
-            scopes: self.scopes.clone(),
-        };
-        let bearer = Bearer::read(&args, settings, operation, who)?;
-        let of_token = self.owner.is_some()
-            || self.acr.is_some()
-            || self.auth_age.is_some()
-            || self.max_age.is_some()
-            || !self.amr.is_empty()
-            || !self.scopes.is_empty();
-        match bearer {
-            None if of_token => Err(wrong_input(
-                "owner, acr, amr, auth_age, scopes and max_age are a token's: a case with one has `token` or `agent`",
-            )),
-            Some(_) if !self.proved.is_empty() || self.facts().are_of_a_session() => {
-                let whose =
-                    "`proved`, and what is said of session and device, are a session's: a case has these or a token";
-                Err(wrong_input(whose))
-            }
-            bearer => Ok(bearer),
-        }
-    }
-
-    /// Who asks, in words.
-    fn who(&self) -> String {
-        let groups = if self.groups.is_empty() { "no group".to_owned() } else { self.groups.join(", ") };
-        match (&self.token, &self.agent) {
-            (None, None) => format!("somebody in {groups}"),
-            (Some(provider), _) => format!("somebody in {groups}, with a token of {provider}"),
-            (None, Some(agent)) => format!("the agent {agent}"),
-        }
-    }
-
-    /// How old the login may be that was expected; `None` if it is not looked at.
-    fn max_age(&self) -> Result<Option<Duration>, Failure> {
-        let read = |age: &String| {
-            parse_duration(age).ok_or_else(|| wrong_input(format!("max_age: {age:?} is no duration like \"5m\"")))
-        };
-        self.max_age.as_ref().map(read).transpose()
+        self.cases.iter().map(run).collect()
     }
 }
 
 pub(super) fn test(config: &Path, files: Vec<PathBuf>, format: Format) -> Done {
     let settings = config::load(config)?;
-    let policies = load_policies(&settings)?;
-    let environment = environment(&settings)?;
+    let sources = read_sources(&settings.policies)?;
+    let policies = load_sources(&settings, sources.clone())?;
+    let around = environment(&settings)?;
     let files = if files.is_empty() { test_files(&settings.policies).map_err(because)? } else { files };
     if files.is_empty() {
         return Err(wrong_input(format!("there is no *.test.toml in {}", settings.policies.display())));
     }
     let (mut passed, mut failures, mut rows) = (0_usize, 0_usize, Vec::new());
     for file in files {
-        let text = std::fs::read_to_string(&file).map_err(because)?;
-        let table: TestFile =
-            toml::from_str(&text).map_err(|error| wrong_input(format!("{}: {error}", file.display())))?;
-        for case in table.cases {
-            let explanation = case.run(&settings, &policies, &environment).map_err(|failure| Failure {
-                report: failure.report.wrap_err(format!("{}: {:?}", file.display(), case.name)),
-                ..failure
-            })?;
-            let decided: Vec<&str> = explanation.decided.iter().map(|policy| policy.id.as_str()).collect();
-            let missing: Vec<&String> = case.because.iter().filter(|id| !decided.contains(&id.as_str())).collect();
-            let max_age = case.max_age()?;
-            let is_as_old = max_age.is_none() || max_age == explanation.max_age;
-            let right = explanation.verdict == case.expect && missing.is_empty() && is_as_old;
-            if right {
+        let table = Table::read(&file)?;
+        let own = table.settings(config, &settings)?;
+        let outcomes = if own.is_none() && table.tests_what_is_there() {
+            table.run(&settings, &policies, &around)?
+        } else {
+            let settings = own.as_ref().unwrap_or(&settings);
+            let policies = load_sources(settings, table.sources(&sources)?)?;
+            table.run(settings, &policies, &environment(settings)?)?
+        };
+        for (case, outcome) in outcomes {
+            if outcome.right {
                 passed = passed.saturating_add(1)
             } else {
                 failures = failures.saturating_add(1)
             }
             match format {
                 Format::Json => rows.push(serde_json::json!({
-                    "file": file.display().to_string(), "case": case.name, "passed": right,
-                    "expected": case.expect, "found": explanation.verdict, "because": decided,
-                    "max_age_s": explanation.max_age.map(|age| age.as_secs()),
+                    "file": file.display().to_string(), "case": case.name, "passed": outcome.right,
+                    "expected": case.expect, "found": outcome.found, "because": outcome.decided,
+                    "max_age_s": outcome.max_age.map(|age| age.as_secs()),
                 })),
-                Format::Text if right => println!("ok    {}", case.name),
-                Format::Text => {
-                    println!("WRONG {}", case.name);
-                    println!("      {}, by {}, in {}", case.request, case.who(), file.display());
-                    println!("      expected {}{}{}", case.expect, within(max_age), because_of(&case.because));
-                    let found: Vec<String> = decided.iter().map(|id| (*id).to_owned()).collect();
-                    let found_age = explanation.max_age.filter(|_| max_age.is_some());
-                    println!("      found    {}{}{}", explanation.verdict, within(found_age), because_of(&found));
-                }
+                Format::Text => tell(case, &outcome, &file)?,
             }
         }
     }
@@ -260,6 +188,20 @@ pub(super) fn test(config: &Path, files: Vec<PathBuf>, format: Format) -> Done {
         Format::Text => println!("\n{passed} passed, {failures} failed"),
     }
     Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+}
+
+fn tell(case: &Case, outcome: &Outcome, file: &Path) -> Result<(), Failure> {
+    if outcome.right {
+        println!("ok    {}", case.name);
+        return Ok(());
+    }
+    let max_age = case.max_age()?;
+    let found_age = outcome.max_age.filter(|_| max_age.is_some());
+    println!("WRONG {}", case.name);
+    println!("      {}, by {}, in {}", case.request, case.who(), file.display());
+    println!("      expected {}{}{}", case.expect, within(max_age), because_of(&case.because));
+    println!("      found    {}{}{}", outcome.found, within(found_age), because_of(&outcome.decided));
+    Ok(())
 }
 
 fn within(max_age: Option<Duration>) -> String {
