@@ -6,6 +6,7 @@ mod facts;
 mod keys;
 mod machines;
 mod policy;
+mod rehearse;
 
 use std::path::PathBuf;
 
@@ -17,6 +18,7 @@ pub use facts::{PlaceFacts, SessionFacts};
 pub use keys::{KeysCommand, RotateCommand};
 pub use machines::MachinesCommand;
 pub use policy::{ExplainArgs, NewArgs, PolicyCommand};
+pub use rehearse::{EnrolArgs, RehearseCommand, RunArgs};
 
 /// Step-up authentication in front of web applications and HTTP APIs.
 ///
@@ -54,6 +56,9 @@ pub enum Command {
     /// Begin with a pack, test and explain policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Go through a running gate's operations as a test person.
+    #[command(subcommand)]
+    Rehearse(RehearseCommand),
     /// Export, verify, show and follow the evidence.
     #[command(subcommand)]
     Audit(AuditCommand),

@@ -5,6 +5,7 @@ pub mod commands;
 pub mod config;
 pub mod demo;
 pub mod gate;
+mod headless;
 pub mod system;
 
 /// A proxied request allocates some eighty times; this takes far less of it than the

@@ -3,7 +3,7 @@
 use clap::Args;
 
 /// What is so of the session and the device that ask.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct SessionFacts {
     /// Whether the device was used before: `known` (if not given) or `new`.
     #[arg(long)]

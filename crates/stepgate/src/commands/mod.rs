@@ -7,6 +7,7 @@ mod keys;
 mod machines;
 mod policy;
 pub(crate) mod print;
+mod rehearse;
 mod tell;
 mod user;
 mod verify;
@@ -130,6 +131,7 @@ pub async fn run(command: Command) -> Done {
         Command::User(command) => Box::pin(user::run(command)).await,
         Command::Machines(command) => machines::run(command).await,
         Command::Policy(command) => policy::run(command),
+        Command::Rehearse(command) => rehearse::run(command).await,
         Command::Audit(command) => audit::run(command).await,
         Command::Keys(command) => keys::run(command).await,
         Command::Migrate { config, output } => {

@@ -2,8 +2,6 @@
 //! who may see the evidence.
 
 mod app;
-mod authenticator;
-mod client;
 mod people;
 mod tour;
 

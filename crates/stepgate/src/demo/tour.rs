@@ -7,9 +7,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::Demo;
-use super::authenticator::Authenticator;
-use super::client::{Browser, Page};
 use crate::commands::{Done, FOUND, Failure, because, export, failed, verify_export};
+use crate::headless::{Authenticator, Browser, Page};
 
 /// Walks the tour. The first step that does not do what it should ends it.
 pub(super) async fn walk(demo: Demo, kept: bool) -> Done {
@@ -52,7 +51,7 @@ fn is(page: &Page, status: u16, text: &str) -> Result<(), Failure> {
 
 async fn steps(demo: &Demo) -> Result<(), Failure> {
     let Demo { gate_origin, ledger_origin, alice, .. } = demo;
-    let browser = Browser::new(demo.address, &["localhost", "ledger.localhost"])?;
+    let browser = Browser::new("stepgate-tour", demo.address, &["localhost", "ledger.localhost"])?;
     println!("\nA tour of the main job, with {ledger_origin} behind {gate_origin}\n");
 
     let page = browser.open(&format!("{ledger_origin}/payments")).await?;
@@ -77,7 +76,7 @@ async fn steps(demo: &Demo) -> Result<(), Failure> {
     is(&page, 200, "Payment 41 of 900")?;
     say(3, "Approved a payment of 900: it passed.", "Everyday requests are not bothered.");
 
-    let mut passkey = enrol_passkey(demo, &browser).await?;
+    let passkey = enrol_passkey(demo, &browser).await?;
     say(
         4,
         "Added a passkey to the account, after proving an authenticator code.",
@@ -96,7 +95,7 @@ async fn steps(demo: &Demo) -> Result<(), Failure> {
         &format!("\"{}\"", reason(&asked)),
     );
 
-    let stranger = Browser::new(demo.address, &["localhost", "ledger.localhost"])?;
+    let stranger = Browser::new("stepgate-tour", demo.address, &["localhost", "ledger.localhost"])?;
     let options = options(&asked)?;
     let wrong =
         json!({ "factor": "passkey", "assertion": passkey.sign("http://evil.example", &options).map_err(because)? });
@@ -111,7 +110,7 @@ async fn steps(demo: &Demo) -> Result<(), Failure> {
         "The proof is bound to the gate's origin, and to the session that asked.",
     );
 
-    let go_on = answer(&browser, &answers, &mut passkey, gate_origin, &options).await?;
+    let go_on = answer(&browser, &answers, &passkey, gate_origin, &options).await?;
     let page = browser.open(&go_on).await?;
     let resume = page.field("stepgate-resume")?;
     let page = browser.submit(&approve, &[("stepgate-resume", &resume)]).await?;
@@ -133,12 +132,12 @@ async fn steps(demo: &Demo) -> Result<(), Failure> {
         "A confirmation is for one request, once.",
     );
 
-    program(demo, &browser, &mut passkey).await?;
-    fresh(demo, &browser, &mut passkey).await
+    program(demo, &browser, &passkey).await?;
+    fresh(demo, &browser, &passkey).await
 }
 
 /// A program: 401, a passkey for exactly these bytes, the same call again.
-async fn program(demo: &Demo, browser: &Browser, passkey: &mut Authenticator) -> Result<(), Failure> {
+async fn program(demo: &Demo, browser: &Browser, passkey: &Authenticator) -> Result<(), Failure> {
     let Demo { gate_origin, ledger_origin, .. } = demo;
     let url = format!("{ledger_origin}/api/payments/44/approve");
     let body = json!({ "amount": 48500 });
@@ -166,7 +165,7 @@ async fn program(demo: &Demo, browser: &Browser, passkey: &mut Authenticator) ->
 }
 
 /// An export that wants a fresh second factor.
-async fn fresh(demo: &Demo, browser: &Browser, passkey: &mut Authenticator) -> Result<(), Failure> {
+async fn fresh(demo: &Demo, browser: &Browser, passkey: &Authenticator) -> Result<(), Failure> {
     let Demo { gate_origin, ledger_origin, .. } = demo;
     let url = format!("{ledger_origin}/payments.csv");
     let page = browser.open(&url).await?;
@@ -239,7 +238,7 @@ fn reason(challenge: &Value) -> String {
 async fn answer(
     browser: &Browser,
     answers: &str,
-    passkey: &mut Authenticator,
+    passkey: &Authenticator,
     origin: &str,
     options: &Value,
 ) -> Result<String, Failure> {

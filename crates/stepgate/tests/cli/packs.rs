@@ -16,7 +16,7 @@ fn a_pack_is_written_holds_at_once_and_is_not_written_twice() {
     {
         assert!(said.contains(told), "{told} is not in {said}");
     }
-    let tested = check(&["policy", "test"], at, 0);
+    let tested = check(&["policy", "test", "policies/pci.test.toml"], at, 0);
     assert!(tested.contains(" 0 failed"), "{tested}");
     check(&["check"], at, 0);
     let explained = [
@@ -44,7 +44,10 @@ fn a_pack_is_written_holds_at_once_and_is_not_written_twice() {
     let written = std::fs::read_to_string(&file).unwrap();
     let idle = written.split("@id(\"pci.idle\")").nth(1).unwrap().split(';').next().unwrap();
     std::fs::write(&file, written.replace(&format!("@id(\"pci.idle\"){idle};"), "")).unwrap();
-    assert!(check(&["policy", "test"], at, 3).contains("WRONG Pauses"), "the table does not miss the rule");
+    assert!(
+        check(&["policy", "test", "policies/pci.test.toml"], at, 3).contains("WRONG Pauses"),
+        "the table does not miss the rule"
+    );
 
     assert!(check(&["policy", "new", "--pack", "pci"], at, 2).contains("--force"));
     check(&["policy", "new", "--pack", "pci", "--force", "--json"], at, 0);

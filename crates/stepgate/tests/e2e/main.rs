@@ -24,6 +24,7 @@ mod machines;
 mod main_job;
 mod node_red;
 mod programs;
+mod rehearsals;
 mod revoked_tokens;
 mod severed_commits;
 mod signing_in;

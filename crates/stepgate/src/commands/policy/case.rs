@@ -18,10 +18,10 @@ use crate::commands::{Failure, wrong_input};
 use crate::config::Settings;
 
 /// One request with its expected verdict.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Case {
-    pub(super) name: String,
+pub(in crate::commands) struct Case {
+    pub(in crate::commands) name: String,
     /// `POST /payments/42/approve`.
     pub(super) request: String,
     service: String,
@@ -76,10 +76,28 @@ pub(super) struct Case {
     /// `max_age` of the answer to a token, like "5m"; not looked at if left out.
     max_age: Option<String>,
     /// `permit`, `deny`, `sign in`, or what is asked: `confirm: passkey | totp`.
-    pub(super) expect: String,
+    pub(in crate::commands) expect: String,
     /// The policies that must have decided.
     #[serde(default)]
-    pub(super) because: Vec<String>,
+    pub(in crate::commands) because: Vec<String>,
+}
+
+/// A case's request.
+#[derive(Clone, Debug)]
+pub(in crate::commands) struct Request<'a> {
+    pub(in crate::commands) method: &'a str,
+    pub(in crate::commands) target: &'a str,
+    pub(in crate::commands) headers: Vec<(&'a str, &'a str)>,
+    /// Content type and text.
+    pub(in crate::commands) body: Option<(&'static str, &'a str)>,
+}
+
+/// How somebody signs in for a real request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::commands) enum SignsIn {
+    Nowhere,
+    WithPassword,
+    WithPasskey,
 }
 
 /// What a case came to.
@@ -138,29 +156,71 @@ impl Case {
         Ok(explanation)
     }
 
-    fn operation(&self, settings: &Settings) -> Result<Operation, Failure> {
-        let service = settings
-            .catalogue
-            .by_name(&self.service)
-            .ok_or_else(|| wrong_input(format!("there is no service {:?}", self.service)))?;
+    /// The request as it is sent to the service's origin.
+    pub(in crate::commands) fn request(&self) -> Result<Request<'_>, Failure> {
         let (method, target) = self
             .request
             .split_once(' ')
             .ok_or_else(|| wrong_input(format!("{:?} is not like \"POST /path\"", self.request)))?;
-        let (body, content_type) = match (&self.json, &self.form) {
-            (Some(json), None) => (Some(json.as_bytes()), "application/json"),
-            (None, Some(form)) => (Some(form.as_bytes()), "application/x-www-form-urlencoded"),
-            (None, None) => (None, ""),
+        let body = match (&self.json, &self.form) {
+            (Some(json), None) => Some(("application/json", json.as_str())),
+            (None, Some(form)) => Some(("application/x-www-form-urlencoded", form.as_str())),
+            (None, None) => None,
             (Some(_), Some(_)) => return Err(wrong_input("a case has json or form, not both")),
         };
+        let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        Ok(Request { method, target, headers, body })
+    }
+
+    /// The operation that it is.
+    pub(in crate::commands) fn operation(&self, settings: &Settings) -> Result<Operation, Failure> {
+        let service = settings
+            .catalogue
+            .by_name(&self.service)
+            .ok_or_else(|| wrong_input(format!("there is no service {:?}", self.service)))?;
+        let Request { method, target, headers, body } = self.request()?;
         let described = Described {
             method,
             url: &format!("{}{target}", service.origin),
-            content_type: Some(content_type),
-            body,
-            headers: self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+            content_type: Some(body.map_or("", |(content_type, _)| content_type)),
+            body: body.map(|(_, text)| text.as_bytes()),
+            headers,
         };
         operation_of(&settings.catalogue, &described)
+    }
+
+    /// A request of somebody who has proved a password, of which nothing is expected.
+    pub(in crate::commands) fn plain(service: &str, request: &str) -> Self {
+        Self {
+            name: request.to_owned(),
+            request: request.to_owned(),
+            service: service.to_owned(),
+            proved: BTreeMap::from([("passkey".to_owned(), "0s".to_owned())]),
+            ..Self::default()
+        }
+    }
+
+    /// How somebody signs in who then has proved what is said here.
+    pub(in crate::commands) fn signs_in(&self) -> SignsIn {
+        match self.proved.keys().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            [] => SignsIn::Nowhere,
+            ["password"] => SignsIn::WithPassword,
+            _ => SignsIn::WithPasskey,
+        }
+    }
+
+    /// What it says of a moment that a real request cannot be given. Groups and what is enrolled are the person's
+    /// own; what is proved is what they sign in with.
+    pub(in crate::commands) fn cannot_be_arranged(&self) -> Vec<&'static str> {
+        let said = [
+            ("ip", self.ip.is_some()),
+            ("at", self.at.is_some()),
+            ("place", self.place() != PlaceFacts::default()),
+            ("session, device or risk", self.facts() != SessionFacts::default()),
+            ("confirmed", !self.confirmed.is_empty()),
+            ("token", self.token.is_some() || self.agent.is_some()),
+        ];
+        said.into_iter().filter(|(_, is_said)| *is_said).map(|(name, _)| name).collect()
     }
 
     fn facts(&self) -> SessionFacts {

@@ -17,7 +17,9 @@ use super::{Done, failed};
 use crate::cli::PolicyCommand;
 use crate::config;
 
+pub(super) use case::{Case, SignsIn};
 pub(super) use described::{Described, operation_without_inputs};
+pub(super) use table::Table;
 
 pub(super) fn run(command: PolicyCommand) -> Done {
     match command {

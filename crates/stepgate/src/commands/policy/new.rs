@@ -10,11 +10,11 @@ use stepgate_core::surroundings::Environment;
 
 use super::case::Outcome;
 use super::pack::{Amount, Made, Names, PACKS, Pack};
-use super::table::Table;
+use super::table::{Table, wrong_with};
 use crate::cli::{Format, NewArgs};
 use crate::commands::{Done, Failure, because, failed, print, wrong_input};
 use crate::config::{self, Settings};
-use crate::gate::{environment, load_sources, read_sources};
+use crate::gate::{environment, load_sources, read_sources, verified};
 
 pub(super) fn run(args: &NewArgs) -> Done {
     let Some(name) = &args.pack else { return Ok(list(args.output.format())) };
@@ -78,7 +78,7 @@ impl New {
         let mut sources = read_sources(&settings.policies)?;
         sources.retain(|source| source.name != own.name);
         sources.push(own.clone());
-        let policies = load_sources(settings, sources).map_err(|error| {
+        let policies = load_sources(settings, sources, verified(settings)).map_err(|error| {
             Failure::from(error).of(&format!(
                 "the pack {} does not fit this configuration, and nothing was written; --kind {}=… and --group …=… \
                  name things as you do",
@@ -142,6 +142,7 @@ impl New {
     fn tell(&self, settings: &Settings, args: &NewArgs) -> Done {
         let rules = self.rules(settings);
         let operations = own_operations(settings).count();
+        let changed = wrong_with(&self.policies, settings)?;
         let (file, config) = (self.policy_file.display(), args.config.config.display());
         if args.output.format() == Format::Json {
             let rules: Vec<_> = rules
@@ -155,6 +156,7 @@ impl New {
             print::json(&serde_json::json!({
                 "pack": self.pack.name, "policies": self.policy_file, "tests": self.table_file, "cases": self.cases,
                 "rules": rules,
+                "changed_cases": changed.iter().flat_map(|(_, names)| names).collect::<Vec<_>>(),
             }));
             return Ok(ExitCode::SUCCESS);
         }
@@ -163,12 +165,16 @@ impl New {
         for rule in &rules {
             let concerned = match rule.operations.as_slice() {
                 [] => "none of your operations yet".to_owned(),
-                all if all.len() == operations => format!("all {operations} operations"),
+                all if all.len() == operations => "all your operations".to_owned(),
                 some => some.join(", "),
             };
             println!("  {}  ({})\n    {concerned}", rule.id, rule.control);
         }
-        println!("\nWhat an operation is says `kind` and `sensitivity` in {config}. Next:");
+        for (file, names) in &changed {
+            println!("\nNot as expected any more, in {}:", file.display());
+            names.iter().for_each(|name| println!("  {name}"));
+        }
+        println!("\n`kind` and `sensitivity` in {config} say what an operation is. Next:");
         let program = print::program();
         println!("  read {file}, and set numbers, hours, countries and groups to yours");
         println!("  {program} policy test --config {config}");
@@ -229,7 +235,8 @@ impl<'a> Trial<'a> {
             Some(settings) => settings,
             None => config::load(config)?,
         };
-        let policies = load_sources(&settings, [own].into_iter().chain(table.own_source()).collect())?;
+        let sources = [own].into_iter().chain(table.own_source()).collect();
+        let policies = load_sources(&settings, sources, table.verified(&settings))?;
         let environment = environment(&settings)?;
         Ok(Self { file, settings, policies, environment })
     }

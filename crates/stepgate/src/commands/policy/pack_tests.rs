@@ -90,7 +90,8 @@ impl Bench {
     fn load(&self, policies: String) -> Result<Policies, String> {
         let source = PolicySource { name: "pack.cedar".to_owned(), text: policies };
         let sources = [source].into_iter().chain(self.table.own_source()).collect();
-        load_sources(&self.settings, sources).map_err(|errors| format!("{:?}", miette::Report::new(errors)))
+        load_sources(&self.settings, sources, self.table.verified(&self.settings))
+            .map_err(|errors| format!("{:?}", miette::Report::new(errors)))
     }
 
     /// The cases that are wrong with these policies.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde::Deserialize;
+use stepgate_core::factor::FactorKind;
 use stepgate_core::policy::{Policies, PolicySource};
 use stepgate_core::surroundings::Environment;
 
@@ -12,7 +13,7 @@ use super::case::{Case, Outcome};
 use crate::cli::Format;
 use crate::commands::{Done, FOUND, Failure, because, print, wrong_input};
 use crate::config::{self, Settings};
-use crate::gate::{environment, load_sources, read_source, read_sources};
+use crate::gate::{environment, load_sources, read_source, read_sources, verified};
 
 /// A table, as its file says it.
 #[derive(Debug, Deserialize)]
@@ -39,13 +40,13 @@ struct TableFile {
 
 /// A table of requests with expected verdicts, and what it brings along.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(in crate::commands) struct Table {
     file: PathBuf,
     policies: Option<Vec<PathBuf>>,
     cedar: String,
     /// What is added to the configuration.
     world: World,
-    pub(super) cases: Vec<Case>,
+    pub(in crate::commands) cases: Vec<Case>,
 }
 
 /// What a table adds to the configuration.
@@ -56,8 +57,14 @@ struct World {
     calendar: Vec<toml::Table>,
 }
 
+impl World {
+    const fn is_empty(&self) -> bool {
+        self.service.is_empty() && self.network.is_empty() && self.calendar.is_empty()
+    }
+}
+
 impl Table {
-    pub(super) fn read(file: &Path) -> Result<Self, Failure> {
+    pub(in crate::commands) fn read(file: &Path) -> Result<Self, Failure> {
         Self::parse(&std::fs::read_to_string(file).map_err(because)?, file)
     }
 
@@ -82,10 +89,10 @@ impl Table {
 
     /// The settings of a configuration with what the table brings; `None` if it brings nothing.
     pub(super) fn settings(&self, config: &Path, settings: &Settings) -> Result<Option<Settings>, Failure> {
-        let World { service, network, calendar } = &self.world;
-        if service.is_empty() && network.is_empty() && calendar.is_empty() {
+        if self.world.is_empty() {
             return Ok(None);
         }
+        let World { service: services, network, calendar } = &self.world;
         // Nobody reaches these services, so nothing has to be said of where they are.
         let scheme = settings.origin.scheme();
         let service = |own: &toml::Table| {
@@ -101,7 +108,7 @@ impl Table {
                 more.insert(key.to_owned(), tables.into());
             }
         };
-        put("service", self.world.service.iter().map(service).collect());
+        put("service", services.iter().map(service).collect());
         put("network", network.clone());
         put("calendar", calendar.clone());
         let more = toml::to_string(&more).map_err(because)?;
@@ -117,6 +124,12 @@ impl Table {
         };
         sources.extend(self.own_source());
         Ok(sources)
+    }
+
+    /// The kinds of factors that can be asked for. Where a table says what it tests, what the deployment verifies
+    /// besides changes nothing.
+    pub(super) fn verified(&self, settings: &Settings) -> Vec<FactorKind> {
+        if self.policies.is_some() { FactorKind::BUILT_IN.to_vec() } else { verified(settings) }
     }
 
     /// The policies that stand in the table itself.
@@ -147,10 +160,30 @@ impl Table {
     }
 }
 
+/// The cases of the tables beside the policies that `policies` decide otherwise than expected, by file. Tables that
+/// say themselves what they test are left out.
+pub(super) fn wrong_with(policies: &Policies, settings: &Settings) -> Result<Vec<(PathBuf, Vec<String>)>, Failure> {
+    let around = environment(settings)?;
+    let mut wrong = Vec::new();
+    for file in test_files(&settings.policies).map_err(because)? {
+        let table = Table::read(&file)?;
+        if !table.tests_what_is_there() || !table.world.is_empty() {
+            continue;
+        }
+        let outcomes = table.run(settings, policies, &around)?;
+        let names = outcomes.into_iter().filter(|(_, outcome)| !outcome.right).map(|(case, _)| case.name.clone());
+        let names: Vec<_> = names.collect();
+        if !names.is_empty() {
+            wrong.push((file, names));
+        }
+    }
+    Ok(wrong)
+}
+
 pub(super) fn test(config: &Path, files: Vec<PathBuf>, format: Format) -> Done {
     let settings = config::load(config)?;
     let sources = read_sources(&settings.policies)?;
-    let policies = load_sources(&settings, sources.clone())?;
+    let policies = load_sources(&settings, sources.clone(), verified(&settings))?;
     let around = environment(&settings)?;
     let files = if files.is_empty() { test_files(&settings.policies).map_err(because)? } else { files };
     if files.is_empty() {
@@ -164,7 +197,7 @@ pub(super) fn test(config: &Path, files: Vec<PathBuf>, format: Format) -> Done {
             table.run(&settings, &policies, &around)?
         } else {
             let settings = own.as_ref().unwrap_or(&settings);
-            let policies = load_sources(settings, table.sources(&sources)?)?;
+            let policies = load_sources(settings, table.sources(&sources)?, table.verified(settings))?;
             table.run(settings, &policies, &environment(settings)?)?
         };
         for (case, outcome) in outcomes {

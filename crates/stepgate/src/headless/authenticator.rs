@@ -1,7 +1,7 @@
-//! A software authenticator for the tour: one ES256 passkey, honest in every field.
+//! A software authenticator: one ES256 passkey, honest in every field.
 //!
-//! It plays authenticator and browser at once (W3C WebAuthn Level 3, sections
-//! 5.1.3 and 5.1.4), so that the tour needs neither a browser nor a key.
+//! It plays authenticator and browser at once (W3C WebAuthn Level 3, sections 5.1.3 and 5.1.4), so that neither a
+//! browser nor a key is needed. It keeps no counter: zero says so (section 6.1.1).
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
@@ -17,30 +17,29 @@ const PRESENT_AND_VERIFIED: u8 = 0x05;
 const ATTESTED: u8 = 0x40;
 
 /// A passkey in memory.
-pub(super) struct Authenticator {
+pub(crate) struct Authenticator {
     key: EcdsaKeyPair,
     id: [u8; 16],
     user: Vec<u8>,
     relying_party: String,
-    counter: u32,
 }
 
 /// What the options lack, or what the cryptography refused.
 #[derive(Debug, thiserror::Error)]
 #[error("the software authenticator cannot answer: {0}")]
-pub(super) struct CannotAnswer(&'static str);
+pub(crate) struct CannotAnswer(&'static str);
 
 impl Authenticator {
     /// Answers `navigator.credentials.create` on a page of `origin`. Gives itself
     /// and what `PublicKeyCredential.toJSON()` gives.
-    pub(super) fn create(origin: &str, options: &Value) -> Result<(Self, Value), CannotAnswer> {
+    pub(crate) fn create(origin: &str, options: &Value) -> Result<(Self, Value), CannotAnswer> {
         let text = |pointer: &str| options.pointer(pointer).and_then(Value::as_str);
         let relying_party = text("/rp/id").ok_or(CannotAnswer("no relying party"))?.to_owned();
         let user = text("/user/id").and_then(|id| BASE64URL.decode(id).ok()).ok_or(CannotAnswer("no user"))?;
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(|_| CannotAnswer("no key"))?;
         let mut id = [0; 16];
         aws_lc_rs::rand::fill(&mut id).map_err(|_| CannotAnswer("no random bytes"))?;
-        let new = Self { key, id, user, relying_party, counter: 0 };
+        let new = Self { key, id, user, relying_party };
         let mut data = new.data(PRESENT_AND_VERIFIED | ATTESTED);
         data.extend_from_slice(&[0; 16]); // AAGUID: no model is claimed
         data.extend_from_slice(&16_u16.to_be_bytes());
@@ -66,8 +65,7 @@ impl Authenticator {
     }
 
     /// Answers `navigator.credentials.get` on a page of `origin`.
-    pub(super) fn sign(&mut self, origin: &str, options: &Value) -> Result<Value, CannotAnswer> {
-        self.counter = self.counter.saturating_add(1);
+    pub(crate) fn sign(&self, origin: &str, options: &Value) -> Result<Value, CannotAnswer> {
         let data = self.data(PRESENT_AND_VERIFIED);
         let client = client_data("webauthn.get", origin, options)?;
         let mut signed = data.clone();
@@ -86,10 +84,32 @@ impl Authenticator {
         }))
     }
 
+    /// What a file keeps of it: the private key is in there.
+    pub(crate) fn to_json(&self) -> Result<Value, CannotAnswer> {
+        let key = self.key.to_pkcs8v1().map_err(|_| CannotAnswer("the key cannot be written"))?;
+        Ok(json!({
+            "key": BASE64URL.encode(key.as_ref()), "id": BASE64URL.encode(self.id),
+            "user": BASE64URL.encode(&self.user), "relying_party": self.relying_party,
+        }))
+    }
+
+    /// Reads what was kept.
+    pub(crate) fn from_json(kept: &Value) -> Result<Self, CannotAnswer> {
+        let text = |name| kept.get(name).and_then(Value::as_str).ok_or(CannotAnswer("a part of it is missing"));
+        let bytes = |name| BASE64URL.decode(text(name)?).map_err(|_| CannotAnswer("a part of it is no base64url"));
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &bytes("key")?);
+        Ok(Self {
+            key: key.map_err(|_| CannotAnswer("its key is none"))?,
+            id: bytes("id")?.try_into().map_err(|_| CannotAnswer("its id is none"))?,
+            user: bytes("user")?,
+            relying_party: text("relying_party")?.to_owned(),
+        })
+    }
+
     fn data(&self, flags: u8) -> Vec<u8> {
         let mut data = Sha256::digest(self.relying_party.as_bytes()).to_vec();
         data.push(flags);
-        data.extend_from_slice(&self.counter.to_be_bytes());
+        data.extend_from_slice(&[0; 4]);
         data
     }
 
