@@ -18,6 +18,7 @@ pub mod operation;
 pub mod person;
 pub mod policy;
 pub mod ports;
+pub mod prompts;
 pub mod provider;
 pub mod risk;
 pub mod secret;

@@ -24,6 +24,18 @@ pub enum PolicyCommand {
     },
     /// For one request: which policies decide, and what would have to be proved.
     Explain(Box<ExplainArgs>),
+    /// Say from the ledger how often people are asked, by which rule, and what comes of it.
+    Prompts {
+        /// How far back, e.g. `30d`.
+        #[arg(long, default_value = "30d")]
+        since: String,
+        /// Where the configuration is.
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
     /// Print the schema that policies are validated against.
     Schema(ConfigArgs),
 }

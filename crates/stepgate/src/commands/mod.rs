@@ -130,7 +130,7 @@ pub async fn run(command: Command) -> Done {
         Command::Check(args) => check::run(&args),
         Command::User(command) => Box::pin(user::run(command)).await,
         Command::Machines(command) => machines::run(command).await,
-        Command::Policy(command) => policy::run(command),
+        Command::Policy(command) => policy::run(command).await,
         Command::Rehearse(command) => rehearse::run(command).await,
         Command::Audit(command) => audit::run(command).await,
         Command::Keys(command) => keys::run(command).await,

@@ -108,6 +108,23 @@ async fn a_test_person_goes_through_a_gate_and_changes_only_what_was_allowed() {
     assert!(told.contains("GET /payments.csv") && told.contains("nothing was sent to"), "{told}");
     assert_eq!(payments.bodies().len(), 1);
 
+    // All of it is in the ledger: three exports on a password, two of them while a proof of another browser counted.
+    let told = run(&world, &["policy", "prompts", "--since", "1d", "--json"], 0);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["total"]["prompts"], 4);
+    let rules: Vec<_> = told["rules"].as_array().unwrap().iter().map(|rule| (&rule["id"], &rule["count"])).collect();
+    assert_eq!(rules[0].0, "exports-need-a-fresh-second-factor");
+    assert_eq!(
+        (&rules[0].1["prompts"], &rules[0].1["repeated"], &rules[0].1["unused"]),
+        (&3.into(), &2.into(), &0.into())
+    );
+    assert_eq!((rules[1].0, &rules[1].1["prompts"]), (&"large-payment".into(), &1.into()));
+    assert_eq!(told["people"][0]["login"], "rita");
+    let told = run(&world, &["policy", "prompts"], 0);
+    assert!(told.contains("4 prompts (4.0 a day)") && told.contains("rita"), "{told}");
+    let looked = run(&world, &["audit", "tail"], 0);
+    assert!(looked.contains("prompts of the last 30d"), "who looked is recorded: {looked}");
+
     run(&world, &["rehearse", "run", "--key", "rita.json", "--also", "POST /nowhere"], 2);
     run(&world, &["rehearse", "run", "--key", "nothing.json"], 2);
     run(&world, &enrol, 1);

@@ -7,6 +7,7 @@ mod explained;
 mod facts;
 mod new;
 mod pack;
+mod prompts;
 mod table;
 
 use std::process::ExitCode;
@@ -21,7 +22,7 @@ pub(super) use case::{Case, SignsIn};
 pub(super) use described::{Described, operation_without_inputs};
 pub(super) use table::Table;
 
-pub(super) fn run(command: PolicyCommand) -> Done {
+pub(super) async fn run(command: PolicyCommand) -> Done {
     match command {
         PolicyCommand::Schema(config) => {
             let settings = config::load(&config.config)?;
@@ -32,6 +33,7 @@ pub(super) fn run(command: PolicyCommand) -> Done {
         }
         PolicyCommand::Test { files, config, output } => table::test(&config.config, files, output.format()),
         PolicyCommand::New(args) => new::run(&args),
+        PolicyCommand::Prompts { since, config, output } => prompts::run(&since, &config.config, output.format()).await,
         PolicyCommand::Explain(args) => explained::explain_one(&args),
     }
 }
