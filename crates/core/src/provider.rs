@@ -274,6 +274,23 @@ impl NotAsserted {
     }
 }
 
+/// A login that came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct NotFinished {
+    /// Why.
+    pub why: NotAsserted,
+    /// `sub`, where the provider signed for us whose login it was: bounded, and not believed for anything but to say so.
+    pub subject: Option<String>,
+}
+
+impl From<NotAsserted> for NotFinished {
+    /// Nobody knows whose it was.
+    fn from(why: NotAsserted) -> Self {
+        Self { why, subject: None }
+    }
+}
+
 /// What a provider's logout token says (OpenID Connect Back-Channel Logout 1.0), verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogoutToken {
@@ -321,7 +338,11 @@ pub trait IdentityProviders: Send + Sync + fmt::Debug {
     async fn authorize(&self, request: Authorize<'_>) -> Result<Leave, NotAsserted>;
 
     /// Takes the answer: redeems the code and verifies all that came.
-    async fn finish(&self, answer: CameBack<'_>) -> Result<Asserted, NotAsserted>;
+    ///
+    /// # Errors
+    ///
+    /// [`NotFinished`]
+    async fn finish(&self, answer: CameBack<'_>) -> Result<Asserted, NotFinished>;
 
     /// Verifies a logout token that the provider sent by itself.
     async fn logout_token(
@@ -359,8 +380,8 @@ impl IdentityProviders for NoProviders {
         Err(NotAsserted::Unknown)
     }
 
-    async fn finish(&self, _: CameBack<'_>) -> Result<Asserted, NotAsserted> {
-        Err(NotAsserted::Unknown)
+    async fn finish(&self, _: CameBack<'_>) -> Result<Asserted, NotFinished> {
+        Err(NotAsserted::Unknown.into())
     }
 
     async fn logout_token(&self, _: &ProviderName, _: &str, _: Timestamp) -> Result<LogoutToken, NotAsserted> {

@@ -292,8 +292,18 @@ pub enum Event {
     #[serde(rename = "factor.locked")]
     FactorLocked { person: String, factor: String, whom: String, until_ms: String },
     /// Somebody tried to prove something and did not. `person` is empty where the name is not known.
+    /// Of a login at a provider, `issuer` and `subject` lie in the details, where the provider signed whose it was.
     #[serde(rename = "attempt.failed")]
-    AttemptFailed { person: String, factor: String, purpose: String, challenge: String, reason: String },
+    AttemptFailed {
+        person: String,
+        factor: String,
+        /// Where, if it was a login at a provider.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        provider: Option<String>,
+        purpose: String,
+        challenge: String,
+        reason: String,
+    },
     /// A sign-in.
     #[serde(rename = "session.started")]
     SessionStarted { session: String, person: String, proof: FactorProof },

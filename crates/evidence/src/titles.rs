@@ -135,6 +135,7 @@ mod tests {
         let failed = Event::AttemptFailed {
             person: text("p"),
             factor: text("password"),
+            provider: None,
             purpose: text("sign_in"),
             challenge: String::new(),
             reason: text("wrong"),

@@ -117,14 +117,15 @@ fn sentence(event: &Event) -> String {
             };
             format!("{} of person {} locked for {whom} after too many wrong tries{stays}", named(factor), short(person))
         }
-        Event::AttemptFailed { person, factor, purpose, challenge, reason } => {
+        Event::AttemptFailed { person, factor, provider, purpose, challenge, reason } => {
             let who =
                 if person.is_empty() { "an unknown name".to_owned() } else { format!("person {}", short(person)) };
             let purpose = match purpose.as_str() {
                 "challenge" if !challenge.is_empty() => format!("challenge {}", short(challenge)),
                 purpose => purpose.replace('_', "-"),
             };
-            format!("{who} did not prove {} for {purpose}: {}", named(factor), reason.replace('_', " "))
+            let at = provider.as_ref().map(|provider| format!(" at {provider}")).unwrap_or_default();
+            format!("{who} did not prove {}{at} for {purpose}: {}", named(factor), reason.replace('_', " "))
         }
         Event::SessionStarted { session, person, proof } => {
             format!("person {} signed in with {}, session {}", short(person), proved(proof), short(session))

@@ -792,6 +792,7 @@ fn b86_control_characters_do_not_forge_lines() {
         Event::AttemptFailed {
             person: String::new(),
             factor: "password".into(),
+            provider: Some(evil.into()),
             purpose: evil.into(),
             challenge: String::new(),
             reason: evil.into(),

@@ -29,7 +29,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 use stepgate_core::provider::{
-    Asserted, Authorize, CameBack, IdentityProviders, Leave, LogoutToken, NotAsserted, Provider, ProviderName, Renewed,
+    Asserted, Authorize, CameBack, IdentityProviders, Leave, LogoutToken, NotAsserted, NotFinished, Provider,
+    ProviderName, Renewed,
 };
 use stepgate_core::time::{Clock, Randomness, Timestamp};
 use url::Url;
@@ -206,7 +207,7 @@ impl IdentityProviders for Providers {
         request::leave(&of, &request, now).await
     }
 
-    async fn finish(&self, answer: CameBack<'_>) -> Result<Asserted, NotAsserted> {
+    async fn finish(&self, answer: CameBack<'_>) -> Result<Asserted, NotFinished> {
         let asked = self.named(answer.provider).ok_or(NotAsserted::Unknown)?;
         let kept = redeem::kept(&answer, answer.keep.expose_secret(), &asked.issuer)?;
         let of = self.using(answer.provider, answer.now).await?;

@@ -244,6 +244,7 @@ mod tests {
         let failed = recorded(Event::AttemptFailed {
             person: person.to_string(),
             factor: "totp".to_owned(),
+            provider: None,
             purpose: "challenge".to_owned(),
             challenge,
             reason: "used_before".to_owned(),

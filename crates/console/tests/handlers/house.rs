@@ -32,6 +32,7 @@ use stepgate_core::surroundings::Environment;
 use stepgate_core::surroundings::Posture;
 use stepgate_core::time::Clock as _;
 use stepgate_core::web::{Client, LocalService, Permit, Transport};
+use stepgate_evidence::Entry;
 use stepgate_evidence::PolicyRef;
 use stepgate_factors::{FactorOptions, FactorSet, SentCodes};
 use stepgate_ledger::Origin;
@@ -182,9 +183,18 @@ impl House {
 
     /// What the ledger says of these kinds, oldest first.
     pub(crate) async fn said(&self, kind: &str) -> Vec<serde_json::Value> {
+        self.recorded(kind).await.iter().map(|entry| serde_json::to_value(&entry.event).unwrap()).collect()
+    }
+
+    /// What lies beside the entries of this kind, and may be erased.
+    pub(crate) async fn details(&self, kind: &str) -> Vec<serde_json::Value> {
+        let body = |entry: Entry| entry.details.map_or(serde_json::Value::Null, |details| details.body);
+        self.recorded(kind).await.into_iter().map(body).collect()
+    }
+
+    async fn recorded(&self, kind: &str) -> Vec<Entry> {
         let query = EntryQuery { from: Some(0), kinds: vec![kind.to_owned()], limit: 1000, ..EntryQuery::default() };
-        let entries = self.store().entries(query).await.unwrap();
-        entries.iter().map(|recorded| serde_json::to_value(&recorded.entry.event).unwrap()).collect()
+        self.store().entries(query).await.unwrap().into_iter().map(|recorded| recorded.entry).collect()
     }
 }
 

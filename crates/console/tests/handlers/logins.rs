@@ -14,8 +14,8 @@ use stepgate_core::challenge::{Challenge, ChallengeState, GrantKind};
 use stepgate_core::factor::{FactorKind, Strength};
 use stepgate_core::flows::{DEPARTURES_OF_ONE_MAX, Live, RENEWED_BESIDE};
 use stepgate_core::provider::{
-    Ask, Asserted, Authorize, CameBack, Claims, IdentityProviders, Leave, Level, LogoutToken, NotAsserted, Provider,
-    ProviderName, Renewed,
+    Ask, Asserted, Authorize, CameBack, Claims, IdentityProviders, Leave, Level, LogoutToken, NotAsserted, NotFinished,
+    Provider, ProviderName, Renewed,
 };
 use stepgate_core::surroundings::Environment;
 use stepgate_core::time::{Clock as _, Timestamp};
@@ -72,6 +72,8 @@ struct Scripted {
     answers: Mutex<Answers>,
     renewed: Mutex<fn() -> Renewed>,
     takes_no_request: Mutex<Option<NotAsserted>>,
+    /// Whose the logins are that fail, where it signs that.
+    of_failed: Mutex<Option<&'static str>>,
     /// A provider that answers no question about a login before it has a permit.
     hangs: Mutex<Option<(ProviderName, Arc<Semaphore>)>>,
     /// Questions about logins that are not answered yet.
@@ -99,9 +101,10 @@ impl IdentityProviders for Scripted {
         Ok(Leave { url, keep: SecretString::from("verifier") })
     }
 
-    async fn finish(&self, answer: CameBack<'_>) -> Result<Asserted, NotAsserted> {
+    async fn finish(&self, answer: CameBack<'_>) -> Result<Asserted, NotFinished> {
         assert_eq!(answer.keep.expose_secret(), "verifier");
-        let said = (self.answers.lock())(&answer)?;
+        let said = (self.answers.lock())(&answer)
+            .map_err(|why| NotFinished { why, subject: self.of_failed.lock().map(str::to_owned) })?;
         let strength = self.all[0].levels.iter().find(|level| level.acr == said.acr).map(|level| level.strength);
         Ok(Asserted {
             issuer: ISSUER.to_owned(),
@@ -187,6 +190,7 @@ impl House {
             answers: Mutex::new(says("00u1", "mfa")),
             renewed: Mutex::new(|| Renewed::Away { refresh_token: None }),
             takes_no_request: Mutex::default(),
+            of_failed: Mutex::default(),
             hangs: Mutex::default(),
             asking: AtomicUsize::new(0),
         });
@@ -329,7 +333,56 @@ async fn a_stranger_is_told_so_where_nobody_is_added() {
     assert_eq!(page.status, StatusCode::UNAUTHORIZED);
     assert!(page.text().contains("nobody here is known by it"), "{}", page.told());
     assert_eq!(house.said("attempt.failed").await[0]["reason"], "unknown_identity");
+    assert_eq!(house.said("attempt.failed").await[0]["provider"], "corp");
+    assert_eq!(house.details("attempt.failed").await, [serde_json::json!({ "issuer": ISSUER, "subject": "00u1" })]);
     assert_eq!(house.said("person.added").await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_login_that_fails_says_where_and_whose_it_was_if_that_was_signed() {
+    let (house, provider) = House::with_two_providers().await;
+    let fails = async |at: &str, why: NotAsserted, whose: Option<&'static str>| {
+        provider.answers(Box::new(move |_| Err(why.clone())));
+        *provider.of_failed.lock() = whose;
+        let browser = house.browser();
+        let page = browser.open("/sign-in").await;
+        let away = browser.submit(&page.form_to(&format!("/sign-in/with/{at}"))).await;
+        browser.open(&way_back(&away).replace("/corp?", &format!("/{at}?"))).await;
+    };
+    let old = NotAsserted::Token { what: "expired" };
+    fails("corp", old.clone(), Some("00u1")).await;
+    fails("corp", NotAsserted::Away("x".to_owned()), None).await;
+    // Each provider has its own first entry, and its second failure of a kind is only counted.
+    fails("other", old.clone(), Some("00u2")).await;
+    fails("other", old, Some("00u3")).await;
+    let told = |entry: &serde_json::Value| format!("{} {}", entry["provider"], entry["reason"]).replace('"', "");
+    let said: Vec<_> = house.said("attempt.failed").await.iter().map(told).collect();
+    assert_eq!(said, ["corp expired", "corp provider_away", "other expired"]);
+    let of = |subject: &str| serde_json::json!({ "issuer": ISSUER, "subject": subject });
+    assert_eq!(house.details("attempt.failed").await, [of("00u1"), serde_json::Value::Null, of("00u2")]);
+}
+
+#[tokio::test]
+async fn a_step_up_that_fails_says_where_and_whose_login_came_instead() {
+    let (house, provider) = House::with_provider().await;
+    let browser = house.browser();
+    browser.sign_in_at_the_provider().await;
+    let of = |subject: &str| serde_json::json!({ "issuer": ISSUER, "subject": subject });
+    for (subject, acr, reason) in [("00u2", "phr", "other_person"), ("00u1", "mfa", "lesser_class")] {
+        let challenge = browser.ask(asks_for(PHR)).await;
+        provider.answers(says(subject, acr));
+        let back = browser.leave_to_confirm(&challenge).await;
+        browser.open(&back).await;
+        let failed = house.said("attempt.failed").await.pop().unwrap();
+        assert_eq!((&failed["reason"], &failed["provider"]), (&reason.into(), &"corp".into()));
+        assert_eq!(house.details("attempt.failed").await.pop().unwrap(), of(subject));
+    }
+    let challenge = browser.ask(asks_for(PHR)).await;
+    provider.answers(Box::new(|_| Err(NotAsserted::OldLogin)));
+    *provider.of_failed.lock() = Some("00u1");
+    let back = browser.leave_to_confirm(&challenge).await;
+    browser.open(&back).await;
+    assert_eq!(house.details("attempt.failed").await.pop().unwrap(), of("00u1"));
 }
 
 #[tokio::test]

@@ -309,6 +309,7 @@ impl Flows {
         let failed = Event::AttemptFailed {
             person: person.clone(),
             factor: kind.name().to_owned(),
+            provider: None,
             purpose: "challenge".to_owned(),
             challenge: id.clone(),
             reason: reason(why),

@@ -17,7 +17,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use stepgate_evidence::{FactorProof, SignInStatement};
+use stepgate_evidence::{Entry, Event, FactorProof, SignInStatement};
 
 use super::ask::kinds;
 use super::look::{Standing, binding};
@@ -27,7 +27,9 @@ use crate::challenge::ChallengeState;
 use crate::factor::{Binding, FactorKind, FactorUse, identity_digest};
 use crate::id::{ChallengeId, FactorId};
 use crate::ports::{LeftBy, PendingLogin, ProviderLogin, StoreError, Trier};
-use crate::provider::{Ask, Asserted, Authorize, CameBack, NotAsserted, Provider, ProviderName};
+use crate::provider::{
+    Ask, Asserted, Authorize, CameBack, IdentityProviders, NotAsserted, NotFinished, Provider, ProviderName,
+};
 use crate::secret::{Purpose, Token, TokenDigest};
 use crate::session::SessionView;
 use crate::time::Timestamp;
@@ -185,7 +187,24 @@ impl WhatFor {
     }
 }
 
+/// A login at a provider that failed, as its entry tells it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FailedThere<'a> {
+    /// Where.
+    pub(super) provider: &'a ProviderName,
+    /// Whose it was, where that is known: issuer and subject.
+    pub(super) identity: Option<(&'a str, &'a str)>,
+}
+
 impl Flows {
+    /// An entry of a login that failed. Whose it was can be erased.
+    pub(super) fn entry_of(&self, at: Timestamp, event: Event, there: Option<FailedThere<'_>>) -> Entry {
+        match there.and_then(|there| there.identity) {
+            None => self.entry(at, event),
+            Some((issuer, subject)) => self.entry_with(at, event, json!({ "issuer": issuer, "subject": subject })),
+        }
+    }
+
     /// The URL at the provider where somebody signs in.
     pub async fn leave_to_sign_in(&self, leave: LeaveToSignIn<'_>) -> Result<String, LoginError> {
         let asked_at = self.clock.now();
@@ -251,7 +270,7 @@ impl Flows {
         let providers = Arc::clone(&self.live.load().providers);
         let leave = match providers.authorize(request).await {
             Ok(leave) => leave,
-            Err(why) => return Err(self.not_asserted(provider, challenge, why).await?),
+            Err(why) => return Err(self.not_asserted(provider, challenge, why.into()).await?),
         };
         let keep = leave.keep.expose_secret().to_owned();
         let kept = Kept { what_for, nonce, keep, asked_at_ms: asked_at.as_ms() };
@@ -333,7 +352,10 @@ impl Flows {
                         let provider = providers.named(back.provider).ok_or(LoginError::NoProvider)?;
                         self.login_answers(challenge, (session, token), provider, asserted, left_at, trier).await?
                     }
-                    Err(why) => return Err(self.login_failed(challenge, session, why).await?),
+                    Err(failed) => {
+                        let there = failed_there(providers.as_ref(), back.provider, &failed);
+                        return Err(self.login_failed(challenge, session, there, failed.why.clone()).await?);
+                    }
                 };
                 Ok(Returned::Answered { challenge, answered: Box::new(answered) })
             }
@@ -352,10 +374,16 @@ impl Flows {
         &self,
         provider: &ProviderName,
         challenge: Option<ChallengeId>,
-        why: NotAsserted,
+        failed: NotFinished,
     ) -> Result<LoginError, StoreError> {
+        let providers = Arc::clone(&self.live.load().providers);
+        let there = Some(failed_there(providers.as_ref(), provider, &failed));
+        let why = failed.why.clone();
         let is_news = match challenge {
-            None => self.unverified(None, FactorKind::Idp(crate::factor::Strength::NONE), why.code()).await?,
+            None => {
+                let kind = FactorKind::Idp(crate::factor::Strength::NONE);
+                self.unverified_at(there, None, kind, why.code()).await?
+            }
             // Nobody was away yet, so the challenge is as it was, and who is signed in may try again.
             Some(_) => true,
         };
@@ -364,6 +392,21 @@ impl Flows {
         }
         Ok(LoginError::NotAsserted { why, challenge })
     }
+}
+
+/// A login that was verified, and is not enough or nobody's.
+fn of_login<'a>(provider: &'a Provider, asserted: &'a Asserted) -> FailedThere<'a> {
+    FailedThere { provider: &provider.name, identity: Some((&asserted.issuer, &asserted.subject)) }
+}
+
+/// A login that came to nothing, by the issuer that the provider is configured with.
+fn failed_there<'a>(
+    providers: &'a dyn IdentityProviders,
+    provider: &'a ProviderName,
+    failed: &'a NotFinished,
+) -> FailedThere<'a> {
+    let known = providers.named(provider).zip(failed.subject.as_deref());
+    FailedThere { provider, identity: known.map(|(known, subject)| (known.issuer.as_str(), subject)) }
 }
 
 /// The classes of a provider that would answer one of these, in its order of preference,

@@ -6,11 +6,13 @@ use std::collections::HashMap;
 use parking_lot::Mutex;
 use stepgate_evidence::{AgentName, Asked, Event};
 
+use super::logins::FailedThere;
 use super::{Flows, IDLE_SIGNALS_TOLD_MAX, asked};
 use crate::decide::{Asker, Denied};
 use crate::factor::FactorKind;
 use crate::id::PersonId;
 use crate::ports::StoreError;
+use crate::provider::ProviderName;
 
 /// Length of a window, seconds.
 const WINDOW_S: u32 = 60;
@@ -53,6 +55,7 @@ enum Refusal {
     Unverified {
         person: String,
         factor: &'static str,
+        provider: Option<ProviderName>,
         reason: &'static str,
     },
     /// A security event that was taken and did nothing.
@@ -147,19 +150,33 @@ impl Flows {
         kind: FactorKind,
         reason: &'static str,
     ) -> Result<bool, StoreError> {
+        self.unverified_at(None, person, kind, reason).await
+    }
+
+    /// The same of a login at a provider.
+    pub(super) async fn unverified_at(
+        &self,
+        there: Option<FailedThere<'_>>,
+        person: Option<PersonId>,
+        kind: FactorKind,
+        reason: &'static str,
+    ) -> Result<bool, StoreError> {
         let person = person.map(|id| id.to_string()).unwrap_or_default();
         let factor = kind.name();
-        if !self.refusals.count(Refusal::Unverified { person: person.clone(), factor, reason }) {
+        let provider = there.map(|there| there.provider.clone());
+        let refusal = Refusal::Unverified { person: person.clone(), factor, provider: provider.clone(), reason };
+        if !self.refusals.count(refusal) {
             return Ok(false);
         }
         let event = Event::AttemptFailed {
             person,
             factor: factor.to_owned(),
+            provider: provider.map(|name| name.to_string()),
             purpose: "sign_in".to_owned(),
             challenge: String::new(),
             reason: reason.to_owned(),
         };
-        self.store.record(vec![self.entry(self.clock.now(), event)]).await?;
+        self.store.record(vec![self.entry_of(self.clock.now(), event, there)]).await?;
         Ok(true)
     }
 

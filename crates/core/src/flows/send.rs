@@ -174,6 +174,7 @@ impl Flows {
                 let event = Event::AttemptFailed {
                     person: view.person.id.to_string(),
                     factor: kind.name().to_owned(),
+                    provider: None,
                     purpose: "enrolment".to_owned(),
                     challenge: String::new(),
                     reason: "wrong".to_owned(),

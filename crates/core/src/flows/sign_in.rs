@@ -375,6 +375,7 @@ impl Flows {
         let event = Event::AttemptFailed {
             person: person.map(|id| id.to_string()).unwrap_or_default(),
             factor: kind.name().to_owned(),
+            provider: None,
             purpose: "sign_in".to_owned(),
             challenge: String::new(),
             reason: reason.to_owned(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use stepgate_core::factor::Strength;
-use stepgate_core::provider::{Ask, NotAsserted, SUBJECT_LEN_MAX};
+use stepgate_core::provider::{Ask, NotAsserted, NotFinished, SUBJECT_LEN_MAX};
 use stepgate_core::time::Timestamp;
 
 use super::metadata::Metadata;
@@ -135,15 +135,31 @@ pub(super) struct Expected<'a> {
 }
 
 impl IdToken {
-    pub(super) async fn verify(text: &str, expected: &Expected<'_>) -> Result<Self, NotAsserted> {
+    /// # Errors
+    ///
+    /// With the subject, where it stands in what the provider signed for us.
+    pub(super) async fn verify(text: &str, expected: &Expected<'_>) -> Result<Self, NotFinished> {
         let Expected { provider, metadata, now, .. } = *expected;
         let read = Jws::read(text, TOKEN_LEN_MAX).map_err(of_jws)?;
         if !matches!(read.kind().as_deref(), None | Some("jwt")) {
-            return Err(token("typ"));
+            return Err(token("typ").into());
         }
         let verified = read.verify(&metadata.keys, &provider.algorithms, now).await.map_err(of_jws)?;
         let claims = &verified.claims;
         check_frame(claims, provider, metadata, now)?;
+        match Self::read_login(&verified, expected) {
+            Ok(login) => Ok(Self { verified, login }),
+            Err(why) => {
+                let subject = subject(&verified.claims).ok().flatten().map(str::to_owned);
+                Err(NotFinished { why, subject })
+            }
+        }
+    }
+
+    /// The login, if it is the one that was asked for here.
+    fn read_login(verified: &Verified, expected: &Expected<'_>) -> Result<Login, NotAsserted> {
+        let Expected { provider, now, .. } = *expected;
+        let claims = &verified.claims;
         if let Some(nonce) = expected.nonce {
             let said = claims.text("nonce").map_err(of_type)?;
             if said != Some(nonce) {
@@ -160,7 +176,7 @@ impl IdToken {
         if login.auth_time.is_some_and(|at| at > now.plus(provider.skew)) {
             return Err(token("auth_time"));
         }
-        Ok(Self { verified, login })
+        Ok(login)
     }
 }
 

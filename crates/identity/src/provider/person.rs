@@ -1,20 +1,52 @@
 //! What a provider says about a person, bounded, and in our words.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde_json::Value;
 use stepgate_core::person::{Login, parse_email, parse_group, parse_name};
 use stepgate_core::provider::{Claims, GROUPS_MAX, NotAsserted};
+use stepgate_core::time::Timestamp;
 
 use crate::jws::TokenClaims;
 
 /// Where things are said, and what they are called here.
 #[derive(Clone, Debug)]
 pub(super) struct Mapping {
+    pub(super) provider: String,
     pub(super) login_claim: String,
     pub(super) groups_claim: Option<String>,
     pub(super) groups: BTreeMap<String, String>,
     pub(super) groups_prefix: Option<String>,
+    pub(super) unmapped: Unmapped,
+}
+
+/// How long a group that is none of ours, once told, is not told again.
+const UNMAPPED_FOR: Duration = Duration::from_secs(60 * 60);
+/// The most of them that are told in that time.
+const UNMAPPED_MAX: usize = 100;
+
+/// Groups of theirs that are none of ours: somebody may have mistyped the mapping, and nobody else says so.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Unmapped(Arc<Mutex<Told>>);
+
+#[derive(Debug, Default)]
+struct Told {
+    since: Option<Timestamp>,
+    groups: BTreeSet<String>,
+}
+
+impl Unmapped {
+    /// Whether it is to be told now. A clock that was set back begins anew.
+    fn is_news(&self, group: &str, now: Timestamp) -> bool {
+        let mut told = self.0.lock();
+        if told.since.and_then(|since| now.since(since)).is_none_or(|age| age >= UNMAPPED_FOR) {
+            *told = Told { since: Some(now), groups: BTreeSet::new() };
+        }
+        told.groups.len() < UNMAPPED_MAX && told.groups.insert(group.to_owned())
+    }
 }
 
 /// What a token was made for.
@@ -32,7 +64,7 @@ impl Mapping {
     ///
     /// A token of a new login says all that there is: no groups are none. A renewed one may
     /// say less (OpenID Connect Core, section 12.2), so there it means that nothing was said.
-    pub(super) fn read(&self, said: &TokenClaims, token: TokenOf) -> Result<Claims, NotAsserted> {
+    pub(super) fn read(&self, said: &TokenClaims, token: TokenOf, now: Timestamp) -> Result<Claims, NotAsserted> {
         let text = |name: &str| said.value(name).and_then(Value::as_str);
         let says =
             |word: bool, text: &str| said.value("email_verified").is_some_and(|value| *value == word || *value == text);
@@ -46,14 +78,14 @@ impl Mapping {
                 .map(|login| login.as_str().to_owned()),
             name: text("name").and_then(|name| parse_name(name).ok()).map(String::from),
             email: text("email").filter(|_| !is_unverified).and_then(|email| parse_email(email).ok()).map(String::from),
-            groups: match (self.groups(said)?, token) {
+            groups: match (self.groups(said, now)?, token) {
                 (None, TokenOf::Login) if self.groups_claim.is_some() => Some(Vec::new()),
                 (groups, _) => groups,
             },
         })
     }
 
-    fn groups(&self, said: &TokenClaims) -> Result<Option<Vec<String>>, NotAsserted> {
+    fn groups(&self, said: &TokenClaims, now: Timestamp) -> Result<Option<Vec<String>>, NotAsserted> {
         let Some(claim) = &self.groups_claim else { return Ok(None) };
         let (first, value) = match claim.strip_prefix('/') {
             Some(path) => (path.split('/').next().unwrap_or(path), at(said, path)),
@@ -79,12 +111,21 @@ impl Mapping {
         if theirs.iter().any(|group| parse_group(group).is_err()) {
             return Err(malformed);
         }
+        for group in self.unmapped(&theirs, now) {
+            tracing::info!(provider = %self.provider, group, "a provider names a group that is mapped to none here");
+        }
         let ours: BTreeSet<_> = theirs.into_iter().filter_map(|group| self.ours(group)).collect();
         // Longer by the prefix.
         if ours.iter().any(|group| parse_group(group).is_err()) {
             return Err(malformed);
         }
         Ok(Some(ours.into_iter().collect()))
+    }
+
+    /// Those that are none of ours, and were not told a while ago.
+    fn unmapped<'g>(&self, theirs: &[&'g str], now: Timestamp) -> Vec<&'g str> {
+        let is_news = |group: &&&str| self.ours(group).is_none() && self.unmapped.is_news(group, now);
+        theirs.iter().filter(is_news).copied().collect()
     }
 
     fn ours(&self, group: &str) -> Option<String> {
@@ -110,18 +151,22 @@ mod tests {
 
     use super::*;
 
+    const NOW: Timestamp = Timestamp::from_ms(1_800_000_000_000);
+
     fn mapping(claim: &str, prefix: Option<&str>) -> Mapping {
         Mapping {
+            provider: "corp".into(),
             login_claim: "preferred_username".into(),
             groups_claim: Some(claim.into()),
             groups: BTreeMap::from([("their-ops".into(), "ops".into()), ("also-ops".into(), "ops".into())]),
             groups_prefix: prefix.map(String::from),
+            unmapped: Unmapped::default(),
         }
     }
 
     fn read(mapping: &Mapping, said: &Value) -> Result<Claims, &'static str> {
         let said = TokenClaims::new(said.as_object().unwrap().clone());
-        mapping.read(&said, TokenOf::Login).map_err(|error| error.code())
+        mapping.read(&said, TokenOf::Login, NOW).map_err(|error| error.code())
     }
 
     #[track_caller]
@@ -140,7 +185,7 @@ mod tests {
         // A login says all; a renewal may say less.
         groups("g", None, &json!({}), Ok(Some(&[])));
         let nothing = TokenClaims::new(serde_json::Map::new());
-        assert_eq!(mapping("g", None).read(&nothing, TokenOf::Renewal).unwrap().groups, None);
+        assert_eq!(mapping("g", None).read(&nothing, TokenOf::Renewal, NOW).unwrap().groups, None);
         groups("/realm/roles", Some(""), &json!({ "realm": { "roles": ["a"] } }), Ok(Some(&["a"])));
         groups("/a~1b/0", Some(""), &json!({ "a/b": { "0": ["a"] } }), Ok(Some(&["a"])));
         groups("https://x.example/g", Some(""), &json!({ "https://x.example/g": ["a"] }), Ok(Some(&["a"])));
@@ -150,6 +195,22 @@ mod tests {
             &json!({ "roles": { "admin": { "1": "org" }, "user": {} } }),
             Ok(Some(&["admin", "user"])),
         );
+    }
+
+    #[test]
+    fn a_group_that_is_none_of_ours_is_told_once_a_while_and_only_so_many_are() {
+        let by_name = mapping("g", None);
+        let told = |groups: &[&str], later: Duration| by_name.unmapped(groups, NOW.plus(later)).join(" ");
+        assert_eq!(told(&["their-ops", "theirops", "other"], Duration::ZERO), "theirops other");
+        let almost = UNMAPPED_FOR.saturating_sub(Duration::from_millis(1));
+        assert_eq!(told(&["theirops", "third"], almost), "third");
+        assert_eq!(told(&["theirops"], UNMAPPED_FOR), "theirops");
+        assert_eq!(told(&["theirops"], Duration::ZERO), "theirops", "the clock was set back");
+        let many: Vec<String> = (0..1_000).map(|index| format!("g{index}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(by_name.unmapped(&many, NOW).len(), UNMAPPED_MAX - 1, "one was told before");
+        // Where all are taken over, none is missing.
+        assert!(mapping("g", Some("co:")).unmapped(&["other"], NOW).is_empty());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use secrecy::SecretString;
 use serde_json::{Map, Value};
-use stepgate_core::provider::{Asserted, CameBack, NotAsserted};
+use stepgate_core::provider::{Asserted, CameBack, NotAsserted, NotFinished};
 
 use super::Use;
 use super::id_token::{Expected, IdToken};
@@ -74,7 +74,7 @@ fn refused(error: &str) -> NotAsserted {
     NotAsserted::Refused { code: if fits { error.to_owned() } else { String::from("unreadable") } }
 }
 
-pub(super) async fn finish(of: &Use<'_>, answer: &CameBack<'_>, kept: &Kept) -> Result<Asserted, NotAsserted> {
+pub(super) async fn finish(of: &Use<'_>, answer: &CameBack<'_>, kept: &Kept) -> Result<Asserted, NotFinished> {
     let code = code(&Query::read(answer.query)?, of)?;
     let fields = vec![
         ("grant_type", "authorization_code"),
@@ -84,7 +84,7 @@ pub(super) async fn finish(of: &Use<'_>, answer: &CameBack<'_>, kept: &Kept) -> 
     ];
     let tokens = Tokens::read(&of.post(&of.metadata.token_endpoint, fields, answer.now).await?)?;
     let Some(id_token) = tokens.id_token else {
-        return Err(NotAsserted::Token { what: "missing" });
+        return Err(NotAsserted::Token { what: "missing" }.into());
     };
     let expected = Expected {
         provider: of.provider,
@@ -94,8 +94,9 @@ pub(super) async fn finish(of: &Use<'_>, answer: &CameBack<'_>, kept: &Kept) -> 
         now: answer.now,
     };
     let read = IdToken::verify(&id_token, &expected).await?;
-    read.login.check(answer.ask, of.provider, answer.asked_at)?;
-    let claims = of.provider.people.read(&read.verified.claims, TokenOf::Login)?;
+    let of_them = |why| NotFinished { why, subject: Some(read.login.subject.clone()) };
+    read.login.check(answer.ask, of.provider, answer.asked_at).map_err(of_them)?;
+    let claims = of.provider.people.read(&read.verified.claims, TokenOf::Login, answer.now).map_err(of_them)?;
     let (acr, methods, strength) = read.login.class(answer.ask, of.provider);
     Ok(Asserted {
         issuer: of.metadata.issuer.clone(),

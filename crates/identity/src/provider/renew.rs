@@ -47,9 +47,9 @@ async fn claims(of: &Use<'_>, subject: &str, tokens: &Tokens, now: Timestamp) ->
     let Some(id_token) = &tokens.id_token else { return Ok(None) };
     let (provider, metadata, access_token) = (of.provider, &*of.metadata, tokens.access_token.as_deref());
     let expected = Expected { provider, metadata, nonce: None, access_token, now };
-    let read = IdToken::verify(id_token, &expected).await?;
+    let read = IdToken::verify(id_token, &expected).await.map_err(|failed| failed.why)?;
     if read.login.subject != subject {
         return Err(NotAsserted::OtherPerson);
     }
-    of.provider.people.read(&read.verified.claims, TokenOf::Renewal).map(Some)
+    of.provider.people.read(&read.verified.claims, TokenOf::Renewal, now).map(Some)
 }

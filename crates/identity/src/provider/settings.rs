@@ -335,10 +335,12 @@ impl ProviderSettings {
             return Err((renamed, String::from(what)));
         }
         Ok(super::person::Mapping {
+            provider: self.name.clone(),
             login_claim: login_claim.to_owned(),
             groups_claim: groups_claim.map(String::from),
             groups: self.groups.clone(),
             groups_prefix: self.groups_prefix.clone(),
+            unmapped: super::person::Unmapped::default(),
         })
     }
 }

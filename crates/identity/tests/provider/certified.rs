@@ -90,7 +90,8 @@ impl House {
         let query = self.idp.visit(&self.browser, &change(leave.url)).await;
         let (keep, now) = (&leave.keep, MachineClock.now());
         let came = CameBack { provider, ask, keep, nonce: NONCE, query: &query, asked_at, now };
-        self.providers.finish(came).await.inspect(|asserted| verifies_years_later(asserted, NONCE))
+        let came = self.providers.finish(came).await.map_err(|failed| failed.why);
+        came.inspect(|asserted| verifies_years_later(asserted, NONCE))
     }
 
     async fn sign_in(&self) -> Asserted {

@@ -1,6 +1,6 @@
 //! A provider, us as its client, and a browser between.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -26,6 +26,8 @@ pub(crate) struct House {
     pub(crate) idp: TestProvider,
     pub(crate) providers: Providers,
     pub(crate) name: ProviderName,
+    /// Whose the login was that failed last, if that was said.
+    pub(crate) whose_failed: Mutex<Option<String>>,
 }
 
 pub(crate) fn level(acr: &str, strength: Strength) -> LevelSettings {
@@ -76,7 +78,7 @@ impl House {
         let random = Arc::new(SeededRandomness::new(7));
         let checked = settings.check().unwrap();
         let providers = Providers::new(vec![checked], Arc::clone(&clock) as Arc<dyn Clock>, random).unwrap();
-        Self { clock, idp, providers, name }
+        Self { clock, idp, providers, name, whose_failed: Mutex::default() }
     }
 
     pub(crate) async fn leave(&self, ask: &Ask) -> Result<Leave, NotAsserted> {
@@ -93,7 +95,11 @@ impl House {
     ) -> Result<Asserted, NotAsserted> {
         let (provider, now) = (&self.name, self.clock.now());
         let came = self.providers.finish(CameBack { provider, ask, keep, nonce: NONCE, query, asked_at, now }).await;
-        came.inspect(|asserted| verifies_years_later(asserted, NONCE))
+        let came = came.inspect(|asserted| verifies_years_later(asserted, NONCE));
+        came.map_err(|failed| {
+            *self.whose_failed.lock().unwrap() = failed.subject;
+            failed.why
+        })
     }
 
     /// There and back, in three seconds.

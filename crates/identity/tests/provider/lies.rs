@@ -293,9 +293,9 @@ async fn what_was_begun_at_one_provider_is_not_ended_at_another() {
         now: clock.now(),
     };
     // The honest one's code, brought to where the evil one was asked: it would be given to the evil one.
-    assert_eq!(providers.finish(back(&evil_name, &leave.keep)).await.unwrap_err().code(), "mix_up");
+    assert_eq!(providers.finish(back(&evil_name, &leave.keep)).await.unwrap_err().why.code(), "mix_up");
     assert_eq!(evil.calls("/token"), 0, "the code goes nowhere");
-    assert_eq!(providers.finish(back(&honest_name, &leave.keep)).await.unwrap_err().code(), "mix_up");
+    assert_eq!(providers.finish(back(&honest_name, &leave.keep)).await.unwrap_err().why.code(), "mix_up");
     assert_eq!(honest.calls("/token"), 0);
     providers.finish(back(&honest_name, &at_honest.keep)).await.unwrap();
 }
@@ -408,4 +408,30 @@ async fn a_clock_that_is_a_little_off_is_borne() {
     let strict = House::with(|settings| settings.clock_skew_s = 0).await;
     strict.idp.change_token(|token| token.say("auth_time", issued(token) - 5));
     assert_eq!(strict.step_up_fails(0).await, "old_login", "two seconds before it was asked for");
+}
+
+/// Whose a login was is handed on for the evidence where the provider signed it for us, and nowhere else.
+#[tokio::test]
+async fn a_login_that_is_refused_is_somebodys_if_the_provider_signed_that_for_us() {
+    let house = House::start().await;
+    let of_them: [Lie; 3] = [
+        ("for something else", "nonce", |token| token.say("nonce", "another")),
+        ("of nobody knows when", "old_login", |token| token.omit("auth_time")),
+        ("a lesser one", "lesser_class", |token| token.say("acr", "pwd")),
+    ];
+    let of_nobody: [Lie; 3] = [
+        ("for somebody else", "audience", |token| token.say("aud", "other")),
+        ("with a subject that is too long", "subject", |token| token.say("sub", "x".repeat(256))),
+        ("not signed", "algorithm", Forged::unsigned),
+    ];
+    for (lies, whose) in [(of_them, Some(SUBJECT)), (of_nobody, None)] {
+        for (what, code, lie) in lies {
+            house.idp.change_token(lie);
+            assert_eq!(house.step_up_fails(300).await, code, "{what}");
+            assert_eq!(house.whose_failed.lock().unwrap().take().as_deref(), whose, "{what}");
+        }
+    }
+    house.idp.change_token(|token| token.say("sub", "subject-2"));
+    assert_eq!(house.step_up_fails(300).await, "other_person");
+    assert_eq!(house.whose_failed.lock().unwrap().take().as_deref(), Some("subject-2"));
 }

@@ -16,7 +16,8 @@ use stepgate_core::machine::{MachineName, Scope};
 use stepgate_core::policy::Policies;
 use stepgate_core::ports::{EntryQuery, NoCourier, RecordedEntry, TryLimits};
 use stepgate_core::provider::{
-    Asserted, Authorize, CameBack, IdentityProviders, Leave, LogoutToken, NotAsserted, Provider, ProviderName, Renewed,
+    Asserted, Authorize, CameBack, IdentityProviders, Leave, LogoutToken, NotAsserted, NotFinished, Provider,
+    ProviderName, Renewed,
 };
 use stepgate_core::secret::MacKey;
 use stepgate_core::session::SessionLifetimes;
@@ -247,8 +248,8 @@ impl IdentityProviders for Corp {
         Err(NotAsserted::Unknown)
     }
 
-    async fn finish(&self, _: CameBack<'_>) -> Result<Asserted, NotAsserted> {
-        Err(NotAsserted::Unknown)
+    async fn finish(&self, _: CameBack<'_>) -> Result<Asserted, NotFinished> {
+        Err(NotAsserted::Unknown.into())
     }
 
     async fn logout_token(&self, _: &ProviderName, _: &str, _: Timestamp) -> Result<LogoutToken, NotAsserted> {

@@ -38,7 +38,7 @@ pub(crate) async fn entries_are_found_by_person_challenge_and_kind(house: House)
     let (challenge, other) = (house.id(), house.id());
     let refused = |person: String, challenge: String| {
         let (factor, purpose, reason) = ("totp".into(), "answer".into(), "wrong".into());
-        house.entry(Event::AttemptFailed { person, factor, purpose, challenge, reason })
+        house.entry(Event::AttemptFailed { person, factor, provider: None, purpose, challenge, reason })
     };
     let finished = Event::OperationFinished {
         challenge: other.to_string(),
@@ -101,6 +101,7 @@ pub(crate) async fn what_belongs_to_a_challenge_is_found_by_whom_and_for_what_it
     let tried = Event::AttemptFailed {
         person: bob.id.to_string(),
         factor: "totp".to_owned(),
+        provider: None,
         purpose: "challenge".to_owned(),
         challenge: challenge.to_string(),
         reason: "wrong".to_owned(),
@@ -224,7 +225,14 @@ pub(crate) async fn entries_of_one_and_of_several_come_in_pages_together(house: 
     let first = house.store.ledger_size().await.unwrap();
     let of_one = |reason: String| {
         let (factor, purpose, challenge) = ("totp".into(), "answer".into(), String::new());
-        house.entry(Event::AttemptFailed { person: alice.to_string(), factor, purpose, challenge, reason })
+        house.entry(Event::AttemptFailed {
+            person: alice.to_string(),
+            factor,
+            provider: None,
+            purpose,
+            challenge,
+            reason,
+        })
     };
     let of_several = |change: String| {
         let people = vec![alice.to_string(), bob.to_string()];

@@ -7,7 +7,7 @@ use stepgate_evidence::Event;
 
 use super::super::people::details;
 use super::super::{Flows, PeopleError};
-use super::LoginError;
+use super::{LoginError, of_login};
 use crate::factor::{EnrolledFactor, FactorKind, FactorSecret, Identity, identity_digest};
 use crate::id::FactorId;
 use crate::person::{Login, Person, name_of, parse_email, parse_group, parse_name};
@@ -27,11 +27,11 @@ impl Flows {
         }
         let kind = FactorKind::Idp(asserted.strength);
         if !provider.adds_people {
-            self.unverified(None, kind, "unknown_identity").await?;
+            self.unverified_at(Some(of_login(provider, asserted)), None, kind, "unknown_identity").await?;
             return Err(LoginError::Stranger);
         }
         let Some(login) = asserted.claims.login.as_deref().and_then(|login| Login::parse(login).ok()) else {
-            self.unverified(None, kind, "nameless_identity").await?;
+            self.unverified_at(Some(of_login(provider, asserted)), None, kind, "nameless_identity").await?;
             return Err(LoginError::Nameless);
         };
         self.add_known_by(provider, login, asserted).await
@@ -42,7 +42,8 @@ impl Flows {
         let Some((id, factor)) = self.store.person_by_identity(digest).await? else { return Ok(None) };
         let Some(person) = self.store.person(id).await? else { return Ok(None) };
         if !person.active {
-            self.unverified(Some(id), FactorKind::Idp(asserted.strength), "inactive").await?;
+            let there = Some(of_login(provider, asserted));
+            self.unverified_at(there, Some(id), FactorKind::Idp(asserted.strength), "inactive").await?;
             return Err(LoginError::Stranger);
         }
         let person = self.as_claimed(provider, person, &asserted.claims).await?;
@@ -74,7 +75,8 @@ impl Flows {
                 if let Some(found) = self.found(provider, asserted).await? {
                     return Ok(found);
                 }
-                self.unverified(None, FactorKind::Idp(asserted.strength), "name_taken").await?;
+                let there = Some(of_login(provider, asserted));
+                self.unverified_at(there, None, FactorKind::Idp(asserted.strength), "name_taken").await?;
                 Err(LoginError::Taken)
             }
         }

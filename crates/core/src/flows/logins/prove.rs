@@ -6,7 +6,7 @@ use super::super::answer::Shown;
 use super::super::ask::{kinds, reason};
 use super::super::look::binding;
 use super::super::{AnswerError, Answered, Flows};
-use super::{LoginError, beside, login_time, proof};
+use super::{FailedThere, LoginError, beside, login_time, of_login, proof};
 use crate::challenge::{Challenge, ChallengeState};
 use crate::factor::{FactorKind, FactorSecret, FactorUse, Identity, Proved, identity_digest};
 use crate::id::{ChallengeId, FactorId};
@@ -35,12 +35,13 @@ impl Flows {
         let kind = FactorKind::Idp(asserted.strength);
         if !challenge.ask.next(&kinds(&answered)).iter().any(|asked| kind.does_for(*asked)) {
             let why = NotAsserted::LesserClass { acr: reason(&asserted.acr) };
-            return Err(self.login_failed(id, session, why).await?);
+            return Err(self.login_failed(id, session, of_login(provider, &asserted), why).await?);
         }
         let identity = self.identity_at(&challenge, provider).await?;
         let is_theirs = |one: &Identity| one.issuer == asserted.issuer && one.subject == asserted.subject;
         let Some((factor, _)) = identity.filter(|(_, one)| is_theirs(one)) else {
-            return Err(self.login_failed(id, session, NotAsserted::OtherPerson).await?);
+            let there = of_login(provider, &asserted);
+            return Err(self.login_failed(id, session, there, NotAsserted::OtherPerson).await?);
         };
         let binding = binding(&challenge).map_err(AnswerError::from)?;
         let proved = Proved { factor, kind, used: FactorUse::Nothing, assertion: None };
@@ -64,22 +65,23 @@ impl Flows {
         &self,
         id: ChallengeId,
         session: &SessionView,
+        there: FailedThere<'_>,
         why: NotAsserted,
     ) -> Result<LoginError, StoreError> {
         let error = |why| LoginError::NotAsserted { why, challenge: Some(id) };
-        tracing::warn!(reason = %why, challenge = %id, "a step-up at an identity provider failed");
+        let provider = there.provider;
+        tracing::warn!(%provider, reason = %why, challenge = %id, "a step-up at an identity provider failed");
         let Ok((challenge, _)) = self.answerable(id, session).await else { return Ok(error(why)) };
         let at = self.clock.now();
-        let mut entries = vec![self.entry(
-            at,
-            Event::AttemptFailed {
-                person: challenge.person.to_string(),
-                factor: "idp".to_owned(),
-                purpose: "challenge".to_owned(),
-                challenge: id.to_string(),
-                reason: why.code().to_owned(),
-            },
-        )];
+        let failed = Event::AttemptFailed {
+            person: challenge.person.to_string(),
+            factor: "idp".to_owned(),
+            provider: Some(provider.to_string()),
+            purpose: "challenge".to_owned(),
+            challenge: id.to_string(),
+            reason: why.code().to_owned(),
+        };
+        let mut entries = vec![self.entry_of(at, failed, Some(there))];
         if matches!(
             why,
             NotAsserted::Away(_) | NotAsserted::Unusable(_) | NotAsserted::Unknown | NotAsserted::Refused { .. }
