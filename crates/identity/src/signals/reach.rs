@@ -14,6 +14,9 @@ use url::Url;
 
 use crate::http::{Http, HttpError};
 
+/// The longest answer of a receiver: why it refuses an event (RFC 8935, section 2.3).
+const REASON_MAX: usize = 16 * 1024;
+
 /// Hands events to a receiver.
 #[derive(Clone, Debug)]
 pub struct Deliver {
@@ -35,7 +38,7 @@ impl Receivers for Deliver {
     async fn push(&self, endpoint: &str, authorization: Option<&SecretString>, set: &str) -> Result<Delivered, String> {
         let url = Url::parse(endpoint).map_err(|error| error.to_string())?;
         let kind = HeaderValue::from_static("application/secevent+jwt");
-        let mut call = self.http.post(&url).body(kind, Bytes::copy_from_slice(set.as_bytes())).at_most(16 * 1024);
+        let mut call = self.http.post(&url).body(kind, Bytes::copy_from_slice(set.as_bytes())).at_most(REASON_MAX);
         if let Some(value) = authorization {
             call = call.authorization_header(value);
         }
@@ -103,5 +106,44 @@ impl EventSource for Poller {
         let sets = sets.iter().map(|(id, set)| Some((id.clone(), set.as_str()?.to_owned())));
         let sets = sets.collect::<Option<_>>().ok_or("its answer has a set that is no text")?;
         Ok(PollAnswer { sets, more: said.get("moreAvailable").and_then(Value::as_bool).unwrap_or(false) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stepgate_testkit::{Answer, RecordingUpstream};
+
+    use super::*;
+    use crate::http::Reach;
+
+    /// A JSON object, so long in all.
+    fn padded(object: &str, len: usize) -> Vec<u8> {
+        format!("{object}{}", " ".repeat(len - object.len())).into_bytes()
+    }
+
+    async fn answering(status: u16, object: &'static str, len: usize) -> (RecordingUpstream, Http, Url) {
+        let there = RecordingUpstream::start(move |_| Answer::new(status, &[], padded(object, len))).await;
+        let url = Url::parse(&there.url()).unwrap();
+        (there, Http::new(Reach::DangerLoopback, None).unwrap(), url)
+    }
+
+    #[tokio::test]
+    async fn what_a_transmitter_gives_at_once_has_a_greatest_size() {
+        for (len, is_taken) in [(4 << 20, true), ((4 << 20) + 1, false)] {
+            let (_there, http, endpoint) = answering(200, r#"{"sets":{"1":"a"}}"#, len).await;
+            let poller = Poller { http, endpoint, token: SecretString::from("t") };
+            let polled = poller.poll(&[], &BTreeMap::new(), Duration::ZERO).await;
+            assert_eq!(polled.map(|answer| answer.sets.len()).ok(), is_taken.then_some(1), "{len}");
+        }
+    }
+
+    #[tokio::test]
+    async fn so_has_why_a_receiver_refuses() {
+        for (len, is_read) in [(16 * 1024, true), (16 * 1024 + 1, false)] {
+            let (_there, http, url) = answering(400, r#"{"err":"access_denied","description":"no"}"#, len).await;
+            let pushed = Deliver { http }.push(url.as_str(), None, "set").await;
+            let said = pushed.ok().map(|pushed| matches!(pushed, Delivered::Refused(why) if why == "access_denied no"));
+            assert_eq!(said, is_read.then_some(true), "{len}");
+        }
     }
 }

@@ -311,3 +311,16 @@ async fn the_example_of_rfc_8417_is_read_as_far_as_ssf_allows() {
     let other = Corp::of("https://scim.example.com", "https://other.example.com");
     other.refused(&other.sign(&claims), "invalid_audience").await;
 }
+
+#[tokio::test]
+async fn a_subject_that_is_longer_than_is_read_is_none() {
+    let corp = Corp::new();
+    for (format, name) in [("iss_sub", "sub"), ("iss_sub", "iss"), ("opaque", "id")] {
+        let mut claims = session_revoked();
+        claims["sub_id"] = json!({ "format": format, "iss": ISSUER, "sub": "s" });
+        claims["sub_id"][name] = "x".repeat(2_000).into();
+        corp.read(&claims).await.unwrap_or_else(|why| panic!("{name}: {why}"));
+        claims["sub_id"][name] = "x".repeat(2_001).into();
+        corp.refused(&corp.sign(&claims), "invalid_request").await;
+    }
+}

@@ -13,6 +13,7 @@ mod asked;
 mod certified;
 mod house;
 mod lies;
+mod limits;
 mod logout;
 mod metadata;
 mod settings;
