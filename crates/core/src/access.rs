@@ -240,6 +240,9 @@ pub struct VerifiedToken {
     pub bound_to: Option<BoundTo>,
     /// What it was verified by, and holds under.
     pub verified_by: Configuration,
+    /// A digest of the key whose signature it bears, and of all that is said of that key; `None`: its
+    /// issuer was asked.
+    pub signed_by: Option<[u8; 32]>,
 }
 
 impl VerifiedToken {
@@ -422,12 +425,14 @@ pub trait AccessTokens: Send + Sync + fmt::Debug {
     ) -> Result<Option<Arc<VerifiedToken>>, NotAccepted>;
 
     /// Whether a token that was verified before still holds at a service that has these
-    /// rules now; `None` if it takes no tokens any more. See [`VerifiedToken::holds`].
+    /// rules now; `None` if it takes no tokens any more. See [`VerifiedToken::holds`]. One that
+    /// was signed holds as long as its key is among those of its issuer.
     ///
     /// # Errors
     ///
     /// [`NotAccepted`]; what rests on it ends.
-    fn still(&self, token: &VerifiedToken, rules: Option<&TokenRules>, now: Timestamp) -> Result<(), NotAccepted>;
+    async fn still(&self, token: &VerifiedToken, rules: Option<&TokenRules>, now: Timestamp)
+    -> Result<(), NotAccepted>;
 }
 
 /// No tokens are verified here.
@@ -447,7 +452,7 @@ impl AccessTokens for NoAccessTokens {
         }
     }
 
-    fn still(&self, token: &VerifiedToken, _: Option<&TokenRules>, now: Timestamp) -> Result<(), NotAccepted> {
+    async fn still(&self, token: &VerifiedToken, _: Option<&TokenRules>, now: Timestamp) -> Result<(), NotAccepted> {
         token.holds(None, None, now)
     }
 }

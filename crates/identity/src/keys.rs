@@ -121,6 +121,22 @@ impl Keys {
         }
     }
 
+    /// Whether the key with this [`Key::digest`] is among them.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Away`]
+    pub async fn have(&self, key: &[u8; 32], now: Timestamp) -> Result<bool, KeyError> {
+        let published = match &self.0 {
+            Source::Fixed(keys) => return Ok(keys.has(key)),
+            Source::Issuer(published) => published,
+        };
+        published.find(now, |keys| Some(keys.has(key))).await.map_err(|why| match why {
+            NotFound::Away(why) => KeyError::Away(why),
+            NotFound::Absent => KeyError::Away(String::from("those that are held are too old")),
+        })
+    }
+
     /// Whether these are had from where the others are: the same, however they change.
     pub fn are(&self, others: &Self) -> bool {
         match (&self.0, &others.0) {

@@ -64,6 +64,8 @@ pub struct DoorLimits {
     pub tunnel: TunnelLimits,
     /// The most WebSockets and event streams at once.
     pub tunnels: usize,
+    /// How often it is looked whether the key still counts by which the token of an open stream was signed.
+    pub token_look: Duration,
     /// The longest wait on `Prefer: wait`.
     pub wait: Duration,
     /// How long after its end a session is still known as somebody's.
@@ -79,6 +81,7 @@ impl Default for DoorLimits {
             stream: StreamLimits { bytes: None, stall: Duration::from_secs(60) },
             tunnel: TunnelLimits::default(),
             tunnels: 10_000,
+            token_look: Duration::from_secs(60),
             wait: Duration::from_secs(120),
             lapsed_within: Duration::from_secs(12 * 3600),
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::Response;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http_body::Body as _;
+use stepgate_core::access::{BoundTo, TokenView};
 use stepgate_core::certificate::ShownCertificate;
 use stepgate_core::decide::{Verdict, decide, valid_until};
 use stepgate_core::factor::FactorKind;
@@ -174,12 +175,20 @@ impl Inner {
         let left = until.since(now)?;
         let ends_at = match &watched.known {
             Some(Known::Session(signed)) => signed.view.ends_at,
-            Some(Known::Token(view)) if view.token.bound_to.is_none() => view.token.expires_at,
-            // A list that takes its certificate back may be loaded at any time.
-            Some(Known::Token(view)) => view.token.expires_at.min(now.plus(LOOK_AGAIN)),
+            Some(Known::Token(view)) => view.token.expires_at.min(now.plus(self.looked_at_within(view))),
             None => return Some(left),
         };
         ends_at.since(now).filter(|left| !left.is_zero()).map(|ends| ends.min(left))
+    }
+
+    /// Nobody tells us that a key or a certificate was taken back: it is looked at again.
+    fn looked_at_within(&self, view: &TokenView) -> Duration {
+        match view.token.bound_to {
+            // Of a key that is proved with each request there is nothing to look at.
+            None | Some(BoundTo::Key(_)) => self.limits.token_look,
+            // A list may be loaded at any time.
+            Some(BoundTo::Certificate(_)) => LOOK_AGAIN.min(self.limits.token_look),
+        }
     }
 
     async fn ended(&self, known: Option<&Known>) {

@@ -75,7 +75,7 @@ impl Inner {
         let service = live.catalogue.by_host(&view.host);
         let rules = service.and_then(|service| service.tokens.as_deref());
         let now = self.flows.clock.now();
-        if let Err(refused) = self.tokens.still(&view.token, rules, now) {
+        if let Err(refused) = self.tokens.still(&view.token, rules, now).await {
             return Ok(Err(refused));
         }
         if let Err(what) = view.token.on(shown, now) {

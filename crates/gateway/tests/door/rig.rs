@@ -119,6 +119,7 @@ pub struct Door {
     pub store: Arc<Memory>,
     pub clock: Arc<FakeClock>,
     pub flows: Arc<Flows>,
+    pub tokens: Arc<crate::tokens::Known>,
     pub recorder: Recorder,
     pub door: HttpDoor,
 }
@@ -218,6 +219,10 @@ impl Door {
     }
 
     pub async fn deciding_by(policies: &str, recorder: Recorder) -> Self {
+        Self::limited(policies, recorder, DoorLimits::default()).await
+    }
+
+    pub async fn limited(policies: &str, recorder: Recorder, limits: DoorLimits) -> Self {
         let socket = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = socket.local_addr().unwrap();
         let (ledger, gate) =
@@ -265,6 +270,7 @@ impl Door {
         .unwrap();
         let way = ServiceUpstream { upstream, assertion: AssertionMode::Always, inject_script: InjectScript::No };
         let way = Arc::new(way);
+        let tokens = Arc::new(crate::tokens::Known::default());
         let door = HttpDoor::new(HttpDoorParts {
             flows: flows.clone(),
             transport: Transport::Plain,
@@ -277,8 +283,8 @@ impl Door {
                 signs_from: stepgate_core::time::Timestamp::from_ms(0),
             }])
             .unwrap(),
-            tokens: Arc::new(crate::tokens::Known),
-            limits: DoorLimits::default(),
+            tokens: tokens.clone(),
+            limits,
             stop: CancellationToken::new(),
         });
         let binding = Binding::plain(socket, Plaintext::OnLoopback).unwrap();
@@ -286,7 +292,7 @@ impl Door {
         let hops = hops.telling_posture_in(Some(http::HeaderName::from_static("x-device-posture")));
         let server = Server::new(binding, hops, ServerLimits::default(), Arc::new(door.clone()));
         tokio::spawn(server.serve(CancellationToken::new()));
-        Self { address, ledger, ledger_origin, gate, gate_origin, store, clock, flows, recorder, door }
+        Self { address, ledger, ledger_origin, gate, gate_origin, store, clock, flows, tokens, recorder, door }
     }
 
     /// Somebody who signed in with a password a minute ago, at the ledger's host.

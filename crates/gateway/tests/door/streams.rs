@@ -14,7 +14,7 @@ use crate::raw::Connection;
 use crate::recorder::Recorder;
 use crate::rig::{Door, Person_};
 
-const EVENTS: &str =
+pub const EVENTS: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n8\r\ndata: 1\n\r\n";
 /// RFC 6455, section 1.3.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";

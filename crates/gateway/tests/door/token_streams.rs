@@ -1,6 +1,7 @@
 //! What outlives the request that showed a token: streams, waits, bodies that come slowly.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use stepgate_core::access::{Accepted, AgentRule, TokenRules};
@@ -10,13 +11,14 @@ use stepgate_core::flows::Live;
 use stepgate_core::person::Person;
 use stepgate_core::policy::{Policies, PolicySource};
 use stepgate_core::ports::KnownPerson;
+use stepgate_gateway::http::DoorLimits;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use crate::raw::Connection;
 use crate::recorder::Recorder;
 use crate::rig::{Door, JSON};
-use crate::streams::{ACCEPT, KEY, echo, echo_behind};
+use crate::streams::{ACCEPT, EVENTS, KEY, echo, echo_behind};
 use crate::tokens::{ISSUER, corp};
 
 const ALICE: &str = "Bearer alice.mfa.60.use.1";
@@ -209,6 +211,45 @@ async fn a_stream_ends_when_its_token_runs_out() {
     // The timer runs by the clock of the wall; what wakes it is any of its reasons.
     door.door.reloaded();
     ends(&mut connection, "exp").await;
+}
+
+#[tokio::test]
+async fn an_event_stream_ends_when_its_token_runs_out() {
+    let door = open(Recorder::answering(EVENTS).await).await;
+    let mut connection = events(&door).await;
+    door.clock.advance(Duration::from_secs(300));
+    door.door.reloaded();
+    ends(&mut connection, "exp").await;
+}
+
+/// Nothing but the clock makes it look: no reload, and no change of the person.
+#[tokio::test]
+async fn b117_open_streams_end_when_the_key_of_their_token_is_taken_back() {
+    let looks_often = || DoorLimits { token_look: Duration::from_millis(100), ..DoorLimits::default() };
+    for is_websocket in [true, false] {
+        let recorder = if is_websocket { echo().await } else { Recorder::answering(EVENTS).await };
+        let door = Door::limited(POLICIES, recorder, looks_often()).await;
+        door.knows("alice");
+        let mut connection = if is_websocket { websocket(&door, ALICE).await } else { events(&door).await };
+        a_while().await;
+        if is_websocket {
+            echoes(&mut connection).await;
+        }
+        door.tokens.is_key_withdrawn.store(true, Ordering::Release);
+        ends(&mut connection, "key").await;
+    }
+}
+
+/// An event stream whose first event came.
+async fn events(door: &Door) -> Connection<TcpStream> {
+    let api = door.ledger.replace("ledger", "api");
+    let mut connection = Connection::open(door.address).await;
+    let request = format!("GET /events HTTP/1.1\r\nHost: {api}\r\nAuthorization: {ALICE}\r\n\r\n");
+    connection.send(request.as_bytes()).await;
+    assert_eq!(connection.head().await.unwrap().status(), 200);
+    assert_eq!(connection.line().await.unwrap(), "8");
+    assert_eq!(connection.exactly(10).await.unwrap(), b"data: 1\n\r\n");
+    connection
 }
 
 /// Waits on a challenge, during which something happens, and then it is passed.

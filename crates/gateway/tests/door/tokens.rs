@@ -1,6 +1,7 @@
 //! Programs with access tokens, at a service that takes them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,8 +17,8 @@ use stepgate_core::id::{AccessTokenId, PersonId};
 use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::KnownPerson;
 use stepgate_core::provider::{
-    Asserted, Authorize, CameBack, IdentityProviders, Leave, Level, LogoutToken, NotAsserted, Provider, ProviderName,
-    Renewed,
+    Asserted, Authorize, CameBack, IdentityProviders, Leave, Level, LogoutToken, NotAsserted, NotFinished, Provider,
+    ProviderName, Renewed,
 };
 use stepgate_core::time::Timestamp;
 use stepgate_evidence::{AgentName, Event};
@@ -83,8 +84,8 @@ impl IdentityProviders for Corp {
         Err(NotAsserted::Unknown)
     }
 
-    async fn finish(&self, _: CameBack<'_>) -> Result<Asserted, NotAsserted> {
-        Err(NotAsserted::Unknown)
+    async fn finish(&self, _: CameBack<'_>) -> Result<Asserted, NotFinished> {
+        Err(NotAsserted::Unknown.into())
     }
 
     async fn logout_token(&self, _: &ProviderName, _: &str, _: Timestamp) -> Result<LogoutToken, NotAsserted> {
@@ -102,8 +103,11 @@ impl IdentityProviders for Corp {
 
 /// Takes tokens like `alice.mfa.60.use+pay.1`: whose, class, age of the login in seconds,
 /// scopes, and anything that makes it another token. `robot-of-alice` is an agent's.
-#[derive(Debug)]
-pub struct Known;
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Whether the issuer took back the key that signed them.
+    pub is_key_withdrawn: AtomicBool,
+}
 
 #[async_trait]
 impl AccessTokens for Known {
@@ -158,10 +162,19 @@ impl AccessTokens for Known {
             expires_at: presented.now.plus(Duration::from_secs(300)),
             bound_to: (scheme == Scheme::Dpop).then(|| BoundTo::Key("k".into())),
             verified_by: Configuration::of(rules, &[0; 32]),
+            signed_by: Some([1; 32]),
         })))
     }
 
-    fn still(&self, token: &VerifiedToken, rules: Option<&TokenRules>, now: Timestamp) -> Result<(), NotAccepted> {
+    async fn still(
+        &self,
+        token: &VerifiedToken,
+        rules: Option<&TokenRules>,
+        now: Timestamp,
+    ) -> Result<(), NotAccepted> {
+        if self.is_key_withdrawn.load(Ordering::Acquire) {
+            return Err(NotAccepted::Token { what: "key_withdrawn", scheme: token.scheme() });
+        }
         token.holds(rules, Some(&[0; 32]), now)
     }
 }

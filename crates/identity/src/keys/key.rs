@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
+use aws_lc_rs::digest::SHA256;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
     RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents,
@@ -111,6 +113,7 @@ pub struct Key {
     kind: Kind,
     only: Option<Algorithm>,
     jwk: Map<String, Value>,
+    digest: OnceLock<[u8; 32]>,
 }
 
 impl fmt::Debug for Key {
@@ -154,7 +157,7 @@ impl Key {
         let named = ["kid", "alg", "use"].into_iter();
         let kept =
             named.chain(parts.iter().copied()).filter_map(|name| Some((name.to_owned(), jwk.get(name)?.clone())));
-        Ok(Self { id, kind, only, jwk: kept.collect() })
+        Ok(Self { id, kind, only, jwk: kept.collect(), digest: OnceLock::new() })
     }
 
     /// Its name.
@@ -170,6 +173,16 @@ impl Key {
     /// As a JWK without private parts, and without what was not looked at.
     pub fn jwk(&self) -> Value {
         Value::Object(self.jwk.clone())
+    }
+
+    /// A digest of it and of all that is said of it: its name, its algorithm and its use, too. Made when it is
+    /// first asked for; most keys are those of proofs, of which nobody asks.
+    pub fn digest(&self) -> [u8; 32] {
+        *self.digest.get_or_init(|| {
+            let mut bytes = [0; 32];
+            bytes.copy_from_slice(aws_lc_rs::digest::digest(&SHA256, self.jwk().to_string().as_bytes()).as_ref());
+            bytes
+        })
     }
 
     /// Its thumbprint (RFC 7638) with SHA-256, base64url.

@@ -75,6 +75,11 @@ impl KeySet {
         Err(unknown(id))
     }
 
+    /// Whether the key with this digest is among those that can be used.
+    pub(super) fn has(&self, key: &[u8; 32]) -> bool {
+        self.keys.iter().any(|one| one.digest() == *key)
+    }
+
     /// Whether the other set has the same keys, in the same order.
     pub(super) fn are(&self, other: &Self) -> bool {
         self.keys.len() == other.keys.len() && self.keys.iter().zip(&other.keys).all(|(a, b)| a.jwk() == b.jwk())

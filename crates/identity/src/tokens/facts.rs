@@ -30,6 +30,8 @@ pub(super) struct Expected<'a> {
     pub(super) rules: &'a TokenRules,
     pub(super) now: Timestamp,
     pub(super) verified_by: Configuration,
+    /// The key whose signature it bears.
+    pub(super) signed_by: Option<[u8; 32]>,
 }
 
 /// What may be missing.
@@ -120,6 +122,7 @@ pub(super) fn read(claims: &TokenClaims, demands: Demands, expected: Expected<'_
         expires_at,
         bound_to: bound_to(claims)?,
         verified_by: expected.verified_by,
+        signed_by: expected.signed_by,
     })
 }
 

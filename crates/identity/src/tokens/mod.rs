@@ -284,10 +284,21 @@ impl AccessTokens for TokenVerifier {
         Ok(Some(token))
     }
 
-    fn still(&self, token: &VerifiedToken, rules: Option<&TokenRules>, now: Timestamp) -> Result<(), NotAccepted> {
-        let issuers = self.issuers.load();
+    async fn still(
+        &self,
+        token: &VerifiedToken,
+        rules: Option<&TokenRules>,
+        now: Timestamp,
+    ) -> Result<(), NotAccepted> {
+        let issuers = self.issuers.load_full();
         let known = issuers.all.iter().find(|known| known.issuer.name == token.provider);
-        token.holds(rules, known.map(|known| &known.fingerprint), now)
+        token.holds(rules, known.map(|known| &known.fingerprint), now)?;
+        match (&token.signed_by, known) {
+            (Some(key), Some(Known { issuer, .. })) if !issuer.has(key, now).await? => {
+                Err(NotAccepted::Token { what: "key_withdrawn", scheme: token.scheme() })
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -318,6 +329,7 @@ impl Asking<'_> {
             rules: self.rules,
             now: self.now,
             verified_by: Configuration::of(self.rules, fingerprint),
+            signed_by: None,
         }
     }
 }
@@ -345,7 +357,8 @@ impl Signed<'_> {
             JwsError::Key(error @ KeyError::Away(_)) => issuer.away(&error.to_string()),
             error => asking.wrong(error.code()),
         })?;
-        let token = facts::read(&verified.claims, Demands::Jwt, asking.expects(known));
+        let expected = Expected { signed_by: Some(verified.key.digest()), ..asking.expects(known) };
+        let token = facts::read(&verified.claims, Demands::Jwt, expected);
         let token = Arc::new(token.map_err(|what| asking.wrong(what))?);
         let by = Some(ByKeys { of: of.clone(), keys, generation });
         Ok(Kept { until: token.expires_at, token, configuration, by })
@@ -383,6 +396,13 @@ impl TokenIssuer {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(hash.finish().as_ref());
         bytes
+    }
+
+    /// Whether this key is among those that it signs with now; of one that is asked none is.
+    async fn has(&self, key: &[u8; 32], now: Timestamp) -> Result<bool, NotAccepted> {
+        let VerifiedBy::Signature { keys, .. } = &self.by else { return Ok(false) };
+        let keys = keys.keys(now).await.map_err(|error| self.away(&error.to_string()))?;
+        keys.have(key, now).await.map_err(|error| self.away(&error.to_string()))
     }
 
     fn away(&self, why: &str) -> NotAccepted {

@@ -8,6 +8,7 @@ mod mint;
 mod moved;
 mod proofs;
 mod signed;
+mod withdrawn;
 
 use std::sync::Arc;
 

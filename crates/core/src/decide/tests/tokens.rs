@@ -74,6 +74,7 @@ fn token(whose: Whose, strength: Strength, auth_time: Option<Timestamp>) -> Arc<
         expires_at: Timestamp::from_ms(i64::MAX),
         bound_to: None,
         verified_by: Configuration::of(&rules(), &[0; 32]),
+        signed_by: None,
     })
 }
 

@@ -77,25 +77,22 @@ async fn b106_a_token_holds_under_the_configuration_that_it_was_verified_by() {
     let key = es256("k1");
     let verifier = verifier(&[key.jwk()]);
     let token = bearer(&verifier, &at_jwt(&key, &claims())).await.unwrap();
-    let still = |rules: Option<&TokenRules>, seconds: i64| match verifier.still(&token, rules, at(NOW_S + seconds)) {
-        Ok(()) => "ok".to_owned(),
-        Err(error) => error.code(),
-    };
+    let still = async |rules: Option<&TokenRules>, seconds: i64| still(&verifier, &token, rules, seconds).await;
     let issuer = || signing(Keys::fixed(set(&[key.jwk()])), &Algorithm::ALL);
-    assert_eq!(still(Some(&rules()), 299), "ok");
-    assert_eq!(still(Some(&rules()), 300), "token_expired");
-    assert_eq!(still(None, 0), "token_configuration");
+    assert_eq!(still(Some(&rules()), 299).await, "ok");
+    assert_eq!(still(Some(&rules()), 300).await, "token_expired");
+    assert_eq!(still(None, 0).await, "token_configuration");
     let dpop = TokenRules::new(Accepted { schemes: vec![Scheme::Dpop], ..accepted() });
-    assert_eq!(still(Some(&dpop), 0), "token_configuration");
+    assert_eq!(still(Some(&dpop), 0).await, "token_configuration");
     let others = TokenRules::new(Accepted { owner_claim: Some("owner".into()), ..accepted() });
-    assert_eq!(still(Some(&others), 0), "token_configuration");
+    assert_eq!(still(Some(&others), 0).await, "token_configuration");
     for authorities in [&[] as &[&str], &["others"], &["machines", "others"]] {
         let certificates = authorities.iter().map(|name| Arc::from(*name)).collect();
         let asks = TokenRules::new(Accepted { certificates, ..accepted() });
-        assert_eq!(still(Some(&asks), 0), "token_configuration", "{authorities:?}");
+        assert_eq!(still(Some(&asks), 0).await, "token_configuration", "{authorities:?}");
     }
     verifier.replace(vec![issuer()]);
-    assert_eq!(still(Some(&rules()), 0), "ok", "a reload that changed nothing of it ends nothing");
+    assert_eq!(still(Some(&rules()), 0).await, "ok", "a reload that changed nothing of it ends nothing");
     for changed in [
         TokenIssuer { issuer: "https://other.example".into(), ..issuer() },
         TokenIssuer { levels: Vec::new(), ..issuer() },
@@ -103,7 +100,20 @@ async fn b106_a_token_holds_under_the_configuration_that_it_was_verified_by() {
         TokenIssuer { name: name("guest"), ..issuer() },
     ] {
         verifier.replace(vec![changed]);
-        assert_eq!(still(Some(&rules()), 0), "token_configuration");
+        assert_eq!(still(Some(&rules()), 0).await, "token_configuration");
+    }
+}
+
+/// What is said of a token that was shown a while ago.
+pub(super) async fn still(
+    verifier: &TokenVerifier,
+    token: &VerifiedToken,
+    rules: Option<&TokenRules>,
+    seconds: i64,
+) -> String {
+    match verifier.still(token, rules, at(NOW_S + seconds)).await {
+        Ok(()) => "ok".to_owned(),
+        Err(error) => error.code(),
     }
 }
 

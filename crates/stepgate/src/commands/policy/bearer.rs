@@ -132,6 +132,7 @@ impl<'s> Bearer<'s> {
             expires_at: who.at.plus(Duration::from_secs(3600)),
             bound_to: None,
             verified_by: Configuration::of(rules, &[0; 32]),
+            signed_by: None,
         };
         let view = TokenView {
             token: Arc::new(token),
