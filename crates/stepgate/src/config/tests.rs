@@ -147,6 +147,25 @@ attestation_roots = ["maker.pem"]
 connections = 100
 body = "64KiB"
 drain = "5s"
+[mail]
+server = "mail.example"
+port = 587
+security = "starttls"
+ca = "mail-ca.pem"
+username = "stepgate"
+password_file = "mail.password"
+from = "Stepgate <no-reply@example.com>"
+danger_plaintext = false
+[codes]
+per_hour = 4
+lifetime = "5m"
+[codes.email]
+[codes.phone]
+webhook = "https://texts.example/send"
+secret_file = "texts.secret"
+counts_as = ["possession"]
+private_webhook = true
+danger_loopback = false
 [machines]
 listen = "127.0.0.1:4182"
 origin = "https://machines.example"
