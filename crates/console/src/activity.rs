@@ -116,6 +116,7 @@ fn line(recorded: &RecordedEntry, titles: &Titles) -> Option<Activity> {
             let whom = match whom.as_str() {
                 "device" => "for one of your devices, after too many wrong tries",
                 "address" => "for one network address that tried it too often; your own browsers are not concerned",
+                "reported" => "you said that it was not you who asked; you can allow them again in your account",
                 "strangers" => "for browsers that you have not used before; somebody tries it, your own go on",
                 _ => "for everybody, after too many wrong tries; an administrator can unlock it",
             };

@@ -37,6 +37,7 @@ struct Files {
     style: Asset,
     page_script: Asset,
     passkey_script: Asset,
+    approver_script: Asset,
     mark: Asset,
 }
 
@@ -49,6 +50,12 @@ static FILES: LazyLock<Files> = LazyLock::new(|| Files {
         "text/javascript; charset=utf-8",
         include_bytes!("../assets/passkey.js"),
     ),
+    approver_script: Asset::new(
+        "approver",
+        "js",
+        "text/javascript; charset=utf-8",
+        include_bytes!("../assets/approver.js"),
+    ),
     mark: Asset::new("mark", "svg", "image/svg+xml", include_bytes!("../assets/mark.svg")),
 });
 
@@ -56,7 +63,20 @@ static FILES: LazyLock<Files> = LazyLock::new(|| Files {
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Asset> {
     let files = &*FILES;
-    [&files.style, &files.page_script, &files.passkey_script, &files.mark].into_iter().find(|asset| asset.name == name)
+    let all = [&files.style, &files.page_script, &files.passkey_script, &files.approver_script, &files.mark];
+    all.into_iter().find(|asset| asset.name == name)
+}
+
+/// What an approver device finds at a place that never changes: media type and bytes.
+#[must_use]
+pub fn fixed(name: &str) -> Option<(&'static str, &'static [u8])> {
+    match name {
+        "worker.js" => Some(("text/javascript; charset=utf-8", include_bytes!("../assets/worker.js"))),
+        "manifest.webmanifest" => Some(("application/manifest+json", include_bytes!("../assets/manifest.webmanifest"))),
+        "icon-192.png" => Some(("image/png", include_bytes!("../assets/icon-192.png"))),
+        "icon-512.png" => Some(("image/png", include_bytes!("../assets/icon-512.png"))),
+        _ => None,
+    }
 }
 
 /// Where a page finds its assets: a path or URL that ends in `/`.
@@ -99,6 +119,12 @@ impl AssetBase {
         self.at(&FILES.passkey_script)
     }
 
+    /// The script of approver devices: it lets them be woken.
+    #[must_use]
+    pub fn approver_script(&self) -> String {
+        self.at(&FILES.approver_script)
+    }
+
     /// The mark, an SVG.
     #[must_use]
     pub fn mark(&self) -> String {
@@ -117,7 +143,7 @@ mod tests {
     #[test]
     fn every_asset_is_found_under_the_name_that_pages_use() {
         let base = AssetBase::own_origin();
-        for url in [base.style(), base.page_script(), base.passkey_script(), base.mark()] {
+        for url in [base.style(), base.page_script(), base.passkey_script(), base.approver_script(), base.mark()] {
             let name = url.strip_prefix(OWN_ORIGIN_BASE).unwrap();
             assert!(find(name).is_some(), "{name} is not served");
         }
@@ -132,7 +158,7 @@ mod tests {
 
     #[test]
     fn no_asset_names_another_origin() {
-        for asset in [&FILES.style, &FILES.page_script, &FILES.passkey_script, &FILES.mark] {
+        for asset in [&FILES.style, &FILES.page_script, &FILES.passkey_script, &FILES.approver_script, &FILES.mark] {
             let text = std::str::from_utf8(asset.bytes).unwrap();
             let foreign = text.replace("http://www.w3.org/2000/svg", "").contains("://");
             assert!(!foreign, "{} names another origin", asset.name);

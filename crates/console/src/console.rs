@@ -8,7 +8,10 @@ use stepgate_core::flows::Flows;
 use stepgate_core::web::Transport;
 use tokio::sync::Semaphore;
 
-use crate::handlers::{account, asset, challenge, enrolment, evidence, hand_off, link, logins, not_found, sign_in};
+use crate::handlers::{
+    account, approver, approver_enrol, ask_devices, asset, challenge, enrolment, evidence, hand_off, link, logins,
+    not_found, sign_in,
+};
 
 /// Exports of the evidence that are sent at once. Each reads the whole ledger.
 const EXPORTS: usize = 2;
@@ -44,6 +47,17 @@ impl Console {
             .route("/challenges/{id}/login", get(challenge::to_page).post(logins::prove))
             .route("/challenges/{id}/codes", get(challenge::to_page).post(challenge::send_code))
             .route("/challenges/{id}/cancel", get(challenge::to_page).post(challenge::cancel))
+            .route("/challenges/{id}/push", get(challenge::to_page).post(ask_devices::ask))
+            .route("/approver", get(approver::show))
+            .route("/approver/answer", get(approver::to_page).post(approver::answer))
+            .route("/approver/refuse", get(approver::to_page).post(approver::refuse))
+            .route("/approver/subscription", get(approver::to_page).post(approver::subscribe))
+            .route("/approver/enrol", get(approver_enrol::show).post(approver_enrol::did))
+            .route("/approver/enrol/{link}", get(approver_enrol::look).post(approver_enrol::follow))
+            .route("/approver/worker.js", get(approver::fixed))
+            .route("/approver/manifest.webmanifest", get(approver::fixed))
+            .route("/approver/icon-192.png", get(approver::fixed))
+            .route("/approver/icon-512.png", get(approver::fixed))
             .route("/enrol/{token}", get(link::look).post(link::open))
             .route("/enrol/with/{ticket}", get(enrolment::choose))
             .route("/enrol/with/{ticket}/end", post(enrolment::end))
@@ -64,6 +78,7 @@ impl Console {
             .route("/evidence", get(evidence::search))
             .route("/evidence/export", post(evidence::export))
             .route("/account/factors", post(account::add_factor))
+            .route("/account/approvals/unlock", post(account::unlock_approvals))
             .route("/account/factors/{id}/remove", post(account::remove_factor))
             .route("/account/devices/{id}/name", post(account::name_device))
             .route("/account/devices/{id}/forget", post(account::forget_device))

@@ -126,6 +126,10 @@ pub enum Outcome {
     },
     /// The enrolment link is unknown, used, or too old.
     DeadLink,
+    /// This browser is no approver device (any more).
+    NoDevice,
+    /// This browser is an approver device already.
+    ApproverAlready,
     /// There is no such page.
     NotFound,
     /// Signed out.
@@ -169,7 +173,8 @@ impl Outcome {
             Self::Ambiguous { .. } | Self::UnreadableBody { .. } => StatusCode::BAD_REQUEST,
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::NoDevice => StatusCode::NOT_FOUND,
+            Self::ApproverAlready => StatusCode::CONFLICT,
         }
     }
 
@@ -222,6 +227,8 @@ impl Outcome {
             Self::TooMany { .. } => "too_many",
             Self::DeadLink => "link_not_valid",
             Self::NotFound => "not_found",
+            Self::NoDevice => "no_approver_device",
+            Self::ApproverAlready => "approver_already",
             Self::Sending { .. }
             | Self::WentOn { .. }
             | Self::Cancelled { .. }
@@ -309,6 +316,11 @@ impl Outcome {
                 .say(format!("Wait a little, then try again in {}.", words::span(Duration::from_secs(retry_after_s.into())))),
             Self::DeadLink => Words::warn("This link is no longer valid")
                 .say("A link for enrolling works once and for a limited time. Ask your administrator for a new one."),
+            Self::NoDevice => Words::neutral("This browser approves nothing")
+                .say("To approve here what you ask for elsewhere, add it as an approver device: in your account, on the device where you are signed in."),
+            Self::ApproverAlready => Words::warn("This browser is an approver device already")
+                .say("It can be that for one account. Remove it there first, or use another browser. The link still works.")
+                .then(Way::new("What is asked here", format!("{home}approver"))),
             Self::NotFound => Words::neutral("There is no such page")
                 .say("Look at the address, or go on from your account.")
                 .then(account()),

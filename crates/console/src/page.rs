@@ -38,6 +38,15 @@ impl ContentPolicy {
         Self(HeaderValue::from_str(&policy).unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'")))
     }
 
+    /// The policy for pages of an approver device, which can be put on a home screen.
+    #[must_use]
+    pub fn for_devices() -> Self {
+        Self(HeaderValue::from_static(
+            "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; \
+             worker-src 'self'; manifest-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+        ))
+    }
+
     /// The policy for a page that a door shows on a service's host, with style
     /// and mark from the gate's origin and nothing else.
     #[must_use]

@@ -9,16 +9,20 @@ use stepgate_core::challenge::{Ask, Challenge, ChallengeState, Held};
 use stepgate_core::decide::MAX_AGE_MAX;
 use stepgate_core::factor::{CodeDelivery, CodeTo, FactorKind, Prompt};
 use stepgate_core::flows::{ChallengeView, Standing};
+use stepgate_core::id::ChallengeId;
 use stepgate_core::surroundings::shown;
 use stepgate_core::time::Timestamp;
 use stepgate_evidence::{Asked, Grant as Granted, Statement};
 
-use crate::device;
+use crate::device as browser;
 use crate::views::{
-    Asker, ChallengePage, CodeOffer, Frame, Grant, Input, LockedFactor, MissingFactor, NumberMatch, Offers,
-    PasskeyCall, ProviderButton, Reason, Said, Sent, SentOffer, SentTo, ServiceView, Step, StepState, Technical,
+    Asker, ChallengePage, CodeOffer, Frame, Grant, Input, LockedFactor, MissingFactor, NumberMatch, Offers, OnDevices,
+    PasskeyCall, ProviderButton, PushOffer, Reason, Said, Sent, SentOffer, SentTo, ServiceView, Step, StepState,
+    Technical,
 };
 use crate::words::{self, Moment};
+
+pub(crate) mod device;
 
 /// Longest value that is shown whole, in characters; what is signed is always whole.
 const SHOWN_MAX: usize = 300;
@@ -34,6 +38,8 @@ pub(crate) struct LastAnswer {
     pub(crate) locked: Option<(FactorKind, Timestamp)>,
     /// The number that was typed.
     pub(crate) number: Option<String>,
+    /// What is open on the person's devices instead, if this session may withdraw it.
+    pub(crate) instead_of: Option<ChallengeId>,
 }
 
 /// The page of a challenge that may be answered.
@@ -48,7 +54,8 @@ pub(crate) fn challenge_page(
     let challenge = &view.challenge;
     let statement = &challenge.statement;
     let path = format!("{}challenges/{}", frame.home, challenge.id);
-    let offers = offers(view, username, &last, now);
+    let mut offers = offers(view, username, &last, now);
+    offers.push = push(view, &path, &last);
     let instruction = if view.prompts.is_empty() && view.logins.is_empty() {
         "You cannot confirm this yet"
     } else if answered(challenge).is_empty() {
@@ -121,7 +128,7 @@ fn front(challenge: &Challenge, catalogue: &Catalogue) -> Option<String> {
 
 fn asker(view: &ChallengeView) -> Asker {
     let asker = &view.challenge.statement.asker;
-    let name = device::in_words(&asker.agent);
+    let name = browser::in_words(&asker.agent);
     let address = asker.address.clone();
     match (view.standing, asker.kind.as_str()) {
         (Standing::Asked, "browser") => Asker::ThisSession { device: format!("{name}, from {address}") },
@@ -242,7 +249,7 @@ fn offers(view: &ChallengeView, username: &str, last: &LastAnswer, now: Timestam
             (
                 FactorKind::Passkey
                 | FactorKind::Certificate
-                | FactorKind::Push(_)
+                | FactorKind::Push(_) // shown by itself: several kinds are one offer
                 | FactorKind::Hotp
                 | FactorKind::Idp(_)
                 | FactorKind::PhoneCode(_)
@@ -261,6 +268,33 @@ fn sent_to(to: &CodeTo, now: Timestamp) -> SentTo {
         _ => Sent::No,
     };
     SentTo { address: to.factor.to_string(), masked: to.masked.clone(), sent }
+}
+
+/// Approval on a device, whatever it counts as.
+fn push(view: &ChallengeView, path: &str, last: &LastAnswer) -> Option<PushOffer> {
+    let is_push = |kind: FactorKind| matches!(kind, FactorKind::Push(_));
+    if last.locked.is_some_and(|(kind, _)| is_push(kind)) {
+        return None;
+    }
+    let mut names: Vec<&str> = Vec::new();
+    for (kind, prompt) in &view.prompts {
+        if let (true, Prompt::Devices { names: more }) = (is_push(*kind), prompt) {
+            names.extend(more.iter().map(String::as_str));
+        }
+    }
+    names.sort_unstable();
+    names.dedup();
+    let place = match names.as_slice() {
+        [] => return None,
+        [only] => shown(only, 40),
+        _ => "one of your devices".to_owned(),
+    };
+    let asked = view.on_devices.as_ref().map(|(until, number)| OnDevices {
+        number: (view.standing == Standing::Asked).then(|| words::in_groups(number, 3)),
+        expires: Moment::of_today(instant(*until)),
+    });
+    let instead_of = last.instead_of.map(|id| id.to_string());
+    Some(PushOffer { action: format!("{path}/push"), place, asked, instead_of })
 }
 
 fn locked(kind: FactorKind, until: Timestamp) -> LockedFactor {

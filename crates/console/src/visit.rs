@@ -159,6 +159,11 @@ impl Visit {
         respond(status, &ContentPolicy::for_services([origin]), view)
     }
 
+    /// A page of an approver device: it may name its manifest.
+    pub(crate) fn device_page(&self, status: StatusCode, view: &impl askama::Template) -> Response {
+        respond(status, &ContentPolicy::for_devices(), view)
+    }
+
     /// The answer, with the browser's name if it is new.
     pub(crate) fn finish(&self, result: Result<Response, Failure>) -> Response {
         let mut response = match result {

@@ -64,6 +64,7 @@ pub(crate) fn challenge(view: &ChallengeView) -> serde_json::Value {
                 let address = |to: &CodeTo| json!({ "address": to.factor.to_string(), "to": to.masked });
                 json!({ "factor": kind.name(), "addresses": to.iter().map(address).collect::<Vec<_>>() })
             }
+            Prompt::Devices { names } => json!({ "factor": kind.name(), "devices": names }),
             Prompt::Passkey { options } => json!({ "factor": kind.name(), "options": options }),
         })
         .collect();

@@ -1,6 +1,7 @@
 //! Factors: what a person can prove, and the port that verifies it.
 
 mod destination;
+mod device;
 mod enrolled;
 mod enrolment;
 mod kind;
@@ -13,11 +14,12 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 
 pub use destination::Destination;
+pub use device::{AtDevice, DeviceFactor, DeviceOffer};
 pub use enrolled::{
-    CodeDelivery, CodeDigest, EnrolledFactor, FactorSecret, FactorUse, Identity, OpenCode, Passkey, PasswordStands,
-    identity_digest,
+    ApproverDevice, CodeDelivery, CodeDigest, EnrolledFactor, FactorSecret, FactorUse, Identity, OpenCode, Passkey,
+    PasswordStands, identity_digest,
 };
-pub use enrolment::{BegunEnrolment, Enrolled, EnrolmentAnswer, EnrolmentOffer, NotEnrolled};
+pub use enrolment::{BegunEnrolment, Enrolled, EnrolmentAnswer, EnrolmentOffer, Invitation, NotEnrolled};
 pub use kind::{FactorKind, NotAFactor};
 pub use proof::{Answer, Binding, CodeTo, NotProved, Prompt, Proved};
 pub use strength::{NotAStrength, Strength};

@@ -60,6 +60,8 @@ identified! {
     Turn => "turn";
     /// A code that was sent to somebody.
     SentCode => "code";
+    /// A question that was put to a person's devices.
+    Push => "push";
 }
 
 /// The id of a person.
@@ -87,6 +89,8 @@ pub type StreamId = Id<kind::Stream>;
 pub type SetId = Id<kind::Set>;
 /// The id of a code that was sent to somebody.
 pub type SentCodeId = Id<kind::SentCode>;
+/// The id of a question that was put to a person's devices.
+pub type PushId = Id<kind::Push>;
 /// The id of a node's right to post for a stream.
 pub type TurnId = Id<kind::Turn>;
 

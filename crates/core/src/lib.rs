@@ -20,6 +20,7 @@ pub mod policy;
 pub mod ports;
 pub mod prompts;
 pub mod provider;
+pub mod push;
 pub mod risk;
 pub mod secret;
 pub mod session;

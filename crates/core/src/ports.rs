@@ -6,6 +6,7 @@
 //! reads again.
 
 mod accounts;
+mod approvals;
 mod changes;
 mod courier;
 mod error;
@@ -36,6 +37,7 @@ pub use accounts::{
     Account, AccountChange, Accounts, GROUPS_PER_PERSON_MAX, Group, GroupChange, MembersChange, PROVISIONED_GROUPS_MAX,
     Part, Provisioned, ProvisionedLink, Sought,
 };
+pub use approvals::{Approvals, NewPush, OpenPush, PushSent};
 pub use changes::{
     AnsweredChallenge, CodeSees, EnrolmentLink, EntryQuery, KnownPerson, NewCode, NewSentCode, NewSession, ProvedThere,
     RecordedEntry, RememberedDevice, RestsOn, RotatedToken, SessionSummary, Spend, Ticket, TicketThen, ToHold,

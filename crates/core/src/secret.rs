@@ -38,6 +38,10 @@ pub enum Purpose {
     Machine,
     /// Comes back from an identity provider: OAuth's `state`.
     ProviderState,
+    /// Invites a device to become an approver.
+    DeviceLink,
+    /// The cookie of an approver device.
+    Approver,
 }
 
 impl Purpose {
@@ -56,6 +60,8 @@ impl Purpose {
             Self::SignInPrompt => "sign-in-prompt",
             Self::Machine => "machine",
             Self::ProviderState => "provider-state",
+            Self::DeviceLink => "device-link",
+            Self::Approver => "approver",
         }
     }
 }
@@ -139,6 +145,18 @@ pub(crate) fn once(what: &str, names: &[&str]) -> TokenDigest {
 impl fmt::Debug for TokenDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TokenDigest({}…)", hex::encode(self.0.get(..4).unwrap_or_default()))
+    }
+}
+
+/// Six digits that a person carries from one screen to another, each number equally likely (rejection sampling).
+pub fn six_digits(random: &dyn Randomness) -> String {
+    loop {
+        let mut bytes = [0; 4];
+        random.fill(&mut bytes);
+        let value = u32::from_be_bytes(bytes) >> 12;
+        if value < 1_000_000 {
+            return format!("{value:06}");
+        }
     }
 }
 

@@ -31,13 +31,15 @@ pub enum OurCookie {
     Browser,
     /// Names a device at the gate's origin; grants nothing.
     Device,
+    /// At the gate's origin: an approver device. It shows and answers what is asked there, and nothing else.
+    Approver,
     /// At a service's host: the challenge whose held request is about to be put in place.
     Resume,
 }
 
 impl OurCookie {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Session, Self::Browser, Self::Device, Self::Resume];
+    pub const ALL: [Self; 5] = [Self::Session, Self::Browser, Self::Device, Self::Approver, Self::Resume];
 
     /// The name that is set and read on this transport.
     pub const fn name(self, transport: Transport) -> &'static str {
@@ -48,6 +50,8 @@ impl OurCookie {
             (Self::Browser, Transport::Plain) => "stepgate-browser",
             (Self::Device, Transport::Tls) => "__Host-stepgate-device",
             (Self::Device, Transport::Plain) => "stepgate-device",
+            (Self::Approver, Transport::Tls) => "__Host-stepgate-approver",
+            (Self::Approver, Transport::Plain) => "stepgate-approver",
             (Self::Resume, Transport::Tls) => "__Host-stepgate-resume",
             (Self::Resume, Transport::Plain) => "stepgate-resume",
         }
@@ -168,6 +172,8 @@ pub mod gate_path {
     pub const ENROL: &str = "/enrol";
     /// `/{challenge}`: a request that waited for a sign-in goes on. Decided, like the hand-off.
     pub const GO_ON: &str = "/go-on";
+    /// Where a device approves what another browser asks.
+    pub const APPROVER: &str = "/approver";
     /// Style and scripts.
     pub const ASSETS: &str = "/assets";
     /// One's own account: decided like any other service.
@@ -177,7 +183,7 @@ pub mod gate_path {
     /// The keys of `Stepgate-Assertion`.
     pub const JWKS: &str = "/.well-known/jwks.json";
     /// The prefixes that the pages serve without a decision: they are the way to prove something.
-    pub const UNDECIDED: [&str; 5] = [SIGN_IN, SIGN_OUT, CHALLENGES, ENROL, ASSETS];
+    pub const UNDECIDED: [&str; 6] = [SIGN_IN, SIGN_OUT, CHALLENGES, ENROL, APPROVER, ASSETS];
 }
 
 /// The form field with which the resume page posts its code.

@@ -30,11 +30,11 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FactorProof {
-    /// `password`, `totp`, `passkey`, `recovery_code`, `idp`.
+    /// `password`, `totp`, `passkey`, `push`, `recovery_code`, `idp`.
     pub factor: String,
     /// The enrolled factor's id.
     pub factor_id: String,
-    /// For a passkey: the assertion as the browser gave it.
+    /// For a passkey, or a device that signs what is approved there: the assertion as the browser gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assertion: Option<Assertion>,
     /// For a passkey: whether the authenticator verified the user (PIN or biometric).
@@ -288,9 +288,17 @@ pub enum Event {
     #[serde(rename = "code.undelivered")]
     CodeUndelivered { person: String, factor: String, code: String, reason: String },
     /// Too many wrong tries: this factor of this person is locked until then, for `whom`:
-    /// `device` (one that the person used before), `address`, `strangers` or `all`.
+    /// `device` (one that the person used before), `address`, `strangers` or `all`; or, without wrong tries, for
+    /// everybody because the person `reported` that it was not they who asked.
     #[serde(rename = "factor.locked")]
     FactorLocked { person: String, factor: String, whom: String, until_ms: String },
+    /// A person's devices were asked to approve. `session`: which wanted it.
+    #[serde(rename = "push.sent")]
+    PushSent { challenge: String, session: String, person: String, devices: u32 },
+    /// How a device is woken was `set`, or forgotten: `gone` (its push service says so) or `dropped`. `endpoint`:
+    /// SHA-256 of its address at the push service, in hex.
+    #[serde(rename = "device.subscription")]
+    DeviceSubscription { person: String, factor_id: String, change: String, endpoint: String },
     /// Somebody tried to prove something and did not. `person` is empty where the name is not known.
     /// Of a login at a provider, `issuer` and `subject` lie in the details, where the provider signed whose it was.
     #[serde(rename = "attempt.failed")]

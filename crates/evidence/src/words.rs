@@ -108,6 +108,13 @@ fn sentence(event: &Event) -> String {
                 "device" => "one of their devices",
                 "address" => "one network address",
                 "strangers" => "devices that they have not used before",
+                "reported" => {
+                    return format!(
+                        "{} of person {} locked: they said that it was not they who asked",
+                        named(factor),
+                        short(person)
+                    );
+                }
                 _ => "everybody",
             };
             // The greatest time there is: no clock ends this lock.
@@ -116,6 +123,13 @@ fn sentence(event: &Event) -> String {
                 _ => "",
             };
             format!("{} of person {} locked for {whom} after too many wrong tries{stays}", named(factor), short(person))
+        }
+        Event::PushSent { challenge, person, devices, .. } => {
+            let devices = if *devices == 1 { "one device".to_owned() } else { format!("{devices} devices") };
+            format!("challenge {}: {devices} of person {} asked to approve", short(challenge), short(person))
+        }
+        Event::DeviceSubscription { person, factor_id, change, .. } => {
+            format!("Web Push to device {} of person {}: {change}", short(factor_id), short(person))
         }
         Event::AttemptFailed { person, factor, provider, purpose, challenge, reason } => {
             let who =
@@ -240,6 +254,7 @@ fn named(factor: &str) -> &str {
         "totp" => "authenticator code",
         "recovery_code" => "recovery code",
         "idp" => "company login",
+        "push" => "approval on a device",
         other => other,
     }
 }

@@ -10,6 +10,8 @@
 mod begun;
 mod passkey;
 mod password;
+mod push;
+mod qr;
 mod recovery;
 mod sent;
 mod totp;
@@ -17,10 +19,11 @@ mod totp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use stepgate_core::factor::{Factor, FactorKind};
+use stepgate_core::factor::{DeviceFactor, Factor, FactorKind};
 
 pub use passkey::{AuthenticatorPolicy, PasskeyFactor, user_handle};
 pub use password::{Password, PasswordRules};
+pub use push::{NoVapidKey, NotEncrypted, Push, VapidKeys, WakeUp};
 pub use recovery::RecoveryCodes;
 pub use sent::SentCodes;
 pub use totp::{Totp, code_at};
@@ -67,6 +70,7 @@ pub struct FactorSet {
     passkey: Arc<dyn Factor>,
     recovery: Arc<dyn Factor>,
     sent: Vec<Arc<dyn Factor>>,
+    devices: Arc<Push>,
 }
 
 impl FactorSet {
@@ -77,10 +81,12 @@ impl FactorSet {
     /// `name` what people read in their authenticator.
     pub fn new(id: &str, origin: &str, name: &str, options: FactorOptions) -> Result<Self, FactorSetError> {
         let rules = PasswordRules::new([id, name].into_iter().chain(options.password_words.iter().map(String::as_str)));
+        let passkeys = PasskeyFactor::new(id, origin, name, options.authenticators)?;
         Ok(Self {
+            devices: Arc::new(Push::new(passkeys.clone())),
             password: Arc::new(Password::new(rules)),
             totp: Arc::new(Totp::new(name)),
-            passkey: Arc::new(PasskeyFactor::new(id, origin, name, options.authenticators)?),
+            passkey: Arc::new(passkeys),
             recovery: Arc::new(RecoveryCodes),
             sent: options.sent.into_iter().map(|sent| Arc::new(sent) as _).collect(),
         })
@@ -99,6 +105,11 @@ impl FactorSet {
                 self.sent.iter().find(|factor| factor.kind().is_same_factor(kind))
             }
         }
+    }
+
+    /// The verifier of approver devices, for a gate that offers them.
+    pub fn devices(&self) -> Arc<dyn DeviceFactor> {
+        Arc::clone(&self.devices) as _
     }
 
     /// All of them by kind, as each counts here.

@@ -1,7 +1,9 @@
 //! Passkeys and security keys: W3C WebAuthn Level 3.
 
 mod policy;
-mod registration;
+pub(crate) mod registration;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -16,7 +18,7 @@ use stepgate_core::factor::{
 use stepgate_core::id::PersonId;
 use stepgate_core::person::Person;
 use stepgate_core::time::{Randomness, Timestamp};
-use stepgate_evidence::{Credential, PublicKey, RelyingParty, verify_assertion};
+use stepgate_evidence::{Assertion, Credential, PublicKey, RelyingParty, verify_assertion};
 
 use crate::FactorSetError;
 
@@ -36,11 +38,11 @@ pub fn user_handle(person: PersonId) -> [u8; 32] {
 }
 
 /// A passkey with user verification.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PasskeyFactor {
-    relying_party: RelyingParty,
-    origin: String,
-    registration: registration::Registration,
+    pub(crate) relying_party: RelyingParty,
+    pub(crate) origin: String,
+    pub(crate) registration: Arc<registration::Registration>,
 }
 
 impl PasskeyFactor {
@@ -64,7 +66,7 @@ impl PasskeyFactor {
         Ok(Self {
             relying_party: RelyingParty { id: id.to_owned(), origins: vec![origin.to_owned()] },
             origin: origin.to_owned(),
-            registration: registration::Registration::new(id, url, name, authenticators)?,
+            registration: Arc::new(registration::Registration::new(id, url, name, authenticators)?),
         })
     }
 }
@@ -77,27 +79,54 @@ fn passkeys(factors: &[EnrolledFactor]) -> impl Iterator<Item = (&EnrolledFactor
     })
 }
 
+/// What an assertion changes in the passkey that made it over this binding.
+pub(crate) fn signed(
+    relying_party: &RelyingParty,
+    passkey: &Passkey,
+    binding: Binding,
+    assertion: &Assertion,
+) -> Result<FactorUse, NotProved> {
+    let public_key = PublicKey::from_cose(&passkey.public_key).map_err(|error| NotProved::Fault(error.to_string()))?;
+    let credential = Credential {
+        id: passkey.credential_id.clone(),
+        public_key,
+        owner: passkey.user_handle.clone(),
+        counter: passkey.counter,
+        backup_eligible: passkey.backup_eligible,
+    };
+    let verified = verify_assertion(relying_party, &binding.0, &credential, assertion)
+        .map_err(|error| NotProved::Wrong(error.to_string()))?;
+    Ok(FactorUse::PasskeyCounter { counter: verified.counter, backed_up: verified.backed_up })
+}
+
+/// `PublicKeyCredentialRequestOptionsJSON` (WebAuthn L3 section 5.1.10) for these passkeys.
+pub(crate) fn request_options<'k>(
+    relying_party: &RelyingParty,
+    passkeys: impl Iterator<Item = &'k Passkey>,
+    binding: Binding,
+) -> serde_json::Value {
+    let allowed: Vec<_> = passkeys
+        .map(|passkey| json!({ "type": "public-key", "id": URL_SAFE_NO_PAD.encode(&passkey.credential_id) }))
+        .collect();
+    json!({
+        "challenge": URL_SAFE_NO_PAD.encode(binding.0),
+        "rpId": relying_party.id,
+        "allowCredentials": allowed,
+        "userVerification": "required",
+        "timeout": TIMEOUT_MS,
+    })
+}
+
 #[async_trait]
 impl Factor for PasskeyFactor {
     fn kind(&self) -> FactorKind {
         FactorKind::Passkey
     }
 
-    /// `PublicKeyCredentialRequestOptionsJSON` (WebAuthn L3 section 5.1.10). Nothing
-    /// enrolled means that the person is not known yet: any passkey for this gate may answer.
+    /// Nothing enrolled means that the person is not known yet: any passkey for this gate may answer.
     fn prompt(&self, enrolled: &[EnrolledFactor], binding: Binding) -> Prompt {
-        let allowed: Vec<_> = passkeys(enrolled)
-            .map(|(_, passkey)| json!({ "type": "public-key", "id": URL_SAFE_NO_PAD.encode(&passkey.credential_id) }))
-            .collect();
-        Prompt::Passkey {
-            options: json!({
-                "challenge": URL_SAFE_NO_PAD.encode(binding.0),
-                "rpId": self.relying_party.id,
-                "allowCredentials": allowed,
-                "userVerification": "required",
-                "timeout": TIMEOUT_MS,
-            }),
-        }
+        let enrolled = passkeys(enrolled).map(|(_, passkey)| passkey);
+        Prompt::Passkey { options: request_options(&self.relying_party, enrolled, binding) }
     }
 
     async fn verify(
@@ -115,23 +144,8 @@ impl Factor for PasskeyFactor {
         let (factor, passkey) = passkeys(enrolled)
             .find(|(_, passkey)| passkey.credential_id == assertion.credential_id)
             .ok_or(NotProved::NotEnrolled)?;
-        let public_key =
-            PublicKey::from_cose(&passkey.public_key).map_err(|error| NotProved::Fault(error.to_string()))?;
-        let credential = Credential {
-            id: passkey.credential_id.clone(),
-            public_key,
-            owner: passkey.user_handle.clone(),
-            counter: passkey.counter,
-            backup_eligible: passkey.backup_eligible,
-        };
-        let verified = verify_assertion(&self.relying_party, &binding.0, &credential, assertion)
-            .map_err(|error| NotProved::Wrong(error.to_string()))?;
-        Ok(Proved {
-            factor: factor.id,
-            kind: FactorKind::Passkey,
-            used: FactorUse::PasskeyCounter { counter: verified.counter, backed_up: verified.backed_up },
-            assertion: Some((**assertion).clone()),
-        })
+        let used = signed(&self.relying_party, passkey, binding, assertion)?;
+        Ok(Proved { factor: factor.id, kind: FactorKind::Passkey, used, assertion: Some((**assertion).clone()) })
     }
 
     /// Nothing: a passkey is found by its credential id, which nobody can guess, so

@@ -180,7 +180,7 @@ impl Factor for Password {
         let mut salt = [0; SALT_LEN];
         random.fill(&mut salt);
         let state = begun::keep(FactorKind::Password, person.id, URL_SAFE_NO_PAD.encode(salt))?;
-        Ok(BegunEnrolment { offer: EnrolmentOffer::Password, state })
+        Ok(BegunEnrolment { offer: EnrolmentOffer::Password, state, link: None })
     }
 
     async fn finish_enrolment(

@@ -174,7 +174,7 @@ impl Factor for RecoveryCodes {
         }
         // Only the digests are kept: the codes are on the page and nowhere else.
         let state = begun::keep(FactorKind::RecoveryCode, person.id, digests)?;
-        Ok(BegunEnrolment { offer: EnrolmentOffer::RecoveryCodes { codes }, state })
+        Ok(BegunEnrolment { offer: EnrolmentOffer::RecoveryCodes { codes }, state, link: None })
     }
 
     async fn finish_enrolment(

@@ -137,7 +137,7 @@ impl Factor for SentCodes {
             _ => None,
         };
         let state = begun::keep(self.kind, person.id, ())?;
-        Ok(BegunEnrolment { offer: EnrolmentOffer::Address { known }, state })
+        Ok(BegunEnrolment { offer: EnrolmentOffer::Address { known }, state, link: None })
     }
 
     /// An e-mail address is the one that the directory has of the person, whatever is typed: a code there
@@ -174,7 +174,7 @@ impl Factor for SentCodes {
             expires_at_ms: expires_at.as_ms(),
         };
         let state = begun::keep(self.kind, person.id, begun)?;
-        Ok(BegunEnrolment { offer: EnrolmentOffer::SentCode { to: to.clone() }, state })
+        Ok(BegunEnrolment { offer: EnrolmentOffer::SentCode { to: to.clone() }, state, link: None })
     }
 
     fn offer_again(&self, person: &Person, state: &SecretString) -> Option<EnrolmentOffer> {

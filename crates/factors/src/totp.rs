@@ -1,8 +1,6 @@
 //! Codes of an authenticator app: RFC 6238.
 
 use async_trait::async_trait;
-use qrcode::render::svg;
-use qrcode::{EcLevel, QrCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use stepgate_core::factor::{
     Answer, BegunEnrolment, Binding, Enrolled, EnrolledFactor, EnrolmentAnswer, EnrolmentOffer, Factor, FactorKind,
@@ -14,6 +12,7 @@ use totp_rs::{Algorithm, Builder, Secret};
 use zeroize::Zeroizing;
 
 use crate::begun;
+use crate::qr::qr;
 
 /// Bytes of a seed: 160 bits, as RFC 4226 section 4 recommends.
 const SEED_LEN: usize = 20;
@@ -27,8 +26,6 @@ const SKEW: u16 = 1;
 const ALGORITHM: Algorithm = Algorithm::SHA1;
 /// Longest issuer that is shown in an app, in characters.
 const ISSUER_LEN_MAX: usize = 60;
-/// Smallest side of the QR code, in pixels.
-const QR_SIDE: u32 = 240;
 
 /// Six digits from an authenticator app.
 #[derive(Clone, Debug)]
@@ -175,7 +172,7 @@ impl Factor for Totp {
         let base32 = SecretString::from(secret.to_base32());
         let offer = self.offer(person, secret)?;
         let state = begun::keep(FactorKind::Totp, person.id, base32.expose_secret())?;
-        Ok(BegunEnrolment { offer, state })
+        Ok(BegunEnrolment { offer, state, link: None })
     }
 
     fn offer_again(&self, person: &Person, state: &SecretString) -> Option<EnrolmentOffer> {
@@ -207,15 +204,6 @@ impl Factor for Totp {
             )),
         }
     }
-}
-
-/// The URI as an SVG element, to stand inside a page.
-fn qr(uri: &str) -> Result<String, NotEnrolled> {
-    let code = QrCode::with_error_correction_level(uri, EcLevel::M)
-        .map_err(|error| NotEnrolled::Fault(format!("the QR code cannot be made: {error}")))?;
-    let document = code.render::<svg::Color<'_>>().min_dimensions(QR_SIDE, QR_SIDE).build();
-    // The XML declaration has no place inside HTML.
-    Ok(document.find("<svg").and_then(|start| document.get(start..)).unwrap_or(&document).to_owned())
 }
 
 #[cfg(test)]

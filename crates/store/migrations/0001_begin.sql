@@ -64,14 +64,21 @@ CREATE TABLE factors (
     ordinal {INT} NOT NULL, -- counts a person's enrolments: oldest first, even within a millisecond
     last_used_at {INT},
     last_step {INT},        -- totp: compare-and-swap
-    counter {INT},          -- passkey: compare-and-swap
-    backed_up {INT},        -- passkey: 0 or 1
+    counter {INT},          -- passkey, or that of a device: compare-and-swap
+    backed_up {INT},        -- likewise: 0 or 1
     credential_id {BYTES} UNIQUE,
     provider TEXT,          -- idp: what the configuration calls it
     identity TEXT UNIQUE,   -- idp: digest of issuer and subject
+    device TEXT UNIQUE,     -- push: digest of the device's cookie
     sealed {BYTES} NOT NULL
 ) {STRICT};
 CREATE INDEX factors_of_person ON factors (person);
+
+-- How devices are woken; sealed, because whoever knows an address can wake its device.
+CREATE TABLE push_subscriptions (
+    factor TEXT NOT NULL PRIMARY KEY REFERENCES factors (id) ON DELETE CASCADE,
+    sealed {BYTES} NOT NULL
+) {STRICT};
 
 CREATE TABLE recovery_codes (
     factor TEXT NOT NULL REFERENCES factors (id) ON DELETE CASCADE,
@@ -344,6 +351,19 @@ CREATE INDEX challenges_pending ON challenges (state, expires_at);
 CREATE INDEX challenges_sending ON challenges (sending, node);
 CREATE INDEX challenges_by_close ON challenges (closed_at);
 
+-- What was put to people's devices. One of a person is open at a time, while its challenge is pending.
+CREATE TABLE pushes (
+    id TEXT NOT NULL PRIMARY KEY,
+    person TEXT NOT NULL REFERENCES people (id) ON DELETE CASCADE,
+    challenge TEXT NOT NULL,
+    session TEXT NOT NULL, -- that wanted it
+    sent_at {INT} NOT NULL,
+    until {INT} NOT NULL,
+    withdrawn {INT} NOT NULL -- 0 or 1
+) {STRICT};
+CREATE INDEX pushes_of_person ON pushes (person, sent_at);
+CREATE INDEX pushes_by_time ON pushes (sent_at);
+
 CREATE TABLE links (
     id TEXT NOT NULL PRIMARY KEY,
     digest TEXT NOT NULL UNIQUE,
@@ -362,6 +382,8 @@ CREATE TABLE tickets (
     browser TEXT NOT NULL,
     begun_kind TEXT,
     begun {BYTES},       -- sealed
+    device_link TEXT UNIQUE, -- digest of the link that a device follows; NULL once one has
+    device TEXT UNIQUE,  -- digest of the cookie of the device that is being enrolled
     expires_at {INT} NOT NULL
 ) {STRICT};
 CREATE INDEX tickets_of_session ON tickets (session);

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::any::AnyRow;
 use stepgate_core::factor::FactorKind;
 use stepgate_core::id::{LinkId, PersonId, SessionId};
 use stepgate_core::ports::{ChangeError, EnrolmentLink, RestsOn, StoreError, Ticket};
@@ -14,6 +15,20 @@ use crate::intent::{Intent, Work};
 use crate::people::take_active;
 use crate::row::Fields;
 use crate::sessions::take_live;
+
+/// Tickets that hold at `$2`: their time is not over, and the session that they rest on lives.
+macro_rules! select_ticket {
+    ($which:literal) => {
+        concat!(
+            "SELECT t.digest, t.person, t.authority, t.session, t.kinds, t.browser, t.begun_kind, t.begun, t.expires_at \
+             FROM tickets t WHERE ",
+            $which,
+            " AND t.expires_at > $2 AND (t.session IS NULL \
+             OR t.session IN (SELECT s.id FROM sessions s WHERE s.ended_at IS NULL AND s.ends_at > $2))"
+        )
+    };
+}
+pub(crate) use select_ticket;
 
 pub(crate) struct PutLink {
     pub(crate) link: EnrolmentLink,
@@ -149,13 +164,15 @@ async fn put(work: &mut Work<'_>, ticket: &Ticket, at: Timestamp) -> Result<(), 
     .map(|_| ())
 }
 
-fn seal(work: &Work<'_>, digest: &str, state: &SecretString) -> Result<Vec<u8>, StoreError> {
+pub(crate) fn seal(work: &Work<'_>, digest: &str, state: &SecretString) -> Result<Vec<u8>, StoreError> {
     work.seal("tickets", "begun", digest, state.expose_secret().as_bytes())
 }
 
 pub(crate) struct BeginOnTicket {
     pub(crate) digest: TokenDigest,
     pub(crate) begun: (FactorKind, SecretString),
+    /// What another device finds it by, if one takes part.
+    pub(crate) device_link: Option<TokenDigest>,
     pub(crate) at: Timestamp,
 }
 
@@ -177,17 +194,19 @@ impl Intent for BeginOnTicket {
             .await
             .stored()?
             .ok_or(ChangeError::Conflict)?;
-        if !kinds_of(&Fields::of("tickets", &row))?.contains(kind) {
+        if !kinds_of(&Fields::of("tickets", &row))?.iter().any(|allowed| allowed.is_same_factor(*kind)) {
             return Err(ChangeError::Conflict);
         }
         let sealed = seal(work, &digest, state)?;
-        sqlx::query("UPDATE tickets SET begun_kind = $1, begun = $2 WHERE digest = $3")
+        // Whatever another device was doing for what was begun before is over.
+        sqlx::query("UPDATE tickets SET begun_kind = $1, begun = $2, device_link = $4, device = NULL WHERE digest = $3")
             .bind(kind.name())
             .bind(sealed)
             .bind(&digest)
+            .bind(self.device_link.map(TokenDigest::to_hex))
             .execute(&mut *work.connection)
             .await
-            .stored()?
+            .or_conflict()?
             .exactly_one()
     }
 }
@@ -242,40 +261,40 @@ impl Inner {
         now: Timestamp,
     ) -> Result<Option<Ticket>, StoreError> {
         read(async {
-            let row = sqlx::query(
-                "SELECT t.digest, t.person, t.authority, t.session, t.kinds, t.begun_kind, t.begun, t.expires_at \
-                 FROM tickets t WHERE t.digest = $1 AND t.browser = $2 AND t.expires_at > $3 AND (t.session IS NULL \
-                 OR t.session IN (SELECT s.id FROM sessions s WHERE s.ended_at IS NULL AND s.ends_at > $3))",
-            )
-            .bind(digest.to_hex())
-            .bind(browser.to_hex())
-            .bind(now.as_ms())
-            .fetch_optional(&self.readers)
-            .await
-            .stored()?;
-            let Some(row) = row else { return Ok(None) };
-            let fields = Fields::of("tickets", &row);
-            let begun = match (fields.maybe_parsed("begun_kind")?, fields.maybe_bytes("begun")?) {
-                (None, None) => None,
-                (Some(kind), Some(sealed)) => {
-                    let plain = self.open("tickets", "begun", fields.key(), &sealed)?;
-                    let text = std::str::from_utf8(&plain).map_err(|_| fields.corrupt("begun is not text"))?;
-                    Some((kind, SecretString::from(text)))
-                }
-                _ => return Err(fields.corrupt("begun and begun_kind do not go together")),
-            };
-            Ok(Some(Ticket {
-                digest,
-                person: fields.id("person")?,
-                authority: fields.text("authority")?,
-                rests_on: fields.maybe_parsed("session")?.map_or(RestsOn::Link, RestsOn::Session),
-                kinds: kinds_of(&fields)?,
-                browser,
-                begun,
-                expires_at: fields.time("expires_at")?,
-            }))
+            const SELECT: &str = select_ticket!("t.digest = $1 AND t.browser = $3");
+            let row = sqlx::query(SELECT)
+                .bind(digest.to_hex())
+                .bind(now.as_ms())
+                .bind(browser.to_hex())
+                .fetch_optional(&self.readers)
+                .await
+                .stored()?;
+            row.map(|row| self.ticket_of(&row)).transpose()
         })
         .await
+    }
+
+    pub(crate) fn ticket_of(&self, row: &AnyRow) -> Result<Ticket, StoreError> {
+        let fields = Fields::of("tickets", row);
+        let begun = match (fields.maybe_parsed("begun_kind")?, fields.maybe_bytes("begun")?) {
+            (None, None) => None,
+            (Some(kind), Some(sealed)) => {
+                let plain = self.open("tickets", "begun", fields.key(), &sealed)?;
+                let text = std::str::from_utf8(&plain).map_err(|_| fields.corrupt("begun is not text"))?;
+                Some((kind, SecretString::from(text)))
+            }
+            _ => return Err(fields.corrupt("begun and begun_kind do not go together")),
+        };
+        Ok(Ticket {
+            digest: fields.digest("digest")?,
+            person: fields.id("person")?,
+            authority: fields.text("authority")?,
+            rests_on: fields.maybe_parsed("session")?.map_or(RestsOn::Link, RestsOn::Session),
+            kinds: kinds_of(&fields)?,
+            browser: fields.digest("browser")?,
+            begun,
+            expires_at: fields.time("expires_at")?,
+        })
     }
 }
 

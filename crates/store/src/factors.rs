@@ -7,7 +7,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 use stepgate_core::factor::{
-    CodeDigest, Destination, EnrolledFactor, FactorKind, FactorSecret, FactorUse, Identity, Passkey, PasswordStands,
+    ApproverDevice, CodeDigest, Destination, EnrolledFactor, FactorKind, FactorSecret, FactorUse, Identity, Passkey,
+    PasswordStands,
 };
 use stepgate_core::id::{FactorId, PersonId};
 use stepgate_core::ports::{ChangeError, StoreError, TicketThen};
@@ -32,11 +33,22 @@ use crate::sent_codes;
 enum Sealed {
     Password { phc: String, stands_alone: bool },
     Totp { seed: String },
-    Passkey { public_key: String, user_handle: String, backup_eligible: bool, aaguid: String, attestation: String },
+    Passkey(SealedPasskey),
     RecoveryCode {},
     Idp { issuer: String, subject: String },
     EmailCode { address: String },
     PhoneCode { number: String },
+    Push { passkey: Option<SealedPasskey> },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SealedPasskey {
+    public_key: String,
+    user_handle: String,
+    backup_eligible: bool,
+    aaguid: String,
+    attestation: String,
 }
 
 impl Drop for Sealed {
@@ -44,11 +56,12 @@ impl Drop for Sealed {
         match self {
             Self::Password { phc, .. } => phc.zeroize(),
             Self::Totp { seed } => seed.zeroize(),
-            Self::Passkey { .. }
+            Self::Passkey(_)
             | Self::RecoveryCode {}
             | Self::Idp { .. }
             | Self::EmailCode { .. }
-            | Self::PhoneCode { .. } => {}
+            | Self::PhoneCode { .. }
+            | Self::Push { .. } => {}
         }
     }
 }
@@ -148,7 +161,12 @@ async fn next_ordinal(connection: &mut AnyConnection, person: &str) -> Result<i6
 async fn insert(work: &mut Work<'_>, person: &str, factor: &EnrolledFactor, ordinal: i64) -> Result<(), ChangeError> {
     let id = factor.id.to_string();
     let passkey = match &factor.secret {
-        FactorSecret::Passkey(passkey) => Some(passkey),
+        FactorSecret::Passkey(passkey) => Some(passkey.as_ref()),
+        FactorSecret::Push(device) => device.passkey.as_ref(),
+        _ => None,
+    };
+    let device = match &factor.secret {
+        FactorSecret::Push(device) => Some(device.token.to_hex()),
         _ => None,
     };
     if let Some(passkey) = passkey
@@ -168,8 +186,8 @@ async fn insert(work: &mut Work<'_>, person: &str, factor: &EnrolledFactor, ordi
     let sealed = work.seal("factors", "sealed", &id, &plain)?;
     let inserted = sqlx::query(
         "INSERT INTO factors (id, person, kind, name, enrolled_at, ordinal, last_used_at, last_step, counter, \
-         backed_up, credential_id, provider, identity, sealed) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+         backed_up, credential_id, provider, identity, device, sealed) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     )
     .bind(&id)
     .bind(person)
@@ -184,6 +202,7 @@ async fn insert(work: &mut Work<'_>, person: &str, factor: &EnrolledFactor, ordi
     .bind(passkey.map(|passkey| passkey.credential_id.clone()))
     .bind(identity.as_ref().map(|(provider, _)| *provider))
     .bind(identity.as_ref().map(|(_, digest)| digest.as_str()))
+    .bind(device)
     .bind(sealed)
     .execute(&mut *work.connection)
     .await;
@@ -212,19 +231,42 @@ fn to_seal(secret: &FactorSecret) -> Sealed {
             Sealed::Password { phc: phc.expose_secret().to_owned(), stands_alone: *stands == PasswordStands::Alone }
         }
         FactorSecret::Totp { seed, .. } => Sealed::Totp { seed: seed.expose_secret().to_owned() },
-        FactorSecret::Passkey(passkey) => Sealed::Passkey {
-            public_key: STANDARD.encode(&passkey.public_key),
-            user_handle: STANDARD.encode(&passkey.user_handle),
-            backup_eligible: passkey.backup_eligible,
-            aaguid: hex::encode(passkey.aaguid),
-            attestation: STANDARD.encode(&passkey.attestation),
-        },
+        FactorSecret::Passkey(passkey) => Sealed::Passkey(SealedPasskey::of(passkey)),
+        FactorSecret::Push(device) => Sealed::Push { passkey: device.passkey.as_ref().map(SealedPasskey::of) },
         FactorSecret::RecoveryCodes { .. } => Sealed::RecoveryCode {},
         FactorSecret::Idp(identity) => {
             Sealed::Idp { issuer: identity.issuer.clone(), subject: identity.subject.clone() }
         }
         FactorSecret::Address { to: Destination::Email(address), .. } => Sealed::EmailCode { address: address.clone() },
         FactorSecret::Address { to: Destination::Phone(number), .. } => Sealed::PhoneCode { number: number.clone() },
+    }
+}
+
+impl SealedPasskey {
+    fn of(passkey: &Passkey) -> Self {
+        Self {
+            public_key: STANDARD.encode(&passkey.public_key),
+            user_handle: STANDARD.encode(&passkey.user_handle),
+            backup_eligible: passkey.backup_eligible,
+            aaguid: hex::encode(passkey.aaguid),
+            attestation: STANDARD.encode(&passkey.attestation),
+        }
+    }
+
+    fn opened(&self, fields: &Fields<'_>) -> Result<Passkey, StoreError> {
+        let decode = |text: &str| STANDARD.decode(text).map_err(|_| fields.corrupt("sealed is not base64"));
+        let mut aaguid = [0; 16];
+        hex::decode_to_slice(&self.aaguid, &mut aaguid).map_err(|_| fields.corrupt("the model is not 16 bytes"))?;
+        Ok(Passkey {
+            credential_id: fields.bytes("credential_id")?,
+            public_key: decode(&self.public_key)?,
+            user_handle: decode(&self.user_handle)?,
+            counter: fields.count("counter")?,
+            backup_eligible: self.backup_eligible,
+            backed_up: fields.flag("backed_up")?,
+            aaguid,
+            attestation: decode(&self.attestation)?,
+        })
     }
 }
 
@@ -292,7 +334,7 @@ pub(crate) async fn apply_use(
     let fits = match used {
         FactorUse::Nothing => true,
         FactorUse::TotpStep(_) => kind == FactorKind::Totp,
-        FactorUse::PasskeyCounter { .. } => kind == FactorKind::Passkey,
+        FactorUse::PasskeyCounter { .. } => matches!(kind, FactorKind::Passkey | ApproverDevice::SIGNING),
         FactorUse::RecoveryCode(_) => kind == FactorKind::RecoveryCode,
         FactorUse::SentCode(_) => matches!(kind, FactorKind::EmailCode | FactorKind::PhoneCode(_)),
     };
@@ -355,7 +397,7 @@ impl Inner {
         read(async {
             let rows = sqlx::query(
                 "SELECT id, kind, name, enrolled_at, last_used_at, last_step, counter, backed_up, credential_id, \
-                 provider, sealed FROM factors WHERE person = $1 ORDER BY ordinal",
+                 provider, device, sealed FROM factors WHERE person = $1 ORDER BY ordinal",
             )
             .bind(person.to_string())
             .fetch_all(&self.readers)
@@ -374,7 +416,6 @@ impl Inner {
         let plain = self.open("factors", "sealed", fields.key(), &fields.bytes("sealed")?)?;
         let sealed: Sealed =
             serde_json::from_slice(&plain).map_err(|_| fields.corrupt("sealed cannot be read once opened"))?;
-        let decode = |text: &str| STANDARD.decode(text).map_err(|_| fields.corrupt("sealed is not base64"));
         let secret = match &sealed {
             Sealed::Password { phc, stands_alone } => FactorSecret::Password {
                 phc: SecretString::from(phc.clone()),
@@ -384,20 +425,11 @@ impl Inner {
                 seed: SecretString::from(seed.clone()),
                 last_step: fields.maybe_count("last_step")?,
             },
-            Sealed::Passkey { public_key, user_handle, backup_eligible, aaguid, attestation } => {
-                let mut model = [0; 16];
-                hex::decode_to_slice(aaguid, &mut model).map_err(|_| fields.corrupt("the model is not 16 bytes"))?;
-                FactorSecret::Passkey(Box::new(Passkey {
-                    credential_id: fields.bytes("credential_id")?,
-                    public_key: decode(public_key)?,
-                    user_handle: decode(user_handle)?,
-                    counter: fields.count("counter")?,
-                    backup_eligible: *backup_eligible,
-                    backed_up: fields.flag("backed_up")?,
-                    aaguid: model,
-                    attestation: decode(attestation)?,
-                }))
-            }
+            Sealed::Passkey(passkey) => FactorSecret::Passkey(Box::new(passkey.opened(fields)?)),
+            Sealed::Push { passkey } => FactorSecret::Push(Box::new(ApproverDevice {
+                token: fields.digest("device")?,
+                passkey: passkey.as_ref().map(|passkey| passkey.opened(fields)).transpose()?,
+            })),
             Sealed::RecoveryCode {} => FactorSecret::RecoveryCodes { left: self.codes_left(fields.key()).await? },
             Sealed::Idp { issuer, subject } => FactorSecret::Idp(Identity {
                 provider: logins::provider(fields)?,

@@ -27,6 +27,8 @@ const ASSERTION: &str = "assertion";
 const COOKIE_MAC: &str = "cookie-mac";
 /// Signs security events for other systems.
 const SIGNALS: &str = "signals";
+/// Wakes devices through their push services.
+const PUSH: &str = "push";
 
 /// The public side of the checkpoint key, the assertion keys, and the key of tags.
 pub struct SigningKeys {
@@ -62,9 +64,9 @@ pub struct AssertionKey {
     pub signs_from: Timestamp,
 }
 
-/// An RSA key that signs security events for other systems.
-pub struct SignalKey {
-    /// `kid`.
+/// A key that signs for others: security events (RSA), or wake-ups of devices (P-256).
+pub struct SealedKey {
+    /// `kid`; of a key that wakes devices its public half in base64url.
     pub id: String,
     /// The private key (PKCS#8, DER).
     pub pkcs8: Zeroizing<Vec<u8>>,
@@ -74,9 +76,9 @@ pub struct SignalKey {
     pub signs_from: Timestamp,
 }
 
-impl std::fmt::Debug for SignalKey {
+impl std::fmt::Debug for SealedKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SignalKey").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("SealedKey").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -160,28 +162,66 @@ impl Database {
     pub async fn signal_keys(
         &self,
         made: impl FnOnce() -> Option<(String, Zeroizing<Vec<u8>>)>,
-    ) -> Result<Vec<SignalKey>, StoreError> {
-        let there = self.stored_signal_keys().await?;
+    ) -> Result<Vec<SealedKey>, StoreError> {
+        self.keys_or_first(SIGNALS, made).await
+    }
+
+    /// The keys that sign security events, the newest first; none if there never was a transmitter.
+    pub async fn stored_signal_keys(&self) -> Result<Vec<SealedKey>, StoreError> {
+        self.stored_keys(SIGNALS).await
+    }
+
+    /// The keys that wake devices, the newest first, the same on every node. If there is none yet, `made` becomes
+    /// it, unless another node is first.
+    pub async fn push_keys(
+        &self,
+        made: impl FnOnce() -> Option<(String, Zeroizing<Vec<u8>>)>,
+    ) -> Result<Vec<SealedKey>, StoreError> {
+        self.keys_or_first(PUSH, made).await
+    }
+
+    /// The keys that wake devices, the newest first; none if none ever was to be woken.
+    pub async fn stored_push_keys(&self) -> Result<Vec<SealedKey>, StoreError> {
+        self.stored_keys(PUSH).await
+    }
+
+    /// Another key that wakes devices: new subscriptions are made for it at once. `AtOnce` deletes all others, and
+    /// what was made for them wakes nobody any more.
+    pub async fn new_push_key(
+        &self,
+        (id, secret): (String, Zeroizing<Vec<u8>>),
+        at: Timestamp,
+        rotation: KeyRotation,
+        entry: Entry,
+    ) -> Result<(), ChangeError> {
+        self.write(NextKey { purpose: PUSH, id, secret, at, rotation }, vec![entry]).await
+    }
+
+    async fn keys_or_first(
+        &self,
+        purpose: &'static str,
+        made: impl FnOnce() -> Option<(String, Zeroizing<Vec<u8>>)>,
+    ) -> Result<Vec<SealedKey>, StoreError> {
+        let there = self.stored_keys(purpose).await?;
         if !there.is_empty() {
             return Ok(there);
         }
-        let (id, secret) = made().ok_or_else(|| unavailable("a key for signals could not be made"))?;
+        let (id, secret) = made().ok_or_else(|| unavailable("a key could not be made"))?;
         let at = self.inner.clock.now();
-        match self.write(NewSignalKey { id, secret, at }, Vec::new()).await {
+        match self.write(FirstKey { purpose, id, secret, at }, Vec::new()).await {
             Ok(()) | Err(ChangeError::Conflict) => {}
             Err(ChangeError::Store(error)) => return Err(error),
             Err(other) => return Err(unavailable(other)),
         }
-        self.stored_signal_keys().await
+        self.stored_keys(purpose).await
     }
 
-    /// The keys that sign security events, the newest first; none if there never was a transmitter.
-    pub async fn stored_signal_keys(&self) -> Result<Vec<SignalKey>, StoreError> {
+    async fn stored_keys(&self, purpose: &'static str) -> Result<Vec<SealedKey>, StoreError> {
         read(async {
             let rows = sqlx::query(
                 "SELECT id, made_at, signs_from, sealed FROM signing_keys WHERE purpose = $1 ORDER BY ordinal DESC",
             )
-            .bind(SIGNALS)
+            .bind(purpose)
             .fetch_all(&self.inner.readers)
             .await
             .stored()?;
@@ -189,7 +229,7 @@ impl Database {
                 let fields = Fields::of("signing_keys", row);
                 let pkcs8 = self.inner.open("signing_keys", "sealed", fields.key(), &fields.bytes("sealed")?)?;
                 let (made_at, signs_from) = (fields.time("made_at")?, fields.time("signs_from")?);
-                Ok(SignalKey { id: fields.key().to_owned(), pkcs8, made_at, signs_from })
+                Ok(SealedKey { id: fields.key().to_owned(), pkcs8, made_at, signs_from })
             };
             rows.iter().map(one).collect()
         })
@@ -215,26 +255,27 @@ impl Database {
     }
 }
 
-struct NewSignalKey {
+struct FirstKey {
+    purpose: &'static str,
     id: String,
     secret: Zeroizing<Vec<u8>>,
     at: Timestamp,
 }
 
 #[async_trait]
-impl Intent for NewSignalKey {
+impl Intent for FirstKey {
     type Output = ();
 
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
         // One row that every node takes, so that of two nodes one makes the key.
         let head = work.inner.backend.locked("SELECT origin, size FROM ledger_head WHERE id = 1");
         head.fetch_one(&mut *work.connection).await.stored()?;
-        let there = sqlx::query("SELECT id FROM signing_keys WHERE purpose = $1").bind(SIGNALS);
+        let there = sqlx::query("SELECT id FROM signing_keys WHERE purpose = $1").bind(self.purpose);
         if there.fetch_optional(&mut *work.connection).await.stored()?.is_some() {
             return Err(ChangeError::Conflict);
         }
         let sealed = work.seal("signing_keys", "sealed", &self.id, &self.secret)?;
-        let secret = NewSecret { id: &self.id, purpose: SIGNALS, signs_from: self.at, sealed: &sealed };
+        let secret = NewSecret { id: &self.id, purpose: self.purpose, signs_from: self.at, sealed: &sealed };
         Ok(insert(work.connection, secret, self.at).await?)
     }
 }

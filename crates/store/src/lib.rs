@@ -10,6 +10,7 @@
 //! writes, command-line tools included.
 
 mod accounts;
+mod approvals;
 mod backend;
 mod cache;
 mod challenge_row;
@@ -55,7 +56,7 @@ mod writer;
 pub use backend::{NotAStoreUrl, NotPrivate, StoreUrl};
 pub use checkpoint_keys::{CheckpointKey, FormerKey};
 pub use database::{Database, OpenError};
-pub use keys::{AssertionKey, KeyRotation, SignalKey, SigningKeys};
+pub use keys::{AssertionKey, KeyRotation, SealedKey, SigningKeys};
 pub use ledger::BrokenLedger;
 pub use options::{OlderSchema, Options};
 pub use schema::{SCHEMA_VERSION, SchemaError};

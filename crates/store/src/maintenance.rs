@@ -13,16 +13,18 @@ use crate::inner::read;
 use crate::intent::{Intent, Work};
 use crate::options::{
     ADDRESSES_REMEMBERED, CLOSED_CHALLENGES_KEPT, ENDED_SESSIONS_KEPT, FORMER_ASSERTION_KEYS_KEPT,
-    FORMER_SIGNAL_KEYS_KEPT, LOGOUTS_KEPT, PROMPTS_KEPT, PURGED_AT_ONCE, RECEIVED_SETS_KEPT, SEALED_AT_ONCE,
+    FORMER_SIGNAL_KEYS_KEPT, LOGOUTS_KEPT, PROMPTS_KEPT, PURGED_AT_ONCE, PUSHES_KEPT, RECEIVED_SETS_KEPT,
+    SEALED_AT_ONCE,
 };
 use crate::row::Fields;
 use crate::seal::Keyring;
 
 /// What is over, as `(table, key, condition on $1)`. `$1` is now less the time it is kept.
-const OVER: [(&str, &str, &str, std::time::Duration); 19] = [
+const OVER: [(&str, &str, &str, std::time::Duration); 20] = [
     ("codes", "digest", "expires_at <= $1", std::time::Duration::ZERO),
     ("tickets", "digest", "expires_at <= $1", std::time::Duration::ZERO),
     ("links", "id", "expires_at <= $1", std::time::Duration::ZERO),
+    ("pushes", "id", "sent_at <= $1", PUSHES_KEPT),
     ("pending_logins", "state", "expires_at <= $1", std::time::Duration::ZERO),
     // They are counted for an hour, and none counts longer than ten minutes.
     ("sent_codes", "id", "sent_at <= $1", std::time::Duration::from_secs(3600)),
@@ -75,7 +77,8 @@ const OVER: [(&str, &str, &str, std::time::Duration); 19] = [
 ];
 
 /// Columns that hold sealed values, as `(table, key, column)`.
-const SEALED: [(&str, &str, &str); 8] = [
+const SEALED: [(&str, &str, &str); 9] = [
+    ("push_subscriptions", "factor", "sealed"),
     ("streams", "id", "sealed"),
     ("factors", "id", "sealed"),
     ("sent_codes", "id", "sealed"),

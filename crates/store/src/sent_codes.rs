@@ -47,7 +47,8 @@ impl Intent for PutCodeOnTicket {
 
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
         put(work, &self.code, self.per_hour).await?;
-        BeginOnTicket { digest: self.ticket, begun: self.begun.clone(), at: self.code.at }.apply(work).await
+        let (begun, at) = (self.begun.clone(), self.code.at);
+        BeginOnTicket { digest: self.ticket, begun, device_link: None, at }.apply(work).await
     }
 }
 

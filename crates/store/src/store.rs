@@ -473,7 +473,7 @@ impl Store for Database {
 
     async fn begin_on_ticket(&self, digest: TokenDigest, begun: (FactorKind, SecretString)) -> Result<(), ChangeError> {
         let at = self.inner.clock.now();
-        self.write(BeginOnTicket { digest, begun, at }, Vec::new()).await
+        self.write(BeginOnTicket { digest, begun, device_link: None, at }, Vec::new()).await
     }
 
     async fn end_ticket(&self, digest: TokenDigest) -> Result<(), StoreError> {

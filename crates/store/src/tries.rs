@@ -311,6 +311,20 @@ impl Intent for ResetTries {
     }
 }
 
+/// Wrong tries in a row of one kind, wherever they came from; the row is taken.
+pub(crate) async fn wrong_tries(work: &mut Work<'_>, person: PersonId, kind: FactorKind) -> Result<u32, ChangeError> {
+    Ok(Counts::take(work, person, kind).await?.wrong)
+}
+
+/// Locks a kind of a person for everybody, as too many wrong tries would, until they are reset.
+pub(crate) async fn lock(work: &mut Work<'_>, person: PersonId, kind: FactorKind) -> Result<(), ChangeError> {
+    // More than any limit that can be configured.
+    const LOCKED: u32 = 1_000_000;
+    let mut counts = Counts::take(work, person, kind).await?;
+    counts.wrong = LOCKED;
+    counts.put(work).await
+}
+
 /// A right answer: the row of wrong ones ends, the locks that it was part of are
 /// lifted, and its device is known from now on. A right answer from a known device
 /// says nothing of strangers: their lock goes on.

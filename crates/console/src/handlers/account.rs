@@ -70,6 +70,10 @@ async fn account(visit: &Visit) -> Result<Response, Failure> {
         device_name_len_max: DEVICE_NAME_LEN_MAX,
         activity: lines,
         more_activity: has_more.then(|| format!("{}/activity", gate_path::ACCOUNT)),
+        unlock_approvals: flows
+            .approvals_locked(person)
+            .await?
+            .then(|| format!("{}/approvals/unlock", gate_path::ACCOUNT)),
         evidence: flows.offers_evidence(session, &visit.surroundings).then(|| gate_path::EVIDENCE.to_owned()),
         said: None,
     };
@@ -95,6 +99,10 @@ fn factor(one: &EnrolledFactor, all: &[EnrolledFactor]) -> Factor {
         FactorSecret::Password { .. } => ("password", Vec::new()),
         FactorSecret::RecoveryCodes { left } => ("recovery codes", vec![format!("{} left", left.len())]),
         FactorSecret::Idp(_) => ("company login", Vec::new()),
+        FactorSecret::Push(device) => {
+            let note = if device.passkey.is_some() { "signs" } else { "does not sign" };
+            (one.kind().means_title(), vec![note.to_owned()])
+        }
         FactorSecret::Address { to, .. } => {
             let note = match to {
                 Destination::Email(_) => "proves the address, and is no second factor",
@@ -243,6 +251,17 @@ pub(crate) async fn remove_factor(visit: Visit, Path(id): Path<String>, body: By
         let permit = visit.permit()?;
         let id: FactorId = id.parse().map_err(|_| Outcome::NotFound)?;
         visit.console.flows.remove_factor(&permit.session, id, permit.authority()).await?;
+        Ok::<_, Failure>(to_account())
+    };
+    visit.finish(result.await)
+}
+
+/// `POST /account/approvals/unlock`: after somebody said that it was not they who asked.
+pub(crate) async fn unlock_approvals(visit: Visit, body: Bytes) -> Response {
+    let result = async {
+        visit.fields(&body)?;
+        let permit = visit.permit()?;
+        visit.console.flows.unlock_approvals(&permit.session, &permit.authority()).await?;
         Ok::<_, Failure>(to_account())
     };
     visit.finish(result.await)

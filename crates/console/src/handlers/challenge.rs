@@ -362,7 +362,7 @@ async fn over_already(visit: &Visit, challenge: &Challenge, session: &SessionVie
 }
 
 /// The question once more, with what was said.
-async fn again(
+pub(crate) async fn again(
     visit: &Visit,
     id: ChallengeId,
     session: &SessionView,

@@ -2,7 +2,7 @@
 //! `/account/enrolments/{ticket}` after a decided request. Both look the same; the
 //! ticket says what may be enrolled, and is worthless in another browser.
 
-use axum::extract::Path;
+use axum::extract::{Path, RawQuery};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use bytes::Bytes;
 use http::StatusCode;
@@ -17,8 +17,8 @@ use crate::failure::{Failure, no_store, say};
 use crate::http::Fields;
 use crate::outcomes::Outcome;
 use crate::views::{
-    AddressStep, EnrolAddressPage, EnrolPage, EnrolPasskeyPage, EnrolPasswordPage, EnrolTotpPage, FactorChoice, Frame,
-    PasskeyCall, QrCode, RecoveryCodesPage, Said,
+    AddressStep, EnrolAddressPage, EnrolDevicePage, EnrolPage, EnrolPasskeyPage, EnrolPasswordPage, EnrolTotpPage,
+    FactorChoice, Frame, PasskeyCall, QrCode, RecoveryCodesPage, Said,
 };
 use crate::visit::Visit;
 use crate::words;
@@ -96,7 +96,9 @@ fn chooser(visit: &Visit, enrolment: &Enrolment, said: Option<Said>) -> Response
             FactorKind::PhoneCode(_) => {
                 ("A phone number", "Codes are sent there. Others can take a number over, so it is worth less.")
             }
-            FactorKind::Push(_) => ("An approver device", "You approve there what is asked for here."),
+            FactorKind::Push(_) => {
+                ("An approver device", "Your phone, or another browser: you approve there what is asked for here.")
+            }
             // Nobody enrols these here: they come with the first login there, or from an administrator.
             FactorKind::Idp(_) => ("A company login", "Comes with your first login there."),
             FactorKind::Hotp => ("A hardware token", "Your administrator hands it out."),
@@ -125,10 +127,21 @@ fn chooser(visit: &Visit, enrolment: &Enrolment, said: Option<Said>) -> Response
 }
 
 /// `GET {base}/{kind}`: begins to enrol one.
-pub(crate) async fn begin(visit: Visit, Path((ticket, kind)): Path<(String, String)>) -> Response {
+pub(crate) async fn begin(
+    visit: Visit,
+    Path((ticket, kind)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+) -> Response {
     let result = async {
         let enrolment = Enrolment::read(&visit, &ticket).await?;
         let kind = enrolment.kind(&kind)?;
+        // Another device may be at it: to look again takes nothing from it.
+        if matches!(kind, FactorKind::Push(_))
+            && query.as_deref() != Some("again")
+            && let Some(same) = visit.console.flows.offer_again(&enrolment.view, kind)
+        {
+            return Ok(offered(&visit, &enrolment, kind, same, StatusCode::OK, None));
+        }
         offer(&visit, &enrolment, kind, StatusCode::OK, None).await
     };
     visit.finish(result.await)
@@ -202,6 +215,18 @@ fn offered(
                          Digits and signs are not required. At least 15 characters where the password \
                          is your only way in, 8 beside another one."
                     .to_owned(),
+                back,
+                said,
+            };
+            visit.page(status, &view)
+        }
+        EnrolmentOffer::Device { invitation } => {
+            let url = invitation.as_ref().map(|invitation| invitation.url.expose_secret().to_owned());
+            let view = EnrolDevicePage {
+                frame,
+                qr: invitation.map(|invitation| QrCode::from_svg(invitation.qr_svg.expose_secret().to_owned())),
+                url: url.unwrap_or_default(),
+                action,
                 back,
                 said,
             };
@@ -330,16 +355,14 @@ fn read_answer(kind: FactorKind, fields: &mut Fields) -> Result<EnrolmentAnswer,
                 Err(Said::bad("The two are not the same.", "Type it once more."))
             }
         }
-        // Apps and mails show codes in groups: the spaces between them are for reading.
-        FactorKind::Totp | FactorKind::PhoneCode(_) | FactorKind::EmailCode => {
+        // Apps, mails and devices show codes in groups: the spaces between them are for reading.
+        FactorKind::Totp | FactorKind::Push(_) | FactorKind::PhoneCode(_) | FactorKind::EmailCode => {
             let typed = fields.take_secret("code");
             Ok(EnrolmentAnswer::Text(SecretString::from(typed.expose_secret().replace(' ', ""))))
         }
-        FactorKind::RecoveryCode
-        | FactorKind::Idp(_)
-        | FactorKind::Certificate
-        | FactorKind::Push(_)
-        | FactorKind::Hotp => Ok(EnrolmentAnswer::Text(SecretString::default())),
+        FactorKind::RecoveryCode | FactorKind::Idp(_) | FactorKind::Certificate | FactorKind::Hotp => {
+            Ok(EnrolmentAnswer::Text(SecretString::default()))
+        }
     }
 }
 

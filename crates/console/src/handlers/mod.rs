@@ -1,6 +1,9 @@
 //! One file for each place of the gate's own origin.
 
 pub(crate) mod account;
+pub(crate) mod approver;
+pub(crate) mod approver_enrol;
+pub(crate) mod ask_devices;
 pub(crate) mod challenge;
 pub(crate) mod enrolment;
 pub(crate) mod evidence;

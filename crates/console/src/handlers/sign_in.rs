@@ -208,7 +208,7 @@ async fn page(
                 options: options.to_string(),
                 ceremony: prompt.text,
             }),
-            Prompt::Text | Prompt::SentCode { .. } => None,
+            Prompt::Text | Prompt::SentCode { .. } | Prompt::Devices { .. } => None,
         }
     } else {
         None

@@ -29,6 +29,8 @@ pub struct AccountPage {
     pub activity: Vec<Activity>,
     /// Where more of it is.
     pub more_activity: Option<String>,
+    /// Where approvals on devices are allowed again, if they are locked.
+    pub unlock_approvals: Option<String>,
     /// Where the evidence is, for those who may see it.
     pub evidence: Option<String>,
     /// What the last step led to.

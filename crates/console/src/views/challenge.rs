@@ -259,6 +259,8 @@ pub struct Offers {
     pub passkey: Option<PasskeyCall>,
     /// Identity providers.
     pub logins: Vec<ProviderButton>,
+    /// Approval on a device.
+    pub push: Option<PushOffer>,
     /// A code from an authenticator app.
     pub totp: Option<CodeOffer>,
     /// The password.
@@ -273,7 +275,12 @@ pub struct Offers {
 
 impl Offers {
     fn has_other_than_passkey(&self) -> bool {
-        !self.logins.is_empty() || self.has_typed() || self.recovery.is_some()
+        !self.logins.is_empty() || self.has_typed() || self.recovery.is_some() || self.push.is_some()
+    }
+
+    /// Whether the person is expected at a device of theirs now.
+    fn wait_elsewhere(&self) -> bool {
+        self.push.as_ref().is_some_and(|push| push.asked.is_some())
     }
 
     fn has_typed(&self) -> bool {
@@ -291,12 +298,38 @@ impl Offers {
     }
 
     fn only_recovery(&self) -> bool {
-        self.recovery.is_some() && self.passkey.is_none() && self.logins.is_empty() && !self.has_typed()
+        self.recovery.is_some()
+            && self.passkey.is_none()
+            && self.push.is_none()
+            && self.logins.is_empty()
+            && !self.has_typed()
     }
 
     fn is_empty(&self) -> bool {
         self.passkey.is_none() && !self.has_other_than_passkey()
     }
+}
+
+/// Approval on a device of the person's own.
+#[derive(Debug, Clone)]
+pub struct PushOffer {
+    /// Where asking goes.
+    pub action: String,
+    /// Where, as it follows `Approve on`.
+    pub place: String,
+    /// What the devices were asked, if they were.
+    pub asked: Option<OnDevices>,
+    /// What is open there instead, if this session may withdraw it: the challenge's id.
+    pub instead_of: Option<String>,
+}
+
+/// What the person's devices are asked.
+#[derive(Debug, Clone)]
+pub struct OnDevices {
+    /// The number to type there, in groups; `None` where the asker is elsewhere and shows it.
+    pub number: Option<String>,
+    /// Until when.
+    pub expires: Moment,
 }
 
 /// A factor that is typed.

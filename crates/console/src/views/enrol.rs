@@ -144,7 +144,7 @@ impl QrCode {
         Self { svg }
     }
 
-    fn as_data_url(&self) -> String {
+    pub(super) fn as_data_url(&self) -> String {
         format!("data:image/svg+xml;base64,{}", STANDARD.encode(&self.svg))
     }
 }

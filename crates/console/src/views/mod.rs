@@ -2,6 +2,7 @@
 //! read; it decides nothing.
 
 mod account;
+mod approver;
 mod challenge;
 mod enrol;
 mod evidence;
@@ -9,9 +10,10 @@ mod outcome;
 mod sign_in;
 
 pub use account::{AccountPage, Activity, ActivityPage, AddFactor, Device, Factor, PersonView, Session};
+pub use approver::{ApproverEnrolPage, ApproverInvitedPage, ApproverPage, DeviceQuestion, EnrolDevicePage};
 pub use challenge::{
-    Asker, ChallengePage, CodeOffer, Grant, Input, LockedFactor, MissingFactor, NumberMatch, Offers, Reason, Sent,
-    SentOffer, SentTo, ServiceView, Step, StepState, Technical,
+    Asker, ChallengePage, CodeOffer, Grant, Input, LockedFactor, MissingFactor, NumberMatch, Offers, OnDevices,
+    PushOffer, Reason, Sent, SentOffer, SentTo, ServiceView, Step, StepState, Technical,
 };
 pub use enrol::{
     AddressStep, EnrolAddressPage, EnrolLinkPage, EnrolPage, EnrolPasskeyPage, EnrolPasswordPage, EnrolTotpPage,

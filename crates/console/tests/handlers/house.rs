@@ -123,6 +123,7 @@ impl House {
             }),
             store: Arc::new(store),
             factors: change(FactorSet::new("gate.test", GATE, "Stepgate", factors).unwrap().into_map()),
+            devices: None,
             clock: clock.clone(),
             random: random.clone(),
             mac: MacKey::new(&[9; 32]),

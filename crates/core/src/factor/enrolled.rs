@@ -9,6 +9,7 @@ use subtle::ConstantTimeEq as _;
 use super::{Binding, Destination, FactorKind, Strength};
 use crate::id::{FactorId, SentCodeId};
 use crate::provider::ProviderName;
+use crate::secret::TokenDigest;
 use crate::time::Timestamp;
 
 /// A factor that a person has enrolled.
@@ -46,6 +47,8 @@ pub enum FactorSecret {
     RecoveryCodes { left: Vec<CodeDigest> },
     /// Who the person is at an identity provider.
     Idp(Identity),
+    /// A device of theirs where they approve what another one asks.
+    Push(Box<ApproverDevice>),
     /// Where codes are sent, and the newest one: no other is good for anything.
     Address { to: Destination, newest: Option<OpenCode> },
 }
@@ -107,7 +110,7 @@ impl OpenCode {
 
 impl FactorSecret {
     /// The kind it belongs to.
-    pub const fn kind(&self) -> FactorKind {
+    pub fn kind(&self) -> FactorKind {
         match self {
             Self::Password { .. } => FactorKind::Password,
             Self::Totp { .. } => FactorKind::Totp,
@@ -115,6 +118,7 @@ impl FactorSecret {
             Self::RecoveryCodes { .. } => FactorKind::RecoveryCode,
             Self::Idp(_) => FactorKind::Idp(Strength::NONE),
             Self::Address { to, .. } => to.kind(),
+            Self::Push(device) => device.kind(),
         }
     }
 }
@@ -181,6 +185,28 @@ impl fmt::Debug for CodeDigest {
     }
 }
 
+/// A browser where a person approves what another one asks: a phone in most cases.
+#[derive(Clone, Debug)]
+pub struct ApproverDevice {
+    /// The cookie that it is known by.
+    pub token: TokenDigest,
+    /// The passkey that was made there for approving, if it could make one. It signs nobody in.
+    pub passkey: Option<Passkey>,
+}
+
+impl ApproverDevice {
+    /// Out-of-band by itself (SP 800-63B-4 section 3.1.3); where it signs what is approved, it cannot be phished.
+    pub const OUT_OF_BAND: FactorKind = FactorKind::Push(Strength::SECOND_FACTOR.and(Strength::POSSESSION));
+    /// The same with a passkey.
+    pub const SIGNING: FactorKind =
+        FactorKind::Push(Strength::SECOND_FACTOR.and(Strength::POSSESSION).and(Strength::PHISHING_RESISTANT));
+
+    /// What an approval there counts as.
+    pub const fn kind(&self) -> FactorKind {
+        if self.passkey.is_some() { Self::SIGNING } else { Self::OUT_OF_BAND }
+    }
+}
+
 /// The public half of a passkey.
 #[derive(Clone, Debug)]
 pub struct Passkey {
@@ -210,7 +236,7 @@ pub enum FactorUse {
     Nothing,
     /// The step becomes the last accepted; refused unless it is greater.
     TotpStep(u64),
-    /// The counter and backup state of a passkey; refused unless the counter is
+    /// The counter and backup state of a passkey, or of a device's; refused unless the counter is
     /// greater than the stored one or both are zero.
     PasskeyCounter { counter: u32, backed_up: bool },
     /// The code is spent; refused if it is not there any more.

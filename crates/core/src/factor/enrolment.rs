@@ -6,6 +6,7 @@ use secrecy::SecretString;
 use stepgate_evidence::EnrolledKey;
 
 use super::{Destination, FactorSecret};
+use crate::secret::TokenDigest;
 
 /// What the page needs to enrol a factor, made by the verifier.
 #[derive(Clone, Debug)]
@@ -20,8 +21,19 @@ pub enum EnrolmentOffer {
     Address { known: Option<Destination> },
     /// A field for the code that was sent there.
     SentCode { to: Destination },
+    /// The device shows a number, once it has followed the invitation; that is the answer.
+    Device { invitation: Option<Invitation> },
     /// Codes to keep; shown once.
     RecoveryCodes { codes: Vec<SecretString> },
+}
+
+/// An invitation to a device that is there until a device has followed it.
+#[derive(Clone, Debug)]
+pub struct Invitation {
+    /// The address that the device is to open.
+    pub url: SecretString,
+    /// The same to scan, as SVG.
+    pub qr_svg: SecretString,
 }
 
 /// A begun enrolment: what the page shows, and what the server keeps (sealed) until it is finished.
@@ -31,11 +43,14 @@ pub struct BegunEnrolment {
     pub offer: EnrolmentOffer,
     /// For the store; only this verifier reads it.
     pub state: SecretString,
+    /// What another device finds it by, if one takes part.
+    pub link: Option<TokenDigest>,
 }
 
 /// What the person sent to finish an enrolment.
 pub enum EnrolmentAnswer {
-    /// The new password, or the first code of the new authenticator app, or
+    /// The new password, or the first code of the new authenticator app, or the number
+    /// that the new device shows, or
     /// empty where nothing is asked (recovery codes: "I have kept them").
     Text(SecretString),
     /// `PublicKeyCredential.toJSON()` of the new passkey.

@@ -19,13 +19,15 @@ pub enum Answer {
     Text { kind: FactorKind, text: SecretString },
     /// What a passkey signed.
     Passkey(Box<Assertion>),
+    /// An approval on a device: what that signed, if it signs.
+    Device { kind: FactorKind, assertion: Option<Box<Assertion>> },
 }
 
 impl Answer {
     /// The kind of factor that it claims to prove.
     pub fn kind(&self) -> FactorKind {
         match self {
-            Self::Text { kind, .. } => *kind,
+            Self::Text { kind, .. } | Self::Device { kind, .. } => *kind,
             Self::Passkey(_) => FactorKind::Passkey,
         }
     }
@@ -46,7 +48,7 @@ pub struct Proved {
     pub kind: FactorKind,
     /// What the proof changes in the factor.
     pub used: FactorUse,
-    /// For a passkey: the assertion.
+    /// For a passkey, or a device that signs: the assertion.
     pub assertion: Option<Assertion>,
 }
 
@@ -108,4 +110,6 @@ pub enum Prompt {
     SentCode { to: Vec<CodeTo> },
     /// Options for `navigator.credentials.get` (WebAuthn L3 JSON form: the value of `publicKey`).
     Passkey { options: serde_json::Value },
+    /// The names of the devices where it can be approved.
+    Devices { names: Vec<String> },
 }

@@ -156,7 +156,8 @@ impl Flows {
         };
         let proofs = answered.clone();
         let shown = Shown { at, proof: evidence(&proved, binding), beside: None, there: None };
-        match self.right(&challenge, session, token, proofs, proved, shown, at, from).await {
+        match self.right(&challenge, Answerer::Session { view: session, token }, proofs, proved, shown, at, from).await
+        {
             // It was right, but the challenge has changed beside it: no wrong try.
             Err(AnswerError::Changed) => {
                 self.store.take_back_try(person, kind, from).await?;
@@ -213,8 +214,7 @@ impl Flows {
     pub(super) async fn right(
         &self,
         challenge: &Challenge,
-        session: &SessionView,
-        token: TokenDigest,
+        by: Answerer<'_>,
         mut answered: Vec<(FactorKind, Timestamp)>,
         proved: Proved,
         shown: Shown,
@@ -229,7 +229,7 @@ impl Flows {
         };
         answered.push((proved.kind, proved_at));
         let used = (proved.factor, proved.used);
-        let ids = || (challenge.id.to_string(), session.id.to_string(), challenge.person.to_string());
+        let ids = || (challenge.id.to_string(), by.session_of(challenge), challenge.person.to_string());
         if !challenge.ask.is_met_by(&kinds(&answered)) {
             let state = ChallengeState::Pending { answered, wrong: 0 };
             let (id, by, person) = ids();
@@ -250,9 +250,20 @@ impl Flows {
             return Ok(Answered::More(Box::new(Challenge { state, version, ..challenge.clone() })));
         }
         let gate_token = Token::random(self.random.as_ref());
-        let asked_here = challenge.asked_by == session.id;
-        let hand_back =
-            (asked_here && challenge.held != Held::Nothing).then(|| self.hand_back(challenge, session.id, at));
+        let (rotated, hand_back) = match by {
+            Answerer::Session { view, token } => {
+                let rotated = RotatedToken {
+                    session: view.id,
+                    digest: gate_token.digest(Purpose::GateSession),
+                    succeeds: token,
+                    at,
+                };
+                let goes_back = challenge.asked_by == view.id && challenge.held != Held::Nothing;
+                (Some(rotated), goes_back.then(|| self.hand_back(challenge, view.id, at)))
+            }
+            // The asker sees it and goes on by itself.
+            Answerer::Device => (None, None),
+        };
         let (code, new_code) = hand_back.unzip();
         let (id, by, person) = ids();
         let entry = entry(Event::ChallengePassed {
@@ -276,12 +287,7 @@ impl Flows {
             used,
             login: there,
             from,
-            rotated: Some(RotatedToken {
-                session: session.id,
-                digest: gate_token.digest(Purpose::GateSession),
-                succeeds: token,
-                at,
-            }),
+            rotated,
             hand_back: new_code,
         };
         self.store.answer_challenge(change, vec![entry]).await.map_err(changed)?;
@@ -354,8 +360,33 @@ impl Flows {
     }
 }
 
+/// Those that can prove it.
 pub(super) fn of_kind(enrolled: &[EnrolledFactor], kind: FactorKind) -> Vec<EnrolledFactor> {
-    enrolled.iter().filter(|factor| factor.kind().is_same_factor(kind)).cloned().collect()
+    enrolled.iter().filter(|factor| factor.kind().proves_when_enrolled(kind)).cloned().collect()
+}
+
+/// Who answers.
+#[derive(Clone, Copy)]
+pub(super) enum Answerer<'a> {
+    /// A session: the one that asked, or another one of the same person.
+    Session {
+        /// What it shows.
+        view: &'a SessionView,
+        /// Its token, which another one follows.
+        token: TokenDigest,
+    },
+    /// A device of theirs, which has no session.
+    Device,
+}
+
+impl Answerer<'_> {
+    /// The session as it stands in entries: of a device's answer, the one that asked.
+    fn session_of(self, challenge: &Challenge) -> String {
+        match self {
+            Self::Session { view, .. } => view.id.to_string(),
+            Self::Device => challenge.asked_by.to_string(),
+        }
+    }
 }
 
 /// A proof as it stands in evidence.
@@ -406,7 +437,7 @@ fn as_it_is(challenge: Challenge) -> Result<Answered, AnswerError> {
     }
 }
 
-fn is_number(expected: &str, typed: Option<&str>) -> bool {
+pub(super) fn is_number(expected: &str, typed: Option<&str>) -> bool {
     typed.is_some_and(|typed| expected.as_bytes().ct_eq(typed.as_bytes()).into())
 }
 

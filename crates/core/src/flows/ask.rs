@@ -15,7 +15,7 @@ use crate::factor::FactorKind;
 use crate::id::{ChallengeId, PersonId, SessionId};
 use crate::operation::ExactOperation;
 use crate::ports::{ChangeError, StoreError, ToHold};
-use crate::secret::TokenDigest;
+use crate::secret::{TokenDigest, six_digits};
 use crate::session::{Audience, SessionView};
 use crate::surroundings::{AGENT_LEN_MAX, Surroundings, shown};
 use crate::time::Timestamp;
@@ -372,7 +372,7 @@ impl Flows {
             statement,
             ask,
             proved_within: opening.proved_within,
-            number: self.number(),
+            number: six_digits(self.random.as_ref()),
             held: opening.hold.held(),
             asked_from: opening.asked_from,
             succeeds: opening.succeeds,
@@ -394,18 +394,6 @@ impl Flows {
             succeeds: opening.succeeds.map(|id| id.to_string()).unwrap_or_default(),
         };
         Ok((challenge, self.entry_with(now, event, body)))
-    }
-
-    /// Six digits, each number equally likely (rejection sampling).
-    fn number(&self) -> String {
-        loop {
-            let mut bytes = [0; 4];
-            self.random.fill(&mut bytes);
-            let value = u32::from_be_bytes(bytes) >> 12;
-            if value < 1_000_000 {
-                return format!("{value:06}");
-            }
-        }
     }
 }
 

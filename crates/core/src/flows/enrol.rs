@@ -168,7 +168,11 @@ impl Flows {
         }
         let factor = self.factor(kind).ok_or(EnrolError::NotAllowed)?;
         let begun = factor.begin_enrolment(&view.person, &view.enrolled, self.random.as_ref())?;
-        self.store.begin_on_ticket(view.ticket.digest, (kind, begun.state)).await?;
+        match (begun.link, &self.devices) {
+            (None, _) => self.store.begin_on_ticket(view.ticket.digest, (kind, begun.state)).await?,
+            (Some(link), Some(devices)) => devices.store.invite_device(view.ticket.digest, link, begun.state).await?,
+            (Some(_), None) => return Err(EnrolError::NotAllowed),
+        }
         Ok(begun.offer)
     }
 
@@ -176,7 +180,7 @@ impl Flows {
     /// did not fit. `None` if it is another kind, or has to be begun anew.
     pub fn offer_again(&self, view: &TicketView, kind: FactorKind) -> Option<EnrolmentOffer> {
         let (begun, state) = view.ticket.begun.as_ref()?;
-        (*begun == kind).then_some(())?;
+        begun.is_same_factor(kind).then_some(())?;
         self.factor(kind)?.offer_again(&view.person, state)
     }
 
@@ -220,6 +224,9 @@ impl Flows {
         };
         let attestation = match &enrolled.secret {
             FactorSecret::Passkey(passkey) => hex::encode(&passkey.attestation),
+            FactorSecret::Push(device) => {
+                device.passkey.as_ref().map(|passkey| hex::encode(&passkey.attestation)).unwrap_or_default()
+            }
             _ => String::new(),
         };
         let event = Event::FactorEnrolled {

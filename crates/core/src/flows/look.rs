@@ -10,6 +10,7 @@ use crate::id::ChallengeId;
 use crate::ports::StoreError;
 use crate::provider::{Provider, ProviderName};
 use crate::session::SessionView;
+use crate::time::Timestamp;
 
 /// Whose challenge it is, seen from a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct ChallengeView {
     pub logins: Vec<(ProviderName, String)>,
     /// Wrong answers that are left.
     pub tries_left: u32,
+    /// Until when it is open on the person's devices, and the number to type there; if it is.
+    pub on_devices: Option<(Timestamp, String)>,
 }
 
 /// Why there is no page for this challenge.
@@ -74,12 +77,14 @@ impl Flows {
             .filter(|provider| is_known_at(provider) && !classes(provider, &next).0.is_empty())
             .map(|provider| (provider.name.clone(), provider.title.clone()))
             .collect();
-        let prompts = next
+        let prompts: Vec<(FactorKind, Prompt)> = next
             .into_iter()
             .filter_map(|kind| Some((kind, self.factor(kind)?.prompt(&of_kind(&enrolled, kind), binding))))
             .collect();
         let tries_left = live.challenges.wrong_answers.saturating_sub(*wrong);
-        Ok(ChallengeView { standing, prompts, logins, tries_left, challenge })
+        let may_approve = prompts.iter().any(|(kind, _)| matches!(kind, FactorKind::Push(_)));
+        let on_devices = if may_approve { self.shown_on_devices(&challenge).await? } else { None };
+        Ok(ChallengeView { standing, prompts, logins, tries_left, on_devices, challenge })
     }
 
     /// The challenge, if this person may answer it. One whose time is over is closed on the way.

@@ -4,10 +4,12 @@
 //! request to its evidence; none keeps state between calls.
 
 mod answer;
+mod approvals;
 mod ask;
 mod clear;
 mod codes;
 mod departures;
+mod device_enrolment;
 mod devices;
 mod enrol;
 mod evidence;
@@ -33,10 +35,12 @@ use arc_swap::ArcSwap;
 use stepgate_evidence::{Asked, Details, Entry, Event, SALT_LEN, Salt};
 
 pub use answer::{AnswerError, Answered, GoOn};
+pub use approvals::{AskedDevices, DeviceAnswered, Devices, Place, PushLimits, Question};
 pub use ask::{AskError, Asking, AskingBy, Step, may_hold_cross_site};
 pub use clear::{ClearError, Cleared, Receipt};
 pub use codes::{HeldForResume, Redeemed, ResumeError};
 pub use departures::{DEPARTURES_MAX, DEPARTURES_OF_ONE_MAX, DEPARTURES_WINDOW, Departures};
+pub use device_enrolment::{DeviceEnrolment, DeviceView};
 pub use devices::DEVICE_NAME_LEN_MAX;
 pub use enrol::{EnrolError, LinkView, TicketView};
 pub use evidence::{Export, ExportError, ExportedEntry, Sought};
@@ -105,6 +109,8 @@ pub struct Flows {
     pub factors: BTreeMap<FactorKind, Arc<dyn Factor>>,
     /// Sends codes to people.
     pub courier: Arc<dyn Courier>,
+    /// Approving on devices; `None` where that is not offered.
+    pub devices: Option<Devices>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Chance.

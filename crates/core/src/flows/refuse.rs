@@ -22,6 +22,17 @@ impl Flows {
     /// The person refuses. `not_me`: they did not ask for it; the asking session ends.
     pub async fn cancel(&self, id: ChallengeId, session: &SessionView, not_me: NotMe) -> Result<(), AnswerError> {
         let (challenge, _) = self.answerable(id, session).await?;
+        self.refuse(&challenge, &session.id.to_string(), &session.id.to_string(), not_me).await
+    }
+
+    /// `session` and `by` as they stand in the entries: the session that refuses, and who ends the one that asked.
+    pub(super) async fn refuse(
+        &self,
+        challenge: &Challenge,
+        session: &str,
+        by: &str,
+        not_me: NotMe,
+    ) -> Result<(), AnswerError> {
         let at = self.clock.now();
         let reason = match not_me {
             NotMe::No => "cancelled",
@@ -31,14 +42,14 @@ impl Flows {
         let entry = self.entry(
             at,
             Event::ChallengeCancelled {
-                challenge: id.to_string(),
-                session: session.id.to_string(),
+                challenge: challenge.id.to_string(),
+                session: session.to_owned(),
                 person: challenge.person.to_string(),
                 reason: reason.clone(),
             },
         );
         let state = ChallengeState::Cancelled { reason };
-        self.store.close_challenge(id, challenge.version, state, vec![entry]).await.map_err(changed)?;
+        self.store.close_challenge(challenge.id, challenge.version, state, vec![entry]).await.map_err(changed)?;
         // A token is its issuer's to end. The program it was given to can ask nothing more by this challenge.
         if let (NotMe::Yes, Some(asking)) = (not_me, challenge.asked_by.session()) {
             let ended = self.entry(
@@ -47,7 +58,7 @@ impl Flows {
                     session: challenge.asked_by.to_string(),
                     person: challenge.person.to_string(),
                     reason: "not_me".to_owned(),
-                    by: session.id.to_string(),
+                    by: by.to_owned(),
                 },
             );
             match self.store.end_session(asking, challenge.person, ended).await {

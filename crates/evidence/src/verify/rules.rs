@@ -269,7 +269,13 @@ impl Story {
         if hex::decode_to_slice(bound_to, &mut bound).is_err() || hex::encode(bound) != *bound_to {
             return Err(Problem::BoundElsewhere);
         }
-        let complete = (factor == "passkey") == assertion.is_some()
+        // A device signs what is approved there if it has a passkey for that.
+        let signs = match factor.as_str() {
+            "passkey" => Some(true),
+            "push" => None,
+            _ => Some(false),
+        };
+        let complete = signs.is_none_or(|signs| signs == assertion.is_some())
             && assertion.is_some() == (*user_verified == Some(true))
             && (factor == "idp") == login.is_some();
         if !complete {

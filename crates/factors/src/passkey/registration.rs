@@ -30,6 +30,27 @@ use super::{TIMEOUT_MS, passkeys, user_handle};
 use crate::FactorSetError;
 use crate::begun;
 
+/// What a passkey is made for.
+pub(crate) struct Purpose {
+    /// The user handle: an authenticator keeps one passkey for each.
+    pub(crate) handle: [u8; 32],
+    /// What stands behind the name in the authenticator; may be empty.
+    pub(crate) suffix: &'static str,
+    /// Ids of passkeys whose authenticators are to make no other.
+    pub(crate) exclude: Vec<Vec<u8>>,
+    /// Where it is kept.
+    pub(crate) kept: Kept,
+}
+
+/// Where a passkey is kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// Anywhere, and found without a name: a person signs in with it.
+    Discoverable,
+    /// In the device that makes it, and asked for by its id.
+    InTheDevice,
+}
+
 /// Algorithms that are asked for and accepted: those that the library can check at
 /// registration. Ed25519 is not among them.
 const ALGORITHMS: [COSEAlgorithm; 3] = [COSEAlgorithm::ES256, COSEAlgorithm::ES384, COSEAlgorithm::RS256];
@@ -42,7 +63,7 @@ const CHALLENGE_LEN: usize = 32;
 
 /// The registration ceremony of one relying party.
 #[derive(Debug)]
-pub(super) struct Registration {
+pub(crate) struct Registration {
     library: WebauthnCore,
     authenticators: AuthenticatorPolicy,
     roots: Option<AttestationCaList>,
@@ -85,7 +106,7 @@ fn fault(error: impl std::fmt::Display) -> NotEnrolled {
 }
 
 impl Registration {
-    pub(super) fn new(
+    pub(crate) fn new(
         id: &str,
         origin: url::Url,
         name: &str,
@@ -97,16 +118,30 @@ impl Registration {
         Ok(Self { library, authenticators, roots })
     }
 
-    /// Options for `navigator.credentials.create`, and what has to hold of the answer.
+    /// A passkey that a person signs in and confirms with.
     pub(super) fn begin(
         &self,
         person: &Person,
         existing: &[EnrolledFactor],
         random: &dyn Randomness,
     ) -> Result<BegunEnrolment, NotEnrolled> {
-        let login = person.login.as_str();
-        let name = if person.name.trim().is_empty() { login } else { person.name.as_str() };
         let exclude = passkeys(existing).map(|(_, passkey)| passkey.credential_id.clone()).collect();
+        let purpose = Purpose { handle: user_handle(person.id), suffix: "", exclude, kept: Kept::Discoverable };
+        let (options, state) = self.options(person, purpose, random)?;
+        let state = begun::keep(FactorKind::Passkey, person.id, state)?;
+        Ok(BegunEnrolment { offer: EnrolmentOffer::Passkey { options }, state, link: None })
+    }
+
+    /// Options for `navigator.credentials.create`, and what has to hold of the answer.
+    pub(crate) fn options(
+        &self,
+        person: &Person,
+        purpose: Purpose,
+        random: &dyn Randomness,
+    ) -> Result<(Value, Value), NotEnrolled> {
+        let login = format!("{}{}", person.login, purpose.suffix);
+        let name = if person.name.trim().is_empty() { person.login.as_str() } else { person.name.as_str() };
+        let name = format!("{name}{}", purpose.suffix);
         let conveyance = if self.authenticators.wants_attestation() {
             AttestationConveyancePreference::Direct
         } else {
@@ -114,14 +149,14 @@ impl Registration {
         };
         let builder = self
             .library
-            .new_challenge_register_builder(&user_handle(person.id), login, name)
+            .new_challenge_register_builder(&purpose.handle, &login, &name)
             .map_err(fault)?
             .attestation(conveyance)
             .user_verification_policy(UserVerificationPolicy::Required)
             // Discoverable, so that a person can sign in without typing a name.
-            .require_resident_key(true)
+            .require_resident_key(purpose.kept == Kept::Discoverable)
             .credential_algorithms(ALGORITHMS.to_vec())
-            .exclude_credentials(Some(exclude));
+            .exclude_credentials(Some(purpose.exclude));
         let (options, state) = self.library.generate_challenge_register(builder).map_err(fault)?;
         let mut options = serde_json::to_value(options.public_key).map_err(fault)?;
         let mut state = serde_json::to_value(state).map_err(fault)?;
@@ -135,8 +170,12 @@ impl Registration {
             };
             *slot = Value::String(URL_SAFE_NO_PAD.encode(challenge));
         }
-        let state = begun::keep(FactorKind::Passkey, person.id, state)?;
-        Ok(BegunEnrolment { offer: EnrolmentOffer::Passkey { options }, state })
+        if purpose.kept == Kept::InTheDevice
+            && let Some(selection) = options.get_mut("authenticatorSelection").and_then(Value::as_object_mut)
+        {
+            selection.insert("authenticatorAttachment".to_owned(), "platform".into());
+        }
+        Ok((options, state))
     }
 
     /// Verifies the answer of the browser.
@@ -148,7 +187,24 @@ impl Registration {
         state: &SecretString,
         answer: &Value,
     ) -> Result<Enrolled, NotEnrolled> {
-        let state: RegistrationState = begun::open(FactorKind::Passkey, person.id, state)?;
+        let state: Value = begun::open(FactorKind::Passkey, person.id, state)?;
+        let has = |id: &[u8]| passkeys(existing).any(|(_, passkey)| passkey.credential_id == id);
+        let (passkey, key) = self.verify(origin, state, user_handle(person.id), has, answer)?;
+        Ok(Enrolled { secret: FactorSecret::Passkey(Box::new(passkey)), key: Some(key) })
+    }
+
+    /// Verifies the answer of the browser to what [`Self::options`] gave for this user handle. `has`: whether a
+    /// passkey of this id is enrolled.
+    pub(crate) fn verify(
+        &self,
+        origin: &str,
+        state: Value,
+        handle: [u8; 32],
+        has: impl Fn(&[u8]) -> bool,
+        answer: &Value,
+    ) -> Result<(Passkey, EnrolledKey), NotEnrolled> {
+        let state: RegistrationState =
+            serde_json::from_value(state).map_err(|_| fault("what was begun cannot be read"))?;
         let answer = Response::deserialize(answer).map_err(|_| refused("The answer of the browser cannot be read."))?;
         if answer.kind != "public-key" {
             return Err(refused("That is not a passkey."));
@@ -166,14 +222,14 @@ impl Registration {
         if attested.credential_id.len() > CREDENTIAL_ID_LEN_MAX {
             return Err(refused("The passkey's id is too long."));
         }
-        if passkeys(existing).any(|(_, passkey)| passkey.credential_id == attested.credential_id) {
+        if has(&attested.credential_id) {
             return Err(refused("This passkey is enrolled already."));
         }
         self.check_model(&attested, &registered)?;
         // What cannot be verified when it is used is not enrolled.
         PublicKey::from_cose(&attested.public_key)
             .map_err(|_| refused("This authenticator's kind of key cannot be verified here."))?;
-        Ok(enrolled(person, attested, &registered, attestation_object))
+        Ok(made(handle, attested, &registered, attestation_object))
     }
 
     fn verified(
@@ -273,8 +329,7 @@ impl Attested {
     }
 }
 
-fn enrolled(person: &Person, attested: Attested, registered: &Registered, attestation: Vec<u8>) -> Enrolled {
-    let handle = user_handle(person.id);
+fn made(handle: [u8; 32], attested: Attested, registered: &Registered, attestation: Vec<u8>) -> (Passkey, EnrolledKey) {
     let key = EnrolledKey {
         credential_id: URL_SAFE_NO_PAD.encode(&attested.credential_id),
         public_key: URL_SAFE_NO_PAD.encode(&attested.public_key),
@@ -295,5 +350,5 @@ fn enrolled(person: &Person, attested: Attested, registered: &Registered, attest
         aaguid: attested.aaguid,
         attestation,
     };
-    Enrolled { secret: FactorSecret::Passkey(Box::new(passkey)), key: Some(key) }
+    (passkey, key)
 }

@@ -234,6 +234,7 @@ impl House {
             }),
             store: Arc::clone(&store) as _,
             factors: HashMap::new().into_iter().collect(),
+            devices: None,
             clock: Arc::clone(&clock) as _,
             random,
             mac: MacKey::new(&[9; 32]),

@@ -60,6 +60,19 @@ pub enum RotateCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// The key that wakes devices through their push services: new subscriptions are made for a new one.
+    Push {
+        /// Somebody else may have the key: all others are deleted, and devices subscribe anew when their page is
+        /// opened next.
+        #[arg(long)]
+        compromised: bool,
+        /// Where the configuration is.
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
     /// The key that signs security events for other systems: publish a new one, which signs after a while.
     Signals {
         /// How long the new key is published before it signs: as long as receivers may keep the JWK set.

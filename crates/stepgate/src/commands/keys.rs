@@ -7,6 +7,7 @@ use std::time::Duration;
 use stepgate_core::ports::{ChangeError, Store as _};
 use stepgate_core::time::Timestamp;
 use stepgate_evidence::Event;
+use stepgate_factors::VapidKeys;
 use stepgate_identity::signals::RsaSetSigner;
 use stepgate_store::{FormerKey, KeyRotation, Keyring, KeyringError};
 
@@ -35,6 +36,9 @@ pub(super) async fn run(command: KeysCommand) -> Done {
             let house = open(&config.config).await?;
             let at = house.flows.clock.now();
             rotate_assertion(&house, at, rotation(at, published, compromised), output.format()).await
+        }
+        KeysCommand::Rotate(RotateCommand::Push { compromised, config, output }) => {
+            rotate_push(&open(&config.config).await?, compromised, output.format()).await
         }
         KeysCommand::Rotate(RotateCommand::Signals { publish_for, compromised, config, output }) => {
             let published = published(&publish_for)?;
@@ -74,6 +78,7 @@ async fn show(house: &House, format: Format) -> Done {
     let master = keyring(&house.settings.master_key)?;
     let checkpoint = house.database.checkpoint_keys().await.map_err(because)?;
     let signals = house.database.stored_signal_keys().await.map_err(because)?;
+    let push = house.database.stored_push_keys().await.map_err(because)?;
     let now = house.flows.clock.now();
     let tells = signals.iter().find(|key| key.signs_from <= now).map(|key| key.id.as_str());
     // The newest first: the first whose time has come is the one that signs.
@@ -94,6 +99,10 @@ async fn show(house: &House, format: Format) -> Done {
                 "checkpoint": house.keys.checkpoint_verifier,
                 "checkpoint_former": former,
                 "assertion": house.keys.assertion.iter().map(assertion).collect::<Vec<_>>(),
+                "push": push.iter().map(|key| serde_json::json!({
+                    "id": key.id,
+                    "made_at": key.made_at.to_string(),
+                })).collect::<Vec<_>>(),
                 "signals": signals.iter().map(|key| serde_json::json!({
                     "id": key.id,
                     "made_at": key.made_at.to_string(),
@@ -128,6 +137,10 @@ async fn show(house: &House, format: Format) -> Done {
                     "former; published for seven days after the next began".to_owned()
                 };
                 println!("signals     {} ({role}, made {})", key.id, key.made_at);
+            }
+            for (index, key) in push.iter().enumerate() {
+                let role = if index == 0 { "wakes devices" } else { "former; wakes those that subscribed for it" };
+                println!("push        {} ({role}, made {})", key.id, key.made_at);
             }
         }
     }
@@ -283,6 +296,31 @@ async fn rotate_signals(house: &House, at: Timestamp, rotation: KeyRotation, for
             println!("Signals key {key} is published by every running gate within a minute,");
             println!("and signs from {signs_from}. The former one stays published for seven days longer.");
             println!("Nothing needs to be restarted.");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn rotate_push(house: &House, compromised: bool, format: Format) -> Done {
+    if house.database.stored_push_keys().await.map_err(because)?.is_empty() {
+        return Err(failed("there is no key that wakes devices yet: a gate with [push] makes it"));
+    }
+    let at = house.flows.clock.now();
+    let rotation = if compromised { KeyRotation::AtOnce } else { KeyRotation::PublishedFirst { signs_from: at } };
+    let made = VapidKeys::make().ok_or_else(|| failed("the library makes no key"))?;
+    let key = made.0.clone();
+    let event = Event::KeyRotated { purpose: "push".to_owned(), key: key.clone(), by: by(), from_ms: String::new() };
+    house.database.new_push_key(made, at, rotation, house.flows.entry(at, event)).await.map_err(because)?;
+    match format {
+        Format::Json => rotated("push", &key, serde_json::json!({ "others_deleted": compromised })),
+        Format::Text if compromised => {
+            println!("Push key {key} is the only one from now on; running gates know it within a minute.");
+            println!("No device is woken until its page was opened once more: it subscribes anew then.");
+        }
+        Format::Text => {
+            println!("Devices that subscribe from now on do so for push key {key}; running gates know it");
+            println!("within a minute. Those that subscribed before are woken with the former key until their page");
+            println!("is opened next. Nothing needs to be restarted.");
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -84,6 +84,13 @@ const OPERATIONS: &[Declared] = &[
         inputs: &[("id", Place::Path)],
     },
     Declared {
+        on: ("POST", "/account/approvals/unlock"),
+        action: "factors.unlock",
+        title: "Allow approvals on your devices again",
+        sensitivity: "high",
+        inputs: &[],
+    },
+    Declared {
         on: ("POST", "/account/sessions/{id}/end"),
         action: "sessions.end",
         title: "Sign out one of your sessions",
@@ -212,6 +219,7 @@ mod tests {
         assert_eq!(action("POST", &["evidence"]), "write");
         assert_eq!(action("POST", &["account", "factors"]), "factors.enrol");
         assert_eq!(action("POST", &["account", "factors", "x", "remove"]), "factors.remove");
+        assert_eq!(action("POST", &["account", "approvals", "unlock"]), "factors.unlock");
         assert_eq!(action("POST", &["account", "sessions", "x", "end"]), "sessions.end");
         assert_eq!(action("POST", &["account", "sessions", "end-others"]), "sessions.end_others");
         assert_eq!(action("POST", &["account", "enrolments", "x", "totp"]), "account.enrolment");

@@ -10,6 +10,7 @@ mod limits;
 mod machines;
 mod operation;
 mod provider;
+mod push;
 mod read;
 mod reference;
 mod service;
@@ -44,6 +45,7 @@ pub(crate) use gate::parse_origin;
 pub use gate_service::{DENIED_REGIONS_POLICIES, FACTOR_POLICIES, FACTOR_POLICIES_BY_COMPANY_LOGIN, GATE_POLICIES};
 pub use machines::{MachinesSettings, ScimSettings, StreamsSettings, TransmitterSettings};
 pub(crate) use provider::redirect_uri;
+pub use push::{PushSettings, WebPushSettings};
 pub use read::parse_duration;
 pub use reference::{Key, reference};
 pub use service::{Assertion, Upstream};
@@ -118,6 +120,8 @@ pub struct Settings {
     pub codes: CodeSettings,
     /// The mail server, if mail is sent.
     pub mail: Option<MailServer>,
+    /// Approving on devices, if it is offered.
+    pub push: Option<PushSettings>,
     /// The machines' listener, if there is one.
     pub machines: Option<MachinesSettings>,
 }
@@ -315,6 +319,8 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
     let (allowed_aaguids, attestation_roots) =
         top.table("passkeys").map(|table| limits::passkeys(table, &base)).unwrap_or_default();
     let limits = top.table("limits").map(limits::listener_limits).unwrap_or_default();
+    let host = origin.as_ref().and_then(|origin| origin.value.host_str().map(str::to_owned)).unwrap_or_default();
+    let push = top.table("push").map(|table| push::push(table, &host));
     let mut named = Vec::new();
     let machines = top.table("machines").and_then(|table| machines::machines(table, &base, &mut named));
     let has_mail = top.value("mail").is_some();
@@ -408,6 +414,7 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
         limits,
         codes,
         mail,
+        push,
         machines,
         base,
     })

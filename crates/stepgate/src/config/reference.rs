@@ -7,6 +7,7 @@ mod gate;
 mod limits;
 mod machines;
 mod provider;
+mod push;
 mod service;
 
 use std::fmt::Write as _;
@@ -45,6 +46,7 @@ pub(super) fn keys() -> impl Iterator<Item = &'static Key> {
         provider::KEYS,
         limits::KEYS,
         codes::KEYS,
+        push::KEYS,
         machines::KEYS,
         service::KEYS,
     ]

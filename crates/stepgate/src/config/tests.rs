@@ -166,6 +166,14 @@ secret_file = "texts.secret"
 counts_as = ["possession"]
 private_webhook = true
 danger_loopback = false
+[push]
+per_hour = 6
+short_number_when_signed = true
+web_push = true
+contact = "mailto:security@example.com"
+private_push_services = true
+danger_loopback = true
+
 [machines]
 listen = "127.0.0.1:4182"
 origin = "https://machines.example"
@@ -619,7 +627,7 @@ fn b49_no_proof_of_a_session_stands_for_the_confirmation_of_a_factors_change() {
         token_reused: false,
     };
     let changes = service.endpoints.iter().filter(|endpoint| endpoint.action.as_str().starts_with("factors."));
-    assert_eq!(changes.clone().count(), 2, "to enrol and to remove");
+    assert_eq!(changes.clone().count(), 3, "to enrol, to remove, and to unlock");
     for endpoint in changes {
         let value =
             |input: &stepgate_core::catalogue::InputSpec| (input.name.clone(), InputValue::String("passkey".into()));

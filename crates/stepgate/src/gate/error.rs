@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use stepgate_core::ports::StoreError;
 use stepgate_core::provider::ProviderName;
-use stepgate_factors::FactorSetError;
+use stepgate_factors::{FactorSetError, NoVapidKey};
 use stepgate_gateway::http::SignerError;
 use stepgate_gateway::server::{BindingError, CertificateError};
 use stepgate_gateway::upstream::{ConnectorError, OriginError};
 use stepgate_ledger::checkpoint::BadOrigin;
 use stepgate_store::{KeyringError, NotAStoreUrl, NotPrivate, OpenError};
 
+use stepgate_identity::http::HttpUnusable;
 use stepgate_identity::signals::NoSetKey;
 
 use super::advice::{NOT_PRIVATE, keyring_advice, listen_advice, open_advice, store_advice};
@@ -152,6 +153,12 @@ pub enum StartError {
     /// The key that signs security events.
     #[error("the key that signs security events cannot be used")]
     SignalKey(#[source] NoSetKey),
+    /// The keys that wake devices.
+    #[error("the keys that wake devices cannot be used")]
+    PushKey(#[source] NoVapidKey),
+    /// Push services cannot be called.
+    #[error("push services cannot be called")]
+    PushServices(#[source] HttpUnusable),
     /// The file with which a transmitter is polled.
     #[error("the token in {} cannot be read", path.display())]
     #[diagnostic(help("`[[machines.transmitter]] poll_token_file` names a file with a bearer token and nothing else"))]

@@ -8,6 +8,7 @@ mod operators;
 mod parts;
 mod places;
 mod policies;
+mod push;
 mod running;
 mod settled;
 mod signals;
@@ -52,6 +53,7 @@ pub(crate) use signals::{pollers, subscribers};
 
 use crate::config::Settings;
 use parts::{client_certificates, door_limits, factor_options, live, look_at, plaintext, signer, upstreams};
+pub use push::WakeQueue;
 use running::started;
 use settled::Settled;
 
@@ -78,6 +80,8 @@ pub struct House {
     pub outgoing: Outgoing,
     /// The ways on which they leave.
     pub ways: Arc<Ways>,
+    /// What wakes devices, once the gate serves.
+    pub wakes: Option<WakeQueue>,
 }
 
 impl House {
@@ -100,7 +104,12 @@ impl House {
         let host_name = host.to_string();
         let options = factor_options(&settings)?;
         let name = format!("{SITE} {host}");
-        let factors = FactorSet::new(host.as_str(), &origin, &name, options)?.into_map();
+        let set = FactorSet::new(host.as_str(), &origin, &name, options)?;
+        let (devices, wakes) = push::devices(&settings, &set, &database, &clock, &random)?.unzip();
+        let mut factors = set.into_map();
+        if let Some(devices) = &devices {
+            factors.insert(devices.factor.kind(), Arc::clone(&devices.factor) as _);
+        }
         let catalogue =
             std::mem::replace(&mut settings.catalogue, stepgate_core::catalogue::Catalogue::empty(origin, host));
         let ways = Arc::new(parts::ways(&settings, &host_name, &clock)?);
@@ -111,6 +120,7 @@ impl House {
             store: Arc::clone(&database) as _,
             factors,
             courier: Arc::new(letterbox),
+            devices,
             clock,
             mac: MacKey::new(&keys.mac),
             node: NodeId::random(random.as_ref()),
@@ -119,14 +129,14 @@ impl House {
             loops: Loops::default(),
             departures: Departures::default(),
         });
-        Ok(Self { settings, file, database, flows, keys, providers, outgoing, ways })
+        Ok(Self { settings, file, database, flows, keys, providers, outgoing, ways, wakes: wakes.flatten() })
     }
 
     /// Opens the doors. `listeners` are already bound, so that a busy port is known before.
     pub async fn serve(self, listeners: Vec<TcpListener>) -> Result<Gate, StartError> {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let Self { settings, file, database, flows, keys, providers, outgoing, ways } = self;
+        let Self { settings, file, database, flows, keys, providers, outgoing, ways, wakes } = self;
         look_at(&providers).await?;
         let issuers = providers.token_issuers(&settings.introspection);
         let tokens = Arc::new(TokenVerifier::new(issuers, Keeps::Verified, flows.random.as_ref()));
@@ -224,6 +234,10 @@ impl House {
         let stopping = stop.clone();
         let until = async move { stopping.cancelled().await };
         tasks.spawn(outgoing.deliver(ways, Arc::clone(&flows), until));
+        if let Some(wakes) = wakes {
+            push::take_keys(&wakes, &database).await?;
+            tasks.spawn(push::run(wakes, Arc::clone(&flows), Arc::clone(&database), stop.clone()));
+        }
         tasks.spawn(places::watch(Arc::clone(&flows), stop.clone()));
         tasks.spawn(upkeep::renew_logins(Arc::clone(&flows), stop.clone()));
         tasks.spawn(upkeep::run(Arc::clone(&flows), Arc::clone(&database), door.clone(), stop.clone()));

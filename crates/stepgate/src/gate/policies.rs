@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use stepgate_core::factor::FactorKind;
+use stepgate_core::factor::{ApproverDevice, FactorKind};
 use stepgate_core::policy::{Policies, PolicyMistake, PolicySource};
 use stepgate_core::surroundings::Geography;
 
@@ -90,14 +90,18 @@ pub fn built_in(company_login_enrols: bool, regions_denied: bool) -> Vec<PolicyS
         .collect()
 }
 
+/// The kinds of factors that a gate with this configuration verifies.
+pub(crate) fn verified(settings: &Settings) -> Vec<FactorKind> {
+    let mut kinds: Vec<FactorKind> = FactorKind::BUILT_IN.into_iter().chain(settings.codes.kinds()).collect();
+    if settings.push.is_some() {
+        kinds.extend([ApproverDevice::OUT_OF_BAND, ApproverDevice::SIGNING]);
+    }
+    kinds
+}
+
 /// Loads the built-in policies and those beside the configuration.
 pub fn load_policies(settings: &Settings) -> Result<Policies, PolicyErrors> {
     load_policies_verifying(settings, verified(settings))
-}
-
-/// The kinds of factors that a gate with this configuration verifies.
-pub(crate) fn verified(settings: &Settings) -> Vec<FactorKind> {
-    FactorKind::BUILT_IN.into_iter().chain(settings.codes.kinds()).collect()
 }
 
 /// The same for a gate that verifies these kinds of factors, whatever the configuration says by now.

@@ -108,7 +108,7 @@ impl Gate {
             return Err(StartError::OriginChanged { running, configured });
         }
         // Which factors are verified is settled when the gate starts.
-        let policies = load_policies_verifying(&settings, self.flows.factors.keys().copied())?;
+        let policies = load_policies_verifying(&settings, self.flows.verified())?;
         let upstreams = upstreams(&settings)?;
         let (origin, host) = (settings.catalogue.gate_origin.clone(), settings.catalogue.gate_host.clone());
         let empty = stepgate_core::catalogue::Catalogue::empty(origin, host);

@@ -29,6 +29,7 @@ impl Settled {
             ("[passkeys]", format!("{:?} {:?}", settings.allowed_aaguids, settings.attestation_roots)),
             ("[mail]", format!("{:?}", settings.mail)),
             ("[codes.email] and [codes.phone]", format!("{} {:?}", settings.codes.email, settings.codes.phone)),
+            ("[push]", format!("{:?}", settings.push)),
             ("[machines]", format!("{:?}", settings.machines)),
             ("[limits]", format!("{:?}", settings.limits)),
         ];

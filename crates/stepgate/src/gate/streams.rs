@@ -8,7 +8,7 @@ use stepgate_core::flows::{Flows, Transmitting};
 use stepgate_identity::http::Http;
 use stepgate_identity::signals::{Deliver, RsaSetSigner, SetKey};
 use stepgate_machines::{Pushing, Transmitter};
-use stepgate_store::{Database, SignalKey};
+use stepgate_store::{Database, SealedKey};
 use tokio_util::sync::CancellationToken;
 
 use super::error::StartError;
@@ -39,7 +39,7 @@ pub(super) async fn transmitter(
     Ok(Some((Transmitter { transmitting, receivers: Arc::new(Deliver { http }) }, signer)))
 }
 
-fn set_keys(keys: &[SignalKey]) -> Vec<SetKey<'_>> {
+fn set_keys(keys: &[SealedKey]) -> Vec<SetKey<'_>> {
     keys.iter().map(|key| SetKey { id: key.id.clone(), pkcs8: &key.pkcs8, signs_from: key.signs_from }).collect()
 }
 

@@ -124,7 +124,10 @@ impl Deployment {
                     proofs.recovery_codes = codes.iter().map(|code| code.expose_secret().to_owned()).collect();
                     EnrolmentAnswer::Text(SecretString::default())
                 }
-                EnrolmentOffer::Password | EnrolmentOffer::Address { .. } | EnrolmentOffer::SentCode { .. } => {
+                EnrolmentOffer::Password
+                | EnrolmentOffer::Address { .. }
+                | EnrolmentOffer::SentCode { .. }
+                | EnrolmentOffer::Device { .. } => {
                     panic!("nobody asked for {kind}")
                 }
             };

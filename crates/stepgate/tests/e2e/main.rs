@@ -24,6 +24,8 @@ mod machines;
 mod main_job;
 mod node_red;
 mod programs;
+mod push;
+mod push_in_chromium;
 mod rehearsals;
 mod revoked_tokens;
 mod severed_commits;

@@ -10,6 +10,7 @@
 )]
 
 mod accounts;
+mod approvals;
 mod challenges;
 mod codes;
 mod enrolment;
@@ -112,6 +113,15 @@ contract! {
         of_a_large_change_nobody_stays_unnamed
         nobody_is_in_more_groups_than_the_limit
         a_machine_is_known_by_its_token_until_it_is_revoked;
+    approvals:
+        a_device_reads_back_and_is_found_by_its_cookie_while_it_is_there
+        a_link_is_followed_once_and_by_the_device_alone
+        how_a_device_is_woken_goes_with_it_and_is_sealed
+        b74_one_question_is_open_at_a_time_and_so_many_an_hour
+        b74_two_nodes_count_together
+        a_question_closes_with_its_challenge_and_by_time
+        b160_what_is_locked_stays_locked_until_somebody_resets_it
+        a_devices_passkey_counts_as_any_other;
     signals:
         an_event_is_taken_once_by_whichever_node
         an_event_ends_sessions_and_what_waits_in_them_with_entries

@@ -16,7 +16,7 @@ use stepgate_core::signals::{EventSubject, Identifier, Principal};
 use stepgate_core::time::Timestamp;
 use stepgate_evidence::Event;
 
-use stepgate_store::{KeyRotation, SignalKey};
+use stepgate_store::{KeyRotation, SealedKey};
 
 use crate::house::{House, MINUTE, SignedIn, is_conflict, is_limit, is_used_before, until};
 
@@ -544,7 +544,7 @@ pub(crate) async fn somebody_may_be_left_out_of_a_stream(house: House) {
 
 pub(crate) async fn the_key_of_signals_is_made_once_and_sealed(house: House) {
     let made = |id: &str, byte: u8| Some((id.to_owned(), vec![byte; 40].into()));
-    let only = |keys: Vec<SignalKey>| match keys.as_slice() {
+    let only = |keys: Vec<SealedKey>| match keys.as_slice() {
         [key] => (key.id.clone(), key.pkcs8.to_vec()),
         _ => panic!("{keys:?}"),
     };

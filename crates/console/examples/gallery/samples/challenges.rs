@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use stepgate_console::views::{
-    Asker, ChallengePage, CodeOffer, Grant, Input, LockedFactor, MissingFactor, NumberMatch, Offers, PasskeyCall,
-    Reason, Said, Sent, SentOffer, SentTo, ServiceView, Step, StepState, Technical,
+    Asker, ChallengePage, CodeOffer, Grant, Input, LockedFactor, MissingFactor, NumberMatch, Offers, OnDevices,
+    PasskeyCall, PushOffer, Reason, Said, Sent, SentOffer, SentTo, ServiceView, Step, StepState, Technical,
 };
 use stepgate_console::words;
 
@@ -35,6 +35,7 @@ fn challenge() -> ChallengePage {
         offers: Offers {
             passkey: Some(passkey_call()),
             logins: Vec::new(),
+            push: None,
             totp: Some(CodeOffer::default()),
             password: None,
             sent: Vec::new(),
@@ -142,6 +143,7 @@ pub(super) fn challenge_of(name: &str) -> Option<ChallengePage> {
             offers: Offers {
                 passkey: None,
                 logins: Vec::new(),
+                push: None,
                 totp: Some(CodeOffer::default()),
                 password: Some(CodeOffer::default()),
                 sent: Vec::new(),
@@ -189,6 +191,16 @@ pub(super) fn challenge_of(name: &str) -> Option<ChallengePage> {
             }],
             ..plain
         },
+        "challenge-push" => ChallengePage { offers: Offers { push: Some(push(None)), ..plain.offers }, ..plain },
+        "challenge-push-asked" => {
+            let asked = OnDevices { number: Some("471 083".to_owned()), expires: later(SignedDuration::from_mins(9)) };
+            ChallengePage { offers: Offers { push: Some(push(Some(asked))), ..plain.offers }, ..plain }
+        }
+        "challenge-push-other" => {
+            let push = PushOffer { instead_of: Some("9f1c".to_owned()), ..push(None) };
+            let said = Said::bad("Something else is open on your device.", "“Approve payment 41” waits there first.");
+            ChallengePage { offers: Offers { push: Some(push), ..Offers::default() }, said: Some(said), ..plain }
+        }
         _ => return None,
     })
 }
@@ -201,6 +213,15 @@ fn by_mail(sent: Sent) -> SentOffer {
 fn to_phone(sent: Sent) -> SentOffer {
     let to = SentTo { address: "02".to_owned(), masked: "+41…67".to_owned(), sent };
     SentOffer { factor: "phone_code".to_owned(), to: vec![to], failed: false }
+}
+
+fn push(asked: Option<OnDevices>) -> PushOffer {
+    PushOffer {
+        action: "/challenges/9f1c2a77e04b4f0f/push".to_owned(),
+        place: "My phone".to_owned(),
+        asked,
+        instead_of: None,
+    }
 }
 
 fn input(label: &str, value: &str) -> Input {

@@ -15,12 +15,13 @@ use stepgate_console::views::{
 use stepgate_console::words::{self, Moment};
 
 pub(crate) mod challenges;
+pub(crate) mod devices;
 pub(crate) mod evidence;
 
 use challenges::challenge_of;
 
 /// Every page by name.
-pub(crate) const NAMES: [&str; 56] = [
+pub(crate) const NAMES: [&str; 70] = [
     "sign-in",
     "sign-in-again",
     "sign-in-password-only",
@@ -77,6 +78,20 @@ pub(crate) const NAMES: [&str; 56] = [
     "evidence",
     "evidence-found",
     "evidence-wrong",
+    "approver",
+    "approver-wrong",
+    "approver-insufficient",
+    "approver-idle",
+    "approver-approved",
+    "approver-invited",
+    "approver-enrol",
+    "approver-number",
+    "enrol-device",
+    "enrol-device-followed",
+    "challenge-push",
+    "challenge-push-asked",
+    "challenge-push-other",
+    "account-locked",
 ];
 
 const SECRET: &str = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP";
@@ -121,9 +136,16 @@ pub(crate) fn render(name: &str, policy: &ContentPolicy) -> Option<Response> {
         "enrol-code" => respond(ok, policy, &enrol_address(AddressStep::Code("+41…67".to_owned()))),
         "enrol-password" => respond(ok, policy, &enrol_password()),
         "recovery-codes" => respond(ok, policy, &recovery_codes()),
+        "account-locked" => {
+            let unlock_approvals = Some("/account/approvals/unlock".to_owned());
+            respond(ok, policy, &AccountPage { unlock_approvals, ..account() })
+        }
         _ => match challenge_of(name) {
             Some(challenge) => respond(ok, policy, &challenge),
             None => {
+                if let Some(page) = devices::of(name, policy) {
+                    return Some(page);
+                }
                 let outcome = outcome(name)?;
                 respond(outcome.status(), policy, &outcome.page(frame()))
             }
@@ -302,6 +324,7 @@ fn account() -> AccountPage {
             activity("Refused “Export all customer records”", "no proof would change that", 1600, Tone::Bad),
         ],
         more_activity: Some("/account/activity".to_owned()),
+        unlock_approvals: None,
         evidence: None,
         said: None,
     }

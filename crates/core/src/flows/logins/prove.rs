@@ -2,7 +2,7 @@
 
 use stepgate_evidence::Event;
 
-use super::super::answer::Shown;
+use super::super::answer::{Answerer, Shown};
 use super::super::ask::{kinds, reason};
 use super::super::look::binding;
 use super::super::{AnswerError, Answered, Flows};
@@ -56,7 +56,8 @@ impl Flows {
                 left_at,
             }),
         };
-        Ok(self.right(&challenge, session, token, answered, proved, login, at, trier).await?)
+        let by = Answerer::Session { view: session, token };
+        Ok(self.right(&challenge, by, answered, proved, login, at, trier).await?)
     }
 
     /// A provider that answers with less, with an old login or with another person fails

@@ -1,0 +1,456 @@
+//! Devices where people approve: how they are enrolled and woken, and what is open on them.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use stepgate_core::factor::ApproverDevice;
+use stepgate_core::id::{FactorId, PersonId};
+use stepgate_core::ports::{Approvals, ChangeError, NewPush, OpenPush, PushSent, StoreError, Ticket};
+use stepgate_core::push::Subscription;
+use stepgate_core::secret::TokenDigest;
+use stepgate_core::time::Timestamp;
+use stepgate_evidence::Entry;
+
+use crate::database::Database;
+use crate::enrolment::{BeginOnTicket, seal, select_ticket, take_session_of};
+use crate::error::{ExactlyOne as _, Stored as _, unavailable};
+use crate::inner::{Inner, read};
+use crate::intent::{Intent, Work};
+use crate::people::{take_active, take_person};
+use crate::row::Fields;
+use crate::sessions::take_live;
+use crate::tries::{lock, wrong_tries};
+
+/// What is counted of a person's questions.
+const AN_HOUR: Duration = Duration::from_secs(3600);
+
+/// A question is open while its challenge is: nobody has to close it.
+macro_rules! select_open {
+    () => {
+        "SELECT p.id, p.challenge, p.session, p.sent_at, p.until FROM pushes p JOIN challenges c ON c.id = p.challenge \
+         WHERE p.person = $1 AND p.until > $2 AND p.withdrawn = 0 AND c.state = 'pending' AND c.expires_at > $2 \
+         ORDER BY p.sent_at DESC, p.id LIMIT 1"
+    };
+}
+
+/// A device follows a link, or goes on with its half of an enrolment.
+struct AtDevice {
+    /// What the ticket is found by.
+    by: Found,
+    state: SecretString,
+    at: Timestamp,
+}
+
+#[derive(Clone, Copy)]
+enum Found {
+    ByLink { link: TokenDigest, device: TokenDigest },
+    ByDevice(TokenDigest),
+}
+
+#[async_trait]
+impl Intent for AtDevice {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        let (sql, by) = match self.by {
+            Found::ByLink { link, .. } => ("SELECT digest FROM tickets WHERE device_link = $1", link),
+            Found::ByDevice(device) => ("SELECT digest FROM tickets WHERE device = $1", device),
+        };
+        let found = sqlx::query(sql).bind(by.to_hex()).fetch_optional(&mut *work.connection).await.stored()?;
+        let ticket = Fields::of("tickets", &found.ok_or(ChangeError::Conflict)?).digest("digest")?;
+        // The session before its ticket, as everywhere.
+        take_session_of(work, ticket, self.at).await?;
+        let sealed = seal(work, &ticket.to_hex(), &self.state)?;
+        let query = match self.by {
+            Found::ByLink { link, device } => sqlx::query(
+                "UPDATE tickets SET begun = $1, device_link = NULL, device = $4 \
+                 WHERE digest = $2 AND expires_at > $3 AND device IS NULL AND device_link = $5",
+            )
+            .bind(sealed)
+            .bind(ticket.to_hex())
+            .bind(self.at.as_ms())
+            .bind(device.to_hex())
+            .bind(link.to_hex()),
+            Found::ByDevice(device) => {
+                sqlx::query("UPDATE tickets SET begun = $1 WHERE digest = $2 AND expires_at > $3 AND device = $4")
+                    .bind(sealed)
+                    .bind(ticket.to_hex())
+                    .bind(self.at.as_ms())
+                    .bind(device.to_hex())
+            }
+        };
+        query.execute(&mut *work.connection).await.or_conflict()?.exactly_one()
+    }
+}
+
+/// What is sealed of a subscription.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sealed {
+    endpoint: String,
+    key: String,
+    secret: String,
+    made_for: String,
+}
+
+impl Sealed {
+    fn of(subscription: &Subscription) -> Self {
+        Self {
+            endpoint: subscription.endpoint.clone(),
+            key: STANDARD.encode(subscription.key),
+            secret: STANDARD.encode(subscription.secret),
+            made_for: subscription.made_for.clone(),
+        }
+    }
+}
+
+/// The subscription in a row with `factor` and `sealed`.
+fn subscription(inner: &Inner, fields: &Fields<'_>) -> Result<Subscription, StoreError> {
+    let plain = inner.open("push_subscriptions", "sealed", fields.key(), &fields.bytes("sealed")?)?;
+    let unreadable = || fields.corrupt("sealed cannot be read once opened");
+    let sealed: Sealed = serde_json::from_slice(&plain).map_err(|_| unreadable())?;
+    let bytes = |text: &str| STANDARD.decode(text).map_err(|_| unreadable());
+    Ok(Subscription {
+        key: bytes(&sealed.key)?.try_into().map_err(|_| unreadable())?,
+        secret: bytes(&sealed.secret)?.try_into().map_err(|_| unreadable())?,
+        endpoint: sealed.endpoint,
+        made_for: sealed.made_for,
+    })
+}
+
+struct Subscribe {
+    person: PersonId,
+    device: FactorId,
+    subscription: Subscription,
+}
+
+#[async_trait]
+impl Intent for Subscribe {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        let (person, device) = (self.person.to_string(), self.device.to_string());
+        take_active(work, &person).await?;
+        let there = sqlx::query("SELECT id FROM factors WHERE id = $1 AND person = $2 AND device IS NOT NULL")
+            .bind(&device)
+            .bind(&person)
+            .fetch_optional(&mut *work.connection)
+            .await
+            .stored()?;
+        there.ok_or(ChangeError::Conflict)?;
+        let plain = serde_json::to_vec(&Sealed::of(&self.subscription)).map_err(unavailable)?;
+        let sealed = work.seal("push_subscriptions", "sealed", &device, &plain)?;
+        sqlx::query(
+            "INSERT INTO push_subscriptions (factor, sealed) VALUES ($1, $2) \
+             ON CONFLICT (factor) DO UPDATE SET sealed = excluded.sealed",
+        )
+        .bind(&device)
+        .bind(sealed)
+        .execute(&mut *work.connection)
+        .await
+        .or_conflict()
+        .map(|_| ())
+    }
+}
+
+struct Unsubscribe {
+    device: FactorId,
+    subscription: Subscription,
+}
+
+#[async_trait]
+impl Intent for Unsubscribe {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        let row = work
+            .inner
+            .backend
+            .locked("SELECT factor, sealed FROM push_subscriptions WHERE factor = $1")
+            .bind(self.device.to_string())
+            .fetch_optional(&mut *work.connection)
+            .await
+            .stored()?
+            .ok_or(ChangeError::Conflict)?;
+        if subscription(work.inner, &Fields::of("push_subscriptions", &row))? != self.subscription {
+            return Err(ChangeError::Conflict);
+        }
+        sqlx::query("DELETE FROM push_subscriptions WHERE factor = $1")
+            .bind(self.device.to_string())
+            .execute(&mut *work.connection)
+            .await
+            .stored()?
+            .exactly_one()
+    }
+}
+
+struct SendPush {
+    push: NewPush,
+    entry: Entry,
+}
+
+#[async_trait]
+impl Intent for SendPush {
+    type Output = PushSent;
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<PushSent, ChangeError> {
+        let push = &self.push;
+        let person = push.person.to_string();
+        // The person's row is taken, so that two at once count one after the other.
+        take_active(work, &person).await?;
+        if take_live(work, push.session, push.at).await?.is_none_or(|live| live.person != push.person) {
+            return Err(ChangeError::Conflict);
+        }
+        let pending = sqlx::query(
+            "SELECT id FROM challenges WHERE id = $1 AND person = $2 AND state = 'pending' AND expires_at > $3",
+        )
+        .bind(push.challenge.to_string())
+        .bind(&person)
+        .bind(push.at.as_ms())
+        .fetch_optional(&mut *work.connection)
+        .await
+        .stored()?;
+        pending.ok_or(ChangeError::Conflict)?;
+        if wrong_tries(work, push.person, ApproverDevice::OUT_OF_BAND).await? >= push.before_reset {
+            return Ok(PushSent::Locked);
+        }
+        if let Some(other) = push.instead_of {
+            sqlx::query("UPDATE pushes SET withdrawn = 1 WHERE person = $1 AND challenge = $2 AND session = $3")
+                .bind(&person)
+                .bind(other.to_string())
+                .bind(push.session.to_string())
+                .execute(&mut *work.connection)
+                .await
+                .stored()?;
+        }
+        let open = sqlx::query(select_open!())
+            .bind(&person)
+            .bind(push.at.as_ms())
+            .fetch_optional(&mut *work.connection)
+            .await
+            .stored()?;
+        if let Some(row) = open {
+            let open = open_push(&Fields::of("pushes", &row))?;
+            if open.challenge != push.challenge {
+                return Ok(PushSent::AnotherIsOpen(open));
+            }
+        }
+        if let Some(again_at) = self.too_many(work, &person).await? {
+            return Ok(PushSent::TooMany { again_at });
+        }
+        self.insert(work, &person).await?;
+        work.record(&self.entry)?;
+        Ok(PushSent::Open)
+    }
+}
+
+impl SendPush {
+    /// When the next one may be put, if there were too many within the hour, whatever became of them.
+    async fn too_many(&self, work: &mut Work<'_>, person: &str) -> Result<Option<Timestamp>, ChangeError> {
+        let push = &self.push;
+        let hour_ms = i64::try_from(AN_HOUR.as_millis()).map_err(unavailable)?;
+        let since = push.at.as_ms().saturating_sub(hour_ms);
+        let row = sqlx::query(
+            "SELECT '' AS id, COUNT(*) AS sent, COALESCE(MIN(sent_at), 0) AS first FROM (SELECT sent_at FROM pushes \
+             WHERE person = $1 AND sent_at > $2 ORDER BY sent_at DESC LIMIT $3) AS newest",
+        )
+        .bind(person)
+        .bind(since)
+        .bind(i64::from(push.per_hour))
+        .fetch_one(&mut *work.connection)
+        .await
+        .stored()?;
+        let fields = Fields::of("pushes", &row);
+        let is_full = fields.int("sent")? >= i64::from(push.per_hour);
+        Ok(if is_full { Some(fields.time("first")?.plus(AN_HOUR)) } else { None })
+    }
+
+    async fn insert(&self, work: &mut Work<'_>, person: &str) -> Result<(), ChangeError> {
+        let push = &self.push;
+        sqlx::query(
+            "INSERT INTO pushes (id, person, challenge, session, sent_at, until, withdrawn) \
+             VALUES ($1, $2, $3, $4, $5, $6, 0)",
+        )
+        .bind(push.id.to_string())
+        .bind(person)
+        .bind(push.challenge.to_string())
+        .bind(push.session.to_string())
+        .bind(push.at.as_ms())
+        .bind(push.until.as_ms())
+        .execute(&mut *work.connection)
+        .await
+        .or_conflict()
+        .map(|_| ())
+    }
+}
+
+fn open_push(fields: &Fields<'_>) -> Result<OpenPush, StoreError> {
+    Ok(OpenPush {
+        challenge: fields.id("challenge")?,
+        session: fields.id("session")?,
+        sent_at: fields.time("sent_at")?,
+        until: fields.time("until")?,
+    })
+}
+
+struct LockApprovals {
+    person: PersonId,
+}
+
+#[async_trait]
+impl Intent for LockApprovals {
+    type Output = ();
+
+    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
+        take_person(work, &self.person.to_string()).await?;
+        lock(work, self.person, ApproverDevice::OUT_OF_BAND).await
+    }
+}
+
+#[async_trait]
+impl Approvals for Database {
+    async fn invite_device(
+        &self,
+        ticket: TokenDigest,
+        link: TokenDigest,
+        state: SecretString,
+    ) -> Result<(), ChangeError> {
+        let at = self.inner.clock.now();
+        let begun = (ApproverDevice::OUT_OF_BAND, state);
+        self.write(BeginOnTicket { digest: ticket, begun, device_link: Some(link), at }, Vec::new()).await
+    }
+
+    async fn invitation(&self, link: TokenDigest, now: Timestamp) -> Result<Option<Ticket>, StoreError> {
+        const SELECT: &str = select_ticket!("t.device_link = $1");
+        self.inner.device_ticket(SELECT, link, now).await
+    }
+
+    async fn follow_invitation(
+        &self,
+        link: TokenDigest,
+        device: TokenDigest,
+        state: SecretString,
+        at: Timestamp,
+    ) -> Result<(), ChangeError> {
+        self.write(AtDevice { by: Found::ByLink { link, device }, state, at }, Vec::new()).await
+    }
+
+    async fn ticket_of_device(&self, device: TokenDigest, now: Timestamp) -> Result<Option<Ticket>, StoreError> {
+        const SELECT: &str = select_ticket!("t.device = $1");
+        self.inner.device_ticket(SELECT, device, now).await
+    }
+
+    async fn device_did(&self, device: TokenDigest, state: SecretString, at: Timestamp) -> Result<(), ChangeError> {
+        self.write(AtDevice { by: Found::ByDevice(device), state, at }, Vec::new()).await
+    }
+
+    async fn device(&self, token: TokenDigest) -> Result<Option<(PersonId, FactorId)>, StoreError> {
+        read(async {
+            let row = sqlx::query(
+                "SELECT f.id, f.person FROM factors f JOIN people p ON p.id = f.person \
+                 WHERE f.device = $1 AND p.active = 1",
+            )
+            .bind(token.to_hex())
+            .fetch_optional(&self.inner.readers)
+            .await
+            .stored()?;
+            let Some(row) = row else { return Ok(None) };
+            let fields = Fields::of("factors", &row);
+            Ok(Some((fields.id("person")?, fields.id("id")?)))
+        })
+        .await
+    }
+
+    async fn subscriptions(&self, person: PersonId) -> Result<Vec<(FactorId, Subscription)>, StoreError> {
+        read(async {
+            let rows = sqlx::query(
+                "SELECT s.factor, s.sealed FROM push_subscriptions s JOIN factors f ON f.id = s.factor \
+                 WHERE f.person = $1 ORDER BY f.ordinal",
+            )
+            .bind(person.to_string())
+            .fetch_all(&self.inner.readers)
+            .await
+            .stored()?;
+            let one = |row| {
+                let fields = Fields::of("push_subscriptions", row);
+                Ok((fields.id("factor")?, subscription(&self.inner, &fields)?))
+            };
+            rows.iter().map(one).collect()
+        })
+        .await
+    }
+
+    async fn subscribe(
+        &self,
+        person: PersonId,
+        device: FactorId,
+        subscription: &Subscription,
+        entry: Entry,
+    ) -> Result<(), ChangeError> {
+        self.write(Subscribe { person, device, subscription: subscription.clone() }, vec![entry]).await
+    }
+
+    async fn unsubscribe(
+        &self,
+        device: FactorId,
+        subscription: &Subscription,
+        entry: Entry,
+    ) -> Result<(), ChangeError> {
+        self.write(Unsubscribe { device, subscription: subscription.clone() }, vec![entry]).await
+    }
+
+    async fn send_push(&self, push: NewPush, entry: Entry) -> Result<PushSent, ChangeError> {
+        self.write(SendPush { push, entry }, Vec::new()).await
+    }
+
+    async fn open_push(&self, person: PersonId, now: Timestamp) -> Result<Option<OpenPush>, StoreError> {
+        read(async {
+            let row = sqlx::query(select_open!())
+                .bind(person.to_string())
+                .bind(now.as_ms())
+                .fetch_optional(&self.inner.readers)
+                .await
+                .stored()?;
+            row.map(|row| open_push(&Fields::of("pushes", &row))).transpose()
+        })
+        .await
+    }
+
+    async fn lock_approvals(&self, person: PersonId, entry: Entry) -> Result<(), ChangeError> {
+        self.write(LockApprovals { person }, vec![entry]).await
+    }
+
+    async fn approvals_locked(&self, person: PersonId, before_reset: u32) -> Result<bool, StoreError> {
+        read(async {
+            let row = sqlx::query("SELECT person, wrong FROM tries WHERE person = $1 AND kind = $2")
+                .bind(person.to_string())
+                .bind(ApproverDevice::OUT_OF_BAND.name())
+                .fetch_optional(&self.inner.readers)
+                .await
+                .stored()?;
+            let Some(row) = row else { return Ok(false) };
+            Ok(Fields::of("tries", &row).int("wrong")? >= i64::from(before_reset))
+        })
+        .await
+    }
+}
+
+impl Inner {
+    async fn device_ticket(
+        &self,
+        select: &'static str,
+        by: TokenDigest,
+        now: Timestamp,
+    ) -> Result<Option<Ticket>, StoreError> {
+        read(async {
+            let query = sqlx::query(select).bind(by.to_hex()).bind(now.as_ms());
+            let row = query.fetch_optional(&self.readers).await.stored()?;
+            row.map(|row| self.ticket_of(&row)).transpose()
+        })
+        .await
+    }
+}
