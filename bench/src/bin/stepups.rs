@@ -142,7 +142,7 @@ async fn step_up(flows: &Flows, person: &mut Person, number: usize) -> Result<()
     let page = flows.challenge(challenge.id, &gate_view).await?;
     let options = page.prompts.iter().find_map(|(_, prompt)| match prompt {
         Prompt::Passkey { options } => Some(options.clone()),
-        Prompt::Text | Prompt::Devices { .. } => None,
+        Prompt::Text | Prompt::SentCode { .. } | Prompt::Devices { .. } => None,
     });
     let signed = person.authenticator.answer_request(&person.origin, &options.ok_or("no passkey is offered")?);
     let answer = Answer::Passkey(Box::new(assertion(&signed)?));

@@ -115,6 +115,7 @@ impl Story {
                 purpose: "sign_in".into(),
                 challenge: String::new(),
                 reason: "wrong".into(),
+                provider: None,
             }),
         })
     }
