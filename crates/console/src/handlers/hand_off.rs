@@ -40,16 +40,19 @@ async fn hand_off(visit: &Visit, query: &str) -> Result<Response, Failure> {
     Ok(no_store(Redirect::to(&to).into_response()))
 }
 
-/// `GET /go-on/{challenge}?service=…`: a request that waited for this sign-in, where that asked for more first.
+/// `GET /go-on/{challenge}?service=…&tag=…`: a request that waited for this sign-in, where that asked for more first.
 pub(crate) async fn go_on(visit: Visit, Path(id): Path<String>, RawQuery(query): RawQuery) -> Response {
     let result = async {
         let id: ChallengeId = id.parse().map_err(|_| Outcome::NotFound)?;
         let session = &visit.permit()?.session;
         // What was decided is the sign-in to this service.
         let query = query.unwrap_or_default();
-        let decided = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "service");
-        let service = decided.map(|(_, service)| service.into_owned()).unwrap_or_default();
-        let to = match visit.console.flows.go_on_signed_in(id, &service, session, visit.surroundings.now).await {
+        let said = |wanted: &str| {
+            let found = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == wanted);
+            found.map(|(_, value)| value.into_owned()).unwrap_or_default()
+        };
+        let (service, tag) = (said("service"), said("tag"));
+        let to = match visit.console.flows.go_on_signed_in(id, &service, &tag, session, visit.surroundings.now).await {
             Ok(Some(GoOn::Browser { origin, code })) => resume_url(&origin, id, &code),
             Ok(Some(GoOn::Elsewhere) | None) => gate_path::ACCOUNT.to_owned(),
             Err(error) => return Err(of_sign_in(error)),
@@ -60,8 +63,8 @@ pub(crate) async fn go_on(visit: Visit, Path(id): Path<String>, RawQuery(query):
 }
 
 /// Where a request that waits for a sign-in goes on, once that suffices.
-pub(crate) fn go_on_path(id: ChallengeId, service: &str) -> String {
+pub(crate) fn go_on_path(id: ChallengeId, service: &str, tag: &str) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
-    query.append_pair("service", service);
+    query.append_pair("service", service).append_pair("tag", tag);
     format!("{}/{id}?{}", gate_path::GO_ON, query.finish())
 }

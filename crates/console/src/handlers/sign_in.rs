@@ -147,8 +147,8 @@ async fn sign_in(visit: &Visit, onward: Onward, how: SignInAs, name: String) -> 
 pub(crate) fn go_on_signed_in(visit: &Visit, signed_in: &SignedIn, onward: Onward) -> Response {
     let go_on = match (&signed_in.go_on, onward.continues) {
         (Some(SignedInGoesOn::Now(GoOn::Browser { origin, code })), Some(id)) => Some(resume_url(origin, id, code)),
-        (Some(SignedInGoesOn::AfterMore { service }), Some(id)) => {
-            Some(format!("{}{}", visit.console.origin, go_on_path(id, service)))
+        (Some(SignedInGoesOn::AfterMore { service, tag }), Some(id)) => {
+            Some(format!("{}{}", visit.console.origin, go_on_path(id, service, tag)))
         }
         _ => None,
     };

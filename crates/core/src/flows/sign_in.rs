@@ -28,6 +28,8 @@ use crate::web::gate_path;
 /// How many of somebody's newest sign-ins are looked through for that of their session.
 const STARTED_SESSIONS_LOOKED_AT: u32 = 100;
 
+const GO_ON_LABEL: &str = "stepgate/go-on/v1";
+
 /// What the sign-in page needs for a passkey. It went through [`Flows::sign_in_prompt`]
 /// and comes back in [`SignInAs::Passkey`].
 #[derive(Debug)]
@@ -121,6 +123,9 @@ pub enum SignedInGoesOn {
     AfterMore {
         /// The service's name.
         service: String,
+        /// Says that this session's sign-in was asked to go on with this request: it comes back in
+        /// [`Flows::go_on_signed_in`], so that no link of somebody else's makes another one go on.
+        tag: String,
     },
 }
 
@@ -254,21 +259,29 @@ impl Flows {
         let Some(view) = self.store.session(arrived.gate_token, &Audience::Gate, at).await? else { return Ok(None) };
         let service = challenge.asked.service.clone();
         if !matches!(self.decide_sign_in(&service, &view, surroundings), None | Some(Verdict::Permit(_))) {
-            return Ok(Some(SignedInGoesOn::AfterMore { service }));
+            let tag = self.mac.tag(GO_ON_LABEL, &[id.as_bytes(), arrived.session.as_bytes()]);
+            return Ok(Some(SignedInGoesOn::AfterMore { service, tag }));
         }
         let go_on = self.adopt(challenge, arrived.session, proof, proved, at).await?;
         Ok(go_on.map(SignedInGoesOn::Now))
     }
 
     /// The request of a lapsed session that waits for this sign-in goes on with it. To be called when the sign-in
-    /// to `service` was permitted; `None` if there is no such request of this person at that service.
+    /// to `service` was permitted; `None` if there is no such request of this person at that service, if this
+    /// session's sign-in was not asked to go on with it (`tag` is not what [`SignedInGoesOn::AfterMore`] said), or if
+    /// the session has proved more than its token sees.
     pub async fn go_on_signed_in(
         &self,
         id: ChallengeId,
         service: &str,
+        tag: &str,
         session: &SessionView,
         at: Timestamp,
     ) -> Result<Option<GoOn>, SignInError> {
+        let is_asked = self.mac.is_tag(GO_ON_LABEL, &[id.as_bytes(), session.id.as_bytes()], tag);
+        if !is_asked || session.is_behind() {
+            return Ok(None);
+        }
         let challenge = self.waiting(id, session.person.id, at).await?;
         let Some(challenge) = challenge.filter(|challenge| challenge.asked.service == service) else { return Ok(None) };
         let query = EntryQuery {

@@ -20,32 +20,36 @@ pub(super) struct Mapping {
     pub(super) groups_claim: Option<String>,
     pub(super) groups: BTreeMap<String, String>,
     pub(super) groups_prefix: Option<String>,
-    pub(super) unmapped: Unmapped,
+    pub(super) told: ToldOnce,
 }
 
-/// How long a group that is none of ours, once told, is not told again.
-const UNMAPPED_FOR: Duration = Duration::from_secs(60 * 60);
-/// The most of them that are told in that time.
-const UNMAPPED_MAX: usize = 100;
+/// How long what is not taken over, once told, is not told again.
+const TOLD_FOR: Duration = Duration::from_secs(60 * 60);
+/// The most that is told in that time.
+const TOLD_MAX: usize = 100;
 
-/// Groups of theirs that are none of ours: somebody may have mistyped the mapping, and nobody else says so.
+/// What a provider says and is not taken over, groups that are none of ours among it: somebody may have mistyped
+/// the mapping, and nobody else says so.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Unmapped(Arc<Mutex<Told>>);
+pub(super) struct ToldOnce(Arc<Mutex<Told>>);
+
+/// What was said: the claim, and which of its values where that matters.
+type What = (&'static str, String);
 
 #[derive(Debug, Default)]
 struct Told {
     since: Option<Timestamp>,
-    groups: BTreeSet<String>,
+    whats: BTreeSet<What>,
 }
 
-impl Unmapped {
+impl ToldOnce {
     /// Whether it is to be told now. A clock that was set back begins anew.
-    fn is_news(&self, group: &str, now: Timestamp) -> bool {
+    fn is_news(&self, what: What, now: Timestamp) -> bool {
         let mut told = self.0.lock();
-        if told.since.and_then(|since| now.since(since)).is_none_or(|age| age >= UNMAPPED_FOR) {
-            *told = Told { since: Some(now), groups: BTreeSet::new() };
+        if told.since.and_then(|since| now.since(since)).is_none_or(|age| age >= TOLD_FOR) {
+            *told = Told { since: Some(now), whats: BTreeSet::new() };
         }
-        told.groups.len() < UNMAPPED_MAX && told.groups.insert(group.to_owned())
+        told.whats.len() < TOLD_MAX && told.whats.insert(what)
     }
 }
 
@@ -71,6 +75,9 @@ impl Mapping {
         let is_unverified = says(false, "false");
         // An address that nobody verified is whoever's one likes.
         let may_be_login = self.login_claim != "email" || says(true, "true");
+        for claim in self.unfit(said, now) {
+            tracing::info!(provider = %self.provider, claim, "a provider says what cannot be taken over: it stays as it was");
+        }
         Ok(Claims {
             login: text(&self.login_claim)
                 .filter(|_| may_be_login)
@@ -83,6 +90,22 @@ impl Mapping {
                 (groups, _) => groups,
             },
         })
+    }
+
+    /// The claims about a person that are no such thing (an address with two `@`), and were not told a while ago.
+    /// The log does not say of whom.
+    fn unfit(&self, said: &TokenClaims, now: Timestamp) -> Vec<&'static str> {
+        let is_unfit = |claim: &str, fits: fn(&str) -> bool| {
+            said.value(claim).is_some_and(|value| value.as_str().is_none_or(|text| !text.is_empty() && !fits(text)))
+        };
+        [
+            ("name", is_unfit("name", |text| parse_name(text).is_ok())),
+            ("email", is_unfit("email", |text| parse_email(text).is_ok())),
+        ]
+        .into_iter()
+        .filter(|(claim, unfit)| *unfit && self.told.is_news((claim, String::new()), now))
+        .map(|(claim, _)| claim)
+        .collect()
     }
 
     fn groups(&self, said: &TokenClaims, now: Timestamp) -> Result<Option<Vec<String>>, NotAsserted> {
@@ -124,7 +147,8 @@ impl Mapping {
 
     /// Those that are none of ours, and were not told a while ago.
     fn unmapped<'g>(&self, theirs: &[&'g str], now: Timestamp) -> Vec<&'g str> {
-        let is_news = |group: &&&str| self.ours(group).is_none() && self.unmapped.is_news(group, now);
+        let is_news =
+            |group: &&&str| self.ours(group).is_none() && self.told.is_news(("groups", (**group).to_owned()), now);
         theirs.iter().filter(is_news).copied().collect()
     }
 
@@ -160,7 +184,7 @@ mod tests {
             groups_claim: Some(claim.into()),
             groups: BTreeMap::from([("their-ops".into(), "ops".into()), ("also-ops".into(), "ops".into())]),
             groups_prefix: prefix.map(String::from),
-            unmapped: Unmapped::default(),
+            told: ToldOnce::default(),
         }
     }
 
@@ -202,15 +226,30 @@ mod tests {
         let by_name = mapping("g", None);
         let told = |groups: &[&str], later: Duration| by_name.unmapped(groups, NOW.plus(later)).join(" ");
         assert_eq!(told(&["their-ops", "theirops", "other"], Duration::ZERO), "theirops other");
-        let almost = UNMAPPED_FOR.saturating_sub(Duration::from_millis(1));
+        let almost = TOLD_FOR.saturating_sub(Duration::from_millis(1));
         assert_eq!(told(&["theirops", "third"], almost), "third");
-        assert_eq!(told(&["theirops"], UNMAPPED_FOR), "theirops");
+        assert_eq!(told(&["theirops"], TOLD_FOR), "theirops");
         assert_eq!(told(&["theirops"], Duration::ZERO), "theirops", "the clock was set back");
         let many: Vec<String> = (0..1_000).map(|index| format!("g{index}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        assert_eq!(by_name.unmapped(&many, NOW).len(), UNMAPPED_MAX - 1, "one was told before");
+        assert_eq!(by_name.unmapped(&many, NOW).len(), TOLD_MAX - 1, "one was told before");
         // Where all are taken over, none is missing.
         assert!(mapping("g", Some("co:")).unmapped(&["other"], NOW).is_empty());
+    }
+
+    #[test]
+    fn what_is_no_name_and_no_address_is_not_taken_over_and_told_once_a_while() {
+        let mapping = mapping("g", None);
+        let unfit = |said: Value| {
+            let said = TokenClaims::new(said.as_object().unwrap().clone());
+            let claims = mapping.read(&said, TokenOf::Renewal, NOW).unwrap();
+            (claims.email, mapping.told.0.lock().whats.len())
+        };
+        assert_eq!(unfit(json!({ "email": "ada@id.example", "name": "Ada" })), (Some("ada@id.example".to_owned()), 0));
+        assert_eq!(unfit(json!({ "email": "", "name": "" })), (None, 0));
+        assert_eq!(unfit(json!({ "email": "ada@id@example" })), (None, 1));
+        assert_eq!(unfit(json!({ "email": "bob@id@example" })), (None, 1), "told a moment ago");
+        assert_eq!(unfit(json!({ "name": 7 })), (None, 2));
     }
 
     #[test]

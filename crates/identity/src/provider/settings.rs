@@ -340,7 +340,7 @@ impl ProviderSettings {
             groups_claim: groups_claim.map(String::from),
             groups: self.groups.clone(),
             groups_prefix: self.groups_prefix.clone(),
-            unmapped: super::person::Unmapped::default(),
+            told: super::person::ToldOnce::default(),
         })
     }
 }

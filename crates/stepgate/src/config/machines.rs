@@ -266,7 +266,7 @@ fn subscribe(table: &Table<'_>, base: &Path) -> Option<SubscribeSettings> {
 }
 
 /// A URL that is called: https, or http to this machine where that is allowed.
-fn read_url(text: &str, danger_loopback: bool) -> Result<Url, String> {
+pub(super) fn read_url(text: &str, danger_loopback: bool) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| error.to_string())?;
     let reach = if danger_loopback { Reach::DangerLoopback } else { Reach::Network };
     reach.check(&url).map_err(|error| error.to_string())?;

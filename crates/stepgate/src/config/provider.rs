@@ -78,10 +78,10 @@ fn provider(
     let renews_every = table.duration("renews_every", Duration::from_secs(60)..=RENEWS_EVERY_MAX);
     let pushes = table.value("push_requests").is_none() || table.flag("push_requests");
     let algorithms = algorithms(&table);
-    let introspection = table.table("introspection").map(|table| introspection(table, preset, base));
+    let danger_loopback = table.flag("danger_loopback");
+    let introspection = table.table("introspection").map(|table| introspection(table, preset, danger_loopback, base));
     let clock_skew = table.duration("clock_skew", Duration::ZERO..=CLOCK_SKEW_MAX);
     let root_certificates = table.text("ca_file").and_then(|at| read_file(&table, &at, base));
-    let danger_loopback = table.flag("danger_loopback");
     let (span, places) = (table.span(), Places::of(&table));
     let notes = table.notes();
     table.finish();

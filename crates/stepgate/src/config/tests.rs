@@ -411,6 +411,18 @@ fn what_is_wrong_with_tokens_is_told() {
         let found = with(provider, lines);
         assert!(found.contains(expected), "{provider} {lines}: expected {expected:?}, found {found:?}");
     }
+    let asked_at = |url: &str, more: &str| {
+        let asked = format!(
+            "{more}\n[provider.introspection]\nurl = \"{url}\"\nclient_id = \"x\"\nclient_secret_env = \"PATH\""
+        );
+        with(&asked, good)
+    };
+    for refused in ["http://id.example/i", "https://127.0.0.1/i", "http://[::1]/i", "https://169.254.169.254/i"] {
+        let found = asked_at(refused, "");
+        assert!(found.contains("`url` must be a URL"), "{refused}: {found:?}");
+    }
+    assert_eq!(asked_at("https://id.example/i", ""), "");
+    assert_eq!(asked_at("http://127.0.0.1:9/i", "danger_loopback = true"), "");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use stepgate_identity::tokens::{IntrospectionSettings, TokenType};
 use url::Url;
 
 use super::client_certificates::Asks;
+use super::machines::read_url;
 use super::operation::scopes;
 use super::provider::client_secret;
 use super::read::{At, Table};
@@ -144,7 +145,12 @@ fn agent(table: Table<'_>, providers: &[ProviderName]) -> Option<AgentRule> {
 }
 
 /// Reads how a provider is asked about its tokens.
-pub(super) fn introspection(table: Table<'_>, preset: Preset, base: &Path) -> Option<IntrospectionSettings> {
+pub(super) fn introspection(
+    table: Table<'_>,
+    preset: Preset,
+    danger_loopback: bool,
+    base: &Path,
+) -> Option<IntrospectionSettings> {
     let ways = preset.ways();
     if !ways.tells_tokens_apart {
         let message = format!("{} answers for refresh tokens as for access tokens; use its JWTs", ways.title);
@@ -152,11 +158,8 @@ pub(super) fn introspection(table: Table<'_>, preset: Preset, base: &Path) -> Op
     }
     let _ = table.required("url");
     let url = table.parsed("url", "a URL like \"https://id.example/introspect\"", |text| {
-        let url = Url::parse(text).map_err(|error| error.to_string())?;
-        match (url.scheme(), url.fragment()) {
-            ("https" | "http", None) => Ok(url),
-            _ => Err("an https URL without fragment".to_owned()),
-        }
+        let url = read_url(text, danger_loopback)?;
+        if url.fragment().is_some() { Err("it has a fragment".to_owned()) } else { Ok(url) }
     });
     let client_id = table.required("client_id");
     let secret = client_secret(&table, base);

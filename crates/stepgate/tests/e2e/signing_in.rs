@@ -112,6 +112,37 @@ async fn a_form_that_waited_for_a_sign_in_goes_on_when_that_suffices() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn b139_no_link_makes_a_form_go_on_that_its_sign_in_was_not_asked_about() {
+    let payments = Payments::start().await;
+    let world = World::start(Behind { policies: FROM_NOON_ON, ..payments.behind() }).await;
+    let ada = world.ada().await;
+    world.clock.advance(Duration::from_secs(10 * 3600));
+    let list = ada.sign_in_at(&world.at_service("/payments")).await;
+    world.clock.advance(Duration::from_secs(3 * 3600));
+    let asks = ada.person.submit(&list, &list.form_with("small")).await;
+    let form = asks.form_with("password");
+    let (_, waiting) = form.fields.iter().find(|(name, _)| name == "continue").unwrap().clone();
+    // Signed in by herself elsewhere, with all that it takes, she follows a link to what waits.
+    let elsewhere = Member { person: Person::new(), login: ada.login.clone(), secret: ada.secret.clone() };
+    let asked = elsewhere.sign_in_at(&world.at_service("/payments")).await;
+    let list = answer(&world, &elsewhere, &asked).await;
+    assert_eq!(list.url.as_str(), world.at_service("/payments"), "{}", list.told());
+    for tag in ["", "&tag=", "&tag=0"] {
+        let led = elsewhere.person.open(&world.at_gate(&format!("/go-on/{waiting}?service=ledger{tag}"))).await;
+        assert_eq!(led.url.path(), "/account", "{}", led.told());
+    }
+    assert!(payments.approvals().is_empty());
+    // Where it was sent it still goes on. A code counts once.
+    world.clock.advance(Duration::from_secs(60));
+    let filled = form.fill("name", &ada.login).fill("password", crate::world::PASSWORD);
+    let asked = ada.person.submit(&asks, &filled).await;
+    let approved = answer(&world, &ada, &asked).await;
+    assert!(approved.text().contains("Approved"), "{}", approved.told());
+    assert_eq!(payments.bodies(), ["small=1&amount=900"]);
+    world.verified_evidence();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_may_not_sign_in_is_told_so_and_has_no_session() {
     let payments = Payments::start().await;
     let world = World::start(Behind { policies: NOBODY_CALLED_MALLORY, ..payments.behind() }).await;
