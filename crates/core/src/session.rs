@@ -155,9 +155,10 @@ pub struct SessionView {
 /// The device that signed in, as its person knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Device {
-    /// When this person first signed in with it; `None` if it is not remembered (any more).
+    /// When a session of this person on it was first let to a service; `None` if none ever was, or it is not
+    /// remembered any more. What a sign-in asked for and was not given makes no device familiar.
     pub first_seen: Option<Timestamp>,
-    /// When it was last used before this sign-in; `None` if it never was.
+    /// When one was last let to a service, before this sign-in; `None` if none ever was.
     pub seen_before: Option<Timestamp>,
     /// What the person calls it; empty if they have not named it.
     pub name: String,

@@ -131,9 +131,12 @@ CREATE TABLE devices (
     person TEXT NOT NULL REFERENCES people (id) ON DELETE CASCADE,
     device TEXT NOT NULL, -- digest of its cookie
     first_seen_at {INT} NOT NULL,
-    last_used_at {INT} NOT NULL, -- the last sign-in
+    -- When a session on it was first let to a service; NULL: never, so that nobody knows it. A password alone, and a
+    -- sign-in that is asked for more, make no device familiar.
+    admitted_at {INT},
+    last_used_at {INT} NOT NULL, -- the last time that one was; until then, the first sign-in
     name TEXT NOT NULL, -- given by the person; empty: none
-    agent TEXT NOT NULL, -- what the browser called itself at the last sign-in
+    agent TEXT NOT NULL, -- what the browser called itself then
     PRIMARY KEY (person, device)
 ) {STRICT};
 

@@ -123,7 +123,8 @@ async fn live_sessions(work: &mut Work<'_>, person: &str, at: Timestamp) -> Resu
     Ok(Fields::of("sessions", &row).int("live")?)
 }
 
-/// When the device was last used before, if it was; from now on it is known.
+/// When the device was last used before, if it is known. One that was never seen is from now on, and known
+/// when [`admit_device`] says so.
 async fn remember_device(
     work: &mut Work<'_>,
     person: &str,
@@ -132,22 +133,16 @@ async fn remember_device(
     at: Timestamp,
 ) -> Result<Option<Timestamp>, ChangeError> {
     let device = device.to_hex();
-    let known = sqlx::query("SELECT device, last_used_at FROM devices WHERE person = $1 AND device = $2")
+    let known = sqlx::query("SELECT device, admitted_at, last_used_at FROM devices WHERE person = $1 AND device = $2")
         .bind(person)
         .bind(&device)
         .fetch_optional(&mut *work.connection)
         .await
         .stored()?;
     if let Some(known) = known {
-        sqlx::query("UPDATE devices SET last_used_at = $1, agent = $4 WHERE person = $2 AND device = $3")
-            .bind(at.as_ms())
-            .bind(person)
-            .bind(&device)
-            .bind(agent)
-            .execute(&mut *work.connection)
-            .await
-            .stored()?;
-        return Ok(Some(Fields::of("devices", &known).time("last_used_at")?));
+        let fields = Fields::of("devices", &known);
+        let is_known = fields.maybe_time("admitted_at")?.is_some();
+        return Ok(is_known.then(|| fields.time("last_used_at")).transpose()?);
     }
     sqlx::query(
         "INSERT INTO devices (person, device, first_seen_at, last_used_at, name, agent) VALUES ($1, $2, $3, $3, '', $4)",
@@ -161,7 +156,8 @@ async fn remember_device(
         .or_conflict()?;
     sqlx::query(
         "DELETE FROM devices WHERE person = $1 AND device NOT IN \
-         (SELECT device FROM devices WHERE person = $1 ORDER BY last_used_at DESC, device LIMIT $2)",
+         (SELECT device FROM devices WHERE person = $1 \
+         ORDER BY CASE WHEN admitted_at IS NULL THEN 1 ELSE 0 END, last_used_at DESC, device LIMIT $2)",
     )
     .bind(person)
     .bind(DEVICES_PER_PERSON_MAX)
@@ -169,6 +165,22 @@ async fn remember_device(
     .await
     .stored()?;
     Ok(None)
+}
+
+/// A session is let to a service: its device is known to the person's next sign-in, if they have not had it forgotten.
+pub(crate) async fn admit_device(work: &mut Work<'_>, session: SessionId, at: Timestamp) -> Result<(), ChangeError> {
+    sqlx::query(
+        "UPDATE devices SET admitted_at = COALESCE(admitted_at, $1), last_used_at = $1, \
+         agent = (SELECT agent FROM sessions WHERE id = $2) \
+         WHERE person = (SELECT person FROM sessions WHERE id = $2) \
+         AND device = (SELECT device FROM sessions WHERE id = $2)",
+    )
+    .bind(at.as_ms())
+    .bind(session.to_string())
+    .execute(&mut *work.connection)
+    .await
+    .stored()?;
+    Ok(())
 }
 
 /// Appends a proof, and drops what [`PROOFS_PER_KIND_MAX`] younger ones of its kind make needless.

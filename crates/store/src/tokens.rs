@@ -17,7 +17,7 @@ use crate::inner::read;
 use crate::intent::{Intent, Work};
 use crate::options::{BROWSERS_PER_HOST_MAX, RETIRED_TOKENS_KEPT, TOKENS_PER_SESSION_MAX};
 use crate::row::Fields;
-use crate::sessions::take_live;
+use crate::sessions::{admit_device, take_live};
 
 /// The audience as rows name it.
 pub(crate) fn audience_name(audience: &Audience) -> String {
@@ -62,6 +62,9 @@ pub(crate) struct NewToken<'a> {
 pub(crate) async fn issue(work: &mut Work<'_>, token: NewToken<'_>) -> Result<(), ChangeError> {
     let session = token.session.to_string();
     let audience = audience_name(token.audience);
+    if matches!(token.audience, Audience::Host(_)) {
+        admit_device(work, token.session, token.at).await?;
+    }
     sqlx::query("UPDATE sessions SET tokens_issued = tokens_issued + 1 WHERE id = $1")
         .bind(&session)
         .execute(&mut *work.connection)

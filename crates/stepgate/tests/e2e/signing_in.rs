@@ -86,6 +86,10 @@ async fn b137_a_new_device_proves_more_before_it_is_handed_anything() {
     let thief = Member { person: Person::new(), login: ada.login.clone(), secret: String::new() };
     let asked = thief.sign_in_at(&world.at_service("/payments")).await;
     assert!(asked.url.path().starts_with("/challenges/"), "{}", asked.told());
+    // Nor does it become enough by signing in there again.
+    sign_out(&world, &thief).await;
+    let asked = thief.sign_in_at(&world.at_service("/payments")).await;
+    assert!(asked.url.path().starts_with("/challenges/"), "{}", asked.told());
     world.verified_evidence();
 }
 

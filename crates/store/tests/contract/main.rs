@@ -169,6 +169,7 @@ contract! {
         a_recovery_code_is_gone_after_its_use
         a_factor_of_somebody_else_starts_no_session
         b61_a_prompt_starts_one_session
+        b140_a_device_that_no_session_left_for_a_service_stays_new
         a_device_is_known_from_the_second_sign_in_on
         a_device_is_told_with_when_it_was_seen_first_and_last_before
         a_device_is_named_and_forgotten_by_its_person_alone

@@ -1,8 +1,9 @@
 use std::time::Duration;
 
 use stepgate_core::factor::{FactorKind, FactorUse};
+use stepgate_core::id::SessionId;
 use stepgate_core::ports::{NewSession, Store as _, Trier, Try, TryLimits};
-use stepgate_core::secret::TokenDigest;
+use stepgate_core::secret::{Purpose, TokenDigest};
 use stepgate_core::session::{Audience, OLD_TOKEN_GRACE};
 use stepgate_evidence::Event;
 use tokio::time::timeout;
@@ -111,15 +112,56 @@ pub(crate) async fn b61_a_prompt_starts_one_session(house: House) {
     assert_eq!(house.store.sessions(alice.id, house.now()).await.unwrap().len(), 1);
 }
 
+/// The session is let to a service.
+async fn let_in(house: &House, session: SessionId) {
+    let pay = host("pay.example");
+    let code = house.code(session, Purpose::HandOff, pay.clone());
+    let digest = code.digest;
+    house.store.put_code(code).await.unwrap();
+    assert!(house.store.redeem_code(digest, &pay, None, house.digest(), house.now()).await.unwrap().is_some());
+}
+
+/// Somebody with a stolen password signs in once and again, and never gives what is asked of a new device.
+pub(crate) async fn b140_a_device_that_no_session_left_for_a_service_stays_new(house: House) {
+    let alice = house.signed_in("alice").await;
+    let (own, device) = (house.digest(), house.digest());
+    let sign_in = async |device| {
+        let used = (alice.factor, FactorUse::Nothing);
+        let session = NewSession { device, ..house.new_session(alice.person.id, FactorKind::Password, used) };
+        let (id, token) = (session.id, session.gate_token);
+        start(&house, session).await.unwrap();
+        house.clock.advance(MINUTE);
+        (id, house.look(token).await.unwrap().device.clone())
+    };
+    let_in(&house, sign_in(own).await.0).await;
+    for _ in 0..3 {
+        let (_, told) = sign_in(device).await;
+        assert_eq!((told.first_seen, told.seen_before, told.is_known()), (None, None, false));
+    }
+    // Nor do strange ones push out what is known.
+    for _ in 0..60 {
+        let (session, _) = sign_in(house.digest()).await;
+        house.store.end_session(session, alice.person.id, house.said("over")).await.unwrap();
+    }
+    let (session, told) = sign_in(own).await;
+    assert!(told.is_known());
+    // What it was away for is told until one is let in again.
+    let (_, again) = sign_in(own).await;
+    assert_eq!(again.seen_before, told.seen_before);
+    let_in(&house, session).await;
+    assert!(sign_in(own).await.1.seen_before > told.seen_before);
+}
+
 pub(crate) async fn a_device_is_known_from_the_second_sign_in_on(house: House) {
     let (alice, bob) = (house.signed_in("alice").await, house.signed_in("bob").await);
     let device = house.digest();
     for (who, known) in [(&alice, false), (&alice, true), (&bob, false)] {
         let used = (who.factor, FactorUse::Nothing);
         let session = NewSession { device, ..house.new_session(who.person.id, FactorKind::Password, used) };
-        let token = session.gate_token;
+        let (id, token) = (session.id, session.gate_token);
         start(&house, session).await.unwrap();
         assert_eq!(house.look(token).await.unwrap().device.is_known(), known);
+        let_in(&house, id).await;
     }
 }
 
@@ -130,17 +172,15 @@ pub(crate) async fn a_device_is_told_with_when_it_was_seen_first_and_last_before
     for _ in 0..3 {
         let used = (alice.factor, FactorUse::Nothing);
         let session = NewSession { device, ..house.new_session(alice.person.id, FactorKind::Password, used) };
-        let token = session.gate_token;
+        let (id, token) = (session.id, session.gate_token);
         start(&house, session).await.unwrap();
         let view = house.look(token).await.unwrap();
         seen.push((view.started_at, view.device.first_seen, view.device.seen_before));
+        let_in(&house, id).await;
         house.clock.advance(MINUTE * 10);
     }
     let at: Vec<_> = seen.iter().map(|(at, ..)| *at).collect();
-    assert_eq!(
-        seen,
-        [(at[0], Some(at[0]), None), (at[1], Some(at[0]), Some(at[0])), (at[2], Some(at[0]), Some(at[1]))]
-    );
+    assert_eq!(seen, [(at[0], None, None), (at[1], Some(at[0]), Some(at[0])), (at[2], Some(at[0]), Some(at[1]))]);
 }
 
 pub(crate) async fn a_device_is_named_and_forgotten_by_its_person_alone(house: House) {
@@ -149,8 +189,9 @@ pub(crate) async fn a_device_is_named_and_forgotten_by_its_person_alone(house: H
     let sign_in = async || {
         let used = (alice.factor, FactorUse::Nothing);
         let session = NewSession { device, ..house.new_session(alice.person.id, FactorKind::Password, used) };
-        let token = session.gate_token;
+        let (id, token) = (session.id, session.gate_token);
         start(&house, session).await.unwrap();
+        let_in(&house, id).await;
         house.clock.advance(MINUTE);
         token
     };
