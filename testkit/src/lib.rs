@@ -31,6 +31,7 @@ pub mod provider;
 pub mod push_device;
 mod randomness;
 pub mod recording;
+pub mod scim_checkers;
 pub mod severed;
 pub mod signer;
 pub mod totp;

@@ -21,6 +21,8 @@ pub enum Program {
     OidcProvider,
     /// The main file of the library `smtp-server`, installed by `cargo xtask test` into the target folder.
     SmtpServer,
+    /// The Python interpreter that finds the checkers of SCIM servers, installed by `cargo xtask test` into the target folder.
+    ScimCheckers,
 }
 
 impl Program {
@@ -33,6 +35,7 @@ impl Program {
             Self::NodeRed => "STEPGATE_TEST_NODE_RED",
             Self::OidcProvider => "STEPGATE_TEST_OIDC_PROVIDER",
             Self::SmtpServer => "STEPGATE_TEST_SMTP_SERVER",
+            Self::ScimCheckers => "STEPGATE_TEST_SCIM_CHECKERS",
         }
     }
 
@@ -49,6 +52,7 @@ impl Program {
             Self::SmtpServer => {
                 vec![target_folder().join("npm-smtp-server/node_modules/smtp-server/lib/smtp-server.js")]
             }
+            Self::ScimCheckers => vec![target_folder().join("pip-scim-checkers/bin/python3")],
         }
     }
 

@@ -64,6 +64,25 @@ const PACKAGES: [Package; 3] = [
     },
 ];
 
+/// Programs in Python, with all that they rest on by the hashes of a file that is committed in the testkit.
+struct Wheels {
+    /// That file, in the testkit.
+    requirements: &'static str,
+    /// The folder below the target folder that they are installed into.
+    to: &'static str,
+    /// The environment variable that tells tests where the interpreter is that finds them.
+    variable: &'static str,
+}
+
+/// The checkers run on Debian 12's own Python and any later one.
+const WHEELS: Wheels = Wheels {
+    requirements: "testkit/scim-checkers/requirements.txt",
+    to: "pip-scim-checkers",
+    variable: "STEPGATE_TEST_SCIM_CHECKERS",
+};
+/// Debian's package of what makes folders like that, and how it is seen that it is there.
+const VENV: (&str, &str) = ("python3-venv", "import ensurepip, venv");
+
 /// Where everything is, once it is there.
 pub(crate) struct Tools {
     environment: Vec<(&'static str, OsString)>,
@@ -85,7 +104,7 @@ pub(crate) fn prepare_bench(program: &str, package: &str) -> Result<(), Failure>
     }
 }
 
-/// Looks for each program, installs what is missing, and installs programs in JavaScript into the target folder.
+/// Looks for each program, installs what is missing, and installs programs in JavaScript and Python into the target folder.
 pub(crate) fn prepare() -> Result<Tools, Failure> {
     install_packages(&missing_packages())?;
     let still_missing = missing_packages();
@@ -106,6 +125,7 @@ pub(crate) fn prepare() -> Result<Tools, Failure> {
     for package in &PACKAGES {
         environment.push((package.variable, package.install()?.into_os_string()));
     }
+    environment.push((WHEELS.variable, WHEELS.install()?.into_os_string()));
     Ok(Tools { environment })
 }
 
@@ -123,7 +143,10 @@ fn postgresql_folders() -> Vec<PathBuf> {
 }
 
 fn missing_packages() -> Vec<&'static str> {
-    WANTED.iter().filter(|wanted| find(wanted.program).is_none()).map(|wanted| wanted.package).collect()
+    let programs = WANTED.iter().filter(|wanted| find(wanted.program).is_none()).map(|wanted| wanted.package);
+    let (package, shown_by) = VENV;
+    let has_venv = output_of(Command::new("python3").args(["-c", shown_by])).is_ok();
+    programs.chain((!has_venv).then_some(package)).collect()
 }
 
 fn install_packages(packages: &[&str]) -> Result<(), Failure> {
@@ -159,6 +182,30 @@ fn check_node_version() -> Result<(), Failure> {
             "node is {}, and what we test with needs {OLDEST_NODE} or later; Debian 12's package nodejs will do",
             said.trim()
         ))),
+    }
+}
+
+impl Wheels {
+    /// Installs them from the committed hashes and gives the path of their interpreter.
+    ///
+    /// What was installed is noted last, as with [`Package::install`].
+    fn install(&self) -> Result<PathBuf, Failure> {
+        let requirements = project::root().join(self.requirements);
+        let wanted = read(&requirements)?;
+        let to = project::target_folder()?.join(self.to);
+        let interpreter = to.join("bin/python3");
+        let finished = to.join("installed.txt");
+        if interpreter.is_file() && fs::read(&finished).is_ok_and(|installed| installed == wanted) {
+            return Ok(interpreter);
+        }
+
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&to))?;
+        let mut pip = Command::new(&interpreter);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]);
+        run(pip.args(["--only-binary=:all:", "--require-hashes", "--requirement"]).arg(&requirements))?;
+        fs::write(&finished, &wanted)
+            .map_err(|error| Failure::new(format!("could not write {}: {error}", finished.display())))?;
+        Ok(interpreter)
     }
 }
 

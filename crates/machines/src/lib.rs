@@ -17,7 +17,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use stepgate_core::flows::{Provisioning, Signals};
-use stepgate_core::machine::{Machine, Scope};
+use stepgate_core::machine::{Machine, MachineName, Scope};
 use stepgate_core::signals::SET_LEN_MAX;
 use stepgate_core::web::LocalBody;
 
@@ -82,6 +82,17 @@ enum By {
 }
 
 impl Heard {
+    /// Who calls; nobody where everybody is answered.
+    #[must_use]
+    pub fn caller(&self) -> Option<&MachineName> {
+        match &self.by {
+            By::Scim(_, machine) | By::Receiver(_, machine) | By::Transmitter(_, _, Some(machine)) => {
+                Some(&machine.name)
+            }
+            By::Transmitter(_, _, None) => None,
+        }
+    }
+
     /// The most bytes that its body may have.
     #[must_use]
     pub fn body_max(&self) -> usize {

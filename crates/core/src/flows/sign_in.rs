@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use stepgate_evidence::{Assertion, Event, FactorProof, StatementError};
 
 use super::{Flows, GoOn};
-use crate::catalogue::{GATE_SERVICE, SIGN_IN};
+use crate::catalogue::{Endpoint, GATE_SERVICE, SIGN_IN, Service};
 use crate::challenge::{Challenge, ChallengeState};
 use crate::decide::{Asker, Verdict};
 use crate::factor::{FactorKind, Prompt};
@@ -309,22 +309,29 @@ impl Flows {
         if endpoint.action.as_str() != SIGN_IN {
             return None;
         }
-        let operation = Operation {
-            url: format!("{}{}", service.origin, gate_path::HAND_OFF),
-            service: Arc::clone(service),
-            endpoint: Arc::clone(endpoint),
-            inputs: [("service".to_owned(), InputValue::String(to.to_owned()))].into_iter().collect(),
-            method: "GET".to_owned(),
-            content_type: String::new(),
-            effect_headers: BTreeMap::new(),
-        };
+        let inputs = [("service".to_owned(), InputValue::String(to.to_owned()))].into_iter().collect();
+        let operation = at_the_gate(service, endpoint, gate_path::HAND_OFF, inputs);
         Some(self.decide(operation, Asker::SignedIn(session), surroundings))
     }
 
-    /// Ends a session that may not be signed in, whatever it proves, and says whether it did: to be asked when an
-    /// operation at the gate's own origin was denied.
+    /// Whether nobody may be signed in with this session, wherever to and whatever it proves: the rules that deny the
+    /// page without any input deny the way to services too. A rule about services, or about that page alone, is none
+    /// of them, so that no link to what is denied signs anybody out.
+    fn may_not_be_signed_in(&self, session: &SessionView, surroundings: &Surroundings) -> bool {
+        let live = self.live.load();
+        let Some(service) = live.catalogue.by_name(GATE_SERVICE) else { return false };
+        let (endpoint, _) = service.endpoint("GET", &[gate_path::ACCOUNT.trim_start_matches('/')]);
+        let account = at_the_gate(service, endpoint, gate_path::ACCOUNT, BTreeMap::new());
+        let account = self.decide(account, Asker::SignedIn(session), surroundings);
+        let way_out = self.decide_sign_in("", session, surroundings);
+        let (Verdict::Deny(here), Some(Verdict::Deny(there))) = (account, way_out) else { return false };
+        here.policies.iter().any(|one| there.policies.iter().any(|other| one.id == other.id))
+    }
+
+    /// Ends a session that may not be signed in, and says whether it did: to be asked when an operation at the gate's
+    /// own origin was denied.
     pub async fn end_if_not_to_be_signed_in(&self, session: &SessionView, surroundings: &Surroundings) -> bool {
-        if !matches!(self.decide_sign_in("", session, surroundings), Some(Verdict::Deny(_))) {
+        if !self.may_not_be_signed_in(session, surroundings) {
             return false;
         }
         match self.end_session(session.id, session, "sign_in_denied").await {
@@ -413,6 +420,24 @@ impl Flows {
             },
         );
         self.store.end_session(session, by.person.id, entry).await
+    }
+}
+
+/// Reading a page of the gate's own service.
+fn at_the_gate(
+    service: &Arc<Service>,
+    endpoint: &Arc<Endpoint>,
+    path: &str,
+    inputs: BTreeMap<String, InputValue>,
+) -> Operation {
+    Operation {
+        url: format!("{}{path}", service.origin),
+        service: Arc::clone(service),
+        endpoint: Arc::clone(endpoint),
+        inputs,
+        method: "GET".to_owned(),
+        content_type: String::new(),
+        effect_headers: BTreeMap::new(),
     }
 }
 

@@ -21,8 +21,10 @@ const STREAM_ID_MAX: usize = 255;
 /// Sets the gate's stream up at one transmitter.
 #[derive(Clone, Debug)]
 pub struct Subscriber {
-    /// Reaches the transmitter, and wherever it says that its endpoints are.
+    /// Reaches the transmitter where the configuration says that it is.
     pub http: Http,
+    /// Reaches wherever it says that its endpoints are.
+    pub named: Http,
     /// Its issuer.
     pub issuer: String,
     /// What it calls this gate.
@@ -150,7 +152,7 @@ impl Subscriber {
     pub async fn ask_to_verify(&self, subscription: &Subscription, state: &str) -> Result<(), NotSubscribed> {
         let Some(endpoint) = &subscription.verification else { return Err(said("it has no verification_endpoint")) };
         let body = json!({ "stream_id": subscription.stream, "state": state });
-        let answer = self.ask(self.http.post(endpoint), &body).await?;
+        let answer = self.ask(self.named.post(endpoint), &body).await?;
         match answer.status {
             StatusCode::NO_CONTENT | StatusCode::OK | StatusCode::ACCEPTED => Ok(()),
             status => Err(NotSubscribed::Refused { endpoint: "the verification endpoint", status }),
@@ -160,7 +162,7 @@ impl Subscriber {
     /// Fetches its events, where they are fetched.
     pub fn poller(&self, subscription: &Subscription) -> Option<Poller> {
         let endpoint = subscription.poll.clone()?;
-        Some(Poller { http: self.http.clone(), endpoint, token: self.token.clone() })
+        Some(Poller { http: self.named.clone(), endpoint, token: self.token.clone() })
     }
 
     async fn metadata(&self) -> Result<Metadata, NotSubscribed> {
@@ -195,9 +197,10 @@ impl Subscriber {
         })
     }
 
-    /// The stream that is the gate's by delivery, or else the only one that there is.
+    /// Of the streams that are this issuer's and for this gate, the one that delivers as it is wanted, or else the only
+    /// one. A token may see others' streams too: those are nobody's to change here.
     async fn find(&self, metadata: &Metadata) -> Result<Option<Map<String, Value>>, NotSubscribed> {
-        let call = self.http.get(&metadata.streams).bearer(&self.token);
+        let call = self.named.get(&metadata.streams).bearer(&self.token);
         let answer = call.send().await?;
         let listed = match answer.status {
             StatusCode::OK => {
@@ -210,6 +213,7 @@ impl Subscriber {
             Value::Array(all) => all.into_iter().take(STREAMS_MAX).filter_map(object).collect(),
             other => object(other).into_iter().collect(),
         };
+        all.retain(|stream| self.is_ours(stream).is_ok());
         let own = all.iter().position(|stream| self.fits(stream));
         Ok(match (own, all.len()) {
             (Some(own), _) => Some(all.swap_remove(own)),
@@ -229,19 +233,37 @@ impl Subscriber {
             }
     }
 
+    /// Whether a stream is this issuer's, and for this gate.
+    fn is_ours(&self, stream: &Map<String, Value>) -> Result<(), NotSubscribed> {
+        if text(stream, "iss") != Some(self.issuer.as_str()) {
+            return Err(said("its stream is another issuer's"));
+        }
+        let audiences: Vec<&str> = match stream.get("aud") {
+            Some(Value::String(one)) => vec![one],
+            Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        };
+        if !audiences.contains(&self.audience.as_str()) {
+            let names: String = audiences.join(", ").chars().take(200).collect();
+            return Err(said(format!("its stream is for {names:?}: that is what `audience` must be")));
+        }
+        Ok(())
+    }
+
     async fn create(&self, metadata: &Metadata) -> Result<Map<String, Value>, NotSubscribed> {
         let body = json!({
             "events_requested": ACTED_ON,
             "delivery": self.delivery.wanted(),
             "description": "Stepgate",
         });
-        let answer = self.ask(self.http.post(&metadata.streams), &body).await?;
+        let answer = self.ask(self.named.post(&metadata.streams), &body).await?;
         match answer.status {
             StatusCode::CREATED | StatusCode::OK => answer.object().map_err(|error| said(error.to_string())),
             // Another node was first.
-            StatusCode::CONFLICT => {
-                self.find(metadata).await?.ok_or_else(|| said("there is a stream already, and it is not listed"))
-            }
+            StatusCode::CONFLICT => self
+                .find(metadata)
+                .await?
+                .ok_or_else(|| said("there is a stream already, and none for this gate is listed")),
             status => Err(NotSubscribed::Refused { endpoint: "the configuration endpoint", status }),
         }
     }
@@ -253,7 +275,7 @@ impl Subscriber {
     ) -> Result<Map<String, Value>, NotSubscribed> {
         let id = stream_id(stream).ok_or_else(|| said("its stream has no stream_id"))?;
         let body = json!({ "stream_id": id, "events_requested": ACTED_ON, "delivery": self.delivery.wanted() });
-        let answer = self.ask(self.http.patch(&metadata.streams), &body).await?;
+        let answer = self.ask(self.named.patch(&metadata.streams), &body).await?;
         match answer.status {
             StatusCode::OK => answer.object().map_err(|error| said(error.to_string())),
             status => Err(NotSubscribed::Refused { endpoint: "the configuration endpoint", status }),
@@ -267,18 +289,7 @@ impl Subscriber {
 
     fn read(&self, stream: &Map<String, Value>, metadata: &Metadata) -> Result<Subscription, NotSubscribed> {
         let id = stream_id(stream).ok_or_else(|| said("its stream has no stream_id"))?;
-        if text(stream, "iss") != Some(self.issuer.as_str()) {
-            return Err(said("its stream is another issuer's"));
-        }
-        let audiences: Vec<&str> = match stream.get("aud") {
-            Some(Value::String(one)) => vec![one],
-            Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).collect(),
-            _ => Vec::new(),
-        };
-        if !audiences.contains(&self.audience.as_str()) {
-            let names: String = audiences.join(", ").chars().take(200).collect();
-            return Err(said(format!("its stream is for {names:?}: that is what `audience` must be")));
-        }
+        self.is_ours(stream)?;
         if !self.fits(stream) {
             return Err(said("its stream does not deliver as it was asked to"));
         }

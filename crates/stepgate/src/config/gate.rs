@@ -138,15 +138,100 @@ pub(super) fn network(table: &Table<'_>, at: &At<String>) -> Option<IpNet> {
 /// The header in which the hops tell of the client's device. Without hops nobody would be believed.
 pub(super) fn posture_header(gate: &Table<'_>, hops: &[IpNet]) -> Option<http::HeaderName> {
     let At { value, span } = gate.text("posture_header")?;
-    // What has a meaning of its own would be taken away from every request.
-    const TAKEN: [&str; 7] = ["authorization", "cookie", "content-", "host", "stepgate-", "accept", "user-agent"];
-    let is_taken = |name: &http::HeaderName| TAKEN.iter().any(|taken| name.as_str().starts_with(taken));
     match http::HeaderName::try_from(&value) {
         Ok(_) if hops.is_empty() => gate.mistake(span, "nobody is believed in it: name the proxies in trusted_hops"),
-        Ok(name) if !is_taken(&name) => return Some(name),
+        Ok(name) if !has_a_meaning(&name) => return Some(name),
         _ => gate.mistake(span, "the name of a header of its own is expected, like \"x-device-posture\""),
     }
     None
+}
+
+/// Headers that say something else already: they would be taken away from every request. The request fields of the
+/// registry of HTTP field names, and those that browsers, proxies and this gate use beside it.
+const TAKEN: [&str; 50] = [
+    "a-im",
+    "age",
+    "allow",
+    "alt-svc",
+    "alt-used",
+    "authentication-info",
+    "authorization",
+    "baggage",
+    "cache-control",
+    "capsule-protocol",
+    "connection",
+    "date",
+    "dav",
+    "depth",
+    "destination",
+    "dnt",
+    "downlink",
+    "dpop",
+    "dpop-nonce",
+    "early-data",
+    "ect",
+    "etag",
+    "expect",
+    "expires",
+    "forwarded",
+    "from",
+    "host",
+    "idempotency-key",
+    "keep-alive",
+    "last-event-id",
+    "last-modified",
+    "link",
+    "location",
+    "max-forwards",
+    "origin",
+    "overwrite",
+    "pragma",
+    "prefer",
+    "priority",
+    "range",
+    "referer",
+    "rtt",
+    "save-data",
+    "te",
+    "timeout",
+    "trailer",
+    "traceparent",
+    "tracestate",
+    "upgrade",
+    "via",
+];
+/// The same, by how their names begin.
+const TAKEN_FAMILIES: [&str; 25] = [
+    "accept",
+    "access-control-",
+    "client-cert",
+    "content-",
+    "cookie",
+    "device-memory",
+    "http2-",
+    "if-",
+    "last-",
+    "origin-agent-",
+    "ping-",
+    "proxy-",
+    "repr-",
+    "sec-",
+    "service-worker",
+    "set-cookie",
+    "signature",
+    "stepgate-",
+    "transfer-",
+    "upgrade-",
+    "user-agent",
+    "want-",
+    "x-forwarded",
+    "x-http-method",
+    "x-real-",
+];
+
+fn has_a_meaning(name: &http::HeaderName) -> bool {
+    let name = name.as_str();
+    TAKEN.contains(&name) || TAKEN_FAMILIES.iter().any(|family| name.starts_with(family))
 }
 
 /// Peers that are believed. A range of everybody would let each asker say where it

@@ -78,6 +78,8 @@ pub struct SubscribeSettings {
     pub token: PathBuf,
     /// The file with the token that the transmitter is to present here, if it pushes.
     pub push_token: Option<PathBuf>,
+    /// How far the URLs that it names itself may lead.
+    pub reach: Reach,
 }
 
 /// Provisioning by SCIM.
@@ -155,12 +157,16 @@ fn scim(table: Table<'_>, named: &mut Vec<(String, At<ProviderName>)>) -> ScimSe
 fn streams(table: Table<'_>) -> StreamsSettings {
     let (private, loopback) = (table.flag("private_receivers"), table.flag("danger_loopback"));
     table.finish();
-    let reach = match (loopback, private) {
+    StreamsSettings { reach: reach(loopback, private) }
+}
+
+/// How far URLs lead that others name.
+const fn reach(danger_loopback: bool, private: bool) -> Reach {
+    match (danger_loopback, private) {
         (true, _) => Reach::DangerLoopback,
         (false, true) => Reach::Network,
         (false, false) => Reach::Public,
-    };
-    StreamsSettings { reach }
+    }
 }
 
 fn transmitter(
@@ -200,7 +206,7 @@ fn transmitter(
             None
         }
     };
-    let subscribe = subscribe(&table, base);
+    let subscribe = subscribe(&table, base, danger_loopback);
     if let (Some(_), Some(issuer)) = (&subscribe, &issuer)
         && let Err(why) = read_url(&issuer.value, danger_loopback)
     {
@@ -229,7 +235,7 @@ fn transmitter(
 }
 
 /// Reads how the gate sets up its own stream, if it does.
-fn subscribe(table: &Table<'_>, base: &Path) -> Option<SubscribeSettings> {
+fn subscribe(table: &Table<'_>, base: &Path, danger_loopback: bool) -> Option<SubscribeSettings> {
     let pushes = |text: &str| match text {
         "poll" => Ok(false),
         "push" => Ok(true),
@@ -237,9 +243,11 @@ fn subscribe(table: &Table<'_>, base: &Path) -> Option<SubscribeSettings> {
     };
     let subscribe = table.parsed("subscribe", "`poll` or `push`", pushes);
     let (token, push_token) = (table.text("subscribe_token_file"), table.text("push_token_file"));
+    let private_endpoints = table.value("private_endpoints").map(|value| value.span());
+    let reach = reach(danger_loopback, table.flag("private_endpoints"));
     let Some(subscribe) = subscribe else {
-        for at in [token, push_token].into_iter().flatten() {
-            table.mistake(at.span, "this is for `subscribe`, which is not there");
+        for span in [token, push_token].into_iter().flatten().map(|at| at.span).chain(private_endpoints) {
+            table.mistake(span, "this is for `subscribe`, which is not there");
         }
         return None;
     };
@@ -250,8 +258,8 @@ fn subscribe(table: &Table<'_>, base: &Path) -> Option<SubscribeSettings> {
     };
     let token = base.join(token.value);
     match (subscribe.value, push_token) {
-        (false, None) => Some(SubscribeSettings { token, push_token: None }),
-        (true, Some(file)) => Some(SubscribeSettings { token, push_token: Some(base.join(file.value)) }),
+        (false, None) => Some(SubscribeSettings { token, push_token: None, reach }),
+        (true, Some(file)) => Some(SubscribeSettings { token, push_token: Some(base.join(file.value)), reach }),
         (true, None) => {
             let what =
                 "`subscribe = \"push\"` needs `push_token_file`: what `stepgate machines add` gave for the transmitter";

@@ -1,4 +1,5 @@
 use stepgate_core::access::{Forwarded, Nonces, Scheme};
+use stepgate_identity::http::Reach;
 use stepgate_identity::tokens::TokenType;
 
 use super::*;
@@ -521,8 +522,20 @@ fn b17_nobody_can_be_told_to_believe_everybody() {
     check("[gate]\n", "[gate]\ntrusted_hops = [\"::/0\"]\n", "everybody would be believed");
     check("[gate]\n", "[gate]\nposture_header = \"x-posture\"\n", "nobody is believed in it");
     let hop = |header: &str| format!("[gate]\ntrusted_hops = [\"10.0.0.1\"]\nposture_header = \"{header}\"\n");
-    check("[gate]\n", &hop("cookie"), "a header of its own");
     check("[gate]\n", &hop("no header"), "a header of its own");
+    // What has a meaning of its own would be taken away from every request.
+    for name in "accept accept-encoding authorization cache-control connection content-length content-type cookie date \
+                 dpop expect forwarded host if-match if-none-match keep-alive last-event-id origin prefer \
+                 proxy-authorization range referer sec-fetch-site sec-websocket-key stepgate-assertion te trailer \
+                 transfer-encoding upgrade user-agent via x-forwarded-for x-forwarded-proto x-http-method-override \
+                 x-real-ip Origin"
+        .split_whitespace()
+    {
+        check("[gate]\n", &hop(name), "a header of its own");
+    }
+    for own in ["x-device-posture", "device-posture", "date-of-posture", "x-origin-posture", "tent"] {
+        assert_eq!(mistakes(&GOOD.replace("[gate]\n", &hop(own))), "", "{own}");
+    }
 }
 
 #[test]
@@ -700,11 +713,12 @@ fn b49_no_proof_of_a_session_stands_for_the_confirmation_of_a_factors_change() {
     }
 }
 
+const MACHINES: &str = "[machines]\nlisten = \"127.0.0.1:0\"\norigin = \"http://localhost:1\"\n";
+const CORP: &str = "[[machines.transmitter]]\nname = \"corp\"\nissuer = \"https://i.example\"\naudience = \"a\"\n\
+                    jwks_uri = \"https://i.example/jwks\"\n";
+
 #[test]
 fn mistakes_about_other_systems_are_told() {
-    const MACHINES: &str = "[machines]\nlisten = \"127.0.0.1:0\"\norigin = \"http://localhost:1\"\n";
-    const CORP: &str = "[[machines.transmitter]]\nname = \"corp\"\nissuer = \"https://i.example\"\naudience = \"a\"\n\
-                        jwks_uri = \"https://i.example/jwks\"\n";
     let check = |more: &str, expected: &str| {
         let found = mistakes(&format!("{GOOD}\n{more}"));
         match expected {
@@ -744,6 +758,24 @@ fn mistakes_about_other_systems_are_told() {
     subscribes(&format!("{both}push_token_file = \"p\"\n"), "is for `subscribe = \"push\"`");
     let polled = "poll = \"https://i.example/poll\"\npoll_token_file = \"t\"\n";
     subscribes(&format!("{both}{polled}"), "`poll` is not for it");
+}
+
+#[test]
+fn b127_endpoints_that_are_named_are_public_unless_the_configuration_says_otherwise() {
+    const SUBSCRIBES: &str = "subscribe = \"poll\"\nsubscribe_token_file = \"t\"\n";
+    for (lines, reach) in [
+        ("", Reach::Public),
+        ("private_endpoints = true\n", Reach::Network),
+        ("danger_loopback = true\n", Reach::DangerLoopback),
+        ("danger_loopback = true\nprivate_endpoints = true\n", Reach::DangerLoopback),
+    ] {
+        let text = format!("{GOOD}\n{MACHINES}{CORP}{SUBSCRIBES}{lines}");
+        let settings = parse(&text, "stepgate.toml", PathBuf::from("/etc/stepgate")).unwrap();
+        let machines = settings.machines.unwrap();
+        assert_eq!(machines.transmitters[0].subscribe.as_ref().unwrap().reach, reach, "{lines}");
+    }
+    let alone = format!("{GOOD}\n{MACHINES}{CORP}private_endpoints = true\n");
+    assert!(mistakes(&alone).contains("is for `subscribe`"), "{}", mistakes(&alone));
 }
 
 #[test]

@@ -1,20 +1,23 @@
 //! The machines' listener: the same guarded listener as the door's, and behind it the services for
 //! other systems.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use parking_lot::Mutex;
 use stepgate_core::flows::{Flows, Provisioning, Signals};
 use stepgate_core::id::RequestId;
+use stepgate_core::machine::MachineName;
 use stepgate_gateway::body::{Body, BodyLimits, refuse_encoded};
 use stepgate_gateway::canonical::TrustedHops;
 use stepgate_gateway::server::{Arrived, Binding, Certificates, ClientCertificates, Handler, Server, ServerLimits};
 use stepgate_machines::{Machines, MachinesParts, Transmitter};
 use stepgate_store::Database;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 use super::error::StartError;
 use super::parts::{certificates_of, plaintext};
@@ -26,6 +29,8 @@ const CONNECTIONS_MAX: usize = 1_000;
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
 /// What all bodies together may take, KiB: 16 of the largest.
 const BODIES_KIB: usize = 32 * 1024;
+/// What those of one caller may: no system keeps the others out.
+const BODIES_OF_ONE_KIB: usize = BODIES_KIB / 4;
 /// How long a request waits for room among them.
 const ROOM_WAIT: Duration = Duration::from_secs(5);
 const REQUEST_ID: HeaderName = HeaderName::from_static("stepgate-request-id");
@@ -35,8 +40,48 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("stepgate-request-id");
 pub(super) struct MachinesDoor {
     flows: Arc<Flows>,
     machines: Machines,
-    /// Room for bodies, in KiB.
-    room: Semaphore,
+    room: Room,
+}
+
+/// Room for bodies, in KiB.
+#[derive(Debug)]
+struct Room {
+    all: Arc<Semaphore>,
+    /// The shares of those whose bodies are kept or wait. Nobody stands for all whom everybody may be.
+    shares: Mutex<HashMap<Option<MachineName>, Weak<Semaphore>>>,
+}
+
+/// Room that was taken: a caller's share of it first.
+#[derive(Debug)]
+struct Taken {
+    _share: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
+}
+
+impl Room {
+    fn new() -> Self {
+        Self { all: Arc::new(Semaphore::new(BODIES_KIB)), shares: Mutex::default() }
+    }
+
+    /// Room for a body of so many bytes, when there is some.
+    async fn take(&self, caller: Option<&MachineName>, bytes: usize) -> Result<Taken, AcquireError> {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        let share = self.share(caller).acquire_many_owned(kib).await?;
+        let all = Arc::clone(&self.all).acquire_many_owned(kib).await?;
+        Ok(Taken { _share: share, _all: all })
+    }
+
+    fn share(&self, caller: Option<&MachineName>) -> Arc<Semaphore> {
+        let mut shares = self.shares.lock();
+        let caller = caller.cloned();
+        if let Some(share) = shares.get(&caller).and_then(Weak::upgrade) {
+            return share;
+        }
+        shares.retain(|_, share| share.strong_count() > 0);
+        let share = Arc::new(Semaphore::new(BODIES_OF_ONE_KIB));
+        shares.insert(caller, Arc::downgrade(&share));
+        share
+    }
 }
 
 /// The listener, its socket bound.
@@ -62,8 +107,7 @@ pub(super) fn server(
         signals: signals.cloned(),
         transmitter,
     };
-    let door =
-        MachinesDoor { flows: Arc::clone(flows), machines: Machines::new(parts), room: Semaphore::new(BODIES_KIB) };
+    let door = MachinesDoor { flows: Arc::clone(flows), machines: Machines::new(parts), room: Room::new() };
     let limits = ServerLimits { connections: CONNECTIONS_MAX, ..ServerLimits::default() };
     let hops = TrustedHops::new(Vec::new(), Vec::new());
     Ok((Server::new(binding, hops, limits, Arc::new(door)), certificates))
@@ -111,7 +155,7 @@ impl MachinesDoor {
         let bytes = declared.unwrap_or(usize::MAX).min(heard.body_max());
         let limits = BodyLimits { bytes, deadline: BODY_DEADLINE };
         // Held until the answer is there: what was read is kept that long.
-        let _room = self.room(bytes).await?;
+        let _room = self.room(heard.caller(), bytes).await?;
         let body = match refuse_encoded(headers) {
             Ok(()) => arrived.body.whole(limits).await,
             Err(error) => Err(error),
@@ -127,10 +171,9 @@ impl MachinesDoor {
     }
 
     /// Room for a body of so many bytes.
-    async fn room(&self, bytes: usize) -> Result<SemaphorePermit<'_>, StatusCode> {
-        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-        match tokio::time::timeout(ROOM_WAIT, self.room.acquire_many(kib)).await {
-            Ok(Ok(room)) => Ok(room),
+    async fn room(&self, caller: Option<&MachineName>, bytes: usize) -> Result<Taken, StatusCode> {
+        match tokio::time::timeout(ROOM_WAIT, self.room.take(caller, bytes)).await {
+            Ok(Ok(taken)) => Ok(taken),
             _ => {
                 self.flows.refused("machine_bodies_full").await;
                 Err(StatusCode::SERVICE_UNAVAILABLE)

@@ -18,8 +18,12 @@ use tokio_util::sync::CancellationToken;
 use super::error::StartError;
 use crate::config::{MachinesSettings, TransmitterSettings};
 
+/// For the URLs that the configuration names.
 fn http(settings: &TransmitterSettings) -> Result<Http, StartError> {
-    let reach = if settings.danger_loopback { Reach::DangerLoopback } else { Reach::Network };
+    reaching(settings, if settings.danger_loopback { Reach::DangerLoopback } else { Reach::Network })
+}
+
+fn reaching(settings: &TransmitterSettings, reach: Reach) -> Result<Http, StartError> {
     Http::new(reach, None).map_err(|source| StartError::Transmitter { name: settings.name.clone(), source })
 }
 
@@ -87,6 +91,7 @@ pub(crate) fn subscribers(settings: &MachinesSettings) -> Result<Vec<(String, Su
         };
         let subscriber = Subscriber {
             http: http(one)?,
+            named: reaching(one, subscribe.reach)?,
             issuer: one.issuer.clone(),
             audience: one.audience.clone(),
             token: token(&subscribe.token)?,

@@ -16,9 +16,9 @@ use crate::streams::{HANDSHAKE, open, streaming};
 use crate::world::{Behind, Member, PAGE, Payments, World, said};
 
 /// The tests' environment has this variable, so no secret needs a file.
-const SECRET: &str = env!("CARGO_PKG_NAME");
+pub(crate) const SECRET: &str = env!("CARGO_PKG_NAME");
 
-const POLICIES: &str = r#"
+pub(crate) const POLICIES: &str = r#"
 @id("finance-uses-the-ledger")
 permit (principal in Group::"finance", action, resource in Service::"ledger");
 
@@ -35,7 +35,7 @@ unless { context.age.second_factor <= duration("5m") };
 "#;
 
 /// What a provider says of itself.
-const METADATA: &str = "/.well-known/openid-configuration";
+pub(crate) const METADATA: &str = "/.well-known/openid-configuration";
 
 /// The same, where people come from this provider; `more` is what follows in the configuration.
 fn with_provider(behind: Behind, issuer: &str, more: &str) -> Behind {
@@ -114,7 +114,7 @@ impl Company {
 }
 
 /// Goes where a page leads that has but one way on.
-async fn follow(person: &Person, away: &Page) -> Page {
+pub(crate) async fn follow(person: &Person, away: &Page) -> Page {
     let on = away.links().into_iter().find(|link| link.path().ends_with("/authorize"));
     let on = on.unwrap_or_else(|| panic!("it leads nowhere: {}", away.told()));
     person.open(on.as_str()).await

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use stepgate::system::SystemClock;
 use stepgate_core::factor::FactorKind;
 use stepgate_core::person::Login;
 use stepgate_core::ports::{EntryQuery, Streams as _};
 use stepgate_core::time::Clock as _;
-use stepgate_testkit::{Answer, Person, RecordingUpstream, Signer, totp};
+use stepgate_testkit::{Answer, Person, Postgres, RecordingUpstream, Signer, totp};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::company_login::Company;
@@ -111,38 +112,51 @@ async fn head_of(mut socket: tokio::net::TcpStream) -> (String, tokio::net::TcpS
 }
 
 #[tokio::test]
-async fn b99_all_bodies_together_have_a_room_and_who_finds_none_is_told_when_to_come_again() {
+async fn b99_b129_bodies_have_a_room_with_a_share_for_each_caller() {
     let payments = Payments::start().await;
     let world = World::start(with_machines(&payments, MACHINES)).await;
     let directory = System::new(&world, "entra", &["scim"], &[]);
-    let framed = |framing: &str| {
+    let others = ["a", "b", "c", "d"].map(|name| System::new(&world, name, &["scim"], &[]));
+    let framed = |by: &System, framing: &str| {
         format!(
             "POST /scim/v2/Users HTTP/1.1\r\nHost: localhost:4182\r\nAuthorization: Bearer {}\r\n\
              Content-Type: application/json\r\n{framing}\r\n\r\n",
-            directory.token
+            by.token
         )
     };
-    let post = |bytes: usize| framed(&format!("Content-Length: {bytes}"));
-    let (beyond, _) = head_of(sent(&world, &post((2 << 20) + 1)).await).await;
+    let post = |by: &System, bytes: usize| framed(by, &format!("Content-Length: {bytes}"));
+    let (beyond, _) = head_of(sent(&world, &post(&directory, (2 << 20) + 1)).await).await;
     assert!(beyond.starts_with("http/1.1 413"), "{beyond}");
     // Who says that little comes takes little.
     let mut small = Vec::new();
     for _ in 0..40 {
-        small.push(sent(&world, &post(1_024)).await);
+        small.push(sent(&world, &post(&directory, 1_024)).await);
     }
     added(&directory, "ada", "1").await;
     drop(small);
-    // One more body than there is room for, and none of them comes: just one is answered. Who does not say how
-    // much comes may send the most.
+    // More bodies of one caller than its quarter has room for, and none of them comes: just what is above is answered.
+    // Who does not say how much comes may send the most.
     let mut waiting = tokio::task::JoinSet::new();
-    for number in 0..17 {
-        let text = if number % 2 == 0 { post(2 << 20) } else { framed("Transfer-Encoding: chunked") };
-        let socket = sent(&world, &text).await;
-        waiting.spawn(head_of(socket));
-    }
+    let fill = async |waiting: &mut tokio::task::JoinSet<_>, by: &System, bodies: usize| {
+        for number in 0..bodies {
+            let text = if number % 2 == 0 { post(by, 2 << 20) } else { framed(by, "Transfer-Encoding: chunked") };
+            waiting.spawn(head_of(sent(&world, &text).await));
+        }
+    };
+    fill(&mut waiting, &directory, 5).await;
     let (refused, _) = waiting.join_next().await.unwrap().unwrap();
     assert!(refused.starts_with("http/1.1 503"), "{refused}");
     assert!(refused.contains("retry-after: 10\r\n"), "{refused}");
+    assert_eq!(waiting.len(), 4, "whoever found room keeps it");
+    // Another caller finds room meanwhile.
+    added(&others[0], "eve", "3").await;
+    // All together have no more than the room.
+    for other in &others[..3] {
+        fill(&mut waiting, other, 4).await;
+    }
+    fill(&mut waiting, &others[3], 1).await;
+    let (refused, _) = waiting.join_next().await.unwrap().unwrap();
+    assert!(refused.starts_with("http/1.1 503"), "{refused}");
     assert_eq!(waiting.len(), 16, "whoever found room keeps it");
     // Whoever goes leaves their room to others.
     waiting.shutdown().await;
@@ -384,6 +398,98 @@ async fn a_risk_that_another_system_tells_asks_for_a_passkey_at_once() {
     assert_eq!(pusher.push(&low).await.0, 202);
     world.clock.advance(Duration::from_secs(600));
     assert!(ada.person.open_once(&world.at_service("/payments")).await.status.is_success());
+    world.verified_evidence();
+}
+
+const COOL_OFF: &str = r#"
+@id("finance-uses-the-ledger")
+permit (principal in Group::"finance", action, resource in Service::"ledger");
+
+@id("cool-off")
+@reason("A way to prove who you are was changed a moment ago: approvals wait for a day.")
+forbid (principal, action == Action::"payments.approve", resource in Service::"ledger")
+when   { context.risk.signals.contains("credential_change") };
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_that_was_changed_elsewhere_is_a_signal_that_rules_see_until_it_is_over() {
+    let payments = Payments::start().await;
+    let corp = Corp::start().await;
+    let behind = with_machines(&payments, &corp.configured());
+    let world = World::start(Behind { policies: COOL_OFF, ..behind }).await;
+    let pusher = System::new(&world, "idp", &["signals.push"], &["--transmitter", "corp"]);
+    let ada = world.ada().await;
+    let list = ada.sign_in_at(&world.at_service("/payments")).await;
+    let approve = async || ada.person.submit(&list, &list.form_with("small")).await;
+    assert!(approve().await.text().contains("Approved"));
+    // Made or changed, it is a signal; the session goes on.
+    for (number, change) in [("1", "create"), ("2", "update")] {
+        let body = json!({ "credential_type": "fido2-roaming", "change_type": change });
+        let set = corp.event(&world, number, "ada", "credential-change", &body);
+        assert_eq!(pusher.push(&set).await, (202, Value::Null));
+        let waits = approve().await;
+        assert_eq!(waits.status, 403, "{}", waits.told());
+        assert!(waits.text().contains("approvals wait for a day"), "{}", waits.told());
+        assert!(ada.person.open_once(&world.at_service("/payments")).await.status.is_success());
+    }
+    // Taken away, it ends what was signed in, too.
+    let body = json!({ "credential_type": "fido2-roaming", "change_type": "delete" });
+    assert_eq!(pusher.push(&corp.event(&world, "3", "ada", "credential-change", &body)).await.0, 202);
+    assert!(ada.person.open_once(&world.at_service("/payments")).await.status.is_redirection());
+    world.clock.advance(Duration::from_secs(600));
+    let list = ada.sign_in_at(&world.at_service("/payments")).await;
+    assert_eq!(ada.person.submit(&list, &list.form_with("small")).await.status, 403, "it counts for a day");
+    world.clock.advance(Duration::from_secs(86_400));
+    let list = ada.sign_in_at(&world.at_service("/payments")).await;
+    let approved = ada.person.submit(&list, &list.form_with("small")).await;
+    assert!(approved.text().contains("Approved"), "{}", approved.told());
+    assert_eq!(payments.bodies().len(), 2);
+    world.verified_evidence();
+}
+
+/// What is promised is a second; a loaded machine gets ten.
+const A_SECOND_TENFOLD: Duration = Duration::from_secs(10);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_at_one_node_ends_at_another_within_a_second() {
+    let payments = Payments::start().await;
+    let corp = Corp::start().await;
+    let store = tokio::task::spawn_blocking(|| Postgres::shared().fresh_database()).await.unwrap();
+    let world = World::on_store(with_machines(&payments, &corp.configured()), &store).await;
+    let other = world.another_node().await;
+    let directory = System::new(&world, "hr", &["scim"], &[]);
+    let pusher = System::new(&world, "idp", &["signals.push"], &["--transmitter", "corp"]);
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let cookie = |member: &Member| member.person.cookie("ledger.localhost", "stepgate").unwrap();
+    // The same session at the other node, where it is known by now.
+    let there = async |token: &str| {
+        let call = client.get(format!("http://{}/payments", other.addresses[0]));
+        let call = call.header("host", format!("ledger.localhost:{}", world.port)).header("accept", "text/html");
+        call.header("cookie", format!("stepgate={token}")).send().await.unwrap().status()
+    };
+    let ends_there = async |what: &str, token: &str| {
+        let since = SystemClock.now();
+        let ends = async {
+            while there(token).await.is_success() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(A_SECOND_TENFOLD, ends).await.unwrap_or_else(|_| panic!("{what} was not known there"));
+        let late = SystemClock.now().since(since).unwrap_or_default();
+        println!("{what}: known at the other node {} ms after its answer", late.as_millis());
+    };
+
+    let (zoe, id) = provisioned(&world, &directory, "zoe").await;
+    assert!(there(&cookie(&zoe)).await.is_success());
+    replace(&directory, &id, "active", json!(false)).await;
+    ends_there("a leaver in the directory", &cookie(&zoe)).await;
+
+    let ada = world.ada().await;
+    ada.sign_in_at(&world.at_service("/payments")).await;
+    assert!(there(&cookie(&ada)).await.is_success());
+    assert_eq!(pusher.push(&corp.event(&world, "1", "ada", "session-revoked", &json!({}))).await.0, 202);
+    ends_there("a signal that a session was revoked", &cookie(&ada)).await;
+    other.stop().await;
     world.verified_evidence();
 }
 

@@ -21,6 +21,25 @@ when   { !context.device.known }
 unless { context.age.second_factor <= context.session.age };
 "#;
 
+/// Some services are let in to, and a page is closed.
+const THE_LEDGER_ALONE: &str = r#"
+@id("finance-uses-the-ledger")
+permit (principal in Group::"finance", action, resource in Service::"ledger");
+
+@id("these-services-alone")
+@reason("You may not sign in there.")
+forbid (principal, action == Action::"sign_in", resource)
+unless { context.input.service == "ledger" };
+
+@id("no-activity")
+@reason("Activity is not shown.")
+forbid (principal, action == Action::"account.activity", resource);
+
+@id("no-accounts-for-mallory")
+@reason("There is nothing for you to see.")
+forbid (principal == Person::"mallory", action == Action::"account.view", resource);
+"#;
+
 /// From noon on, whoever signs in proves more.
 const FROM_NOON_ON: &str = r#"
 @id("finance-uses-the-ledger")
@@ -166,4 +185,28 @@ async fn who_may_not_sign_in_is_told_so_and_has_no_session() {
     let bob = world.member("bob", &["finance"]).await;
     let list = bob.sign_in_at(&world.at_service("/payments")).await;
     assert_eq!(list.url.as_str(), world.at_service("/payments"), "{}", list.told());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b128_no_link_to_what_is_denied_signs_anybody_out() {
+    let payments = Payments::start().await;
+    let world = World::start(Behind { policies: THE_LEDGER_ALONE, ..payments.behind() }).await;
+    // For one of them the account is closed too, by a rule that is not about signing in.
+    for login in ["ada", "mallory"] {
+        let member = world.member(login, &["finance"]).await;
+        let list = member.sign_in_at(&world.at_service("/payments")).await;
+        assert_eq!(list.url.as_str(), world.at_service("/payments"), "{}", list.told());
+        let other = "/hand-off?service=payroll&to=%2F&browser=x";
+        for denied in [other, "/hand-off?service=&to=%2F&browser=x", "/hand-off", "/account/activity", "/evidence"] {
+            let page = member.person.open(&world.at_gate(denied)).await;
+            assert!(page.status.is_client_error(), "{denied}: {}", page.told());
+        }
+        // At the service and at the gate the session goes on.
+        let list = member.person.open(&world.at_service("/payments")).await;
+        assert_eq!(list.url.as_str(), world.at_service("/payments"), "{}", list.told());
+        let account = member.person.open(&world.at_gate("/account")).await;
+        assert_eq!(account.url.path(), "/account", "{}", account.told());
+    }
+    let query = EntryQuery { kinds: vec!["session.ended".to_owned()], limit: 9, ..EntryQuery::default() };
+    assert!(world.gate.database.entries(query).await.unwrap().is_empty());
 }

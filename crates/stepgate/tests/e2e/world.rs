@@ -134,6 +134,12 @@ impl World {
         Self { gate, clock, scheme, port, verifier, dir, time }
     }
 
+    /// Another gate on the same store, which listens elsewhere.
+    pub(crate) async fn another_node(&self) -> Gate {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        serve(&self.dir, Arc::clone(&self.time), listener).await.0
+    }
+
     /// A URL at the gate's own origin.
     pub(crate) fn at_gate(&self, path: &str) -> String {
         format!("{}://localhost:{}{path}", self.scheme, self.port)

@@ -1,7 +1,10 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use stepgate_core::signals::EventSource as _;
 use stepgate_testkit::{Answer, RecordingUpstream};
 use url::Url;
 
@@ -33,6 +36,7 @@ impl Transmitter {
     fn subscriber(&self, delivery: Delivery) -> Subscriber {
         Subscriber {
             http: Http::new(Reach::DangerLoopback, None).unwrap(),
+            named: Http::new(Reach::DangerLoopback, None).unwrap(),
             issuer: self.upstream.url(),
             audience: "sp".to_owned(),
             token: SecretString::from("t"),
@@ -98,6 +102,59 @@ async fn an_endpoint_beyond_reach_is_not_called() {
     let refused = transmitter.subscriber(Delivery::Poll).subscribe(None).await.unwrap_err();
     assert!(matches!(refused, NotSubscribed::Http(HttpError::NotAllowed(_))), "{refused:?}");
     assert_eq!(transmitter.asked.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn b127_what_a_transmitter_names_is_called_within_the_reach_for_that() {
+    let transmitter = transmitter(|origin, _, _| (200, metadata(origin))).await;
+    for reach in [Reach::Public, Reach::Network] {
+        let named = Http::new(reach, None).unwrap();
+        let subscriber = Subscriber { named, ..transmitter.subscriber(Delivery::Poll) };
+        let refused = subscriber.subscribe(None).await.unwrap_err();
+        assert!(matches!(refused, NotSubscribed::Http(HttpError::NotAllowed(_))), "{refused:?}");
+        let found = Subscription {
+            stream: "1".to_owned(),
+            poll: Some(Url::parse(&transmitter.upstream.url()).unwrap()),
+            verification: Some(Url::parse(&transmitter.upstream.url()).unwrap()),
+            default_subjects: DefaultSubjects::All,
+        };
+        subscriber.ask_to_verify(&found, "state").await.unwrap_err();
+        let poller = subscriber.poller(&found).unwrap();
+        poller.poll(&[], &BTreeMap::new(), Duration::ZERO).await.unwrap_err();
+    }
+    let asked: Vec<String> = transmitter.asked.lock().iter().map(|(_, target, _)| target.clone()).collect();
+    assert_eq!(asked, ["/.well-known/ssf-configuration"; 2], "only what the configuration names");
+}
+
+#[tokio::test]
+async fn b127_a_stream_of_somebody_else_is_neither_taken_nor_changed() {
+    type Other = fn(&mut Value);
+    let others: [Other; 3] = [
+        |stream| stream["aud"] = json!(["https://somebody.example"]),
+        |stream| stream["aud"] = json!("https://somebody.example"),
+        |stream| stream["iss"] = json!("https://other.example"),
+    ];
+    for delivers_as_wanted in [true, false] {
+        for other in others {
+            let transmitter = transmitter(move |origin, method, target| {
+                let mut theirs = stream(origin);
+                other(&mut theirs);
+                theirs["stream_id"] = json!("theirs");
+                if !delivers_as_wanted {
+                    theirs["delivery"]["method"] = json!(PUSH);
+                }
+                match (method, target) {
+                    ("GET", "/.well-known/ssf-configuration") => (200, metadata(origin)),
+                    ("GET", "/streams") => (200, json!([theirs])),
+                    ("POST", "/streams") => (201, stream(origin)),
+                    _ => (500, Value::Null),
+                }
+            })
+            .await;
+            let found = transmitter.subscriber(Delivery::Poll).subscribe(None).await.unwrap();
+            assert_eq!(found.stream, "1", "one of its own is made");
+        }
+    }
 }
 
 #[tokio::test]

@@ -147,6 +147,13 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "[[machines.transmitter]]",
+        "private_endpoints",
+        "true or false",
+        "false",
+        "For `subscribe`: the endpoints that the transmitter names may have names that stand for private addresses.",
+    ),
+    key(
+        "[[machines.transmitter]]",
         "danger_loopback",
         "true or false",
         "false",
