@@ -283,7 +283,7 @@ fn session(login: &str, groups: Vec<String>) -> Result<SessionView, Box<dyn std:
         generation: 1,
         newest_generation: 1,
         assurance: Assurance::new(vec![proof(FactorKind::Password, 3600), proof(FactorKind::Totp, 3500)]),
-        enrolled: Arc::from([FactorKind::Passkey, FactorKind::Totp, FactorKind::Password]),
+        enrolled: Arc::from([FactorKind::PASSKEY, FactorKind::Totp, FactorKind::Password]),
         providers: Arc::new([]),
         risks: Arc::new([]),
         started_at: ago(3600),

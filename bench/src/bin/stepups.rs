@@ -93,13 +93,13 @@ struct Person {
 async fn person_of(flows: &Flows, number: usize) -> Result<Person, Error> {
     let login = stepgate_core::person::Login::parse(&format!("bench{number}"))?;
     let person = flows.add_person(login, "Bench", "", vec!["staff".to_owned()], "bench").await?;
-    let kinds = vec![FactorKind::Passkey];
+    let kinds = vec![FactorKind::PASSKEY];
     let link = flows.make_link(&person, kinds, Duration::from_secs(600), "bench").await?;
     let link = link.url.rsplit('/').next().and_then(Token::parse).ok_or("no link")?;
     let browser = Token::random(&stepgate::system::SystemRandomness);
     let ticket = flows.use_link(&link, &browser).await?;
     let view = flows.enrolment(&ticket, &browser).await?;
-    let EnrolmentOffer::Passkey { options } = flows.begin_enrolment(&view, FactorKind::Passkey).await? else {
+    let EnrolmentOffer::Passkey { options } = flows.begin_enrolment(&view, FactorKind::PASSKEY).await? else {
         return Err("no passkey was offered".into());
     };
     let origin = flows.live.load().catalogue.gate_origin.clone();
@@ -107,8 +107,8 @@ async fn person_of(flows: &Flows, number: usize) -> Result<Person, Error> {
     let credential = authenticator.answer_creation(&origin, &options);
     let view = flows.enrolment(&ticket, &browser).await?;
     let answer = EnrolmentAnswer::Passkey(credential);
-    let factor = flows.finish_enrolment(&view, FactorKind::Passkey, "", &answer).await?;
-    let (session, gate_token) = session(flows, person.id, (FactorKind::Passkey, factor.id)).await?;
+    let factor = flows.finish_enrolment(&view, FactorKind::PASSKEY, "", &answer).await?;
+    let (session, gate_token) = session(flows, person.id, (FactorKind::PASSKEY, factor.id)).await?;
     Ok(Person { session, gate_token, authenticator, origin })
 }
 

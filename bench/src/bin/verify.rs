@@ -136,6 +136,7 @@ impl Story {
                 backup_eligible: false,
                 backed_up: false,
                 aaguid: "00000000-0000-0000-0000-000000000000".into(),
+                is_attested: false,
                 attestation_sha256: "00".repeat(32),
             }),
         })

@@ -234,7 +234,7 @@ fn offers(view: &ChallengeView, username: &str, last: &LastAnswer, now: Timestam
         let code =
             CodeOffer { tries_left: None, failed: last.failed.is_some_and(|failed| failed.is_same_factor(*kind)) };
         match (kind, prompt) {
-            (FactorKind::Passkey, Prompt::Passkey { options }) => {
+            (FactorKind::Passkey(_), Prompt::Passkey { options }) => {
                 offers.passkey =
                     Some(PasskeyCall { action: String::new(), options: options.to_string(), ceremony: String::new() });
             }
@@ -247,7 +247,7 @@ fn offers(view: &ChallengeView, username: &str, last: &LastAnswer, now: Timestam
             (FactorKind::RecoveryCode, _) => offers.recovery = Some(code),
             // Not answered by anything that this page could ask for.
             (
-                FactorKind::Passkey
+                FactorKind::Passkey(_)
                 | FactorKind::Certificate
                 | FactorKind::Push(_) // shown by itself: several kinds are one offer
                 | FactorKind::Hotp
@@ -332,7 +332,7 @@ fn missing(ask: &Ask, asked: &Asked, home: &str) -> Vec<MissingFactor> {
         return Vec::new();
     }
     // Recovery codes are for emergencies: nobody is sent to get some for this.
-    ask.not_enrolled.iter().filter(|kind| alone || **kind == FactorKind::Passkey).map(one).collect()
+    ask.not_enrolled.iter().filter(|kind| alone || kind.is_same_factor(FactorKind::PASSKEY)).map(one).collect()
 }
 
 fn number(view: &ChallengeView, typed: Option<String>) -> NumberMatch {
@@ -393,7 +393,7 @@ mod tests {
         let ask = Ask {
             grant: GrantKind::Confirmation,
             ways: Vec::new(),
-            not_enrolled: vec![FactorKind::Passkey, FactorKind::Totp],
+            not_enrolled: vec![FactorKind::PASSKEY, FactorKind::Totp],
         };
         let asked = |service: &str, action: &str| Asked {
             service: service.to_owned(),

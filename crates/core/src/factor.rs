@@ -6,6 +6,7 @@ mod enrolled;
 mod enrolment;
 mod kind;
 mod proof;
+mod sort;
 mod strength;
 
 use std::fmt;
@@ -22,6 +23,7 @@ pub use enrolled::{
 pub use enrolment::{BegunEnrolment, Enrolled, EnrolmentAnswer, EnrolmentOffer, Invitation, NotEnrolled};
 pub use kind::{FactorKind, NotAFactor};
 pub use proof::{Answer, Binding, CodeTo, NotProved, Prompt, Proved};
+pub use sort::{Aaguid, Backup, NotAnAaguid, PasskeySort};
 pub use strength::{NotAStrength, Strength};
 
 use crate::person::Person;

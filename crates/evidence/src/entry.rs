@@ -85,8 +85,10 @@ pub struct EnrolledKey {
     pub backup_eligible: bool,
     /// Whether it was synced at enrolment.
     pub backed_up: bool,
-    /// Authenticator model, UUID form; all zero if not told.
+    /// Authenticator model, UUID form; all zero if not told. It is what the client said, unless attested.
     pub aaguid: String,
+    /// Whether an attestation that leads to a root which the gate trusts proved the model.
+    pub is_attested: bool,
     /// SHA-256 of the attestation object, hex; the object itself lies in the details.
     pub attestation_sha256: String,
 }

@@ -96,7 +96,7 @@ impl FactorSet {
     /// to verify, and others are not configured.
     pub fn of(&self, kind: FactorKind) -> Option<&Arc<dyn Factor>> {
         match kind {
-            FactorKind::Passkey => Some(&self.passkey),
+            FactorKind::Passkey(_) => Some(&self.passkey),
             FactorKind::Totp => Some(&self.totp),
             FactorKind::Password => Some(&self.password),
             FactorKind::RecoveryCode => Some(&self.recovery),

@@ -120,7 +120,7 @@ pub(crate) fn request_options<'k>(
 #[async_trait]
 impl Factor for PasskeyFactor {
     fn kind(&self) -> FactorKind {
-        FactorKind::Passkey
+        FactorKind::PASSKEY
     }
 
     /// Nothing enrolled means that the person is not known yet: any passkey for this gate may answer.
@@ -145,7 +145,11 @@ impl Factor for PasskeyFactor {
             .find(|(_, passkey)| passkey.credential_id == assertion.credential_id)
             .ok_or(NotProved::NotEnrolled)?;
         let used = signed(&self.relying_party, passkey, binding, assertion)?;
-        Ok(Proved { factor: factor.id, kind: FactorKind::Passkey, used, assertion: Some((**assertion).clone()) })
+        let kind = match used {
+            FactorUse::PasskeyCounter { backed_up, .. } => passkey.kind_if(backed_up),
+            _ => passkey.kind(),
+        };
+        Ok(Proved { factor: factor.id, kind, used, assertion: Some((**assertion).clone()) })
     }
 
     /// Nothing: a passkey is found by its credential id, which nobody can guess, so

@@ -5,8 +5,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 use secrecy::{ExposeSecret as _, SecretString};
 use stepgate_core::factor::{
-    Answer, Binding, EnrolledFactor, EnrolmentAnswer, EnrolmentOffer, Factor, FactorSecret, FactorUse, NotEnrolled,
-    NotProved, PasswordStands, Proved,
+    Aaguid, Answer, Binding, EnrolledFactor, EnrolmentAnswer, EnrolmentOffer, Factor, FactorSecret, FactorUse,
+    NotEnrolled, NotProved, PasswordStands, Proved,
 };
 use stepgate_core::id::{FactorId, PersonId};
 use stepgate_core::person::{Login, Person};

@@ -58,7 +58,7 @@ CREATE TABLE machines (
 CREATE TABLE factors (
     id TEXT NOT NULL PRIMARY KEY,
     person TEXT NOT NULL REFERENCES people (id) ON DELETE CASCADE,
-    kind TEXT NOT NULL,
+    kind TEXT NOT NULL, -- of a passkey with its sort, as it was when it was last used
     name TEXT NOT NULL,
     enrolled_at {INT} NOT NULL,
     ordinal {INT} NOT NULL, -- counts a person's enrolments: oldest first, even within a millisecond

@@ -7,8 +7,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 use stepgate_core::factor::{
-    ApproverDevice, CodeDigest, Destination, EnrolledFactor, FactorKind, FactorSecret, FactorUse, Identity, Passkey,
-    PasswordStands,
+    Aaguid, ApproverDevice, Backup, CodeDigest, Destination, EnrolledFactor, FactorKind, FactorSecret, FactorUse,
+    Identity, Passkey, PasskeySort, PasswordStands,
 };
 use stepgate_core::id::{FactorId, PersonId};
 use stepgate_core::ports::{ChangeError, StoreError, TicketThen};
@@ -48,6 +48,7 @@ struct SealedPasskey {
     user_handle: String,
     backup_eligible: bool,
     aaguid: String,
+    is_attested: bool,
     attestation: String,
 }
 
@@ -248,7 +249,8 @@ impl SealedPasskey {
             public_key: STANDARD.encode(&passkey.public_key),
             user_handle: STANDARD.encode(&passkey.user_handle),
             backup_eligible: passkey.backup_eligible,
-            aaguid: hex::encode(passkey.aaguid),
+            aaguid: hex::encode(passkey.aaguid.0),
+            is_attested: passkey.is_attested,
             attestation: STANDARD.encode(&passkey.attestation),
         }
     }
@@ -264,7 +266,8 @@ impl SealedPasskey {
             counter: fields.count("counter")?,
             backup_eligible: self.backup_eligible,
             backed_up: fields.flag("backed_up")?,
-            aaguid,
+            aaguid: Aaguid(aaguid),
+            is_attested: self.is_attested,
             attestation: decode(&self.attestation)?,
         })
     }
@@ -322,10 +325,10 @@ pub(crate) async fn apply_use(
     (factor, used): &(FactorId, FactorUse),
     at: Timestamp,
 ) -> Result<FactorKind, ChangeError> {
-    let (id, person) = (factor.to_string(), person.to_string());
+    let id = factor.to_string();
     let row = sqlx::query("SELECT id, kind FROM factors WHERE id = $1 AND person = $2")
         .bind(&id)
-        .bind(&person)
+        .bind(person.to_string())
         .fetch_optional(&mut *work.connection)
         .await
         .stored()?
@@ -334,7 +337,7 @@ pub(crate) async fn apply_use(
     let fits = match used {
         FactorUse::Nothing => true,
         FactorUse::TotpStep(_) => kind == FactorKind::Totp,
-        FactorUse::PasskeyCounter { .. } => matches!(kind, FactorKind::Passkey | ApproverDevice::SIGNING),
+        FactorUse::PasskeyCounter { .. } => matches!(kind, FactorKind::Passkey(_) | ApproverDevice::SIGNING),
         FactorUse::RecoveryCode(_) => kind == FactorKind::RecoveryCode,
         FactorUse::SentCode(_) => matches!(kind, FactorKind::EmailCode | FactorKind::PhoneCode(_)),
     };
@@ -373,7 +376,36 @@ pub(crate) async fn apply_use(
         }
     };
     let changed = query.execute(&mut *work.connection).await.stored()?;
-    if changed.rows_affected() == 1 { Ok(kind) } else { Err(ChangeError::UsedBefore) }
+    if changed.rows_affected() != 1 {
+        return Err(ChangeError::UsedBefore);
+    }
+    match (kind, used) {
+        (FactorKind::Passkey(sort), FactorUse::PasskeyCounter { backed_up, .. }) => {
+            let backup = Backup::of_flags(sort.backup.may_be_synced(), *backed_up);
+            note_sort(work, (&id, person), sort, PasskeySort { backup, ..sort }).await
+        }
+        _ => Ok(kind),
+    }
+}
+
+/// A passkey is of another sort from now on: it is synced by now, or not any more.
+async fn note_sort(
+    work: &mut Work<'_>,
+    (factor, person): (&str, PersonId),
+    before: PasskeySort,
+    now: PasskeySort,
+) -> Result<FactorKind, ChangeError> {
+    let kind = FactorKind::Passkey(now);
+    if now != before {
+        sqlx::query("UPDATE factors SET kind = $2 WHERE id = $1")
+            .bind(factor)
+            .bind(kind.to_string())
+            .execute(&mut *work.connection)
+            .await
+            .stored()?;
+        work.changed(Subject::Person(person));
+    }
+    Ok(kind)
 }
 
 async fn owner<'e>(

@@ -127,13 +127,13 @@ fn factor(one: &EnrolledFactor, all: &[EnrolledFactor]) -> Factor {
 }
 
 fn signs_in(factor: &EnrolledFactor) -> bool {
-    matches!(factor.kind(), FactorKind::Passkey | FactorKind::Password | FactorKind::Idp(_))
+    matches!(factor.kind(), FactorKind::Passkey(_) | FactorKind::Password | FactorKind::Idp(_))
 }
 
 fn addable(served: &BTreeSet<FactorKind>, enrolled: &[EnrolledFactor]) -> Vec<AddFactor> {
     let has = |kind: FactorKind| enrolled.iter().any(|one| one.kind().is_same_factor(kind));
     let text = |kind: FactorKind| match kind {
-        FactorKind::Passkey => Some("Add a passkey"),
+        FactorKind::Passkey(_) => Some("Add a passkey"),
         FactorKind::Totp => Some("Add an authenticator app"),
         FactorKind::Password => (!has(kind)).then_some("Set a password"),
         FactorKind::RecoveryCode => (!has(kind)).then_some("Make recovery codes"),

@@ -248,7 +248,7 @@ pub(crate) async fn send_code(visit: Visit, Path(id): Path<String>, body: Bytes)
 /// Reads what was sent for this kind. `None` if it has not the form of it.
 fn read_answer(kind: FactorKind, fields: &mut Fields) -> Option<Answer> {
     let text = match kind {
-        FactorKind::Passkey => {
+        FactorKind::Passkey(_) => {
             let field = if fields.text("credential").is_empty() { "assertion" } else { "credential" };
             return wire::assertion(fields.text(field)).map(|assertion| Answer::Passkey(Box::new(assertion)));
         }
@@ -303,7 +303,7 @@ pub(crate) async fn not_passed(
     let (status, code, last) = match error {
         AnswerError::Wrong { kind, left: tries } => {
             let headline = match kind {
-                FactorKind::Passkey => "That passkey is not right.",
+                FactorKind::Passkey(_) => "That passkey is not right.",
                 FactorKind::Password => "That password is not right.",
                 FactorKind::Totp
                 | FactorKind::Hotp

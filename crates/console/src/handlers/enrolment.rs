@@ -40,7 +40,7 @@ impl Enrolment {
         self.view
             .enrolled
             .iter()
-            .any(|one| matches!(one.kind(), FactorKind::Passkey | FactorKind::Password | FactorKind::Idp(_)))
+            .any(|one| matches!(one.kind(), FactorKind::Passkey(_) | FactorKind::Password | FactorKind::Idp(_)))
     }
 
     async fn read(visit: &Visit, ticket: &str) -> Result<Self, Failure> {
@@ -80,10 +80,10 @@ pub(crate) async fn choose(visit: Visit, Path(ticket): Path<String>) -> Response
 }
 
 fn chooser(visit: &Visit, enrolment: &Enrolment, said: Option<Said>) -> Response {
-    let has = |kind: FactorKind| enrolment.view.enrolled.iter().any(|one| one.kind() == kind);
+    let has = |kind: FactorKind| enrolment.view.enrolled.iter().any(|one| one.kind().is_same_factor(kind));
     let choice = |kind: &FactorKind| {
         let (name, text) = match kind {
-            FactorKind::Passkey => (
+            FactorKind::Passkey(_) => (
                 "A passkey",
                 "Your fingerprint, face or PIN on this device, or a security key. Nothing to remember, nothing to give away.",
             ),
@@ -108,12 +108,12 @@ fn chooser(visit: &Visit, enrolment: &Enrolment, said: Option<Said>) -> Response
             name: name.to_owned(),
             text: text.to_owned(),
             href: format!("{}/{kind}", enrolment.base),
-            is_recommended: *kind == FactorKind::Passkey && !has(FactorKind::Passkey),
+            is_recommended: *kind == FactorKind::PASSKEY && !has(FactorKind::PASSKEY),
         }
     };
     // Passkeys and apps may be several; a password and recovery codes are there once.
     let is_open = |kind: &&FactorKind| {
-        matches!(kind, FactorKind::Passkey | FactorKind::Totp | FactorKind::PhoneCode(_)) || !has(**kind)
+        matches!(kind, FactorKind::Passkey(_) | FactorKind::Totp | FactorKind::PhoneCode(_)) || !has(**kind)
     };
     let view = EnrolPage {
         frame: visit.frame(),
@@ -343,7 +343,7 @@ async fn again(visit: &Visit, enrolment: &Enrolment, kind: FactorKind, said: Sai
 
 fn read_answer(kind: FactorKind, fields: &mut Fields) -> Result<EnrolmentAnswer, Said> {
     match kind {
-        FactorKind::Passkey => match serde_json::from_str(fields.text("credential")) {
+        FactorKind::Passkey(_) => match serde_json::from_str(fields.text("credential")) {
             Ok(credential) => Ok(EnrolmentAnswer::Passkey(credential)),
             Err(_) => Err(Said::bad("No passkey was made.", "The browser has to allow scripts on this page for it.")),
         },

@@ -59,9 +59,9 @@ mod tests {
 
     #[test]
     fn kinds_are_listed_in_words() {
-        assert_eq!(in_words(&[FactorKind::Passkey]), "a passkey");
+        assert_eq!(in_words(&[FactorKind::PASSKEY]), "a passkey");
         assert_eq!(
-            in_words(&[FactorKind::Passkey, FactorKind::Totp, FactorKind::Password]),
+            in_words(&[FactorKind::PASSKEY, FactorKind::Totp, FactorKind::Password]),
             "a passkey, an authenticator app or a password"
         );
     }

@@ -200,7 +200,7 @@ async fn page(
     said: Option<Said>,
 ) -> Result<Response, Failure> {
     let flows = &visit.console.flows;
-    let passkey = if flows.factors.contains_key(&FactorKind::Passkey) {
+    let passkey = if flows.factors.contains_key(&FactorKind::PASSKEY) {
         let prompt = flows.sign_in_prompt(&visit.browser).map_err(of_sign_in)?;
         match prompt.prompt {
             Prompt::Passkey { options } => Some(PasskeyCall {

@@ -146,7 +146,7 @@ async fn a_short_password_is_not_left_alone() {
         let factor = factors.iter().find(|one| one.kind() == kind).unwrap().id;
         house.flows.remove_factor(&session, factor, "test".to_owned()).await
     };
-    remove(FactorKind::Passkey).await.unwrap();
+    remove(FactorKind::PASSKEY).await.unwrap();
     assert!(matches!(remove(FactorKind::Totp).await, Err(EnrolError::ShortPassword)));
     let left: Vec<_> = house.store().factors(person.id).await.unwrap().iter().map(|one| one.kind()).collect();
     assert_eq!(left, [FactorKind::Totp, FactorKind::Password]);

@@ -146,11 +146,34 @@ async fn b68_another_persons_passkey_answers_nothing() {
     assert!(house.said("challenge.passed").await.is_empty());
 }
 
+/// Only the passkey of the sort that was asked for is put to the browser, and another one answers nothing.
+#[tokio::test]
+async fn b156_a_passkey_of_another_sort_is_not_asked_and_answers_nothing() {
+    let house = House::new().await;
+    let (browser, person) = house.signed_in("alice").await;
+    let bound = house.store().factors(person.id).await.unwrap();
+    let bound = bound.iter().map(|one| one.kind()).find(|kind| kind.is_same_factor(FactorKind::PASSKEY)).unwrap();
+    assert_eq!(bound.to_string(), "passkey:device_bound");
+    let synced: FactorKind = "passkey:backed_up".parse().unwrap();
+    let asking = |kind| What { ways: vec![vec![kind]], ..What::default() };
+
+    let challenge = browser.ask(asking(synced)).await;
+    let page = browser.open(&path(&challenge)).await;
+    let page = browser.touch(&page).await;
+    assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", page.told());
+    assert!(house.said("challenge.passed").await.is_empty());
+
+    let challenge = browser.ask(asking(bound)).await;
+    let page = browser.open(&path(&challenge)).await;
+    let page = browser.touch(&page).await;
+    assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.told());
+}
+
 #[tokio::test]
 async fn two_factors_are_two_answers() {
     let house = House::new().await;
     let (browser, _) = house.signed_in("alice").await;
-    let ways = vec![vec![FactorKind::Passkey, FactorKind::Password]];
+    let ways = vec![vec![FactorKind::PASSKEY, FactorKind::Password]];
     let challenge = browser.ask(What { ways, ..What::default() }).await;
     let page = browser.open(&path(&challenge)).await;
     assert!(page.text().contains("class=\"steps\""), "{}", page.told());

@@ -187,13 +187,13 @@ async fn nothing_is_sent_to_where_it_would_not_do() {
     let house = House::new().await;
     let (browser, _, address) = with_address(&house, "email_code", "").await;
     let sent = house.post.count();
-    let by_key = browser.ask(by(FactorKind::Passkey, "1")).await;
+    let by_key = browser.ask(by(FactorKind::PASSKEY, "1")).await;
     assert_eq!(send(&browser, &by_key, address).await.status, StatusCode::UNPROCESSABLE_ENTITY);
     let by_mail = browser.ask(by(FactorKind::EmailCode, "2")).await;
     assert_eq!(send(&browser, &by_mail, FactorId::from_bytes([9; 16])).await.status, StatusCode::UNPROCESSABLE_ENTITY);
     let bob = house.add("bob").await;
     let strangers = house.browser();
-    strangers.enrol(&house.link(&bob, &[FactorKind::Password, FactorKind::Passkey]).await).await;
+    strangers.enrol(&house.link(&bob, &[FactorKind::Password, FactorKind::PASSKEY]).await).await;
     strangers.sign_in("bob", crate::house::PASSWORD).await;
     let (session, _) = strangers.session().await.unwrap();
     let refused = house.flows.send_code(by_mail.id, &session, address).await;
@@ -264,7 +264,7 @@ async fn b67_a_lock_on_codes_leaves_the_other_factors() {
         }
     }
     assert!(!house.said("factor.locked").await.is_empty());
-    let challenge = browser.ask(by(FactorKind::Passkey, "5")).await;
+    let challenge = browser.ask(by(FactorKind::PASSKEY, "5")).await;
     let page = browser.open(&format!("/challenges/{}", challenge.id)).await;
     let passed = browser.touch(&page).await;
     assert_eq!(passed.status, StatusCode::SEE_OTHER, "{}", passed.told());

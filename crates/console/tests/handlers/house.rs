@@ -176,7 +176,7 @@ impl House {
     pub(crate) async fn signed_in(&self, login: &str) -> (Browser<'_>, Person) {
         let person = self.add(login).await;
         let browser = self.browser();
-        browser.enrol(&self.link(&person, &[FactorKind::Password, FactorKind::Passkey]).await).await;
+        browser.enrol(&self.link(&person, &[FactorKind::Password, FactorKind::PASSKEY]).await).await;
         let page = browser.sign_in(login, PASSWORD).await;
         assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.told());
         (browser, person)
@@ -455,7 +455,7 @@ impl Default for What {
             kind: "browser",
             grant: GrantKind::Confirmation,
             max_age: None,
-            ways: vec![vec![FactorKind::Passkey], vec![FactorKind::Password]],
+            ways: vec![vec![FactorKind::PASSKEY], vec![FactorKind::Password]],
             not_enrolled: Vec::new(),
             payment: "42",
         }

@@ -744,7 +744,7 @@ async fn a_company_login_is_offered_to_those_who_have_one() {
     let (house, _) = House::with_provider().await;
     let (local, _) = house.signed_in("bob").await;
     let challenge =
-        local.ask(What { ways: vec![vec![FactorKind::Idp(MFA)], vec![FactorKind::Passkey]], ..What::default() }).await;
+        local.ask(What { ways: vec![vec![FactorKind::Idp(MFA)], vec![FactorKind::PASSKEY]], ..What::default() }).await;
     let page = local.open(&format!("/challenges/{}", challenge.id)).await;
     assert!(!page.text().contains("Example Corp"), "{}", page.told());
 }

@@ -168,7 +168,7 @@ async fn b59_after_signing_in_only_our_own_places_are_gone_on_to() {
     let house = House::new().await;
     let person = house.add("alice").await;
     let browser = house.browser();
-    browser.enrol(&house.link(&person, &[FactorKind::Password, FactorKind::Passkey]).await).await;
+    browser.enrol(&house.link(&person, &[FactorKind::Password, FactorKind::PASSKEY]).await).await;
     for planted in ["https://evil.test/", "//evil.test", "/\\evil.test", "/%09/evil.test", "/account/../x"] {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.append_pair("next", planted);
@@ -326,7 +326,7 @@ async fn b46_no_other_token_is_a_session() {
     let house = House::new().await;
     let person = house.add("alice").await;
     let browser = house.browser();
-    let link = house.link(&person, &[FactorKind::Password, FactorKind::Passkey]).await;
+    let link = house.link(&person, &[FactorKind::Password, FactorKind::PASSKEY]).await;
     let page = browser.open(&link).await;
     let page = browser.submit(&page.form_to(&link)).await;
     let ticket = page.header("location").rsplit('/').next().unwrap().to_owned();

@@ -210,7 +210,7 @@ async fn a_gate_that_is_overrun_says_nothing_of_who_has_an_account() {
     .await;
     let person = house.add("alice").await;
     let browser = house.browser();
-    browser.enrol(&house.link(&person, &[FactorKind::Password, FactorKind::Passkey]).await).await;
+    browser.enrol(&house.link(&person, &[FactorKind::Password, FactorKind::PASSKEY]).await).await;
     let before =
         house.store().entries(EntryQuery { from: Some(0), limit: 1000, ..EntryQuery::default() }).await.unwrap();
     for _ in 0..7 {

@@ -170,11 +170,18 @@ impl Watch for Steps {
     const NAMES: bool = true;
 
     fn tried(&mut self, what: Tried<'_>, outcome: &Outcome) {
-        let names = |kinds: &[FactorKind]| kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(" + ");
+        let name = |kind: &FactorKind| match kind {
+            FactorKind::Passkey(_) => kind.to_string(),
+            _ => kind.name().to_owned(),
+        };
+        let names = |kinds: &[FactorKind]| kinds.iter().map(name).collect::<Vec<_>>().join(" + ");
         let tried = match what {
             Tried::Now => "what is proved now".to_owned(),
-            Tried::Everything { but: [] } => "everything that could be proved".to_owned(),
-            Tried::Everything { but } => format!("everything that could be proved but {}", names(but)),
+            Tried::Everything { but, with } => {
+                let but = if but.is_empty() { String::new() } else { format!(" but {}", names(but)) };
+                let with = with.map(|sort| format!(", with {sort}")).unwrap_or_default();
+                format!("everything that could be proved{but}{with}")
+            }
             Tried::Way { grant: GrantKind::Freshness, kinds } => format!("fresh {}", names(kinds)),
             Tried::Way { grant: GrantKind::Confirmation, kinds } => format!("confirm with {}", names(kinds)),
         };

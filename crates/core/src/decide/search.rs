@@ -8,7 +8,7 @@ use stepgate_evidence::PolicyRef;
 use super::Asker;
 use crate::catalogue::Admits;
 use crate::challenge::{Ask, GrantKind, Way};
-use crate::factor::FactorKind;
+use crate::factor::{FactorKind, PasskeySort};
 use crate::operation::Operation;
 use crate::person::Principal;
 use crate::policy::{BROKEN, Case, Moment, NO_PERMIT, Outcome, Policies, Prepared, Proven, Slice};
@@ -53,7 +53,7 @@ pub(super) trait Watch {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Tried<'a> {
     Now,
-    Everything { but: &'a [FactorKind] },
+    Everything { but: &'a [FactorKind], with: Option<FactorKind> },
     Way { grant: GrantKind, kinds: &'a [FactorKind] },
 }
 
@@ -114,7 +114,8 @@ pub(super) fn find(
         }
     };
     let offered = policies.offered();
-    let search = Search { case: &case, proven, enrolled, offered, logins, freshens };
+    let could_get = policies.passkeys_to_get();
+    let search = Search { case: &case, proven, enrolled, offered, could_get, logins, freshens };
     if let Some(still) = search.refused_whatever_is_proved(&now, watch) {
         return search.and_why_no_login(refused(policies, &still));
     }
@@ -189,6 +190,8 @@ struct Search<'a> {
     enrolled: &'a [FactorKind],
     /// What is verified here.
     offered: &'a [FactorKind],
+    /// Sorts of passkeys that somebody could get.
+    could_get: &'a [PasskeySort],
     /// What the person's identity providers can be asked to prove.
     logins: Vec<FactorKind>,
     freshens: Freshens,
@@ -250,11 +253,41 @@ impl Search<'_> {
     }
 
     /// Everything that somebody can prove here, least trouble first: a company login of the
-    /// least class that is configured before one that counts as more.
+    /// least class that is configured before one that counts as more. Where rules tell passkeys apart, the sorts
+    /// that the person has, and those that one could get.
     fn kinds(&self) -> Vec<FactorKind> {
         let mut kinds: Vec<FactorKind> = self.offered.iter().chain(&self.logins).copied().collect();
+        if self.case.tells_passkeys_apart() && kinds.contains(&FactorKind::PASSKEY) {
+            let enrolled = self.enrolled.iter().filter(|kind| kind.is_same_factor(FactorKind::PASSKEY));
+            kinds.extend(enrolled.copied().chain(self.could_get.iter().map(|sort| FactorKind::Passkey(*sort))));
+        }
         kinds.sort_unstable();
+        kinds.dedup();
         kinds
+    }
+
+    /// All of these at once. A context is about one passkey, so of several sorts each is taken by itself.
+    fn at_once(kinds: &[FactorKind]) -> Vec<(Option<FactorKind>, Vec<FactorKind>)> {
+        let (passkeys, others): (Vec<FactorKind>, Vec<FactorKind>) =
+            kinds.iter().partition(|kind| kind.is_same_factor(FactorKind::PASSKEY));
+        match passkeys.as_slice() {
+            [] | [_] => vec![(None, kinds.to_vec())],
+            several => {
+                let with = |sort: &FactorKind| (Some(*sort), others.iter().copied().chain([*sort]).collect());
+                several.iter().map(with).collect()
+            }
+        }
+    }
+
+    /// Whether the person has what proves this.
+    fn has(&self, kind: FactorKind) -> bool {
+        if self.logins.contains(&kind) {
+            return true;
+        }
+        if kind.is_same_factor(FactorKind::PASSKEY) && self.case.tells_passkeys_apart() {
+            return self.enrolled.contains(&kind);
+        }
+        self.enrolled.iter().any(|enrolled| enrolled.proves_when_enrolled(kind))
     }
 
     fn ask<W: Watch>(&self, proven: &Proven, _watch: &W) -> Outcome {
@@ -274,13 +307,15 @@ impl Search<'_> {
         let mut lacks_a_permit = false;
         for but in [&[][..], &[FactorKind::RecoveryCode][..]] {
             let kinds: Vec<FactorKind> = self.kinds().into_iter().filter(|kind| !but.contains(kind)).collect();
-            let outcome = self.case.ask(&self.proven.confirmed_with(&kinds));
-            watch.tried(Tried::Everything { but }, &outcome);
-            if outcome.allowed {
-                return None;
+            for (with, kinds) in Self::at_once(&kinds) {
+                let outcome = self.case.ask(&self.proven.confirmed_with(&kinds));
+                watch.tried(Tried::Everything { but, with }, &outcome);
+                if outcome.allowed {
+                    return None;
+                }
+                still.retain(|id| outcome.decided.contains(id));
+                lacks_a_permit |= outcome.decided.is_empty() && outcome.erred.is_empty();
             }
-            still.retain(|id| outcome.decided.contains(id));
-            lacks_a_permit |= outcome.decided.is_empty() && outcome.erred.is_empty();
         }
         // Some forbid for want of a proof and others because of it: those of now say why.
         Some(if still.is_empty() && !lacks_a_permit { now.decided.clone() } else { still })
@@ -302,15 +337,18 @@ impl Search<'_> {
     /// What of a class is offered. The first class that works only with factors
     /// that are not enrolled is kept in `unobtainable`.
     fn offer(&self, grant: GrantKind, working: &[Way], unobtainable: &mut Option<Ask>) -> Option<Ask> {
-        let has = |kind: &FactorKind| {
-            self.logins.contains(kind) || self.enrolled.iter().any(|enrolled| enrolled.proves_when_enrolled(*kind))
-        };
+        let has = |kind: &FactorKind| self.has(*kind);
         // A company login that counts as more than another one that does is not asked for.
-        let needless = |way: &Way| working.iter().any(|less| less != way && does_for(way, less));
-        let ways: Vec<Way> = working.iter().filter(|way| way.iter().all(has) && !needless(way)).cloned().collect();
+        let ways: Vec<Way> = working.iter().filter(|way| way.iter().all(has)).cloned().collect();
+        let needless = |way: &Way| ways.iter().any(|less| does_for(way, less) && !does_for(less, way));
+        let ways: Vec<Way> = ways.iter().filter(|way| !needless(way)).cloned().collect();
         let mut not_enrolled: Vec<FactorKind> = working.iter().flatten().filter(|kind| !has(kind)).copied().collect();
         not_enrolled.sort_unstable();
         not_enrolled.dedup();
+        // One sort of passkey is said to be missing, the one that is easiest to get; none, if another one does.
+        let is_passkey = |kind: &FactorKind| kind.is_same_factor(FactorKind::PASSKEY);
+        let mut has_a_passkey = ways.iter().flatten().any(is_passkey);
+        not_enrolled.retain(|kind| !is_passkey(kind) || !std::mem::replace(&mut has_a_passkey, true));
         // A recovery code is a way back to another factor, nothing to get for its own sake.
         if !ways.is_empty() || not_enrolled.iter().any(|kind| *kind != FactorKind::RecoveryCode) {
             not_enrolled.retain(|kind| *kind != FactorKind::RecoveryCode);

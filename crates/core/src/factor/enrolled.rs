@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::{Binding, Destination, FactorKind, Strength};
+use super::{Aaguid, Backup, Binding, Destination, FactorKind, PasskeySort, Strength};
 use crate::id::{FactorId, SentCodeId};
 use crate::provider::ProviderName;
 use crate::secret::TokenDigest;
@@ -114,7 +114,7 @@ impl FactorSecret {
         match self {
             Self::Password { .. } => FactorKind::Password,
             Self::Totp { .. } => FactorKind::Totp,
-            Self::Passkey(_) => FactorKind::Passkey,
+            Self::Passkey(passkey) => passkey.kind(),
             Self::RecoveryCodes { .. } => FactorKind::RecoveryCode,
             Self::Idp(_) => FactorKind::Idp(Strength::NONE),
             Self::Address { to, .. } => to.kind(),
@@ -222,10 +222,25 @@ pub struct Passkey {
     pub backup_eligible: bool,
     /// Whether it was synced when last used.
     pub backed_up: bool,
-    /// The authenticator's model.
-    pub aaguid: [u8; 16],
+    /// The authenticator's model: proved if attested, or else what the client said.
+    pub aaguid: Aaguid,
+    /// Whether an attestation that leads to a trusted root proved the model.
+    pub is_attested: bool,
     /// The attestation object, as the authenticator gave it.
     pub attestation: Vec<u8>,
+}
+
+impl Passkey {
+    /// Its kind, with its sort.
+    pub const fn kind(&self) -> FactorKind {
+        self.kind_if(self.backed_up)
+    }
+
+    /// The same, if it is synced, or not, by now.
+    pub const fn kind_if(&self, is_backed_up: bool) -> FactorKind {
+        let backup = Backup::of_flags(self.backup_eligible, is_backed_up);
+        FactorKind::Passkey(PasskeySort { backup, is_attested: self.is_attested, aaguid: self.aaguid })
+    }
 }
 
 /// What a proof changes in its factor; applied in the transaction that accepts

@@ -3,15 +3,16 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::Strength;
+use super::{PasskeySort, Strength};
 
 /// A kind of factor.
 ///
 /// In the order of trouble: what is asked first when several would do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FactorKind {
-    /// A passkey or security key with user verification (WebAuthn).
-    Passkey,
+    /// A passkey or security key with user verification (WebAuthn), and what sort it is; what is asked for
+    /// is [`PasskeySort::ANY`] where no rule looks closer.
+    Passkey(PasskeySort),
     /// A client certificate in the TLS handshake (smart card, PIV).
     Certificate,
     /// An approval on an enrolled device, and what that device's approvals count as: more where it
@@ -48,7 +49,7 @@ struct Facts {
 /// without a row does not compile, and a row makes the kind known everywhere.
 macro_rules! table {
     ($($kind:ident $(($strength:ident = $least:expr))? => {
-        $name:literal, $proof:literal, $means:literal, $counts_as:expr, $amr:expr
+        $name:literal, $proof:literal, $means:expr, $counts_as:expr, $amr:expr
     };)*) => {
         impl FactorKind {
             /// Each kind once, least trouble first; those whose worth differs with none.
@@ -74,7 +75,7 @@ const HAS_AND_CANNOT_BE_PHISHED: Strength = HAS.and(Strength::PHISHING_RESISTANT
 
 // Name; what proves; what one has to have for it; what it counts as; RFC 8176.
 table! {
-    Passkey => { "passkey", "a passkey", "a passkey", HAS_AND_CANNOT_BE_PHISHED, &["swk", "user", "mfa"] };
+    Passkey(sort = PasskeySort::ANY) => { "passkey", "a passkey", sort.means(), HAS_AND_CANNOT_BE_PHISHED, sort.amr() };
     Certificate => { "certificate", "a certificate", "a smart card", HAS_AND_CANNOT_BE_PHISHED, &["pop"] };
     Push(strength = NONE) => { "push", "an approval on a device", "an approver device", strength, &["mca"] };
     Totp => { "totp", "an authenticator code", "an authenticator app", HAS, &["otp"] };
@@ -89,8 +90,11 @@ table! {
 }
 
 impl FactorKind {
+    /// Any passkey.
+    pub const PASSKEY: Self = Self::Passkey(PasskeySort::ANY);
+
     /// The kinds that every gate verifies, whatever is configured; people enrol them here.
-    pub const BUILT_IN: [Self; 4] = [Self::Passkey, Self::Totp, Self::Password, Self::RecoveryCode];
+    pub const BUILT_IN: [Self; 4] = [Self::PASSKEY, Self::Totp, Self::Password, Self::RecoveryCode];
 
     /// The name in policy, configuration, evidence and on the wire.
     pub const fn name(self) -> &'static str {
@@ -125,7 +129,11 @@ impl FactorKind {
     /// Whether a proof by this does for one that was asked for: it is the same factor,
     /// and counts as no less.
     pub fn does_for(self, asked: Self) -> bool {
-        self.is_same_factor(asked) && self.strength().covers(asked.strength())
+        let is_such_a_one = match (self, asked) {
+            (Self::Passkey(sort), Self::Passkey(asked)) => sort.does_for(asked),
+            _ => self.is_same_factor(asked),
+        };
+        is_such_a_one && self.strength().covers(asked.strength())
     }
 
     /// Whether it is the same factor, whatever it counts as.
@@ -134,9 +142,10 @@ impl FactorKind {
     }
 
     /// Whether who has enrolled this can prove what is asked. What a push counts as is its device's
-    /// to say; what any other counts as is the configuration's.
+    /// to say, and what sort a passkey is, the passkey's; what any other counts as is the configuration's.
     pub fn proves_when_enrolled(self, asked: Self) -> bool {
         match (self, asked) {
+            (Self::Passkey(_), Self::Passkey(_)) => asked == Self::PASSKEY || self == asked,
             (Self::Push(_), Self::Push(_)) => self.does_for(asked),
             _ => self.is_same_factor(asked),
         }
@@ -146,7 +155,7 @@ impl FactorKind {
     /// everything else is left with the password alone. Codes that are sent are no second factor,
     /// or a restricted one.
     pub const fn stands_beside_a_password(self) -> bool {
-        matches!(self, Self::Passkey | Self::Certificate | Self::Push(_) | Self::Totp | Self::Hotp)
+        matches!(self, Self::Passkey(_) | Self::Certificate | Self::Push(_) | Self::Totp | Self::Hotp)
     }
 
     /// Whether it is a factor of authentication at all. A code that was sent and counts as nothing
@@ -175,7 +184,7 @@ impl FactorKind {
             Self::Push(_) => Some(Self::Push(strength)),
             Self::Idp(_) => Some(Self::Idp(strength)),
             Self::PhoneCode(_) => Some(Self::PhoneCode(strength)),
-            Self::Passkey
+            Self::Passkey(_)
             | Self::Certificate
             | Self::Totp
             | Self::Hotp
@@ -191,13 +200,15 @@ fn without_article(text: &'static str) -> &'static str {
 }
 
 impl fmt::Display for FactorKind {
-    /// The name, and what it counts as where that differs: `idp:second_factor+possession`.
+    /// The name, and what it counts as, or what sort it is, where that differs: `idp:second_factor+possession`,
+    /// `passkey:device_bound`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;
         match self {
             Self::Idp(strength) | Self::Push(strength) | Self::PhoneCode(strength) if *strength != NONE => {
                 write!(f, ":{strength}")
             }
+            Self::Passkey(sort) if *sort != PasskeySort::ANY => write!(f, ":{sort}"),
             _ => Ok(()),
         }
     }
@@ -215,6 +226,9 @@ impl FromStr for FactorKind {
     fn from_str(text: &str) -> Result<Self, NotAFactor> {
         let (name, strength) = text.split_once(':').map_or((text, None), |(name, strength)| (name, Some(strength)));
         let kind = Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or(NotAFactor)?;
+        if let (Self::Passkey(_), Some(sort)) = (kind, strength) {
+            return sort.parse().map(Self::Passkey);
+        }
         match strength.map(str::parse) {
             None => Ok(kind),
             Some(Ok(NONE) | Err(_)) => Err(NotAFactor),
@@ -232,10 +246,21 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let strong = FactorKind::ALL.into_iter().filter_map(|kind| kind.counting_as(STRONG));
-        for kind in FactorKind::ALL.into_iter().chain(strong) {
+        let sorts = ["backed_up", "device_bound/attested"].map(|sort| FactorKind::Passkey(sort.parse().unwrap()));
+        for kind in FactorKind::ALL.into_iter().chain(strong).chain(sorts) {
             assert_eq!(kind.to_string().parse(), Ok(kind), "{kind}");
         }
-        for bad in ["idp:", "push:", "idp:mfa", "totp:possession", "email_code:second_factor", "Idp", ""] {
+        for bad in [
+            "idp:",
+            "push:",
+            "idp:mfa",
+            "totp:possession",
+            "passkey:",
+            "passkey:mfa",
+            "email_code:second_factor",
+            "Idp",
+            "",
+        ] {
             assert_eq!(bad.parse::<FactorKind>(), Err(NotAFactor), "{bad}");
         }
     }
@@ -251,8 +276,8 @@ mod tests {
         for of in [FactorKind::Idp, FactorKind::Push, FactorKind::PhoneCode] {
             let [weak, strong] = [Strength::KNOWLEDGE, Strength::KNOWLEDGE.and(Strength::POSSESSION)].map(of);
             assert!(strong.does_for(weak) && strong.does_for(strong));
-            assert!(!weak.does_for(strong) && !strong.does_for(FactorKind::Passkey));
-            assert!(!FactorKind::Passkey.does_for(weak));
+            assert!(!weak.does_for(strong) && !strong.does_for(FactorKind::PASSKEY));
+            assert!(!FactorKind::PASSKEY.does_for(weak));
         }
     }
 

@@ -28,7 +28,7 @@ impl Answer {
     pub fn kind(&self) -> FactorKind {
         match self {
             Self::Text { kind, .. } | Self::Device { kind, .. } => *kind,
-            Self::Passkey(_) => FactorKind::Passkey,
+            Self::Passkey(_) => FactorKind::PASSKEY,
         }
     }
 }

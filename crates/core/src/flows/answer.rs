@@ -116,8 +116,9 @@ impl Flows {
             // Asked already and answered right; what came now was not looked at.
             return Ok(Answered::More(Box::new(challenge)));
         }
-        let next = challenge.ask.next(&kinds(&answered));
-        let kind = next.into_iter().find(|kind| kind.is_same_factor(claimed)).ok_or(AnswerError::NotOffered)?;
+        let mut asked = challenge.ask.next(&kinds(&answered));
+        asked.retain(|kind| kind.is_same_factor(claimed));
+        let kind = *asked.first().ok_or(AnswerError::NotOffered)?;
         if standing == Standing::OtherSession {
             self.check_number(&challenge, &answered, wrong, kind, number).await?;
         }
@@ -129,7 +130,7 @@ impl Flows {
             Try::Locked { until } => return Err(AnswerError::Locked { kind, until }),
             Try::Allowed { left } => left,
         };
-        let enrolled = of_kind(&self.store.factors(person).await?, kind);
+        let enrolled = of_kinds(&self.store.factors(person).await?, &asked);
         let proved = match factor.verify(&enrolled, answer, binding, at).await {
             Ok(proved) => proved,
             Err(NotProved::Fault(fault)) => {
@@ -362,7 +363,13 @@ impl Flows {
 
 /// Those that can prove it.
 pub(super) fn of_kind(enrolled: &[EnrolledFactor], kind: FactorKind) -> Vec<EnrolledFactor> {
-    enrolled.iter().filter(|factor| factor.kind().proves_when_enrolled(kind)).cloned().collect()
+    of_kinds(enrolled, &[kind])
+}
+
+/// Those that can prove one of these.
+pub(super) fn of_kinds(enrolled: &[EnrolledFactor], asked: &[FactorKind]) -> Vec<EnrolledFactor> {
+    let proves = |factor: &&EnrolledFactor| asked.iter().any(|kind| factor.kind().proves_when_enrolled(*kind));
+    enrolled.iter().filter(proves).cloned().collect()
 }
 
 /// Who answers.

@@ -260,7 +260,7 @@ impl Flows {
         let enrolled = self.store.factors(person).await?;
         let found = enrolled.iter().find(|one| one.id == factor).ok_or(EnrolError::Gone)?;
         let signs_in = |one: &&EnrolledFactor| {
-            matches!(one.kind(), FactorKind::Password | FactorKind::Passkey | FactorKind::Idp(_))
+            matches!(one.kind(), FactorKind::Password | FactorKind::Passkey(_) | FactorKind::Idp(_))
         };
         if signs_in(&found) && enrolled.iter().filter(signs_in).count() == 1 {
             return Err(EnrolError::LastWay);

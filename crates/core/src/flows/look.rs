@@ -1,7 +1,7 @@
 //! Looking at a challenge, before it is answered.
 
 use super::Flows;
-use super::answer::of_kind;
+use super::answer::of_kinds;
 use super::ask::kinds;
 use super::logins::classes;
 use crate::challenge::{Challenge, ChallengeState};
@@ -77,9 +77,9 @@ impl Flows {
             .filter(|provider| is_known_at(provider) && !classes(provider, &next).0.is_empty())
             .map(|provider| (provider.name.clone(), provider.title.clone()))
             .collect();
-        let prompts: Vec<(FactorKind, Prompt)> = next
+        let prompts: Vec<(FactorKind, Prompt)> = by_factor(&next)
             .into_iter()
-            .filter_map(|kind| Some((kind, self.factor(kind)?.prompt(&of_kind(&enrolled, kind), binding))))
+            .filter_map(|(kind, asked)| Some((kind, self.factor(kind)?.prompt(&of_kinds(&enrolled, &asked), binding))))
             .collect();
         let tries_left = live.challenges.wrong_answers.saturating_sub(*wrong);
         let may_approve = prompts.iter().any(|(kind, _)| matches!(kind, FactorKind::Push(_)));
@@ -115,6 +115,18 @@ impl Flows {
         let service = challenge.host.as_ref().and_then(|host| live.catalogue.by_host(host));
         service.map_or_else(|| live.catalogue.gate_origin.clone(), |service| service.origin.clone())
     }
+}
+
+/// Kinds of one factor together, under the first of them: a person is asked for a passkey once, whatever sorts do.
+fn by_factor(kinds: &[FactorKind]) -> Vec<(FactorKind, Vec<FactorKind>)> {
+    let mut by_factor: Vec<(FactorKind, Vec<FactorKind>)> = Vec::new();
+    for kind in kinds {
+        match by_factor.iter_mut().find(|(first, _)| first.is_same_factor(*kind)) {
+            Some((_, same)) => same.push(*kind),
+            None => by_factor.push((*kind, vec![*kind])),
+        }
+    }
+    by_factor
 }
 
 pub(super) fn binding(challenge: &Challenge) -> Result<Binding, NotAnswerable> {

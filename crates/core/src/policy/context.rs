@@ -12,7 +12,7 @@ use smol_str::SmolStr;
 
 use super::needs::Needs;
 use crate::decide::Asker;
-use crate::factor::{FactorKind, Strength};
+use crate::factor::{Aaguid, FactorKind, PasskeySort, Strength};
 use crate::operation::{InputValue, Operation};
 use crate::risk;
 use crate::surroundings::{Calendar, Environment, Surroundings};
@@ -66,6 +66,10 @@ pub(crate) struct Proven {
     confirmed: [bool; SLOTS],
     /// What the proofs of the confirmation count as, in the order of [`COUNTED`].
     confirmed_as: [bool; COUNTED.len()],
+    /// The passkey that was proved last, and how long ago.
+    passkey: Option<(Duration, PasskeySort)>,
+    /// The one that the operation was confirmed with.
+    confirmed_passkey: Option<PasskeySort>,
 }
 
 /// The kinds of factors, whatever they count as.
@@ -90,6 +94,8 @@ impl Proven {
             any_factor: None,
             confirmed: [false; SLOTS],
             confirmed_as: [false; COUNTED.len()],
+            passkey: None,
+            confirmed_passkey: None,
         };
         for (kind, at) in asker.proofs().chain(confirmed.iter().copied()) {
             if let Some(age) = now.since(at) {
@@ -111,6 +117,11 @@ impl Proven {
         if kind.is_factor() {
             younger(&mut self.any_factor);
         }
+        if let FactorKind::Passkey(sort) = kind
+            && self.passkey.is_none_or(|(known, _)| age <= known)
+        {
+            self.passkey = Some((age, sort));
+        }
         let strength = kind.strength();
         COUNTED
             .iter()
@@ -122,6 +133,9 @@ impl Proven {
     /// The operation was confirmed with this.
     fn confirm(&mut self, kind: FactorKind) {
         self.confirmed.get_mut(slot(kind)).into_iter().for_each(|flag| *flag = true);
+        if let FactorKind::Passkey(sort) = kind {
+            self.confirmed_passkey = Some(sort);
+        }
         let strength = kind.strength();
         let counted = COUNTED.iter().zip(&mut self.confirmed_as).filter(|(one, _)| strength.covers(**one));
         counted.for_each(|(_, flag)| *flag = true);
@@ -137,6 +151,11 @@ impl Proven {
     pub(crate) fn confirmed_with(mut self, kinds: &[FactorKind]) -> Self {
         kinds.iter().for_each(|kind| self.confirm(*kind));
         self.proved(kinds, Duration::ZERO)
+    }
+
+    /// The passkey that `context.passkey` is about: that of the confirmation, or else the one proved last.
+    fn passkey(&self) -> PasskeySort {
+        self.confirmed_passkey.or(self.passkey.map(|(_, sort)| sort)).unwrap_or_default()
     }
 
     fn age_of(&self, name: &str) -> Option<Duration> {
@@ -229,6 +248,14 @@ fn value(part: &str, moment: &Moment<'_>, proven: &Proven) -> Result<Value, Cont
             let counted = COUNTED.into_iter().flat_map(Strength::names).zip(proven.confirmed_as);
             texts(&mut kinds.chain(counted).filter(|(_, confirmed)| *confirmed).map(|(name, _)| name))
         }
+        // Of an unknown one a careful rule trusts nothing: it may have been synced anywhere.
+        "passkey.backed_up" => Value::from(proven.passkey().backup.may_be_backed_up()),
+        "passkey.backup_eligible" => Value::from(proven.passkey().backup.may_be_synced()),
+        "passkey.attested" => Value::from(proven.passkey().is_attested),
+        "passkey.aaguid" => match proven.passkey().aaguid {
+            Aaguid::NONE => Value::from(""),
+            aaguid => Value::from(aaguid.to_string()),
+        },
         // Approvals by other people are not asked for yet.
         "approvals" => Value::from(0_i64),
         "device.known" => Value::from(session.is_some_and(|session| session.device.is_known())),

@@ -160,6 +160,11 @@ impl Case<'_> {
         Case { prepared: self.prepared, moment: Moment { later, ..self.moment } }
     }
 
+    /// Whether one passkey may do where another one does not.
+    pub(crate) fn tells_passkeys_apart(&self) -> bool {
+        self.prepared.subset.needs.passkeys()
+    }
+
     /// Asks Cedar's own authorizer about the whole set with the whole context,
     /// checked against the schema: slow, and the same answer.
     pub(crate) fn ask_whole(&self, policies: &Policies, proven: &Proven) -> Outcome {

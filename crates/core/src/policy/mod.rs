@@ -32,7 +32,7 @@ use jiff::tz::TimeZone;
 use sha2::{Digest as _, Sha256};
 
 use crate::catalogue::Catalogue;
-use crate::factor::FactorKind;
+use crate::factor::{Backup, FactorKind, PasskeySort};
 use crate::operation::Operation;
 use crate::provider::{Provider, ProviderName};
 use crate::surroundings::{Calendar, Environment};
@@ -81,7 +81,16 @@ pub struct Policies {
     logins: HashMap<ProviderName, Vec<FactorKind>>,
     /// The kinds that are verified here, least trouble first.
     offered: Vec<FactorKind>,
+    /// Sorts of passkeys that somebody could get who has none that does.
+    passkeys_to_get: Vec<PasskeySort>,
 }
+
+/// What is looked for where rules tell passkeys apart and the ones that somebody has do not do.
+const PASSKEYS_TO_GET: [PasskeySort; 3] = [
+    PasskeySort { backup: Backup::Eligible, ..PasskeySort::ANY },
+    PasskeySort { backup: Backup::DeviceBound, ..PasskeySort::ANY },
+    PasskeySort { backup: Backup::DeviceBound, is_attested: true, ..PasskeySort::ANY },
+];
 
 /// Everything, unindexed: what the index is held against.
 #[derive(Debug)]
@@ -223,6 +232,7 @@ impl Policies {
             broken: None,
             logins: HashMap::new(),
             offered: FactorKind::BUILT_IN.to_vec(),
+            passkeys_to_get: PASSKEYS_TO_GET.to_vec(),
         })
     }
 
@@ -240,6 +250,7 @@ impl Policies {
             broken: Some(why),
             logins: HashMap::new(),
             offered: Vec::new(),
+            passkeys_to_get: Vec::new(),
         }
     }
 
@@ -263,6 +274,11 @@ impl Policies {
     /// The kinds that are verified here, least trouble first; company logins are not among them.
     pub fn offered(&self) -> &[FactorKind] {
         &self.offered
+    }
+
+    /// Sorts of passkeys that somebody could get, least trouble first.
+    pub(crate) fn passkeys_to_get(&self) -> &[PasskeySort] {
+        &self.passkeys_to_get
     }
 
     /// These policies, where people can be asked to prove more at these providers.

@@ -34,7 +34,7 @@ pub(super) const PARTS: [&str; FactorKind::AGES.len() + OTHERS.len()] = {
     parts
 };
 
-const OTHERS: [&str; 34] = [
+const OTHERS: [&str; 38] = [
     "age.second_factor",
     "age.phishing_resistant",
     "age.knowledge",
@@ -53,6 +53,10 @@ const OTHERS: [&str; 34] = [
     "time.open",
     "time.holidays",
     "confirmed",
+    "passkey.backed_up",
+    "passkey.backup_eligible",
+    "passkey.aaguid",
+    "passkey.attested",
     "approvals",
     "device.known",
     "device.age",
@@ -167,6 +171,12 @@ impl Needs {
             ["network", "time", "device", "session", "risk"].contains(&record)
         };
         looked_at.iter().map(|part| part.path).filter(around).collect()
+    }
+
+    /// Whether anything of the passkey is looked at.
+    pub(super) fn passkeys(self) -> bool {
+        let looked_at = self.written.and(self.flat).and(self.ms);
+        looked_at.iter().any(|part| part.path.starts_with("passkey."))
     }
 
     fn collect(&mut self, value: &mut Value) {

@@ -1,5 +1,6 @@
 //! Which authenticators may hold a passkey.
 
+use stepgate_core::factor::Aaguid;
 use webauthn_rs_core::proto::{AttestationCaList, AttestationCaListBuilder};
 
 use crate::FactorSetError;
@@ -14,7 +15,7 @@ use crate::FactorSetError;
 #[derive(Clone, Debug, Default)]
 pub struct AuthenticatorPolicy {
     /// Models by their AAGUID; empty means any.
-    pub models: Vec<[u8; 16]>,
+    pub models: Vec<Aaguid>,
     /// Certificates of the makers, PEM, one in each; empty means that none is asked for.
     pub roots: Vec<String>,
 }
@@ -26,8 +27,8 @@ impl AuthenticatorPolicy {
     }
 
     /// Whether this model is on the list.
-    pub(crate) fn allows(&self, aaguid: &[u8; 16]) -> bool {
-        self.models.is_empty() || self.models.contains(aaguid)
+    pub(crate) fn allows(&self, aaguid: Aaguid) -> bool {
+        self.models.is_empty() || self.models.contains(&aaguid)
     }
 
     /// The roots, each for each model; `None` if none is asked for.
@@ -39,8 +40,8 @@ impl AuthenticatorPolicy {
         for root in &self.roots {
             for model in &self.models {
                 // The library's id type is read from text, so that its crate need not be named here.
-                let id = uuid(model).parse().map_err(|_| FactorSetError::AttestationRoot(uuid(model)))?;
-                list.insert_device_pem(root.as_bytes(), id, uuid(model), std::collections::BTreeMap::new())
+                let id = model.to_string().parse().map_err(|_| FactorSetError::AttestationRoot(model.to_string()))?;
+                list.insert_device_pem(root.as_bytes(), id, model.to_string(), std::collections::BTreeMap::new())
                     .map_err(|error| FactorSetError::AttestationRoot(format!("{error:?}")))?;
             }
         }
@@ -48,26 +49,13 @@ impl AuthenticatorPolicy {
     }
 }
 
-/// An AAGUID in UUID form (RFC 9562 section 4).
-pub(crate) fn uuid(bytes: &[u8; 16]) -> String {
-    let hex = hex::encode(bytes);
-    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
-    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn an_aaguid_is_written_as_a_uuid() {
-        let bytes: [u8; 16] = std::array::from_fn(|index| u8::try_from(index).unwrap());
-        assert_eq!(uuid(&bytes), "00010203-0405-0607-0809-0a0b0c0d0e0f");
-    }
-
-    #[test]
     fn a_root_that_is_no_certificate_is_refused_when_the_gate_starts() {
-        let policy = AuthenticatorPolicy { models: vec![[1; 16]], roots: vec!["no certificate".to_owned()] };
+        let policy = AuthenticatorPolicy { models: vec![Aaguid([1; 16])], roots: vec!["no certificate".to_owned()] };
         assert!(matches!(policy.roots(), Err(FactorSetError::AttestationRoot(_))));
     }
 }

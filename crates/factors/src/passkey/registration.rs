@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use stepgate_core::factor::{
-    BegunEnrolment, Enrolled, EnrolledFactor, EnrolmentOffer, FactorKind, FactorSecret, NotEnrolled, Passkey,
+    Aaguid, BegunEnrolment, Enrolled, EnrolledFactor, EnrolmentOffer, FactorKind, FactorSecret, NotEnrolled, Passkey,
 };
 use stepgate_core::person::Person;
 use stepgate_core::time::Randomness;
@@ -25,7 +25,7 @@ use webauthn_rs_core::proto::{
     RegistrationState, UserVerificationPolicy,
 };
 
-use super::policy::{AuthenticatorPolicy, uuid};
+use super::policy::AuthenticatorPolicy;
 use super::{TIMEOUT_MS, passkeys, user_handle};
 use crate::FactorSetError;
 use crate::begun;
@@ -128,7 +128,7 @@ impl Registration {
         let exclude = passkeys(existing).map(|(_, passkey)| passkey.credential_id.clone()).collect();
         let purpose = Purpose { handle: user_handle(person.id), suffix: "", exclude, kept: Kept::Discoverable };
         let (options, state) = self.options(person, purpose, random)?;
-        let state = begun::keep(FactorKind::Passkey, person.id, state)?;
+        let state = begun::keep(FactorKind::PASSKEY, person.id, state)?;
         Ok(BegunEnrolment { offer: EnrolmentOffer::Passkey { options }, state, link: None })
     }
 
@@ -187,7 +187,7 @@ impl Registration {
         state: &SecretString,
         answer: &Value,
     ) -> Result<Enrolled, NotEnrolled> {
-        let state: Value = begun::open(FactorKind::Passkey, person.id, state)?;
+        let state: Value = begun::open(FactorKind::PASSKEY, person.id, state)?;
         let has = |id: &[u8]| passkeys(existing).any(|(_, passkey)| passkey.credential_id == id);
         let (passkey, key) = self.verify(origin, state, user_handle(person.id), has, answer)?;
         Ok(Enrolled { secret: FactorSecret::Passkey(Box::new(passkey)), key: Some(key) })
@@ -229,7 +229,8 @@ impl Registration {
         // What cannot be verified when it is used is not enrolled.
         PublicKey::from_cose(&attested.public_key)
             .map_err(|_| refused("This authenticator's kind of key cannot be verified here."))?;
-        Ok(made(handle, attested, &registered, attestation_object))
+        let is_attested = self.roots.is_some() && is_vouched_for(&registered);
+        Ok(made(handle, attested, &registered, attestation_object, is_attested))
     }
 
     fn verified(
@@ -261,19 +262,20 @@ impl Registration {
         if !self.authenticators.wants_attestation() {
             return Ok(());
         }
-        match registered.attestation.data {
-            ParsedAttestationData::Basic(_) | ParsedAttestationData::AttCa(_) | ParsedAttestationData::AnonCa(_) => {}
-            _ => {
-                return Err(refused(
-                    "This gate accepts only authenticators that attest their model; this one did not.",
-                ));
-            }
+        if !is_vouched_for(registered) {
+            return Err(refused("This gate accepts only authenticators that attest their model; this one did not."));
         }
-        if !self.authenticators.allows(&attested.aaguid) {
+        if !self.authenticators.allows(attested.aaguid) {
             return Err(refused("This model of authenticator is not accepted here."));
         }
         Ok(())
     }
+}
+
+/// Whether somebody else than the authenticator itself says what it is. Who that is, the roots say.
+fn is_vouched_for(registered: &Registered) -> bool {
+    use ParsedAttestationData::{AnonCa, AttCa, Basic};
+    matches!(registered.attestation.data, Basic(_) | AttCa(_) | AnonCa(_))
 }
 
 fn decoded(text: &str) -> Result<Vec<u8>, NotEnrolled> {
@@ -299,7 +301,7 @@ fn check_page(client_data_json: &[u8], origin: &str) -> Result<(), NotEnrolled> 
 
 /// The attested credential data (WebAuthn L3 section 6.5.2), as bytes.
 struct Attested {
-    aaguid: [u8; 16],
+    aaguid: Aaguid,
     credential_id: Vec<u8>,
     public_key: Vec<u8>,
     counter: u32,
@@ -321,7 +323,7 @@ impl Attested {
         let _: ciborium::Value = ciborium::from_reader(&mut after).ok()?;
         let public_key = rest.get(..rest.len().checked_sub(after.len())?)?;
         Some(Self {
-            aaguid: *aaguid,
+            aaguid: Aaguid(*aaguid),
             credential_id: credential_id.to_vec(),
             public_key: public_key.to_vec(),
             counter: u32::from_be_bytes(*counter),
@@ -329,7 +331,13 @@ impl Attested {
     }
 }
 
-fn made(handle: [u8; 32], attested: Attested, registered: &Registered, attestation: Vec<u8>) -> (Passkey, EnrolledKey) {
+fn made(
+    handle: [u8; 32],
+    attested: Attested,
+    registered: &Registered,
+    attestation: Vec<u8>,
+    is_attested: bool,
+) -> (Passkey, EnrolledKey) {
     let key = EnrolledKey {
         credential_id: URL_SAFE_NO_PAD.encode(&attested.credential_id),
         public_key: URL_SAFE_NO_PAD.encode(&attested.public_key),
@@ -337,7 +345,8 @@ fn made(handle: [u8; 32], attested: Attested, registered: &Registered, attestati
         counter: attested.counter,
         backup_eligible: registered.backup_eligible,
         backed_up: registered.backup_state,
-        aaguid: uuid(&attested.aaguid),
+        aaguid: attested.aaguid.to_string(),
+        is_attested,
         attestation_sha256: hex::encode(Sha256::digest(&attestation)),
     };
     let passkey = Passkey {
@@ -348,6 +357,7 @@ fn made(handle: [u8; 32], attested: Attested, registered: &Registered, attestati
         backup_eligible: registered.backup_eligible,
         backed_up: registered.backup_state,
         aaguid: attested.aaguid,
+        is_attested,
         attestation,
     };
     (passkey, key)

@@ -49,8 +49,6 @@ impl Made {
     pub(super) fn passkey(&self) -> Result<Passkey, NotEnrolled> {
         let unreadable = || NotEnrolled::Fault("what the device made cannot be read".to_owned());
         let bytes = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| unreadable());
-        let mut aaguid = [0; 16];
-        hex::decode_to_slice(self.key.aaguid.replace('-', ""), &mut aaguid).map_err(|_| unreadable())?;
         Ok(Passkey {
             credential_id: bytes(&self.key.credential_id)?,
             public_key: bytes(&self.key.public_key)?,
@@ -58,7 +56,8 @@ impl Made {
             counter: self.key.counter,
             backup_eligible: self.key.backup_eligible,
             backed_up: self.key.backed_up,
-            aaguid,
+            aaguid: self.key.aaguid.parse().map_err(|_| unreadable())?,
+            is_attested: self.key.is_attested,
             attestation: bytes(&self.attestation)?,
         })
     }

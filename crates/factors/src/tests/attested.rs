@@ -73,10 +73,10 @@ impl Maker {
 }
 
 /// Enrols a passkey of a device that names `claimed` as its model and is attested by `maker`.
-async fn enrol(policy: AuthenticatorPolicy, maker: &Maker, claimed: [u8; 16]) -> Result<[u8; 16], NotEnrolled> {
+async fn enrol(policy: AuthenticatorPolicy, maker: &Maker, claimed: [u8; 16]) -> Result<(Aaguid, bool), NotEnrolled> {
     let options = FactorOptions { authenticators: policy, ..FactorOptions::default() };
     let set = FactorSet::new(GATE, ORIGIN, "Gate", options).unwrap();
-    let verifier = set.of(FactorKind::Passkey).unwrap();
+    let verifier = set.of(FactorKind::PASSKEY).unwrap();
     let begun = verifier.begin_enrolment(&alice(), &[], &SeededRandomness::new(8)).unwrap();
     let EnrolmentOffer::Passkey { options } = &begun.offer else { panic!("not for a passkey") };
     assert_eq!(options["attestation"], "direct");
@@ -87,19 +87,21 @@ async fn enrol(policy: AuthenticatorPolicy, maker: &Maker, claimed: [u8; 16]) ->
     let answer = EnrolmentAnswer::Passkey(made);
     let done = verifier.finish_enrolment(&alice(), &[], &begun.state, &answer, NOW).await?;
     let FactorSecret::Passkey(passkey) = done.secret else { panic!("not a passkey") };
-    Ok(passkey.aaguid)
+    Ok((passkey.aaguid, passkey.is_attested))
 }
 
 fn models(models: &[[u8; 16]], roots: &[&Maker]) -> AuthenticatorPolicy {
     let roots = roots.iter().map(|maker| maker.root.pem()).collect();
-    AuthenticatorPolicy { models: models.to_vec(), roots }
+    AuthenticatorPolicy { models: models.iter().copied().map(Aaguid).collect(), roots }
 }
 
 #[tokio::test]
 async fn an_attested_model_of_the_list_is_enrolled() {
     let maker = Maker::of(MODEL);
-    assert_eq!(enrol(models(&[MODEL], &[]), &maker, MODEL).await, Ok(MODEL));
-    assert_eq!(enrol(models(&[OTHER_MODEL, MODEL], &[&maker]), &maker, MODEL).await, Ok(MODEL));
+    // Whole, but vouched for by nobody who is known.
+    assert_eq!(enrol(models(&[MODEL], &[]), &maker, MODEL).await, Ok((Aaguid(MODEL), false)));
+    let vouched_for = models(&[OTHER_MODEL, MODEL], &[&maker]);
+    assert_eq!(enrol(vouched_for, &maker, MODEL).await, Ok((Aaguid(MODEL), true)));
 }
 
 #[tokio::test]

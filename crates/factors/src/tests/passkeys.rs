@@ -35,7 +35,7 @@ async fn enrol_with(
     who: &Person,
     change: impl FnOnce(Ceremony) -> Ceremony,
 ) -> Result<Enrolled, NotEnrolled> {
-    let verifier = set.of(FactorKind::Passkey).unwrap();
+    let verifier = set.of(FactorKind::PASSKEY).unwrap();
     let begun = verifier.begin_enrolment(who, &[], &SeededRandomness::new(8)).unwrap();
     let options = options_of(&begun.offer);
     let ceremony = change(Ceremony::creation(GATE, ORIGIN, &bytes(&options["challenge"])));
@@ -63,11 +63,12 @@ fn b70_the_options_are_made_here_and_ask_for_everything_that_is_checked() {
         counter: 0,
         backup_eligible: false,
         backed_up: false,
-        aaguid: [0; 16],
+        aaguid: Aaguid::NONE,
+        is_attested: false,
         attestation: Vec::new(),
     }));
     let begun =
-        set.of(FactorKind::Passkey).unwrap().begin_enrolment(&alice(), &[existing], &SeededRandomness::new(8)).unwrap();
+        set.of(FactorKind::PASSKEY).unwrap().begin_enrolment(&alice(), &[existing], &SeededRandomness::new(8)).unwrap();
     let options = options_of(&begun.offer);
     let mut expected_challenge = [0; 32];
     SeededRandomness::new(8).fill(&mut expected_challenge);
@@ -120,7 +121,7 @@ async fn what_is_enrolled_is_what_the_authenticator_made() {
     assert_eq!(stored.public_key, key.cose());
     assert_eq!(stored.user_handle, user_handle(alice().id));
     assert_eq!((stored.counter, stored.backup_eligible, stored.backed_up), (0, true, true));
-    assert_eq!(stored.aaguid, [0xab; 16]);
+    assert_eq!((stored.aaguid, stored.is_attested), (Aaguid([0xab; 16]), false));
     assert_eq!(evidence.attestation_sha256.len(), 64);
 }
 
@@ -163,7 +164,7 @@ async fn b69_b70_a_registration_that_lies_is_refused() {
 #[tokio::test]
 async fn b71_b72_a_registration_counts_for_its_own_enrolment_and_person_alone() {
     let set = factors();
-    let verifier = set.of(FactorKind::Passkey).unwrap();
+    let verifier = set.of(FactorKind::PASSKEY).unwrap();
     let mut authenticator = SoftwareAuthenticator::new();
     let first = verifier.begin_enrolment(&alice(), &[], &SeededRandomness::new(1)).unwrap();
     let second = verifier.begin_enrolment(&alice(), &[], &SeededRandomness::new(2)).unwrap();
@@ -181,7 +182,7 @@ async fn b71_b72_a_registration_counts_for_its_own_enrolment_and_person_alone() 
 #[tokio::test]
 async fn a_broken_registration_is_refused_whatever_is_broken() {
     let set = factors();
-    let verifier = set.of(FactorKind::Passkey).unwrap();
+    let verifier = set.of(FactorKind::PASSKEY).unwrap();
     let begun = verifier.begin_enrolment(&alice(), &[], &SeededRandomness::new(1)).unwrap();
     let made = SoftwareAuthenticator::new().answer_creation(ORIGIN, options_of(&begun.offer));
     let finish = async |made: Value| {
@@ -205,10 +206,10 @@ async fn a_broken_registration_is_refused_whatever_is_broken() {
 
 #[tokio::test]
 async fn with_a_list_of_models_an_unattested_passkey_is_refused() {
-    let authenticators = AuthenticatorPolicy { models: vec![[0xab; 16]], roots: Vec::new() };
+    let authenticators = AuthenticatorPolicy { models: vec![Aaguid([0xab; 16])], roots: Vec::new() };
     let options = FactorOptions { authenticators, ..FactorOptions::default() };
     let set = FactorSet::new(GATE, ORIGIN, "Gate", options).unwrap();
-    let begun = set.of(FactorKind::Passkey).unwrap().begin_enrolment(&alice(), &[], &SeededRandomness::new(8)).unwrap();
+    let begun = set.of(FactorKind::PASSKEY).unwrap().begin_enrolment(&alice(), &[], &SeededRandomness::new(8)).unwrap();
     assert_eq!(options_of(&begun.offer)["attestation"], "direct");
     // It names a model of the list and attests nothing: anybody could.
     let mut authenticator = SoftwareAuthenticator::new();
@@ -220,7 +221,7 @@ async fn with_a_list_of_models_an_unattested_passkey_is_refused() {
 #[test]
 fn a_prompt_binds_what_is_asked() {
     let set = factors();
-    let Prompt::Passkey { options } = set.of(FactorKind::Passkey).unwrap().prompt(&[], BINDING) else {
+    let Prompt::Passkey { options } = set.of(FactorKind::PASSKEY).unwrap().prompt(&[], BINDING) else {
         panic!("no options")
     };
     assert_eq!(
@@ -238,7 +239,7 @@ fn a_prompt_binds_what_is_asked() {
 #[tokio::test]
 async fn a_passkey_signs_what_it_was_asked_and_counts_on() {
     let set = factors();
-    let verifier = set.of(FactorKind::Passkey).unwrap();
+    let verifier = set.of(FactorKind::PASSKEY).unwrap();
     let mut authenticator = SoftwareAuthenticator::new();
     let stored = [enrol(&mut authenticator, &alice()).await];
     assert_eq!(passkey(&stored[0]).counter, 1);
@@ -260,7 +261,7 @@ async fn b61_a_counter_that_does_not_rise_is_refused() {
     let set = factors();
     let mut authenticator = SoftwareAuthenticator::new();
     let mut stored = enrol(&mut authenticator, &alice()).await;
-    let Prompt::Passkey { options } = set.of(FactorKind::Passkey).unwrap().prompt(&[], BINDING) else {
+    let Prompt::Passkey { options } = set.of(FactorKind::PASSKEY).unwrap().prompt(&[], BINDING) else {
         panic!("no options")
     };
     let signed = answer(&authenticator.answer_request(ORIGIN, &options));
@@ -268,7 +269,7 @@ async fn b61_a_counter_that_does_not_rise_is_refused() {
         let FactorSecret::Passkey(passkey) = &mut stored.secret else { panic!("not a passkey") };
         passkey.counter = counter;
         let outcome =
-            set.of(FactorKind::Passkey).unwrap().verify(std::slice::from_ref(&stored), &signed, BINDING, NOW).await;
+            set.of(FactorKind::PASSKEY).unwrap().verify(std::slice::from_ref(&stored), &signed, BINDING, NOW).await;
         assert_eq!(outcome.is_ok(), fits, "stored {counter}, signed 2: {outcome:?}");
     }
 }
@@ -276,7 +277,7 @@ async fn b61_a_counter_that_does_not_rise_is_refused() {
 #[tokio::test]
 async fn b68_a_key_of_somebody_else_answers_nothing() {
     let set = factors();
-    let verifier = set.of(FactorKind::Passkey).unwrap();
+    let verifier = set.of(FactorKind::PASSKEY).unwrap();
     let mut hers = SoftwareAuthenticator::new();
     let mut his = SoftwareAuthenticator::new();
     let alices = enrol(&mut hers, &alice()).await;
@@ -314,11 +315,11 @@ async fn b69_b70_an_assertion_that_lies_proves_nothing() {
     for (what, change) in changes {
         let ceremony = change(Ceremony::request(GATE, ORIGIN, &BINDING.0));
         let signed = answer(&authenticator.sign(&ceremony, &id));
-        let outcome = set.of(FactorKind::Passkey).unwrap().verify(&stored, &signed, BINDING, NOW).await;
+        let outcome = set.of(FactorKind::PASSKEY).unwrap().verify(&stored, &signed, BINDING, NOW).await;
         assert!(matches!(outcome, Err(NotProved::Wrong(_))), "{what}: {outcome:?}");
     }
     authenticator.flags = authenticator.flags.without(Flags::USER_VERIFIED);
     let signed = answer(&authenticator.sign(&Ceremony::request(GATE, ORIGIN, &BINDING.0), &id));
-    let outcome = set.of(FactorKind::Passkey).unwrap().verify(&stored, &signed, BINDING, NOW).await;
+    let outcome = set.of(FactorKind::PASSKEY).unwrap().verify(&stored, &signed, BINDING, NOW).await;
     assert!(matches!(outcome, Err(NotProved::Wrong(_))), "no verification: {outcome:?}");
 }

@@ -234,7 +234,7 @@ fn after_a_wrong_first_code_the_same_secret_is_shown_again() {
     let again = verifier.offer_again(&alice(), &begun.state).unwrap();
     assert_eq!(shown(&again), shown(&begun.offer));
     assert!(verifier.offer_again(&person(2, "mallory"), &begun.state).is_none());
-    for other in [FactorKind::Password, FactorKind::Passkey, FactorKind::RecoveryCode] {
+    for other in [FactorKind::Password, FactorKind::PASSKEY, FactorKind::RecoveryCode] {
         assert!(set.of(other).unwrap().offer_again(&alice(), &begun.state).is_none(), "{other}");
     }
 }

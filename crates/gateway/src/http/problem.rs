@@ -69,8 +69,10 @@ pub(super) fn challenge(
     let reasons: Vec<&str> =
         policies.iter().map(|policy| policy.reason.as_str()).filter(|reason| !reason.is_empty()).collect();
     let detail = reasons.join(" ");
-    let ways: Vec<Vec<&str>> =
+    let mut ways: Vec<Vec<&str>> =
         challenge.ask.ways.iter().map(|way| way.iter().map(|kind| kind.name()).collect()).collect();
+    // Several sorts of passkeys are one to a program: which of them do, the page knows.
+    ways.dedup();
     let not_enrolled: Vec<&str> = challenge.ask.not_enrolled.iter().map(|kind| kind.name()).collect();
     let refusing: Vec<Value> =
         policies.iter().map(|policy| json!({"id": policy.id, "reason": policy.reason})).collect();

@@ -322,7 +322,7 @@ impl Door {
             generation: 1,
             newest_generation: 1,
             assurance: Assurance::new(vec![Proof { kind: FactorKind::Password, at, generation: 1 }]),
-            enrolled: Arc::from([FactorKind::Passkey, FactorKind::Totp, FactorKind::Password]),
+            enrolled: Arc::from([FactorKind::PASSKEY, FactorKind::Totp, FactorKind::Password]),
             providers: Arc::new([]),
             risks: Arc::new([]),
             started_at: at,
@@ -366,7 +366,7 @@ impl Door {
             let challenge = state.challenges.get_mut(&id).unwrap();
             challenge.version += 1;
             challenge.state = ChallengeState::Passed {
-                answered: vec![(FactorKind::Passkey, at)],
+                answered: vec![(FactorKind::PASSKEY, at)],
                 at,
                 spend_before: at.plus(Duration::from_secs(300)),
             };

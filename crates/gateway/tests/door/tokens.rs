@@ -191,7 +191,7 @@ impl Door {
             groups: vec!["finance".into()],
             active: true,
         };
-        let enrolled = Arc::from([FactorKind::Passkey, FactorKind::Totp]);
+        let enrolled = Arc::from([FactorKind::PASSKEY, FactorKind::Totp]);
         let known =
             Arc::new(KnownPerson { person: Arc::new(person), enrolled, risks: Arc::new([]), tokens_after: None });
         self.store.change(|state| state.known.insert(identity_digest(ISSUER, subject), known));

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use stepgate_core::challenge::ChallengeLimits;
+use stepgate_core::factor::Aaguid;
 use stepgate_core::ports::TryLimits;
 use stepgate_core::session::SessionLifetimes;
 
@@ -60,12 +61,11 @@ pub(super) fn try_limits(table: Table<'_>) -> TryLimits {
     read
 }
 
-pub(super) fn passkeys(table: Table<'_>, base: &Path) -> (Vec<[u8; 16]>, Vec<PathBuf>) {
+pub(super) fn passkeys(table: Table<'_>, base: &Path) -> (Vec<Aaguid>, Vec<PathBuf>) {
     let mut read = Vec::new();
     for at in table.texts("allowed_aaguids") {
-        let mut bytes = [0; 16];
-        match hex::decode_to_slice(at.value.replace('-', ""), &mut bytes) {
-            Ok(()) => read.push(bytes),
+        match at.value.parse() {
+            Ok(aaguid) => read.push(aaguid),
             Err(_) => table.mistake(at.span, "an AAGUID is a UUID like \"ee882879-721c-4913-9775-3dfcce97072a\""),
         }
     }

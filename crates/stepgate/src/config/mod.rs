@@ -28,6 +28,7 @@ use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use stepgate_core::catalogue::{Catalogue, Host};
 use stepgate_core::challenge::ChallengeLimits;
+use stepgate_core::factor::Aaguid;
 use stepgate_core::ports::TryLimits;
 use stepgate_core::provider::ProviderName;
 use stepgate_core::session::SessionLifetimes;
@@ -109,7 +110,7 @@ pub struct Settings {
     /// Limits of tries.
     pub tries: TryLimits,
     /// Authenticator models that may be enrolled; empty: any.
-    pub allowed_aaguids: Vec<[u8; 16]>,
+    pub allowed_aaguids: Vec<Aaguid>,
     /// Files with the makers' certificates, PEM; empty: none is asked for.
     pub attestation_roots: Vec<PathBuf>,
     /// The zone of `context.time.hour`, `.minute` and `.weekday`.

@@ -318,7 +318,7 @@ fn every_key_is_read_as_it_is_written() {
     assert!(shown.starts_with(expected), "{shown}");
     assert_eq!(settings.time_zone.iana_name(), Some("Europe/Zurich"));
     assert_eq!(settings.attestation_roots, [PathBuf::from("/etc/stepgate/maker.pem")]);
-    assert_eq!(settings.allowed_aaguids[0][..2], [0xee, 0x88]);
+    assert_eq!(settings.allowed_aaguids[0].0[..2], [0xee, 0x88]);
     let (name, upstream) = &settings.upstreams[0];
     assert_eq!((name.as_str(), upstream.assertion), ("ledger", Assertion::SteppedUp));
     let (endpoint, values) =
@@ -678,7 +678,7 @@ fn b49_no_proof_of_a_session_stands_for_the_confirmation_of_a_factors_change() {
             assert_eq!(said(who, &[]), "confirm: passkey | totp | recovery_code", "{}", endpoint.resource);
             assert_eq!(valid_until(&policies, &operation, who, &surroundings, &[]), None);
             assert_ne!(said(who, &[FactorKind::Password]), "permit", "a password is what a thief knows");
-            assert_eq!(said(who, &[FactorKind::Passkey]), "permit");
+            assert_eq!(said(who, &[FactorKind::PASSKEY]), "permit");
             assert_ne!(said(who, &[FactorKind::Idp(mfa)]), "permit", "unless the operator allows it");
         }
         // Where a company login may add a factor, one that counts as a second factor does, for

@@ -102,7 +102,7 @@ impl Deployment {
         let login = Login::parse(name).unwrap();
         let groups = vec!["finance".to_owned()];
         let person = flows.add_person(login, name, "payer@example.test", groups, "test").await.unwrap();
-        let kinds = vec![FactorKind::Passkey, FactorKind::Totp, FactorKind::RecoveryCode];
+        let kinds = vec![FactorKind::PASSKEY, FactorKind::Totp, FactorKind::RecoveryCode];
         let link = flows.make_link(&person, kinds.clone(), Duration::from_secs(3600), "test").await.unwrap();
         let link = link.url.rsplit('/').next().and_then(Token::parse).unwrap();
         let browser = Token::random(flows.random.as_ref());

@@ -235,7 +235,7 @@ async fn an_export_breaks_off_when_its_auditor_loses_the_group() {
 async fn in_a_browser_an_auditor_exports_with_a_passkey_and_the_download_verifies() {
     let payments = Payments::start().await;
     let world = World::in_real_time(payments.behind_with_auditors()).await;
-    let link = world.invite("audrey", &["auditors"], &[FactorKind::Password, FactorKind::Passkey]).await;
+    let link = world.invite("audrey", &["auditors"], &[FactorKind::Password, FactorKind::PASSKEY]).await;
     let browser = Browser::start().await;
     browser.goto(world.at_gate("/sign-in")).await.unwrap();
     browser.add_authenticator().await;

@@ -62,7 +62,7 @@ pub(crate) async fn enrol_and_sign_in(browser: &Browser, link: &str, login: &str
 
 /// Somebody with a password and a passkey in a browser of their own, signed in at the ledger.
 async fn ada_at_the_ledger(world: &World) -> (Browser, VirtualAuthenticator) {
-    let link = world.invite("ada", &["finance"], &[FactorKind::Password, FactorKind::Passkey]).await;
+    let link = world.invite("ada", &["finance"], &[FactorKind::Password, FactorKind::PASSKEY]).await;
     let browser = Browser::start().await;
     browser.goto(world.at_gate("/sign-in")).await.unwrap();
     let authenticator = browser.add_authenticator().await;
@@ -189,7 +189,7 @@ async fn a_download_goes_on_after_a_code() {
 async fn a_download_goes_on_after_a_passkey_and_its_page_is_not_half_alive() {
     let payments = Payments::start().await;
     let world = World::in_real_time(payments.behind()).await;
-    let link = world.invite("bea", &["finance"], &[FactorKind::Password, FactorKind::Passkey]).await;
+    let link = world.invite("bea", &["finance"], &[FactorKind::Password, FactorKind::PASSKEY]).await;
     let browser = Browser::start().await;
     browser.goto(world.at_gate("/sign-in")).await.unwrap();
     browser.add_authenticator().await;

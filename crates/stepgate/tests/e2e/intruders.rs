@@ -100,7 +100,7 @@ async fn b54_every_way_in_asks_for_the_same() {
 async fn b71_a_link_that_was_used_enrols_nobody_else() {
     let payments = Payments::start().await;
     let world = World::start(payments.behind()).await;
-    let kinds = [stepgate_core::factor::FactorKind::Password, stepgate_core::factor::FactorKind::Passkey];
+    let kinds = [stepgate_core::factor::FactorKind::Password, stepgate_core::factor::FactorKind::PASSKEY];
     let link = world.invite("ada", &["finance"], &kinds).await;
     enrol(&Person::new(), &link, |_| String::new()).await;
     let thief = Person::new();

@@ -193,7 +193,7 @@ async fn provisioned(world: &World, directory: &System, login: &str) -> (Member,
     assert_eq!(status, 201, "{group}");
     let flows = &world.gate.flows;
     let person = flows.store.person(id.parse().unwrap()).await.unwrap().unwrap();
-    let kinds = vec![FactorKind::Password, FactorKind::Passkey, FactorKind::Totp];
+    let kinds = vec![FactorKind::Password, FactorKind::PASSKEY, FactorKind::Totp];
     let link = flows.make_link(&person, kinds, Duration::from_secs(600), "test").await.unwrap().url;
     let browser = Person::new();
     let secret = enrol(&browser, &link, |secret| totp::code_at(secret, world.clock.now())).await;

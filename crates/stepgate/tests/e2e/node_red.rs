@@ -49,7 +49,7 @@ async fn a_deploy_in_node_red_is_confirmed_and_what_arrives_is_what_was_signed()
     let hop = RecordingHop::start(application.address()).await;
     let behind = Behind { url: hop.url(), operations: OPERATIONS, policies: POLICIES };
     let world = World::in_real_time(behind).await;
-    let link = world.invite("grace", &["engineers"], &[FactorKind::Password, FactorKind::Passkey]).await;
+    let link = world.invite("grace", &["engineers"], &[FactorKind::Password, FactorKind::PASSKEY]).await;
     let browser = Browser::start().await;
     browser.goto(world.at_gate("/sign-in")).await.unwrap();
     let authenticator = browser.add_authenticator().await;

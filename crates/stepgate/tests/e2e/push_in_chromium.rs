@@ -47,7 +47,7 @@ async fn add_device(world: &World, desktop: &Browser, phone: &Browser) {
 async fn a_phone_approves_what_the_desktop_asks_and_the_held_payment_goes_on() {
     let payments = Payments::start().await;
     let world = World::in_real_time(behind(&payments, "")).await;
-    let link = world.invite("ada", &["finance"], &[FactorKind::Password, FactorKind::Passkey]).await;
+    let link = world.invite("ada", &["finance"], &[FactorKind::Password, FactorKind::PASSKEY]).await;
     let (desktop, phone) = (Browser::start().await, phone(&world).await);
     desktop.goto(world.at_gate("/sign-in")).await.unwrap();
     desktop.add_authenticator().await;

@@ -62,7 +62,7 @@ fn run(world: &World, arguments: &[&str], code: i32) -> String {
 async fn a_test_person_goes_through_a_gate_and_changes_only_what_was_allowed() {
     let payments = Payments::start().await;
     let world = World::in_real_time(payments.behind()).await;
-    let kinds = [FactorKind::Password, FactorKind::Passkey];
+    let kinds = [FactorKind::Password, FactorKind::PASSKEY];
     let link = world.invite("rita", &["finance"], &kinds).await;
     let enrol = ["rehearse", "enrol", &link, "--login", "rita", "--key", "rita.json"];
     run(&world, &enrol, 0);

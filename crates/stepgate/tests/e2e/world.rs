@@ -25,7 +25,7 @@ use tokio::net::TcpListener;
 pub(crate) const PASSWORD: &str = "seven paper lanterns over a frozen canal";
 
 /// What people enrol, if nothing else is said.
-const FACTORS: [FactorKind; 3] = [FactorKind::Password, FactorKind::Passkey, FactorKind::Totp];
+const FACTORS: [FactorKind; 3] = [FactorKind::Password, FactorKind::PASSKEY, FactorKind::Totp];
 
 /// How long an enrolment link lives.
 const LINK_LIFETIME: Duration = Duration::from_secs(3600);

@@ -80,7 +80,7 @@ pub(crate) async fn a_kind_that_the_ticket_does_not_allow_is_not_begun(house: Ho
     let ticket = ticket(&house, alice.id);
     house.store.put_ticket(&ticket).await.unwrap();
     let begin = |digest, kind| house.store.begin_on_ticket(digest, (kind, SecretString::from("state")));
-    is_conflict(begin(ticket.digest, FactorKind::Passkey).await);
+    is_conflict(begin(ticket.digest, FactorKind::PASSKEY).await);
     is_conflict(begin(house.digest(), FactorKind::Totp).await);
     house.clock.advance(MINUTE * 10);
     is_conflict(begin(ticket.digest, FactorKind::Totp).await);

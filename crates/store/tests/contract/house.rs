@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use stepgate_core::challenge::{Ask, AskedFrom, Challenge, ChallengeState, GrantKind, Held, HeldRequest};
-use stepgate_core::factor::{CodeDigest, EnrolledFactor, FactorKind, FactorSecret, FactorUse, Passkey, PasswordStands};
+use stepgate_core::factor::{
+    Aaguid, CodeDigest, EnrolledFactor, FactorKind, FactorSecret, FactorUse, Passkey, PasswordStands,
+};
 use stepgate_core::id::{ChallengeId, FactorId, Id, PersonId, SessionId};
 use stepgate_core::operation::OperationDigest;
 use stepgate_core::person::{Login, Person};
@@ -218,7 +220,8 @@ impl House {
             counter,
             backup_eligible: true,
             backed_up: false,
-            aaguid: [9; 16],
+            aaguid: Aaguid([9; 16]),
+            is_attested: false,
             attestation: vec![6, 7, 8],
         }))
     }
@@ -333,7 +336,7 @@ impl House {
             },
             ask: Ask {
                 grant,
-                ways: vec![vec![FactorKind::Passkey], vec![FactorKind::Totp, FactorKind::Password]],
+                ways: vec![vec![FactorKind::PASSKEY], vec![FactorKind::Totp, FactorKind::Password]],
                 not_enrolled: vec![FactorKind::RecoveryCode],
             },
             proved_within: Some(MINUTE * 2),

@@ -166,6 +166,7 @@ contract! {
         a_session_is_found_by_its_token_at_its_audience_only
         a_totp_step_counts_once_and_only_upwards
         a_passkey_counter_rises_or_stays_zero
+        b155_a_passkey_that_is_synced_by_now_is_of_another_sort
         a_recovery_code_is_gone_after_its_use
         a_factor_of_somebody_else_starts_no_session
         b61_a_prompt_starts_one_session

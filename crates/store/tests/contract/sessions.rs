@@ -56,7 +56,7 @@ pub(crate) async fn a_passkey_counter_rises_or_stays_zero(house: House) {
     let never = house.enrol(alice.id, house.passkey(0)).await.unwrap();
     let with = |factor, counter| {
         let used = FactorUse::PasskeyCounter { counter, backed_up: true };
-        house.new_session(alice.id, FactorKind::Passkey, (factor, used))
+        house.new_session(alice.id, FactorKind::PASSKEY, (factor, used))
     };
     is_used_before(start(&house, with(counting, 5)).await);
     is_used_before(start(&house, with(counting, 0)).await);
@@ -69,6 +69,31 @@ pub(crate) async fn a_passkey_counter_rises_or_stays_zero(house: House) {
     let factors = house.store.factors(alice.id).await.unwrap();
     let stepgate_core::factor::FactorSecret::Passkey(passkey) = &factors[0].secret else { panic!() };
     assert_eq!((passkey.counter, passkey.backed_up), (6, true));
+}
+
+/// What rules tell passkeys apart by is what was said at the last use, at once and for every session.
+pub(crate) async fn b155_a_passkey_that_is_synced_by_now_is_of_another_sort(house: House) {
+    let alice = house.person("alice").await;
+    let factor = house.enrol(alice.id, house.passkey(0)).await.unwrap();
+    let with = |backed_up| {
+        let used = FactorUse::PasskeyCounter { counter: 0, backed_up };
+        house.new_session(alice.id, FactorKind::PASSKEY, (factor, used))
+    };
+    let first = with(false);
+    let token = first.gate_token;
+    start(&house, first).await.unwrap();
+    let model = "09090909-0909-0909-0909-090909090909";
+    let enrolled =
+        || async { house.look(token).await.unwrap().enrolled.iter().map(ToString::to_string).collect::<Vec<_>>() };
+    assert_eq!(enrolled().await, [format!("passkey:backup_eligible/{model}")]);
+    for (backed_up, sort) in [(true, "backed_up"), (false, "backup_eligible")] {
+        start(&house, with(backed_up)).await.unwrap();
+        assert_eq!(enrolled().await, [format!("passkey:{sort}/{model}")]);
+        assert_eq!(
+            house.store.factors(alice.id).await.unwrap()[0].kind().to_string(),
+            format!("passkey:{sort}/{model}")
+        );
+    }
 }
 
 pub(crate) async fn a_recovery_code_is_gone_after_its_use(house: House) {
@@ -94,7 +119,7 @@ pub(crate) async fn a_factor_of_somebody_else_starts_no_session(house: House) {
     is_conflict(start(&house, house.new_session(bob.id, FactorKind::Totp, (factor, FactorUse::TotpStep(1)))).await);
     // Nor does a factor prove another kind than its own.
     is_conflict(
-        start(&house, house.new_session(alice.id, FactorKind::Passkey, (factor, FactorUse::TotpStep(1)))).await,
+        start(&house, house.new_session(alice.id, FactorKind::PASSKEY, (factor, FactorUse::TotpStep(1)))).await,
     );
     start(&house, house.new_session(alice.id, FactorKind::Totp, (factor, FactorUse::TotpStep(1)))).await.unwrap();
 }
@@ -105,7 +130,7 @@ pub(crate) async fn b61_a_prompt_starts_one_session(house: House) {
     let prompt = house.digest();
     let with = || {
         let used = FactorUse::PasskeyCounter { counter: 0, backed_up: false };
-        NewSession { prompt: Some(prompt), ..house.new_session(alice.id, FactorKind::Passkey, (factor, used)) }
+        NewSession { prompt: Some(prompt), ..house.new_session(alice.id, FactorKind::PASSKEY, (factor, used)) }
     };
     start(&house, with()).await.unwrap();
     is_used_before(start(&house, with()).await);

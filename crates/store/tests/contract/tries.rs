@@ -95,7 +95,7 @@ pub(crate) async fn b62_a_count_outlives_what_fails_after_it(house: House) {
     for used in [FactorUse::Nothing, FactorUse::PasskeyCounter { counter: 1, backed_up: false }, FactorUse::Nothing] {
         totp(&house, alice.id).await;
         // A sign-in that is refused, and undone, after its try was counted.
-        let kind = FactorKind::Passkey;
+        let kind = FactorKind::PASSKEY;
         let session = house.new_session(alice.id, kind, (factor, used));
         let refused = house.store.start_session(session, vec![house.said("started")]).await;
         assert!(matches!(refused, Err(ChangeError::Conflict)));

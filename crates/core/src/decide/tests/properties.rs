@@ -50,7 +50,7 @@ const RESOURCES: [&str; 7] = [
 ];
 /// What is verified in these deployments.
 const OFFERED: [FactorKind; 6] = [
-    FactorKind::Passkey,
+    FactorKind::PASSKEY,
     FactorKind::Totp,
     FactorKind::Password,
     FactorKind::PhoneCode(Strength::POSSESSION),
@@ -58,7 +58,7 @@ const OFFERED: [FactorKind; 6] = [
     FactorKind::RecoveryCode,
 ];
 /// What may stand in a condition. The second errs from eight o'clock on.
-const ATOMS: [&str; 41] = [
+const ATOMS: [&str; 44] = [
     "context.time.hour < 20",
     "context.time.hour + 9223372036854775799 > 0",
     "context.age.password <= duration(\"1h\")",
@@ -79,6 +79,9 @@ const ATOMS: [&str; 41] = [
     "context.confirmed.contains(\"passkey\")",
     "context.confirmed.containsAny([\"totp\", \"password\"])",
     "context.confirmed.containsAll([\"totp\", \"passkey\"])",
+    "!context.passkey.backed_up && context.age.passkey < duration(\"1h\")",
+    "context.passkey.backup_eligible || context.passkey.attested",
+    "context.passkey has aaguid && context.passkey.aaguid != \"2fc0579f-8113-47ea-b116-bb5a8db9202a\"",
     "context.approvals > 0",
     "context.device.known",
     "context.device.age >= duration(\"7d\") && context.device.unseen < duration(\"90d\")",
@@ -171,10 +174,17 @@ fn who() -> impl Strategy<Value = Option<SessionView>> {
         "password 3h",
         "totp 4m, password 9h",
         "passkey 1m",
+        "passkey:backed_up 2m, passkey:device_bound 2h",
         "recovery_code 1h, email_code 1m",
     ]);
-    let enrolled =
-        select(vec!["", "password", "password totp", "password totp passkey recovery_code", "email_code phone_code"]);
+    let enrolled = select(vec![
+        "",
+        "password",
+        "password totp",
+        "password totp passkey recovery_code",
+        "password passkey:backed_up passkey:device_bound/attested/2fc0579f-8113-47ea-b116-bb5a8db9202a",
+        "email_code phone_code",
+    ]);
     let person = (select(vec!["alice", "bob", "carol"]), groups).prop_map(|(login, groups)| person(login, groups));
     let known = (person, proved, enrolled, any::<bool>()).prop_map(|(person, proved, enrolled, known)| {
         let device = if known { known_device() } else { Device::default() };

@@ -110,7 +110,7 @@ fn a_passed_challenge_counts_for_this_operation() {
         decided(&policies, asked, Asker::SignedIn(&abroad), &surroundings(), confirmed)
     };
     // Its proof is also fresh: `unfamiliar-place` is content without a second touch.
-    assert_eq!(with(&[(FactorKind::Passkey, NOON)]), "permit, because finance");
+    assert_eq!(with(&[(FactorKind::PASSKEY, NOON)]), "permit, because finance");
     assert_eq!(
         with(&[(FactorKind::Totp, NOON)]),
         "confirm: passkey, because large-payment and unfamiliar-place",
@@ -600,4 +600,78 @@ fn b136_a_device_that_is_not_remembered_is_new_by_every_measure() {
             assert!(!permits(device), "{trusts}: {device:?}");
         }
     }
+}
+
+const BOUND: &str = "@id(\"staff\") permit (principal in Group::\"staff\", action, resource);
+     @id(\"bound\") @reason(\"Needs a passkey that is not synced.\")
+     forbid (principal, action == Action::\"payments.approve\", resource)
+     unless { context.confirmed.contains(\"passkey\") && !context.passkey.backed_up };
+     @id(\"key\") @reason(\"Needs a security key of the company.\")
+     forbid (principal, action == Action::\"reports.export\", resource)
+     unless { context.age.passkey <= duration(\"5m\") && context.passkey.attested && !context.passkey.backup_eligible };
+     @id(\"recalled\") @reason(\"This model was recalled.\")
+     forbid (principal, action == Action::\"write\", resource)
+     when { context.passkey.aaguid == \"2fc0579f-8113-47ea-b116-bb5a8db9202a\" };
+     @id(\"any\") @reason(\"Needs a passkey.\") forbid (principal, action == Action::\"notes.add\", resource)
+     unless { context.age.passkey <= duration(\"5m\") };";
+
+#[test]
+fn b155_a_passkey_that_cannot_satisfy_a_rule_is_not_asked_for_and_what_is_missing_is_said() {
+    let policies = load(BOUND);
+    let alice = |enrolled: &str| session(&person("alice", &["staff"]), "password 1m", enrolled);
+    let (pay, export) = ("ledger payments.approve amount=1", "ledger reports.export");
+    let synced = alice("password passkey:backed_up");
+    check(&policies, pay, &synced, "confirm: passkey:backup_eligible (not enrolled), because bound");
+    check(&policies, export, &synced, "fresh: passkey:device_bound/attested (not enrolled), because key");
+    let both = alice("password passkey:backed_up passkey:device_bound");
+    check(&policies, pay, &both, "confirm: passkey:device_bound, because bound");
+    check(&policies, export, &both, "fresh: passkey:device_bound/attested (not enrolled), because key");
+    let several = alice("password passkey:backup_eligible passkey:device_bound passkey:device_bound/attested");
+    let all = "confirm: passkey:backup_eligible | passkey:device_bound | passkey:device_bound/attested, because bound";
+    check(&policies, pay, &several, all);
+    check(&policies, export, &several, "fresh: passkey:device_bound/attested, because key");
+    // Where no rule tells passkeys apart, any is asked for, by its plain name.
+    check(&policies, "ledger notes.add", &synced, "fresh: passkey, because any");
+    check(&policies, "ledger notes.add", &several, "fresh: passkey, because any");
+}
+
+#[test]
+fn b155_a_rule_is_about_the_passkey_of_the_confirmation_or_else_the_one_that_was_proved_last() {
+    let policies = load(BOUND);
+    let alice = |proved: &str| session(&person("alice", &["staff"]), proved, "password passkey:device_bound/attested");
+    let (pay, export) = ("ledger payments.approve amount=1", "ledger reports.export");
+    let key: FactorKind = "passkey:device_bound/attested".parse().unwrap();
+    check(&policies, export, &alice("passkey:device_bound/attested 2m"), "permit, because staff");
+    check(&policies, export, &alice("passkey:device_bound/attested 1m, passkey:backed_up 2m"), "permit, because staff");
+    // The other way round nobody can say that the key was there a minute ago.
+    let later = alice("passkey:device_bound/attested 2m, passkey:backed_up 1m");
+    check(&policies, export, &later, "fresh: passkey:device_bound/attested, because key");
+    for (confirmed, expected) in [
+        (key, "permit, because staff"),
+        ("passkey:backed_up".parse().unwrap(), "confirm: passkey:device_bound/attested, because bound"),
+        // Nothing is known of it, so it may have been synced anywhere.
+        (FactorKind::PASSKEY, "confirm: passkey:device_bound/attested, because bound"),
+    ] {
+        let confirmed = [(confirmed, NOON)];
+        assert_eq!(decided(&policies, pay, Asker::SignedIn(&later), &surroundings(), &confirmed), expected);
+    }
+}
+
+#[test]
+fn a_rule_against_one_model_is_met_with_another_passkey() {
+    let policies = load(BOUND);
+    let recalled = "passkey:device_bound/2fc0579f-8113-47ea-b116-bb5a8db9202a";
+    let alice = |enrolled: &str| session(&person("alice", &["staff"]), &format!("{recalled} 1m"), enrolled);
+    check(
+        &policies,
+        "ledger write",
+        &alice(&format!("password passkey:device_bound {recalled}")),
+        "fresh: passkey:device_bound, because recalled",
+    );
+    check(
+        &policies,
+        "ledger write",
+        &alice(&format!("password {recalled}")),
+        "fresh: passkey (not enrolled), because recalled",
+    );
 }

@@ -26,7 +26,7 @@ fn a_permission_says_when_the_age_that_it_rests_on_runs_out() {
     check(&policies, "ledger reports.export", "totp 1m, passkey 2s", &[], Some(298.001));
     check(&policies, "ledger reports.export", "totp 10m", &[], None);
     check(&policies, "ledger read", "totp 1m", &[], Some(VALID_FOR_MAX.as_secs_f64()));
-    check(&policies, "ledger payments.approve amount=12000", "", &[FactorKind::Passkey], Some(86_400.0));
+    check(&policies, "ledger payments.approve amount=12000", "", &[FactorKind::PASSKEY], Some(86_400.0));
     check(&policies, "wiki read", "passkey 0s", &[], None);
 }
 

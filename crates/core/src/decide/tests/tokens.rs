@@ -82,7 +82,7 @@ fn token(whose: Whose, strength: Strength, auth_time: Option<Timestamp>) -> Arc<
 fn who() -> impl Strategy<Value = (TokenView, Option<u64>)> {
     let groups = select(vec![&[][..], &["red"][..], &["red", "blue"][..]]);
     let strengths = [Strength::NONE, corp().levels[0].strength, corp().levels[1].strength];
-    let enrolled = select(vec![vec![], vec![FactorKind::Passkey], vec![FactorKind::Passkey, FactorKind::Totp]]);
+    let enrolled = select(vec![vec![], vec![FactorKind::PASSKEY], vec![FactorKind::PASSKEY, FactorKind::Totp]]);
     let age = proptest::option::of(select(vec![1, 4, 200]));
     let whose = select(vec![of_person(), of_agent("00u1"), of_agent("robot")]);
     (groups, whose, select(strengths.to_vec()), age, enrolled).prop_map(|(groups, whose, strength, age, enrolled)| {
@@ -113,7 +113,7 @@ fn robot(subject: &str) -> TokenView {
         token: token(of_agent(subject), Strength::NONE, None),
         agent: Some(Arc::new(Agent { name: "corp/robot".into(), groups: Vec::new() })),
         person: person("alice", &[]),
-        enrolled: [FactorKind::Passkey].into(),
+        enrolled: [FactorKind::PASSKEY].into(),
         risks: Arc::new([]),
         host: Host::parse("ledger.example").unwrap(),
     }

@@ -43,7 +43,7 @@ impl Flows {
         let at = self.clock.now();
         let binding = binding(&self.sign_in_statement(&nonce, at, browser))?;
         let tag = self.mac.tag(PROMPT_LABEL, &[nonce.expose().as_bytes(), &at.as_ms().to_be_bytes(), &binding.0]);
-        let prompt = self.factor(FactorKind::Passkey).ok_or(SignInError::Fault)?.prompt(&[], binding);
+        let prompt = self.factor(FactorKind::PASSKEY).ok_or(SignInError::Fault)?.prompt(&[], binding);
         Ok(SignInPrompt { text: format!("{}.{}.{tag}", nonce.expose(), at.as_ms()), prompt })
     }
 
@@ -158,7 +158,7 @@ impl Flows {
         attempt: &SignInAttempt<'_>,
         at: Timestamp,
     ) -> Result<Proven, SignInError> {
-        let (kind, from) = (FactorKind::Passkey, attempt.from());
+        let (kind, from) = (FactorKind::PASSKEY, attempt.from());
         let factor = self.factor(kind).ok_or(SignInError::Fault)?;
         let (statement, once) = self.read_prompt(prompt, attempt.browser)?;
         let binding = binding(&statement)?;
@@ -183,7 +183,7 @@ impl Flows {
                 Ok(Proven {
                     person,
                     proof,
-                    kind,
+                    kind: proved.kind,
                     at,
                     used: (proved.factor, proved.used),
                     prompt: Some(once),
