@@ -32,7 +32,7 @@ pub struct Person {
     http: reqwest::Client,
     /// By host: browsers do not tell ports apart, and neither do we.
     cookies: Mutex<BTreeMap<String, BTreeMap<String, Cookie>>>,
-    authenticator: Mutex<SoftwareAuthenticator>,
+    authenticator: Arc<Mutex<SoftwareAuthenticator>>,
     agent: String,
 }
 
@@ -61,7 +61,7 @@ impl Person {
         Self {
             http: http.build().expect("a client without wishes"),
             cookies: Mutex::default(),
-            authenticator: Mutex::new(SoftwareAuthenticator::new()),
+            authenticator: Arc::new(Mutex::new(SoftwareAuthenticator::new())),
             agent: "Mozilla/5.0 (X11; Linux x86_64) Testkit/1.0".into(),
         }
     }
@@ -71,6 +71,11 @@ impl Person {
     pub fn with_agent(mut self, agent: &str) -> Self {
         agent.clone_into(&mut self.agent);
         self
+    }
+
+    /// The same person at another browser, which is empty, with the same authenticator.
+    pub fn at_another_browser(&self) -> Self {
+        Self { http: self.http.clone(), authenticator: Arc::clone(&self.authenticator), ..Self::new() }
     }
 
     /// Somebody who stole all cookies, and nothing else.

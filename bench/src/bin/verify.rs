@@ -116,6 +116,7 @@ impl Story {
                 challenge: String::new(),
                 reason: "wrong".into(),
                 provider: None,
+                factor_id: None,
             }),
         })
     }

@@ -130,6 +130,8 @@ pub enum Outcome {
     NoDevice,
     /// This browser is an approver device already.
     ApproverAlready,
+    /// The browser that adds an approver device followed the link itself.
+    ApproverAsksItself,
     /// There is no such page.
     NotFound,
     /// Signed out.
@@ -174,7 +176,7 @@ impl Outcome {
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NotFound | Self::NoDevice => StatusCode::NOT_FOUND,
-            Self::ApproverAlready => StatusCode::CONFLICT,
+            Self::ApproverAlready | Self::ApproverAsksItself => StatusCode::CONFLICT,
         }
     }
 
@@ -229,6 +231,7 @@ impl Outcome {
             Self::NotFound => "not_found",
             Self::NoDevice => "no_approver_device",
             Self::ApproverAlready => "approver_already",
+            Self::ApproverAsksItself => "approver_asks_itself",
             Self::Sending { .. }
             | Self::WentOn { .. }
             | Self::Cancelled { .. }
@@ -321,6 +324,8 @@ impl Outcome {
             Self::ApproverAlready => Words::warn("This browser is an approver device already")
                 .say("It can be that for one account. Remove it there first, or use another browser. The link still works.")
                 .then(Way::new("What is asked here", format!("{home}approver"))),
+            Self::ApproverAsksItself => Words::warn("This browser asks; it cannot approve as well")
+                .say("Open the link on another device: your phone, for instance. It still works there."),
             Self::NotFound => Words::neutral("There is no such page")
                 .say("Look at the address, or go on from your account.")
                 .then(account()),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp as Instant;
 use stepgate_core::catalogue::{Catalogue, GATE_SERVICE, SHOWN_VALUE_MAX, Title};
-use stepgate_core::challenge::{Ask, Challenge, ChallengeState, Held};
+use stepgate_core::challenge::{Ask, Challenge, ChallengeState, Given, Held};
 use stepgate_core::decide::MAX_AGE_MAX;
 use stepgate_core::factor::{CodeDelivery, CodeTo, FactorKind, Prompt};
 use stepgate_core::flows::{ChallengeView, Standing};
@@ -102,7 +102,7 @@ pub(crate) fn your(kind: FactorKind) -> String {
 }
 
 /// The proofs that were given so far.
-pub(crate) fn answered(challenge: &Challenge) -> &[(FactorKind, Timestamp)] {
+pub(crate) fn answered(challenge: &Challenge) -> &[Given] {
     match &challenge.state {
         ChallengeState::Pending { answered, .. } | ChallengeState::Passed { answered, .. } => answered,
         _ => &[],
@@ -199,7 +199,7 @@ fn grant(challenge: &Challenge) -> Grant {
 
 /// The steps, where every way to pass takes two.
 fn steps(challenge: &Challenge) -> Vec<Step> {
-    let done: Vec<FactorKind> = answered(challenge).iter().map(|(kind, _)| *kind).collect();
+    let done: Vec<FactorKind> = answered(challenge).iter().map(|given| given.kind).collect();
     let fits = |way: &&Vec<FactorKind>| way.len() > 1 && done.iter().all(|kind| way.contains(kind));
     if challenge.ask.ways.iter().any(|way| way.len() < 2) {
         return Vec::new();

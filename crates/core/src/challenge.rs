@@ -66,7 +66,7 @@ impl Ask {
 /// What a passed challenge grants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GrantKind {
-    /// The proof's time is set on the session.
+    /// What stays of the proofs in the session that asked ([`Given::in_session`]) is set there.
     Freshness,
     /// This operation, once.
     Confirmation,
@@ -194,6 +194,54 @@ impl FromStr for AskedBy {
     }
 }
 
+/// A proof that a challenge was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// What was proved.
+    pub kind: FactorKind,
+    /// When.
+    pub at: Timestamp,
+    /// Where.
+    pub place: GivenIn,
+}
+
+/// Where a proof was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GivenIn {
+    /// In the session that asked.
+    AskingSession,
+    /// On a device, or in another session of the same person, where the number of the asking screen was typed.
+    Elsewhere,
+}
+
+impl GivenIn {
+    /// The name in rows.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AskingSession => "here",
+            Self::Elsewhere => "elsewhere",
+        }
+    }
+}
+
+impl Given {
+    /// What it is for the operation that was asked for: its statement was shown where it was proved, and a signature
+    /// is over that, so it counts as what it is.
+    pub fn for_operation(&self) -> (FactorKind, Timestamp) {
+        (self.kind, self.at)
+    }
+
+    /// What stays of it in the session that asked, for later operations. Nobody who proved it elsewhere saw which
+    /// browser that is: a number ties the two, and a number can be relayed (SP 800-63B-4 section 3.1.3: an out-of-band
+    /// authenticator is not phishing-resistant).
+    pub fn in_session(&self) -> (FactorKind, Timestamp) {
+        match self.place {
+            GivenIn::AskingSession => (self.kind, self.at),
+            GivenIn::Elsewhere => (self.kind.carried_over(), self.at),
+        }
+    }
+}
+
 /// Whose page made the browser ask: what another one asks is limited by itself, so that
 /// it cannot use up what the person may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,15 +278,15 @@ pub enum Held {
 pub enum ChallengeState {
     /// It may be answered.
     Pending {
-        /// The proofs that were given, in order, with their times.
-        answered: Vec<(FactorKind, Timestamp)>,
+        /// The proofs that were given, in order.
+        answered: Vec<Given>,
         /// Wrong answers so far.
         wrong: u32,
     },
     /// It was passed and may be spent until then.
     Passed {
         /// The proofs.
-        answered: Vec<(FactorKind, Timestamp)>,
+        answered: Vec<Given>,
         /// When.
         at: Timestamp,
         /// The confirmation is spent before this or never.

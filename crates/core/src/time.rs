@@ -18,6 +18,12 @@ impl Timestamp {
         self.0
     }
 
+    /// This moment, so long before.
+    #[must_use]
+    pub fn before(self, while_: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(while_.as_millis()).unwrap_or(i64::MAX)))
+    }
+
     /// This moment and a while.
     pub fn plus(self, while_: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(while_.as_millis()).unwrap_or(i64::MAX)))

@@ -19,14 +19,17 @@ use stepgate_core::id::PersonId;
 use stepgate_core::ports::{Courier, CourierFull, Message};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 pub use mail::{MailSettings, MailUnusable, Mailer, Security};
 pub use webhook::{Webhook, WebhookUnusable};
 
 /// Messages that wait to be sent.
 pub const WAITING_MAX: usize = 1_000;
-/// Messages that are being sent at one time.
+/// Messages that are being sent at one time on one way: mail that is slow keeps no telephone waiting.
 pub const AT_ONCE: usize = 16;
+/// The longest pause that a server may ask for.
+pub const PAUSE_MAX: Duration = Duration::from_secs(120);
 /// The pauses before a message is tried again.
 pub const PAUSES: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(15), Duration::from_secs(60)];
@@ -35,11 +38,24 @@ pub const PAUSES: [Duration; 4] =
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotSent {
     /// Another try may succeed.
-    #[error("{0}")]
-    Passing(String),
+    #[error("{why}")]
+    Passing {
+        /// Why this one did not.
+        why: String,
+        /// The pause that the server asks for.
+        after: Option<Duration>,
+    },
     /// The server will not take it.
     #[error("{0}")]
     Final(String),
+}
+
+impl NotSent {
+    /// Another try may succeed, at any time.
+    #[must_use]
+    pub const fn passing(why: String) -> Self {
+        Self::Passing { why, after: None }
+    }
 }
 
 /// The ways on which messages leave.
@@ -87,63 +103,99 @@ impl Courier for Letterbox {
     }
 }
 
+/// Who sends at this moment, on each way. A message that pauses holds no place.
+#[derive(Debug)]
+struct Places {
+    mail: Semaphore,
+    phones: Semaphore,
+}
+
+impl Places {
+    fn new() -> Self {
+        Self { mail: Semaphore::new(AT_ONCE), phones: Semaphore::new(AT_ONCE) }
+    }
+
+    fn of(&self, message: &Message) -> &Semaphore {
+        match &message.to {
+            Destination::Email(_) => &self.mail,
+            Destination::Phone(_) => &self.phones,
+        }
+    }
+}
+
 impl Outgoing {
     /// Sends what comes, until `stop` completes; what is being tried then is tried to its end, once.
     pub async fn deliver(mut self, ways: Arc<Ways>, flows: Arc<Flows>, stop: impl Future<Output = ()> + Send) {
-        let slots = Arc::new(Semaphore::new(AT_ONCE));
+        let places = Arc::new(Places::new());
         let mut running = JoinSet::new();
-        let stopped = Arc::new(tokio::sync::Notify::new());
+        let stopped = CancellationToken::new();
         tokio::pin!(stop);
         loop {
-            let next = async {
-                let slot = Arc::clone(&slots).acquire_owned().await.ok()?;
-                Some((slot, self.0.recv().await?))
-            };
-            let (slot, (person, message)) = tokio::select! {
+            let (person, message) = tokio::select! {
                 () = &mut stop => break,
-                next = next => match next {
+                Some(_) = running.join_next() => continue,
+                next = self.0.recv(), if running.len() < WAITING_MAX => match next {
                     Some(next) => next,
                     None => break,
                 },
             };
-            let (ways, flows, stopped) = (Arc::clone(&ways), Arc::clone(&flows), Arc::clone(&stopped));
+            let (ways, flows, stopped) = (Arc::clone(&ways), Arc::clone(&flows), stopped.clone());
+            let places = Arc::clone(&places);
             running.spawn(async move {
-                let what = send(&ways, &flows, &message, &stopped).await;
+                let what = send(&ways, &flows, &message, &places, &stopped).await;
                 if let Err(error) = flows.delivered((message.id, person, message.kind), what).await {
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(code = %message.id, error, "what became of a code could not be recorded");
                 }
-                drop(slot);
             });
-            while running.try_join_next().is_some() {}
         }
-        stopped.notify_waiters();
+        stopped.cancel();
         while running.join_next().await.is_some() {}
     }
 }
 
 /// Tries until it is sent, cannot be, or comes too late.
-async fn send(ways: &Ways, flows: &Flows, message: &Message, stopped: &tokio::sync::Notify) -> Result<(), Undelivered> {
+async fn send(
+    ways: &Ways,
+    flows: &Flows,
+    message: &Message,
+    places: &Places,
+    stopped: &CancellationToken,
+) -> Result<(), Undelivered> {
     let mut pauses = PAUSES.iter();
     loop {
-        let stopping = stopped.notified();
-        match ways.send(message).await {
+        let tried = {
+            let place = tokio::select! {
+                biased;
+                place = places.of(message).acquire() => place,
+                () = stopped.cancelled() => return Err(Undelivered::Unreachable),
+            };
+            // The places are never closed.
+            let Ok(_place) = place else { return Err(Undelivered::Unreachable) };
+            if flows.clock.now() >= message.expires_at {
+                return Err(Undelivered::Unreachable);
+            }
+            ways.send(message).await
+        };
+        let asked_for = match tried {
             Ok(()) => return Ok(()),
             Err(NotSent::Final(why)) => {
                 tracing::warn!(code = %message.id, kind = %message.kind, why, "a code was refused by the server that sends it");
                 return Err(Undelivered::Refused);
             }
-            Err(NotSent::Passing(why)) => {
+            Err(NotSent::Passing { why, after }) => {
                 tracing::warn!(code = %message.id, kind = %message.kind, why, "a code could not be sent yet");
+                after
             }
-        }
+        };
         let Some(pause) = pauses.next() else { return Err(Undelivered::Unreachable) };
-        if flows.clock.now().plus(*pause) >= message.expires_at {
+        let pause = asked_for.map_or(*pause, |asked_for| asked_for.clamp(*pause, PAUSE_MAX));
+        if flows.clock.now().plus(pause) >= message.expires_at {
             return Err(Undelivered::Unreachable);
         }
         tokio::select! {
-            () = stopping => return Err(Undelivered::Unreachable),
-            () = tokio::time::sleep(*pause) => {}
+            () = stopped.cancelled() => return Err(Undelivered::Unreachable),
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

@@ -124,8 +124,8 @@ impl Mailer {
         match sent {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) if error.is_permanent() => Err(NotSent::Final(told(&error))),
-            Ok(Err(error)) => Err(NotSent::Passing(told(&error))),
-            Err(_) => Err(NotSent::Passing("the mail server took too long".to_owned())),
+            Ok(Err(error)) => Err(NotSent::passing(told(&error))),
+            Err(_) => Err(NotSent::passing("the mail server took too long".to_owned())),
         }
     }
 

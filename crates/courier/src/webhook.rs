@@ -107,14 +107,15 @@ impl Webhook {
             Ok(answer) => {
                 let why = format!("the gateway answered {}", answer.status.as_u16());
                 let passing = answer.status.is_server_error() || matches!(answer.status.as_u16(), 408 | 425 | 429);
-                Err(if passing { NotSent::Passing(why) } else { NotSent::Final(why) })
+                let after = answer.retry_after(self.clock.now());
+                Err(if passing { NotSent::Passing { why, after } } else { NotSent::Final(why) })
             }
             // It took the message and said more than is read.
             Err(HttpError::TooLarge { .. }) => Ok(()),
             Err(error @ (HttpError::NotAllowed(_) | HttpError::Redirect { .. })) => {
                 Err(NotSent::Final(error.to_string()))
             }
-            Err(error) => Err(NotSent::Passing(error.to_string())),
+            Err(error) => Err(NotSent::passing(error.to_string())),
         }
     }
 }

@@ -297,6 +297,17 @@ pub enum Event {
     /// A person's devices were asked to approve. `session`: which wanted it.
     #[serde(rename = "push.sent")]
     PushSent { challenge: String, session: String, person: String, devices: u32 },
+    /// A session withdrew what it had asked a person's devices, to ask something else.
+    #[serde(rename = "push.withdrawn")]
+    PushWithdrawn { challenge: String, session: String, person: String },
+    /// A session wanted to ask a person's devices, and they were not asked: `another_is_open`, `too_many` or `locked`.
+    /// The first of a kind within a window has an entry of its own.
+    #[serde(rename = "push.refused")]
+    PushRefused { challenge: String, session: String, person: String, reason: String },
+    /// A browser followed the link of somebody who adds an approver device. `authority`: the link or challenge that
+    /// allowed it. Where from lies in the details.
+    #[serde(rename = "device.followed")]
+    DeviceFollowed { person: String, authority: String },
     /// How a device is woken was `set`, or forgotten: `gone` (its push service says so) or `dropped`. `endpoint`:
     /// SHA-256 of its address at the push service, in hex.
     #[serde(rename = "device.subscription")]
@@ -313,6 +324,9 @@ pub enum Event {
         purpose: String,
         challenge: String,
         reason: String,
+        /// The factor that was tried, where it is known which: a device that answered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        factor_id: Option<String>,
     },
     /// A sign-in.
     #[serde(rename = "session.started")]

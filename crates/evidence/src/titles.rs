@@ -54,6 +54,9 @@ impl Event {
     pub fn challenge(&self) -> Option<&str> {
         let challenge = match self {
             Self::AttemptFailed { challenge, .. }
+            | Self::PushSent { challenge, .. }
+            | Self::PushWithdrawn { challenge, .. }
+            | Self::PushRefused { challenge, .. }
             | Self::ChallengeOpened { challenge, .. }
             | Self::ChallengeAnswered { challenge, .. }
             | Self::ChallengePassed { challenge, .. }
@@ -139,6 +142,7 @@ mod tests {
             purpose: text("sign_in"),
             challenge: String::new(),
             reason: text("wrong"),
+            factor_id: None,
         };
         assert_eq!(failed.challenge(), None);
     }

@@ -128,10 +128,20 @@ fn sentence(event: &Event) -> String {
             let devices = if *devices == 1 { "one device".to_owned() } else { format!("{devices} devices") };
             format!("challenge {}: {devices} of person {} asked to approve", short(challenge), short(person))
         }
+        Event::PushWithdrawn { challenge, person, .. } => {
+            format!("challenge {}: withdrawn from the devices of person {}", short(challenge), short(person))
+        }
+        Event::PushRefused { challenge, person, reason, .. } => {
+            let reason = reason.replace('_', " ");
+            format!("challenge {}: the devices of person {} were not asked: {reason}", short(challenge), short(person))
+        }
+        Event::DeviceFollowed { person, .. } => {
+            format!("a browser followed the link to become an approver device of person {}", short(person))
+        }
         Event::DeviceSubscription { person, factor_id, change, .. } => {
             format!("Web Push to device {} of person {}: {change}", short(factor_id), short(person))
         }
-        Event::AttemptFailed { person, factor, provider, purpose, challenge, reason } => {
+        Event::AttemptFailed { person, factor, provider, purpose, challenge, reason, factor_id } => {
             let who =
                 if person.is_empty() { "an unknown name".to_owned() } else { format!("person {}", short(person)) };
             let purpose = match purpose.as_str() {
@@ -139,7 +149,8 @@ fn sentence(event: &Event) -> String {
                 purpose => purpose.replace('_', "-"),
             };
             let at = provider.as_ref().map(|provider| format!(" at {provider}")).unwrap_or_default();
-            format!("{who} did not prove {}{at} for {purpose}: {}", named(factor), reason.replace('_', " "))
+            let which = factor_id.as_ref().map(|id| format!(" {}", short(id))).unwrap_or_default();
+            format!("{who} did not prove {}{which}{at} for {purpose}: {}", named(factor), reason.replace('_', " "))
         }
         Event::SessionStarted { session, person, proof } => {
             format!("person {} signed in with {}, session {}", short(person), proved(proof), short(session))

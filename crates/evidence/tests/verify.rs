@@ -797,6 +797,7 @@ fn b86_control_characters_do_not_forge_lines() {
             purpose: evil.into(),
             challenge: String::new(),
             reason: evil.into(),
+            factor_id: None,
         },
     ));
     let leaf = entries[9].to_leaf().unwrap();

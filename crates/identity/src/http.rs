@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
+use stepgate_core::time::Timestamp;
 use url::Url;
 
 pub(crate) use reach::shown;
@@ -83,6 +84,19 @@ pub enum HttpError {
     },
 }
 
+impl HttpError {
+    /// What kind of error it is, without the address: one that a stranger gave may be a secret by itself.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::NotAllowed(why) => why.kind(),
+            Self::Unreachable { .. } => "it cannot be reached",
+            Self::TooSlow { .. } => "it did not answer in time",
+            Self::TooLarge { .. } => "its answer is too large",
+            Self::Redirect { .. } => "it answered with a redirect, which is not followed",
+        }
+    }
+}
+
 /// An answer, read to its end.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -100,6 +114,17 @@ pub struct Answer {
 pub struct NotAnObject;
 
 impl Answer {
+    /// How long the other side wants to be left alone (RFC 9110, section 10.2.3), by seconds or by a date; `None` if it
+    /// does not say, or says it in no way that is known.
+    pub fn retry_after(&self, now: Timestamp) -> Option<Duration> {
+        let text = self.headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+        if let Ok(seconds) = text.parse() {
+            return Some(Duration::from_secs(seconds));
+        }
+        let date = jiff::fmt::rfc2822::parse(text).ok()?;
+        Some(Timestamp::from_ms(date.timestamp().as_millisecond()).since(now).unwrap_or_default())
+    }
+
     /// The body as a JSON object; a name that stands twice is refused.
     ///
     /// # Errors

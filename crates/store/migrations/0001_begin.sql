@@ -109,6 +109,7 @@ CREATE TABLE tries (
     kind TEXT NOT NULL,
     wrong {INT} NOT NULL,
     of_strangers {INT} NOT NULL,
+    locked {INT} NOT NULL, -- 1: its person said that it was not they who asked; no answer opens it
     PRIMARY KEY (person, kind)
 ) {STRICT};
 

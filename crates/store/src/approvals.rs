@@ -20,20 +20,43 @@ use crate::enrolment::{BeginOnTicket, seal, select_ticket, take_session_of};
 use crate::error::{ExactlyOne as _, Stored as _, unavailable};
 use crate::inner::{Inner, read};
 use crate::intent::{Intent, Work};
+use crate::options::{ROWS_MAX, TOUCH_EVERY};
 use crate::people::{take_active, take_person};
 use crate::row::Fields;
 use crate::sessions::take_live;
-use crate::tries::{lock, wrong_tries};
+use crate::tries::{is_locked, lock};
 
 /// What is counted of a person's questions.
 const AN_HOUR: Duration = Duration::from_secs(3600);
 
-/// A question is open while its challenge is: nobody has to close it.
+/// A question is open while its challenge is and the sessions live that asked it: nobody has to close it. `$3` is
+/// now, less what other nodes may be late with writing down uses.
 macro_rules! select_open {
     () => {
         "SELECT p.id, p.challenge, p.session, p.sent_at, p.until FROM pushes p JOIN challenges c ON c.id = p.challenge \
+         JOIN sessions s ON s.id = p.session \
          WHERE p.person = $1 AND p.until > $2 AND p.withdrawn = 0 AND c.state = 'pending' AND c.expires_at > $2 \
+         AND s.ended_at IS NULL AND s.ends_at > $2 AND s.last_used_at + s.idle_ms > $3 AND NOT EXISTS \
+         (SELECT 1 FROM sessions a WHERE a.id = c.session AND (a.ended_at IS NOT NULL OR a.ends_at <= $2)) \
          ORDER BY p.sent_at DESC, p.id LIMIT 1"
+    };
+}
+
+/// When a session must have been used last, at least its idle time before, to count as used at `now`.
+fn used_by(now: Timestamp) -> i64 {
+    let late_ms = TOUCH_EVERY.saturating_mul(2).as_millis();
+    now.as_ms().saturating_sub(i64::try_from(late_ms).unwrap_or(i64::MAX))
+}
+
+/// How many questions of one were put within the hour, and when the first of these was.
+macro_rules! select_put {
+    ($whose:literal) => {
+        concat!(
+            "SELECT '' AS id, COUNT(*) AS sent, COALESCE(MIN(sent_at), 0) AS first FROM (SELECT sent_at FROM pushes \
+             WHERE person = $1 AND ",
+            $whose,
+            " = $2 AND sent_at > $3 ORDER BY sent_at DESC LIMIT $4) AS newest"
+        )
     };
 }
 
@@ -215,21 +238,18 @@ impl Intent for SendPush {
         .await
         .stored()?;
         pending.ok_or(ChangeError::Conflict)?;
-        if wrong_tries(work, push.person, ApproverDevice::OUT_OF_BAND).await? >= push.before_reset {
+        if is_locked(work, push.person, ApproverDevice::OUT_OF_BAND, push.before_reset).await? {
             return Ok(PushSent::Locked);
         }
-        if let Some(other) = push.instead_of {
-            sqlx::query("UPDATE pushes SET withdrawn = 1 WHERE person = $1 AND challenge = $2 AND session = $3")
-                .bind(&person)
-                .bind(other.to_string())
-                .bind(push.session.to_string())
-                .execute(&mut *work.connection)
-                .await
-                .stored()?;
+        // Before anything is withdrawn: what is not asked takes no other question's place.
+        if let Some(again_at) = self.too_many(work, &person).await? {
+            return Ok(PushSent::TooMany { again_at });
         }
+        self.withdraw(work, &person).await?;
         let open = sqlx::query(select_open!())
             .bind(&person)
             .bind(push.at.as_ms())
+            .bind(used_by(push.at))
             .fetch_optional(&mut *work.connection)
             .await
             .stored()?;
@@ -239,9 +259,6 @@ impl Intent for SendPush {
                 return Ok(PushSent::AnotherIsOpen(open));
             }
         }
-        if let Some(again_at) = self.too_many(work, &person).await? {
-            return Ok(PushSent::TooMany { again_at });
-        }
         self.insert(work, &person).await?;
         work.record(&self.entry)?;
         Ok(PushSent::Open)
@@ -249,24 +266,49 @@ impl Intent for SendPush {
 }
 
 impl SendPush {
-    /// When the next one may be put, if there were too many within the hour, whatever became of them.
+    /// When the next one may be put, if there were too many within the hour, whatever became of them: of this person,
+    /// or of this session, so that no session uses up all of the person's.
     async fn too_many(&self, work: &mut Work<'_>, person: &str) -> Result<Option<Timestamp>, ChangeError> {
         let push = &self.push;
-        let hour_ms = i64::try_from(AN_HOUR.as_millis()).map_err(unavailable)?;
-        let since = push.at.as_ms().saturating_sub(hour_ms);
-        let row = sqlx::query(
-            "SELECT '' AS id, COUNT(*) AS sent, COALESCE(MIN(sent_at), 0) AS first FROM (SELECT sent_at FROM pushes \
-             WHERE person = $1 AND sent_at > $2 ORDER BY sent_at DESC LIMIT $3) AS newest",
+        let since = push.at.as_ms().saturating_sub(i64::try_from(AN_HOUR.as_millis()).map_err(unavailable)?);
+        let session = push.session.to_string();
+        let mut again_at = None;
+        for (select, whose, most) in [
+            (select_put!("person"), person, push.per_hour),
+            (select_put!("session"), session.as_str(), push.per_session),
+        ] {
+            let row = sqlx::query(select)
+                .bind(person)
+                .bind(whose)
+                .bind(since)
+                .bind(i64::from(most))
+                .fetch_one(&mut *work.connection)
+                .await
+                .stored()?;
+            let fields = Fields::of("pushes", &row);
+            if fields.int("sent")? >= i64::from(most) {
+                again_at = again_at.max(Some(fields.time("first")?.plus(AN_HOUR)));
+            }
+        }
+        Ok(again_at)
+    }
+
+    /// Withdraws what this session asked before and does not want any more.
+    async fn withdraw(&self, work: &mut Work<'_>, person: &str) -> Result<(), ChangeError> {
+        let Some((other, entry)) = &self.push.instead_of else { return Ok(()) };
+        let withdrawn = sqlx::query(
+            "UPDATE pushes SET withdrawn = 1 WHERE person = $1 AND challenge = $2 AND session = $3 AND withdrawn = 0",
         )
         .bind(person)
-        .bind(since)
-        .bind(i64::from(push.per_hour))
-        .fetch_one(&mut *work.connection)
+        .bind(other.to_string())
+        .bind(self.push.session.to_string())
+        .execute(&mut *work.connection)
         .await
         .stored()?;
-        let fields = Fields::of("pushes", &row);
-        let is_full = fields.int("sent")? >= i64::from(push.per_hour);
-        Ok(if is_full { Some(fields.time("first")?.plus(AN_HOUR)) } else { None })
+        if withdrawn.rows_affected() > 0 {
+            work.record(entry)?;
+        }
+        Ok(())
     }
 
     async fn insert(&self, work: &mut Work<'_>, person: &str) -> Result<(), ChangeError> {
@@ -299,6 +341,7 @@ fn open_push(fields: &Fields<'_>) -> Result<OpenPush, StoreError> {
 
 struct LockApprovals {
     person: PersonId,
+    entry: Entry,
 }
 
 #[async_trait]
@@ -307,7 +350,10 @@ impl Intent for LockApprovals {
 
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
         take_person(work, &self.person.to_string()).await?;
-        lock(work, self.person, ApproverDevice::OUT_OF_BAND).await
+        if lock(work, self.person, ApproverDevice::OUT_OF_BAND).await? {
+            work.record(&self.entry)?;
+        }
+        Ok(())
     }
 }
 
@@ -335,8 +381,9 @@ impl Approvals for Database {
         device: TokenDigest,
         state: SecretString,
         at: Timestamp,
+        entry: Entry,
     ) -> Result<(), ChangeError> {
-        self.write(AtDevice { by: Found::ByLink { link, device }, state, at }, Vec::new()).await
+        self.write(AtDevice { by: Found::ByLink { link, device }, state, at }, vec![entry]).await
     }
 
     async fn ticket_of_device(&self, device: TokenDigest, now: Timestamp) -> Result<Option<Ticket>, StoreError> {
@@ -412,6 +459,7 @@ impl Approvals for Database {
             let row = sqlx::query(select_open!())
                 .bind(person.to_string())
                 .bind(now.as_ms())
+                .bind(used_by(now))
                 .fetch_optional(&self.inner.readers)
                 .await
                 .stored()?;
@@ -420,20 +468,38 @@ impl Approvals for Database {
         .await
     }
 
+    async fn asked_since(&self, person: PersonId, since: Timestamp) -> Result<Vec<OpenPush>, StoreError> {
+        read(async {
+            let rows = sqlx::query(
+                "SELECT id, challenge, session, sent_at, until FROM pushes WHERE person = $1 AND sent_at > $2 \
+                 ORDER BY sent_at DESC, id LIMIT $3",
+            )
+            .bind(person.to_string())
+            .bind(since.as_ms())
+            .bind(i64::from(ROWS_MAX))
+            .fetch_all(&self.inner.readers)
+            .await
+            .stored()?;
+            rows.iter().map(|row| open_push(&Fields::of("pushes", row))).collect()
+        })
+        .await
+    }
+
     async fn lock_approvals(&self, person: PersonId, entry: Entry) -> Result<(), ChangeError> {
-        self.write(LockApprovals { person }, vec![entry]).await
+        self.write(LockApprovals { person, entry }, Vec::new()).await
     }
 
     async fn approvals_locked(&self, person: PersonId, before_reset: u32) -> Result<bool, StoreError> {
         read(async {
-            let row = sqlx::query("SELECT person, wrong FROM tries WHERE person = $1 AND kind = $2")
+            let row = sqlx::query("SELECT person, wrong, locked FROM tries WHERE person = $1 AND kind = $2")
                 .bind(person.to_string())
                 .bind(ApproverDevice::OUT_OF_BAND.name())
                 .fetch_optional(&self.inner.readers)
                 .await
                 .stored()?;
             let Some(row) = row else { return Ok(false) };
-            Ok(Fields::of("tries", &row).int("wrong")? >= i64::from(before_reset))
+            let fields = Fields::of("tries", &row);
+            Ok(fields.int("locked")? != 0 || fields.int("wrong")? >= i64::from(before_reset))
         })
         .await
     }

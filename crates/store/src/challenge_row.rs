@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 use stepgate_core::catalogue::Host;
-use stepgate_core::challenge::{Ask, AskedFrom, Challenge, ChallengeState, GrantKind, Held, SendOutcome};
+use stepgate_core::challenge::{
+    Ask, AskedFrom, Challenge, ChallengeState, Given, GivenIn, GrantKind, Held, SendOutcome,
+};
 use stepgate_core::factor::FactorKind;
 use stepgate_core::operation::OperationDigest;
 use stepgate_core::ports::StoreError;
@@ -37,8 +39,8 @@ struct AskRow {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Standing {
-    Pending { answered: Vec<(String, i64)>, wrong: u32 },
-    Passed { answered: Vec<(String, i64)>, at: i64, spend_before: i64 },
+    Pending { answered: Vec<(String, i64, String)>, wrong: u32 },
+    Passed { answered: Vec<(String, i64, String)>, at: i64, spend_before: i64 },
     Spent { at: i64, request: String, outcome: OutcomeRow },
     Failed { reason: String },
     Expired {},
@@ -73,9 +75,8 @@ pub(crate) fn ask_json(ask: &Ask) -> Result<String, StoreError> {
 }
 
 pub(crate) fn standing_json(state: &ChallengeState) -> Result<String, StoreError> {
-    let answers = |answered: &[(FactorKind, Timestamp)]| {
-        answered.iter().map(|(kind, at)| (kind.to_string(), at.as_ms())).collect()
-    };
+    let answer = |given: &Given| (given.kind.to_string(), given.at.as_ms(), given.place.name().to_owned());
+    let answers = |answered: &[Given]| answered.iter().map(answer).collect();
     let row = match state {
         ChallengeState::Pending { answered, wrong } => Standing::Pending { answered: answers(answered), wrong: *wrong },
         ChallengeState::Passed { answered, at, spend_before } => {
@@ -161,10 +162,12 @@ fn ask(fields: &Fields<'_>) -> Result<Ask, StoreError> {
 }
 
 fn state(fields: &Fields<'_>) -> Result<ChallengeState, StoreError> {
-    let answers = |answered: Vec<(String, i64)>| {
-        let answer = |(name, at): (String, i64)| {
+    let answers = |answered: Vec<(String, i64, String)>| {
+        let answer = |(name, at, place): (String, i64, String)| {
             let kind: FactorKind = name.parse().map_err(|_| fields.corrupt("standing names no factor"))?;
-            Ok((kind, Timestamp::from_ms(at)))
+            let place = [GivenIn::AskingSession, GivenIn::Elsewhere].into_iter().find(|one| one.name() == place);
+            let place = place.ok_or_else(|| fields.corrupt("standing names no place of a proof"))?;
+            Ok(Given { kind, at: Timestamp::from_ms(at), place })
         };
         answered.into_iter().map(answer).collect::<Result<Vec<_>, StoreError>>()
     };

@@ -1,7 +1,7 @@
 //! Challenges: opening, answering, closing. Each change is a compare-and-swap on the version.
 
 use async_trait::async_trait;
-use stepgate_core::challenge::{AskedBy, Challenge, ChallengeState, GrantKind, Held, HeldRequest};
+use stepgate_core::challenge::{AskedBy, Challenge, ChallengeState, Given, GrantKind, Held, HeldRequest};
 use stepgate_core::flows::is_sign_in_again;
 use stepgate_core::id::{ChallengeId, PersonId, SessionId};
 use stepgate_core::operation::OperationDigest;
@@ -214,8 +214,8 @@ impl Intent for AnswerChallenge {
         tries::forget(work, challenge.person, kind, answer.from, self.at).await?;
         match &answer.state {
             ChallengeState::Pending { .. } => {}
-            ChallengeState::Passed { .. } if challenge.ask.grant == GrantKind::Freshness => {
-                self.raise(work, challenge.asked_by.session().ok_or(ChangeError::Conflict)?).await?;
+            ChallengeState::Passed { answered, .. } if challenge.ask.grant == GrantKind::Freshness => {
+                self.raise(work, challenge.asked_by.session().ok_or(ChangeError::Conflict)?, answered).await?;
             }
             ChallengeState::Passed { .. } => {}
             _ => return Err(ChangeError::Conflict),
@@ -230,11 +230,8 @@ impl Intent for AnswerChallenge {
 }
 
 impl AnswerChallenge {
-    /// The session that asked gets the proofs, in its next generation.
-    async fn raise(&self, work: &mut Work<'_>, session: SessionId) -> Result<(), ChangeError> {
-        if self.answer.raises_session.is_empty() {
-            return Ok(());
-        }
+    /// The session that asked gets what stays of the proofs, in its next generation.
+    async fn raise(&self, work: &mut Work<'_>, session: SessionId, answered: &[Given]) -> Result<(), ChangeError> {
         sqlx::query("UPDATE sessions SET generation = generation + 1 WHERE id = $1")
             .bind(session.to_string())
             .execute(&mut *work.connection)
@@ -242,8 +239,8 @@ impl AnswerChallenge {
             .stored()?
             .exactly_one()?;
         let live = take_live(work, session, self.at).await?.ok_or(ChangeError::Conflict)?;
-        for (kind, at) in &self.answer.raises_session {
-            prove(work, session, Proof { kind: *kind, at: *at, generation: live.generation }).await?;
+        for (kind, at) in answered.iter().map(Given::in_session) {
+            prove(work, session, Proof { kind, at, generation: live.generation }).await?;
         }
         work.changed(Subject::Session(session));
         Ok(())

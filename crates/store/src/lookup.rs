@@ -9,7 +9,7 @@ use stepgate_core::id::{PersonId, SessionId};
 use stepgate_core::ports::{ChangeError, StoreError};
 use stepgate_core::provider::ProviderName;
 use stepgate_core::secret::TokenDigest;
-use stepgate_core::session::{Assurance, Audience, Device, Proof, SessionView};
+use stepgate_core::session::{Assurance, Audience, Proof, SessionView};
 use stepgate_core::time::Timestamp;
 use tokio::time::{sleep, timeout};
 
@@ -22,6 +22,7 @@ use crate::logins;
 use crate::options::{ENDED_BY_TIME_EVERY, LOOKS_APART};
 use crate::people::{columns, person_of};
 use crate::row::Fields;
+use crate::sessions::device_of;
 use crate::tokens::{RetirePredecessors, audience_name, audience_of};
 
 /// A token's session as the database tells it.
@@ -191,11 +192,7 @@ impl Inner {
                 last_used_at: used.last(),
                 ends_at: fields.time("ends_at")?,
                 browser: fields.maybe_digest("browser")?,
-                device: Device {
-                    first_seen: fields.maybe_time("admitted_at")?,
-                    seen_before: fields.maybe_time("device_used_before")?,
-                    name: fields.maybe_text("device_name")?.unwrap_or_default(),
-                },
+                device: device_of(&fields)?,
                 address: fields.parsed("address")?,
                 country: fields.text("country")?,
                 agent: fields.text("agent")?,

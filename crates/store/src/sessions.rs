@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use stepgate_core::id::{PersonId, SessionId};
 use stepgate_core::ports::{ChangeError, NewSession, SessionSummary, StoreError, Trier};
 use stepgate_core::secret::TokenDigest;
-use stepgate_core::session::{Audience, Proof};
+use stepgate_core::session::{Audience, Device, Proof};
 use stepgate_core::time::Timestamp;
 
 use crate::changes::Subject;
@@ -308,12 +308,23 @@ impl Intent for EndSession {
     }
 }
 
+/// The device of a session, in a row with its columns and those of the device if that is remembered.
+pub(crate) fn device_of(fields: &Fields<'_>) -> Result<Device, StoreError> {
+    Ok(Device {
+        first_seen: fields.maybe_time("admitted_at")?,
+        seen_before: fields.maybe_time("device_used_before")?,
+        name: fields.maybe_text("device_name")?.unwrap_or_default(),
+    })
+}
+
 impl Inner {
     pub(crate) async fn sessions(&self, person: PersonId, now: Timestamp) -> Result<Vec<SessionSummary>, StoreError> {
         read(async {
             let rows = sqlx::query(
-                "SELECT id, started_at, last_used_at, ends_at, idle_ms, address, agent FROM sessions \
-                 WHERE person = $1 AND ended_at IS NULL AND ends_at > $2 ORDER BY started_at DESC, id LIMIT $3",
+                "SELECT s.id, s.started_at, s.last_used_at, s.ends_at, s.idle_ms, s.address, s.agent, \
+                 s.device_used_before, d.admitted_at, d.name AS device_name FROM sessions s \
+                 LEFT JOIN devices d ON d.person = s.person AND d.device = s.device \
+                 WHERE s.person = $1 AND s.ended_at IS NULL AND s.ends_at > $2 ORDER BY s.started_at DESC, s.id LIMIT $3",
             )
             .bind(person.to_string())
             .bind(now.as_ms())
@@ -334,6 +345,7 @@ impl Inner {
                         ends_at: fields.time("ends_at")?,
                         address: fields.text("address")?,
                         agent: fields.text("agent")?,
+                        device: device_of(&fields)?,
                     });
                 }
             }

@@ -45,6 +45,8 @@ struct Counts {
     kind: &'static str,
     wrong: u32,
     of_strangers: u32,
+    /// By its person, until it is reset.
+    is_locked: bool,
 }
 
 impl Counts {
@@ -52,7 +54,7 @@ impl Counts {
     async fn take(work: &mut Work<'_>, person: PersonId, kind: FactorKind) -> Result<Self, ChangeError> {
         let (person, kind) = (person.to_string(), kind.name());
         sqlx::query(
-            "INSERT INTO tries (person, kind, wrong, of_strangers) VALUES ($1, $2, 0, 0) \
+            "INSERT INTO tries (person, kind, wrong, of_strangers, locked) VALUES ($1, $2, 0, 0, 0) \
              ON CONFLICT (person, kind) DO NOTHING",
         )
         .bind(&person)
@@ -63,7 +65,7 @@ impl Counts {
         let row = work
             .inner
             .backend
-            .locked("SELECT person, wrong, of_strangers FROM tries WHERE person = $1 AND kind = $2")
+            .locked("SELECT person, wrong, of_strangers, locked FROM tries WHERE person = $1 AND kind = $2")
             .bind(&person)
             .bind(kind)
             .fetch_one(&mut *work.connection)
@@ -71,15 +73,17 @@ impl Counts {
             .stored()?;
         let fields = Fields::of("tries", &row);
         let (wrong, of_strangers) = (fields.count("wrong")?, fields.count("of_strangers")?);
-        Ok(Self { person, kind, wrong, of_strangers })
+        let is_locked = fields.int("locked")? != 0;
+        Ok(Self { person, kind, wrong, of_strangers, is_locked })
     }
 
     async fn put(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
-        sqlx::query("UPDATE tries SET wrong = $1, of_strangers = $2 WHERE person = $3 AND kind = $4")
+        sqlx::query("UPDATE tries SET wrong = $1, of_strangers = $2, locked = $5 WHERE person = $3 AND kind = $4")
             .bind(i64::from(self.wrong))
             .bind(i64::from(self.of_strangers))
             .bind(&self.person)
             .bind(self.kind)
+            .bind(i64::from(self.is_locked))
             .execute(&mut *work.connection)
             .await
             .stored()?
@@ -221,7 +225,7 @@ impl Intent for BeginTry {
         if is_stranger {
             left = left.min(limits.of_strangers().saturating_sub(counts.of_strangers));
         }
-        if left == 0 {
+        if left == 0 || counts.is_locked {
             return Ok(Try::Locked { until: FOREVER });
         }
         if let Some(until) = lanes.iter().filter_map(|lane| lane.is_locked(at)).max() {
@@ -299,7 +303,7 @@ impl Intent for ResetTries {
 
     async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
         let mut counts = Counts::take(work, self.person, self.kind).await?;
-        (counts.wrong, counts.of_strangers) = (0, 0);
+        (counts.wrong, counts.of_strangers, counts.is_locked) = (0, 0, false);
         counts.put(work).await?;
         for text in [
             "DELETE FROM try_lanes WHERE person = $1 AND kind = $2 AND whom <> 'device'",
@@ -311,23 +315,31 @@ impl Intent for ResetTries {
     }
 }
 
-/// Wrong tries in a row of one kind, wherever they came from; the row is taken.
-pub(crate) async fn wrong_tries(work: &mut Work<'_>, person: PersonId, kind: FactorKind) -> Result<u32, ChangeError> {
-    Ok(Counts::take(work, person, kind).await?.wrong)
+/// Whether nothing of this kind is taken from anybody until it is reset: its person locked it, or there were so many
+/// wrong tries in a row. The row is taken.
+pub(crate) async fn is_locked(
+    work: &mut Work<'_>,
+    person: PersonId,
+    kind: FactorKind,
+    before_reset: u32,
+) -> Result<bool, ChangeError> {
+    let counts = Counts::take(work, person, kind).await?;
+    Ok(counts.is_locked || counts.wrong >= before_reset)
 }
 
-/// Locks a kind of a person for everybody, as too many wrong tries would, until they are reset.
-pub(crate) async fn lock(work: &mut Work<'_>, person: PersonId, kind: FactorKind) -> Result<(), ChangeError> {
-    // More than any limit that can be configured.
-    const LOCKED: u32 = 1_000_000;
+/// Locks a kind of a person for everybody, until it is reset; whether that is new.
+pub(crate) async fn lock(work: &mut Work<'_>, person: PersonId, kind: FactorKind) -> Result<bool, ChangeError> {
     let mut counts = Counts::take(work, person, kind).await?;
-    counts.wrong = LOCKED;
-    counts.put(work).await
+    let is_new = !std::mem::replace(&mut counts.is_locked, true);
+    counts.put(work).await?;
+    Ok(is_new)
 }
 
 /// A right answer: the row of wrong ones ends, the locks that it was part of are
 /// lifted, and its device is known from now on. A right answer from a known device
 /// says nothing of strangers: their lock goes on.
+///
+/// `Conflict` if its person locked it while the answer was on its way: that lock is theirs to lift.
 pub(crate) async fn forget(
     work: &mut Work<'_>,
     person: PersonId,
@@ -336,6 +348,9 @@ pub(crate) async fn forget(
     at: Timestamp,
 ) -> Result<(), ChangeError> {
     let mut counts = Counts::take(work, person, kind).await?;
+    if counts.is_locked {
+        return Err(ChangeError::Conflict);
+    }
     (counts.wrong, counts.of_strangers) = (0, 0);
     counts.put(work).await?;
     for lane in counts.lanes(work, from).await? {

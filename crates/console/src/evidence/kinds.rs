@@ -3,7 +3,7 @@
 use crate::views::Tone;
 
 /// Each kind as it stands in an entry, in words, and how it is coloured.
-pub(crate) const KINDS: [(&str, &str, Tone); 58] = [
+pub(crate) const KINDS: [(&str, &str, Tone); 61] = [
     ("challenge.opened", "Challenge opened", Tone::Neutral),
     ("challenge.answered", "Challenge answered in part", Tone::Neutral),
     ("challenge.passed", "Challenge passed", Tone::Good),
@@ -28,6 +28,9 @@ pub(crate) const KINDS: [(&str, &str, Tone); 58] = [
     ("code.delivered", "Code delivered", Tone::Neutral),
     ("code.undelivered", "Code not delivered", Tone::Warning),
     ("push.sent", "Devices asked to approve", Tone::Neutral),
+    ("push.withdrawn", "Question to devices withdrawn", Tone::Neutral),
+    ("push.refused", "Devices not asked", Tone::Warning),
+    ("device.followed", "Link of a device followed", Tone::Neutral),
     ("device.subscription", "How a device is woken", Tone::Neutral),
     ("enrolment.link_made", "Enrolment link made", Tone::Warning),
     ("enrolment.link_used", "Enrolment link used", Tone::Neutral),

@@ -248,6 +248,7 @@ mod tests {
             purpose: "challenge".to_owned(),
             challenge,
             reason: "used_before".to_owned(),
+            factor_id: None,
         });
         let line = self::line(&failed, &names, &Titles::default());
         assert_eq!(line.what, "alice did not prove authenticator code for challenge abababab: used before");

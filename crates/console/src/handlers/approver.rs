@@ -17,7 +17,7 @@ use crate::assets;
 use crate::failure::{Failure, no_store, of_answer};
 use crate::http::Wants;
 use crate::outcomes::Outcome;
-use crate::present::device::device_question;
+use crate::present::device::{device_question, last_question};
 use crate::views::{ApproverPage, Frame, Said};
 use crate::visit::Visit;
 use crate::wire::{self, json, problem};
@@ -34,15 +34,15 @@ pub(crate) async fn show(visit: Visit, RawQuery(query): RawQuery) -> Response {
             Err(_) if visit.wants == Wants::Json => return Ok(json(StatusCode::OK, &json!({ "state": "gone" }))),
             Err(failure) => return Err(failure),
         };
-        let question = question(&visit, &device).await?;
         if visit.wants == Wants::Json {
+            let question = question(&visit, &device).await?;
             let shows = query.as_deref().and_then(|query| query.strip_prefix("showing=")).unwrap_or_default();
             let is = question.map(|question| question.challenge.id.to_string()).unwrap_or_default();
             // The page looks until it is something else than it shows.
             let state = if is == shows { "pending" } else { "changed" };
             return Ok(json(StatusCode::OK, &json!({ "state": state })));
         }
-        Ok(page(&visit, &device, question, StatusCode::OK, None))
+        page(&visit, &device, StatusCode::OK, None).await
     };
     visit.finish(result.await)
 }
@@ -66,14 +66,14 @@ pub(super) fn frame(visit: &Visit) -> Frame {
     visit.stranger_frame()
 }
 
-fn page(
-    visit: &Visit,
-    device: &DeviceView,
-    question: Option<Question>,
-    status: StatusCode,
-    said: Option<Said>,
-) -> Response {
+/// What is asked, or, if nothing is, what was asked last.
+async fn page(visit: &Visit, device: &DeviceView, status: StatusCode, said: Option<Said>) -> Result<Response, Failure> {
     let flows = &visit.console.flows;
+    let question = question(visit, device).await?;
+    let last = match &question {
+        Some(_) => None,
+        None => flows.last_asked(device).await?,
+    };
     let showing = question.as_ref().map(|question| question.challenge.id.to_string()).unwrap_or_default();
     let catalogue = &flows.live.load().catalogue;
     let view = ApproverPage {
@@ -81,6 +81,7 @@ fn page(
         person: device.person.name.clone(),
         device: device.factor.name.clone(),
         question: question.map(|question| device_question(&question, catalogue, visit.surroundings.now)),
+        last: last.map(|last| last_question(&last, catalogue)),
         watch: format!("{}?showing={showing}", gate_path::APPROVER),
         web_push: flows.devices.as_ref().and_then(|devices| devices.wakes.key()),
         said,
@@ -89,13 +90,12 @@ fn page(
     if let Some(cookie) = visit.cookie(OurCookie::Approver) {
         visit.set_cookie(&mut response, OurCookie::Approver, cookie.expose(), Some(COOKIE_MAX_AGE_S));
     }
-    response
+    Ok(response)
 }
 
 /// What is asked by now, with what came of the last answer.
 async fn again(visit: &Visit, device: &DeviceView, status: StatusCode, said: Said) -> Result<Response, Failure> {
-    let question = question(visit, device).await?;
-    Ok(page(visit, device, question, status, Some(said)))
+    page(visit, device, status, Some(said)).await
 }
 
 /// Where an answer comes from: each device has a count of tries of its own, once it has answered right.
@@ -119,7 +119,8 @@ pub(crate) async fn answer(visit: Visit, body: Bytes) -> Response {
         let credential = fields.text("credential");
         let assertion = if credential.is_empty() { None } else { wire::assertion(credential) };
         let flows = &visit.console.flows;
-        match flows.device_approves(&device, challenge, &number, assertion, trier(&visit)).await {
+        let beside = visit.session.as_ref().map(|(session, _)| session.id);
+        match flows.device_approves(&device, challenge, &number, assertion, trier(&visit), beside).await {
             Ok(DeviceAnswered::Approved) => {
                 let said = Said::good("Approved.", "It goes on where it was asked.");
                 again(&visit, &device, StatusCode::OK, said).await
@@ -144,6 +145,10 @@ async fn not_approved(visit: &Visit, device: &DeviceView, error: AnswerError) ->
         AnswerError::Locked { .. } => {
             let said = Said::bad("Approvals are locked for now.", "Confirm it in another way where it was asked.");
             (StatusCode::TOO_MANY_REQUESTS, said)
+        }
+        AnswerError::SameBrowser => {
+            let way = "It is the one that asks. Approve it on another device, or confirm it in another way there.";
+            (wrong, Said::bad("This browser cannot approve that.", way))
         }
         AnswerError::NotOffered => (wrong, Said::bad("An approval here does not do for this.", "")),
         AnswerError::NotAnswerable(NotAnswerable::Over(_)) | AnswerError::Changed => {

@@ -46,9 +46,10 @@ pub(crate) async fn follow(visit: Visit, Path(link): Path<String>, body: Bytes) 
     let result = async {
         visit.fields(&body)?;
         let had = visit.cookie(OurCookie::Approver);
-        let cookie = match visit.console.flows.follow_invitation(&read(&link)?, had.as_ref()).await {
+        let cookie = match follow_by(&visit, &read(&link)?, had.as_ref()).await {
             Ok(cookie) => cookie,
-            Err(EnrolError::NotAllowed) => return Err(Outcome::ApproverAlready.into()),
+            Err(EnrolError::Taken) => return Err(Outcome::ApproverAlready.into()),
+            Err(EnrolError::NotAllowed) => return Err(Outcome::ApproverAsksItself.into()),
             Err(error) => return Err(error.into()),
         };
         let mut response = no_store(Redirect::to(&here()).into_response());
@@ -56,6 +57,10 @@ pub(crate) async fn follow(visit: Visit, Path(link): Path<String>, body: Bytes) 
         Ok::<_, Failure>(response)
     };
     visit.finish(result.await)
+}
+
+async fn follow_by(visit: &Visit, link: &Token, had: Option<&Token>) -> Result<Token, EnrolError> {
+    visit.console.flows.follow_invitation(link, &visit.browser, had, &visit.surroundings).await
 }
 
 /// `GET /approver/enrol`: what the device is to do next. As JSON, whether it waits for the other screen.

@@ -328,7 +328,7 @@ pub(crate) async fn not_passed(
             let last = LastAnswer { locked: Some((kind, until)), number, ..last };
             (StatusCode::TOO_MANY_REQUESTS, "factor_locked", last)
         }
-        AnswerError::NotOffered => {
+        AnswerError::NotOffered | AnswerError::SameBrowser => {
             (wrong, "not_offered", LastAnswer { number, ..not_done("That does not do for this.", "Use one of these.") })
         }
         AnswerError::NotAnswerable(NotAnswerable::NotYours) => return Err(Outcome::ForeignChallenge.into()),

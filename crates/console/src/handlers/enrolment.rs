@@ -308,7 +308,7 @@ async fn complete(
     // The password's form names the account for password managers; that is no name of the password.
     let name = if kind == FactorKind::Password { "" } else { fields.text("name") };
     let finished = match answer {
-        EnrolmentAnswer::Text(code) if is_sent => {
+        EnrolmentAnswer::Text(code) if kind.is_typed_from_elsewhere() => {
             flows.finish_with_code(&enrolment.view, kind, name, code, visit.trier()).await
         }
         answer => flows.finish_enrolment(&enrolment.view, kind, name, &answer).await,
@@ -318,6 +318,9 @@ async fn complete(
         Ok(_) => Ok(no_store(Redirect::to(&enrolment.base).into_response())),
         Err(EnrolError::Refused(NotEnrolled::Refused(why))) => {
             again(visit, enrolment, kind, Said::bad("That does not fit.", why)).await
+        }
+        Err(EnrolError::Refused(early @ NotEnrolled::TooEarly)) => {
+            again(visit, enrolment, kind, Said::bad("Not yet.", early.to_string())).await
         }
         Err(EnrolError::Refused(NotEnrolled::Fault(fault))) => {
             tracing::error!(factor = %kind, fault, "a factor could not be enrolled");

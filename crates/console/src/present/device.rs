@@ -1,13 +1,15 @@
 //! A challenge as a device shows it.
 
 use stepgate_core::catalogue::Catalogue;
-use stepgate_core::flows::{Place, Question};
+use stepgate_core::challenge::ChallengeState;
+use stepgate_core::flows::{LastAsked, Place, Question};
+use stepgate_core::ports::SessionSummary;
 use stepgate_core::surroundings::shown;
 use stepgate_core::time::Timestamp;
 
 use super::{SHOWN_MAX, inputs, instant, reasons, service};
 use crate::device;
-use crate::views::{DeviceQuestion, PasskeyCall};
+use crate::views::{DeviceQuestion, LastQuestion, PasskeyCall};
 use crate::words::{self, Moment};
 
 /// What is asked, in plain words.
@@ -16,7 +18,7 @@ pub(crate) fn device_question(question: &Question, catalogue: &Catalogue, now: T
     let statement = &challenge.statement;
     let name = device::in_words(&statement.asker.agent);
     let asker = match statement.asker.kind.as_str() {
-        "browser" => format!("You, in {name}"),
+        "browser" => format!("Signed in as you, in {name}"),
         _ => format!("A program signed in as you: {name}"),
     };
     let call = |options: &serde_json::Value| PasskeyCall {
@@ -31,6 +33,7 @@ pub(crate) fn device_question(question: &Question, catalogue: &Catalogue, now: T
         inputs: inputs(statement, catalogue),
         reasons: reasons(statement),
         asker,
+        since: question.asking.as_ref().map(|session| since(session, now)),
         place: place(&statement.asker.address, &question.place),
         asked: Moment::of_today(instant(challenge.opened_at)),
         expires: Moment::of_today(instant(question.until)),
@@ -40,6 +43,31 @@ pub(crate) fn device_question(question: &Question, catalogue: &Catalogue, now: T
         suffices: question.suffices,
         statement_digest: statement.digest().ok().map(|digest| words::in_groups(&words::hex(&digest), 8)),
     }
+}
+
+/// What was asked last, and what became of it.
+pub(crate) fn last_question(last: &LastAsked, catalogue: &Catalogue) -> LastQuestion {
+    let challenge = &last.challenge;
+    LastQuestion {
+        id: challenge.id.to_string(),
+        service: service(challenge, catalogue),
+        title: shown(&challenge.statement.title, SHOWN_MAX),
+        asked: Moment::of_today(instant(last.asked_at)),
+        became: match &challenge.state {
+            ChallengeState::Pending { .. } => "not asked here any more",
+            ChallengeState::Passed { .. } | ChallengeState::Spent { .. } => "approved",
+            ChallengeState::Failed { .. } => "failed",
+            ChallengeState::Expired => "not answered in time",
+            ChallengeState::Cancelled { .. } => "refused",
+        },
+    }
+}
+
+/// `signed in 12 minutes ago, a browser not seen before`.
+fn since(session: &SessionSummary, now: Timestamp) -> String {
+    let age = words::span(now.since(session.started_at).unwrap_or_default());
+    let seen = if session.device.is_known() { "" } else { ", a browser not seen before" };
+    format!("signed in {age} ago{seen}")
 }
 
 /// `from 192.0.2.7, office, Berlin, DE`.

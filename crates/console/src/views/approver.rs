@@ -15,6 +15,8 @@ pub struct ApproverPage {
     pub device: String,
     /// What is asked, if anything.
     pub question: Option<DeviceQuestion>,
+    /// What it was asked last, a short while ago, if it is asked nothing.
+    pub last: Option<LastQuestion>,
     /// What to look at for what is asked next.
     pub watch: String,
     /// The key that the device can be woken with, in base64url, where it can be.
@@ -38,6 +40,8 @@ pub struct DeviceQuestion {
     pub reasons: Vec<Reason>,
     /// The browser or program that asked, in words.
     pub asker: String,
+    /// Since when it is signed in, and whether it was seen before, in words.
+    pub since: Option<String>,
     /// Where from, in words.
     pub place: String,
     /// When.
@@ -54,6 +58,21 @@ pub struct DeviceQuestion {
     pub suffices: bool,
     /// SHA-256 of what is confirmed, in groups.
     pub statement_digest: Option<String>,
+}
+
+/// What a device was asked a short while ago.
+#[derive(Debug, Clone)]
+pub struct LastQuestion {
+    /// The challenge's id.
+    pub id: String,
+    /// The service that the operation was for.
+    pub service: ServiceView,
+    /// The operation in plain words.
+    pub title: String,
+    /// When it was asked.
+    pub asked: Moment,
+    /// What became of it, in words.
+    pub became: &'static str,
 }
 
 /// The page that invites a device.

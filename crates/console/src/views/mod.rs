@@ -10,7 +10,9 @@ mod outcome;
 mod sign_in;
 
 pub use account::{AccountPage, Activity, ActivityPage, AddFactor, Device, Factor, PersonView, Session};
-pub use approver::{ApproverEnrolPage, ApproverInvitedPage, ApproverPage, DeviceQuestion, EnrolDevicePage};
+pub use approver::{
+    ApproverEnrolPage, ApproverInvitedPage, ApproverPage, DeviceQuestion, EnrolDevicePage, LastQuestion,
+};
 pub use challenge::{
     Asker, ChallengePage, CodeOffer, Grant, Input, LockedFactor, MissingFactor, NumberMatch, Offers, OnDevices,
     PushOffer, Reason, Sent, SentOffer, SentTo, ServiceView, Step, StepState, Technical,

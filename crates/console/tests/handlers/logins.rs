@@ -736,6 +736,7 @@ async fn b75_a_request_that_waited_for_a_sign_in_rests_on_a_proof_as_old_as_the_
     assert_ne!(browser.session().await.unwrap().0.id, session.id);
     let adopted = house.store().challenge(waiting.id).await.unwrap().unwrap();
     let ChallengeState::Passed { answered, .. } = adopted.state else { panic!("{:?}", adopted.state) };
+    let answered: Vec<_> = answered.iter().map(|given| (given.kind, given.at)).collect();
     assert_eq!(answered, [(FactorKind::Idp(MFA), login)], "not as old as its arrival");
 }
 

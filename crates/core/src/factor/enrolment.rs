@@ -78,6 +78,9 @@ pub enum NotEnrolled {
     /// What was sent does not fit (too short, wrong code, refused authenticator…).
     #[error("{0}")]
     Refused(String),
+    /// What is to be enrolled is somewhere else and not ready yet: nothing was tried.
+    #[error("The device is not ready yet. It shows a number when it is.")]
+    TooEarly,
     /// The verifier itself failed.
     #[error("the factor could not be enrolled: {0}")]
     Fault(String),

@@ -151,6 +151,19 @@ impl FactorKind {
         }
     }
 
+    /// What a proof by this is in another session than the one that it was given in: whatever it was there, the
+    /// number that was carried over makes it an out-of-band approval, and none of these is phishing-resistant.
+    #[must_use]
+    pub const fn carried_over(self) -> Self {
+        match self {
+            Self::Passkey(_) | Self::Certificate => Self::Push(HAS),
+            Self::Push(strength) => Self::Push(strength.without(Strength::PHISHING_RESISTANT)),
+            Self::Idp(strength) => Self::Idp(strength.without(Strength::PHISHING_RESISTANT)),
+            Self::PhoneCode(strength) => Self::PhoneCode(strength.without(Strength::PHISHING_RESISTANT)),
+            Self::Totp | Self::Hotp | Self::Password | Self::EmailCode | Self::RecoveryCode => self,
+        }
+    }
+
     /// Whether a password may be shorter beside it. Recovery codes are spares: who has lost
     /// everything else is left with the password alone. Codes that are sent are no second factor,
     /// or a restricted one.
@@ -171,6 +184,12 @@ impl FactorKind {
     /// Whether it is a restricted authenticator: who uses it is told so (SP 800-63B-4 section 3.2.9).
     pub const fn is_restricted(self) -> bool {
         matches!(self, Self::PhoneCode(_))
+    }
+
+    /// Whether it is enrolled with what the person reads somewhere else: a code that was sent there, the number of the
+    /// device that is added.
+    pub const fn is_typed_from_elsewhere(self) -> bool {
+        matches!(self, Self::EmailCode | Self::PhoneCode(_) | Self::Push(_))
     }
 
     /// Authentication method references (RFC 8176).
@@ -297,6 +316,20 @@ mod tests {
         assert!(signing.proves_when_enrolled(plain) && !plain.proves_when_enrolled(signing));
         assert!(FactorKind::PhoneCode(NONE).proves_when_enrolled(FactorKind::PhoneCode(HAS)));
         assert!(!FactorKind::Totp.proves_when_enrolled(FactorKind::Hotp));
+    }
+
+    #[test]
+    fn b118_nothing_that_is_carried_over_is_phishing_resistant() {
+        let everything = Strength::NAMED.iter().fold(NONE, |all, (_, one)| all.and(*one));
+        let differing = FactorKind::ALL.into_iter().filter_map(|kind| kind.counting_as(everything));
+        for kind in FactorKind::ALL.into_iter().chain(differing) {
+            let left = kind.carried_over();
+            assert!(!left.strength().covers(Strength::PHISHING_RESISTANT), "{kind} leaves {left}");
+            assert!(kind.strength().covers(left.strength()), "{kind} leaves no more than it was: {left}");
+            assert_eq!(left.carried_over(), left, "{kind}");
+        }
+        assert!(FactorKind::PASSKEY.carried_over().strength().covers(Strength::SECOND_FACTOR));
+        assert_eq!(FactorKind::Totp.carried_over(), FactorKind::Totp);
     }
 
     #[test]

@@ -35,6 +35,12 @@ impl Strength {
         Self(self.0 | other.0)
     }
 
+    /// This and not that.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether it is worth all that `wanted` is.
     pub const fn covers(self, wanted: Self) -> bool {
         self.0 & wanted.0 == wanted.0

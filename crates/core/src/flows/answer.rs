@@ -8,9 +8,9 @@ use subtle::ConstantTimeEq as _;
 use super::Flows;
 use super::ask::{kinds, reason};
 use super::look::{NotAnswerable, Standing, binding};
-use crate::challenge::{Challenge, ChallengeState, GrantKind, Held};
+use crate::challenge::{Challenge, ChallengeState, Given, GivenIn, Held};
 use crate::factor::{Answer, Binding, EnrolledFactor, FactorKind, NotProved, Proved};
-use crate::id::{ChallengeId, PersonId};
+use crate::id::{ChallengeId, FactorId, PersonId};
 use crate::ports::{AnsweredChallenge, ChangeError, ProvedThere, RotatedToken, StoreError, Trier, Try};
 use crate::secret::{Purpose, Token, TokenDigest};
 use crate::session::SessionView;
@@ -73,6 +73,9 @@ pub enum AnswerError {
         /// Wrong answers that are left.
         left: u32,
     },
+    /// The device is the browser that asked: it shows the number to itself.
+    #[error("the browser that asks cannot approve")]
+    SameBrowser,
     /// Too many wrong tries: this factor is locked; others are not.
     #[error("this factor is locked")]
     Locked {
@@ -147,7 +150,7 @@ impl Flows {
                     self.store.take_back_try(person, kind, from).await?;
                     return as_it_is(taken);
                 }
-                let left = self.wrong(&challenge, &answered, wrong, kind, why.code()).await?;
+                let left = self.wrong(&challenge, &answered, wrong, kind.into(), why.code()).await?;
                 let left = left.min(tries_left.saturating_sub(1));
                 return Err(match why {
                     NotProved::UsedBefore { .. } => AnswerError::UsedBefore { left },
@@ -169,7 +172,7 @@ impl Flows {
             }
             // The same code was taken for something else at the same moment: a replay.
             Err(AnswerError::UsedBefore { .. }) => {
-                let left = self.wrong(&challenge, &answered, wrong, kind, "used_before").await?;
+                let left = self.wrong(&challenge, &answered, wrong, kind.into(), "used_before").await?;
                 Err(AnswerError::UsedBefore { left: left.min(tries_left.saturating_sub(1)) })
             }
             other => other,
@@ -180,7 +183,7 @@ impl Flows {
     pub(super) async fn check_number(
         &self,
         challenge: &Challenge,
-        answered: &[(FactorKind, Timestamp)],
+        answered: &[Given],
         wrong: u32,
         kind: FactorKind,
         typed: Option<&str>,
@@ -188,7 +191,7 @@ impl Flows {
         if is_number(&challenge.number, typed) {
             return Ok(());
         }
-        let left = self.wrong(challenge, answered, wrong, kind, "wrong_number").await?;
+        let left = self.wrong(challenge, answered, wrong, kind.into(), "wrong_number").await?;
         Err(AnswerError::WrongNumber { left })
     }
 
@@ -203,7 +206,7 @@ impl Flows {
         let now = self.store.challenge(before.id).await?;
         Ok(now.filter(|now| match &now.state {
             ChallengeState::Pending { answered, .. } | ChallengeState::Passed { answered, .. } => {
-                answered.iter().any(|(one, at)| one.is_same_factor(kind) && *at == used_at)
+                answered.iter().any(|one| one.kind.is_same_factor(kind) && one.at == used_at)
             }
             // It no longer holds its proofs; it was open when this answer came.
             ChallengeState::Spent { at, .. } => before.opened_at <= used_at && used_at <= *at,
@@ -216,7 +219,7 @@ impl Flows {
         &self,
         challenge: &Challenge,
         by: Answerer<'_>,
-        mut answered: Vec<(FactorKind, Timestamp)>,
+        mut answered: Vec<Given>,
         proved: Proved,
         shown: Shown,
         at: Timestamp,
@@ -228,7 +231,7 @@ impl Flows {
             Some(beside) => self.entry_with(at, event, serde_json::json!({ "login": beside })),
             None => self.entry(at, event),
         };
-        answered.push((proved.kind, proved_at));
+        answered.push(Given { kind: proved.kind, at: proved_at, place: by.place(challenge) });
         let used = (proved.factor, proved.used);
         let ids = || (challenge.id.to_string(), by.session_of(challenge), challenge.person.to_string());
         if !challenge.ask.is_met_by(&kinds(&answered)) {
@@ -239,7 +242,6 @@ impl Flows {
                 id: challenge.id,
                 version: challenge.version,
                 state: state.clone(),
-                raises_session: Vec::new(),
                 used,
                 login: there,
                 from,
@@ -275,16 +277,11 @@ impl Flows {
             grants: challenge.ask.grant.name().to_owned(),
             proof,
         });
-        let raises_session = match challenge.ask.grant {
-            GrantKind::Freshness => answered.clone(),
-            GrantKind::Confirmation => Vec::new(),
-        };
         let spend_before = at.plus(spend_within(challenge, live.challenges.spend_within));
         let change = AnsweredChallenge {
             id: challenge.id,
             version: challenge.version,
             state: ChallengeState::Passed { answered, at, spend_before },
-            raises_session,
             used,
             login: there,
             from,
@@ -303,9 +300,9 @@ impl Flows {
     pub(super) async fn wrong(
         &self,
         challenge: &Challenge,
-        answered: &[(FactorKind, Timestamp)],
+        answered: &[Given],
         wrong: u32,
-        kind: FactorKind,
+        tried: Tried,
         why: &str,
     ) -> Result<u32, AnswerError> {
         let at = self.clock.now();
@@ -315,11 +312,12 @@ impl Flows {
             (challenge.id.to_string(), challenge.asked_by.to_string(), challenge.person.to_string());
         let failed = Event::AttemptFailed {
             person: person.clone(),
-            factor: kind.name().to_owned(),
+            factor: tried.kind.name().to_owned(),
             provider: None,
             purpose: "challenge".to_owned(),
             challenge: id.clone(),
             reason: reason(why),
+            factor_id: tried.factor.map(|id| id.to_string()),
         };
         let mut entries = vec![self.entry(at, failed)];
         let state = if left == 0 {
@@ -372,6 +370,19 @@ pub(super) fn of_kinds(enrolled: &[EnrolledFactor], asked: &[FactorKind]) -> Vec
     enrolled.iter().filter(proves).cloned().collect()
 }
 
+/// What was tried, and by which factor where that is known before it is right.
+#[derive(Clone, Copy)]
+pub(super) struct Tried {
+    pub(super) kind: FactorKind,
+    pub(super) factor: Option<FactorId>,
+}
+
+impl From<FactorKind> for Tried {
+    fn from(kind: FactorKind) -> Self {
+        Self { kind, factor: None }
+    }
+}
+
 /// Who answers.
 #[derive(Clone, Copy)]
 pub(super) enum Answerer<'a> {
@@ -392,6 +403,14 @@ impl Answerer<'_> {
         match self {
             Self::Session { view, .. } => view.id.to_string(),
             Self::Device => challenge.asked_by.to_string(),
+        }
+    }
+
+    /// Where that is, seen from the session that asked.
+    fn place(self, challenge: &Challenge) -> GivenIn {
+        match self {
+            Self::Session { view, .. } if challenge.asked_by == view.id => GivenIn::AskingSession,
+            Self::Session { .. } | Self::Device => GivenIn::Elsewhere,
         }
     }
 }

@@ -7,15 +7,18 @@ use std::time::Duration;
 use serde_json::Value;
 use stepgate_evidence::{Assertion, Event};
 
-use super::answer::{Answerer, Shown, evidence, is_number};
+use super::answer::{Answerer, Shown, Tried, evidence, is_number};
 use super::ask::kinds;
 use super::device_enrolment::devices_of;
 use super::look::{NotAnswerable, binding};
+use super::refuse::Report;
 use super::{AnswerError, Answered, DeviceView, Flows, NotMe};
 use crate::challenge::{Challenge, ChallengeState};
 use crate::factor::{Answer, ApproverDevice, DeviceFactor, EnrolledFactor, FactorKind, FactorSecret, NotProved};
-use crate::id::{ChallengeId, PersonId};
-use crate::ports::{Approvals, ChangeError, EntryQuery, NewPush, OpenPush, PushSent, StoreError, Trier, Try};
+use crate::id::{ChallengeId, PersonId, SessionId};
+use crate::ports::{
+    Approvals, ChangeError, EntryQuery, NewPush, OpenPush, PushSent, SessionSummary, StoreError, Trier, Try,
+};
 use crate::push::{Wake, Wakes};
 use crate::session::SessionView;
 use crate::time::Timestamp;
@@ -23,6 +26,8 @@ use crate::time::Timestamp;
 /// How long a question can be answered on a device, if its challenge does not end before (SP 800-63B-4
 /// section 3.1.3.2: at most ten minutes).
 const PUSH_LIFETIME: Duration = Duration::from_secs(10 * 60);
+/// How long a person can say of a question that it was not they who asked: as long as it is known.
+const REPORTED_WITHIN: Duration = Duration::from_secs(2 * 3600);
 /// Digits of the number where every device signs and the configuration says that fewer do.
 const SHORT_NUMBER_LEN: usize = 2;
 
@@ -47,6 +52,14 @@ pub struct PushLimits {
     /// Whether two digits do where every device of the person signs what is approved: the signature carries the
     /// strength then.
     pub short_number_when_signed: bool,
+}
+
+impl PushLimits {
+    /// The share of the hour that one session may use: half of it, so that whoever has one cannot keep the person's
+    /// own from asking.
+    pub const fn per_session(&self) -> u32 {
+        self.per_hour.div_ceil(2)
+    }
 }
 
 impl Default for PushLimits {
@@ -91,6 +104,17 @@ pub struct Question {
     pub until: Timestamp,
     /// Where the request came from, as far as that is known.
     pub place: Place,
+    /// The session that asks, if one does.
+    pub asking: Option<SessionSummary>,
+}
+
+/// What a person's devices were asked last, whatever became of it.
+#[derive(Debug)]
+pub struct LastAsked {
+    /// The challenge.
+    pub challenge: Challenge,
+    /// When the devices were asked.
+    pub asked_at: Timestamp,
 }
 
 /// Where a request came from, as it was recorded; each is empty if unknown.
@@ -128,6 +152,12 @@ impl Flows {
             return Err(AnswerError::NotOffered);
         }
         let at = self.clock.now();
+        let (session_id, person) = (session.id.to_string(), challenge.person.to_string());
+        let withdrawn = |other: ChallengeId| {
+            let (session, person) = (session_id.clone(), person.clone());
+            let event = Event::PushWithdrawn { challenge: other.to_string(), session, person };
+            (other, self.entry(at, event))
+        };
         let push = NewPush {
             id: self.id(),
             person: challenge.person,
@@ -135,22 +165,32 @@ impl Flows {
             session: session.id,
             at,
             until: at.plus(PUSH_LIFETIME).min(challenge.expires_at),
-            instead_of,
+            instead_of: instead_of.map(withdrawn),
             per_hour: devices.limits.per_hour,
+            per_session: devices.limits.per_session(),
             before_reset: self.live.load().tries.before_reset,
         };
         let until = push.until;
         let event = Event::PushSent {
             challenge: id.to_string(),
-            session: session.id.to_string(),
-            person: challenge.person.to_string(),
+            session: session_id.clone(),
+            person: person.clone(),
             devices: u32::try_from(able.len()).unwrap_or(u32::MAX),
         };
         match devices.store.send_push(push, self.entry(at, event)).await {
             Ok(PushSent::Open) => {}
-            Ok(PushSent::AnotherIsOpen(open)) => return self.another_is_open(open, session).await,
-            Ok(PushSent::TooMany { again_at }) => return Ok(AskedDevices::TooMany { again_at }),
-            Ok(PushSent::Locked) => return Ok(AskedDevices::Locked),
+            Ok(PushSent::AnotherIsOpen(open)) => {
+                self.push_refused(&challenge, session, "another_is_open").await?;
+                return self.another_is_open(open, session).await;
+            }
+            Ok(PushSent::TooMany { again_at }) => {
+                self.push_refused(&challenge, session, "too_many").await?;
+                return Ok(AskedDevices::TooMany { again_at });
+            }
+            Ok(PushSent::Locked) => {
+                self.push_refused(&challenge, session, "locked").await?;
+                return Ok(AskedDevices::Locked);
+            }
             Err(ChangeError::Store(error)) => return Err(error.into()),
             Err(_) => return Err(AnswerError::Changed),
         }
@@ -178,12 +218,16 @@ impl Flows {
 
     /// Until when a challenge is open on the person's devices, and the number for them; `None` if it is not.
     pub async fn shown_on_devices(&self, challenge: &Challenge) -> Result<Option<(Timestamp, String)>, StoreError> {
-        let Some(devices) = &self.devices else { return Ok(None) };
-        let open = devices.store.open_push(challenge.person, self.clock.now()).await?;
-        let Some(open) = open.filter(|open| open.challenge == challenge.id) else { return Ok(None) };
+        let Some(until) = self.open_on_devices(challenge.person, challenge.id).await? else { return Ok(None) };
         let digits = self.digits(challenge.person).await?;
-        let number = challenge.number.chars().take(digits).collect();
-        Ok(Some((open.until, number)))
+        Ok(Some((until, challenge.number.chars().take(digits).collect())))
+    }
+
+    /// Until when a challenge is what is open on the person's devices; `None` if it is not (any more).
+    pub async fn open_on_devices(&self, person: PersonId, id: ChallengeId) -> Result<Option<Timestamp>, StoreError> {
+        let Some(devices) = &self.devices else { return Ok(None) };
+        let open = devices.store.open_push(person, self.clock.now()).await?;
+        Ok(open.filter(|open| open.challenge == id).map(|open| open.until))
     }
 
     /// Of a person's number: two, where all of their devices sign and the configuration says so.
@@ -210,7 +254,9 @@ impl Flows {
             _ => None,
         };
         let (digits, place) = (self.digits(device.person.id).await?, self.place_of(&challenge).await?);
-        Ok(Some(Question { to_sign, suffices, digits, until: open.until, place, challenge }))
+        let sessions = self.store.sessions(device.person.id, self.clock.now()).await?;
+        let asking = sessions.into_iter().find(|session| challenge.asked_by == session.id);
+        Ok(Some(Question { to_sign, suffices, digits, until: open.until, place, asking, challenge }))
     }
 
     /// Where a challenge was asked from: the details of its first entry know it, unless they were erased.
@@ -232,7 +278,7 @@ impl Flows {
     }
 
     /// Takes the answer of a device. Tries are counted before anything is looked at: a wrong number counts against
-    /// the challenge and against the person, as a wrong signature does.
+    /// the challenge and against the person, as a wrong signature does. `beside`: the session that the same browser has.
     pub async fn device_approves(
         &self,
         device: &DeviceView,
@@ -240,8 +286,12 @@ impl Flows {
         number: &str,
         assertion: Option<Assertion>,
         from: Trier,
+        beside: Option<SessionId>,
     ) -> Result<DeviceAnswered, AnswerError> {
         let (devices, challenge) = self.open_on(device, id).await?;
+        if beside.is_some() && beside == challenge.asked_by.session() {
+            return Err(AnswerError::SameBrowser);
+        }
         let ChallengeState::Pending { answered, wrong } = challenge.state.clone() else {
             return Err(AnswerError::Changed);
         };
@@ -255,11 +305,12 @@ impl Flows {
             Try::Locked { until } => return Err(AnswerError::Locked { kind, until }),
             Try::Allowed { left } => left,
         };
+        let tried = Tried { kind, factor: Some(device.factor.id) };
         let left_of = |left: u32| left.min(tries_left.saturating_sub(1));
         let digits = self.digits(person).await?;
         let expected: String = challenge.number.chars().take(digits).collect();
         if !is_number(&expected, Some(number)) {
-            let left = self.wrong(&challenge, &answered, wrong, kind, "wrong_number").await?;
+            let left = self.wrong(&challenge, &answered, wrong, tried, "wrong_number").await?;
             return Err(AnswerError::WrongNumber { left: left_of(left) });
         }
         let answer = Answer::Device { kind, assertion: assertion.map(Box::new) };
@@ -271,7 +322,7 @@ impl Flows {
                 return Err(AnswerError::Fault);
             }
             Err(why) => {
-                let left = self.wrong(&challenge, &answered, wrong, kind, why.code()).await?;
+                let left = self.wrong(&challenge, &answered, wrong, tried, why.code()).await?;
                 return Err(AnswerError::Wrong { kind, left: left_of(left) });
             }
         };
@@ -288,23 +339,54 @@ impl Flows {
         }
     }
 
-    /// A device refuses. `not_me`: the person did not ask; their approvals are locked on all devices before anything
-    /// else, and the session that asked ends.
+    /// A device refuses. `not_me`: the person did not ask, whatever became of the question since; their approvals are
+    /// locked on all devices before anything else, and the sessions that asked end.
     pub async fn device_refuses(&self, device: &DeviceView, id: ChallengeId, not_me: NotMe) -> Result<(), AnswerError> {
-        let (devices, challenge) = self.open_on(device, id).await?;
         if not_me == NotMe::Yes {
-            let event = Event::FactorLocked {
-                person: challenge.person.to_string(),
-                factor: device.kind().name().to_owned(),
-                whom: "reported".to_owned(),
-                until_ms: i64::MAX.to_string(),
-            };
-            let locked = devices.store.lock_approvals(challenge.person, self.entry(self.clock.now(), event)).await;
-            locked.map_err(super::answer::changed)?;
-            tracing::warn!(person = %challenge.person, challenge = %id, "somebody said that it was not they who asked");
+            return self.device_reports(device, id).await;
         }
+        let (_, challenge) = self.open_on(device, id).await?;
+        self.refuse(&challenge, &challenge.asked_by.to_string()).await
+    }
+
+    async fn device_reports(&self, device: &DeviceView, id: ChallengeId) -> Result<(), AnswerError> {
+        let devices = self.devices.as_ref().ok_or(AnswerError::NotOffered)?;
+        let (person, at) = (device.person.id, self.clock.now());
+        let asked = devices.store.asked_since(person, at.before(REPORTED_WITHIN)).await?;
+        let mut asking: Vec<SessionId> =
+            asked.iter().filter(|push| push.challenge == id).map(|push| push.session).collect();
+        if asking.is_empty() {
+            return Err(NotAnswerable::NotYours.into());
+        }
+        let event = Event::FactorLocked {
+            person: person.to_string(),
+            factor: device.kind().name().to_owned(),
+            whom: "reported".to_owned(),
+            until_ms: i64::MAX.to_string(),
+        };
+        devices.store.lock_approvals(person, self.entry(at, event)).await.map_err(super::answer::changed)?;
+        tracing::warn!(%person, challenge = %id, "somebody said that it was not they who asked");
+        let asked_by = self.store.challenge(id).await?.and_then(|challenge| challenge.asked_by.session());
+        asking.extend(asked_by);
+        asking.sort_unstable();
+        asking.dedup();
         let by = format!("device:{}", device.factor.id);
-        self.refuse(&challenge, &challenge.asked_by.to_string(), &by, not_me).await
+        self.report(Report { challenge: id, person, asking: &asking, session: None, by: &by }).await
+    }
+
+    /// What this person's devices were asked last, for as long as a question can be open: whoever withdraws it before
+    /// the person has looked at it did not thereby not ask. `None` if they said already that it was not they.
+    pub async fn last_asked(&self, device: &DeviceView) -> Result<Option<LastAsked>, StoreError> {
+        let Some(devices) = &self.devices else { return Ok(None) };
+        let since = self.clock.now().before(PUSH_LIFETIME);
+        let Some(last) = devices.store.asked_since(device.person.id, since).await?.into_iter().next() else {
+            return Ok(None);
+        };
+        let challenge = self.store.challenge(last.challenge).await?;
+        let is_reported =
+            |one: &Challenge| matches!(&one.state, ChallengeState::Cancelled { reason } if reason == "not_me");
+        let challenge = challenge.filter(|challenge| !is_reported(challenge));
+        Ok(challenge.map(|challenge| LastAsked { challenge, asked_at: last.sent_at }))
     }
 
     /// The challenge, if it is what is open on this person's devices.

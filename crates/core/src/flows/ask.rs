@@ -9,7 +9,7 @@ use super::clear::{ClearError, Cleared};
 use super::{Flows, asked};
 use crate::access::TokenView;
 use crate::catalogue::CrossSite;
-use crate::challenge::{AskedBy, AskedFrom, Challenge, ChallengeState, GrantKind, Held};
+use crate::challenge::{AskedBy, AskedFrom, Challenge, ChallengeState, Given, GrantKind, Held};
 use crate::decide::{Asker, Challenged, Denied};
 use crate::factor::FactorKind;
 use crate::id::{ChallengeId, PersonId, SessionId};
@@ -421,8 +421,8 @@ pub(super) struct Opening<'a> {
 }
 
 /// The kinds of proofs, without their times.
-pub(super) fn kinds(answered: &[(FactorKind, Timestamp)]) -> Vec<FactorKind> {
-    answered.iter().map(|(kind, _)| *kind).collect()
+pub(super) fn kinds(answered: &[Given]) -> Vec<FactorKind> {
+    answered.iter().map(|given| given.kind).collect()
 }
 
 /// A reason as it may stand in an entry.

@@ -4,7 +4,7 @@ use stepgate_evidence::{Event, Outcome, StatementError};
 
 use super::ask::{OpenedBy, Opening, Step};
 use super::{Flows, asked};
-use crate::challenge::{Challenge, ChallengeState, GrantKind, Held, HeldRequest, SendOutcome};
+use crate::challenge::{Challenge, ChallengeState, Given, GrantKind, Held, HeldRequest, SendOutcome};
 use crate::decide::{Asker, Permitted, Verdict, decide};
 use crate::factor::FactorKind;
 use crate::id::{ChallengeId, RequestId};
@@ -94,11 +94,13 @@ impl Flows {
         // this operation alone; as freshness it is on the session already, but an
         // asker whose token is older does not see it yet.
         let (confirmed, seen) = match (challenge.ask.grant, asker) {
-            (GrantKind::Confirmation, _) => (answered.clone(), None),
+            (GrantKind::Confirmation, _) => (for_operation(answered), None),
             (GrantKind::Freshness, Asker::Anonymous | Asker::Token(_)) => return Err(ClearError::NotForThis),
             (GrantKind::Freshness, Asker::SignedIn(session)) => {
-                let proof = |(kind, at): &(FactorKind, Timestamp)| Proof { kind: *kind, at: *at, generation: 0 };
-                let assurance = answered.iter().map(proof).fold(session.assurance.clone(), |sum, one| sum.with(one));
+                // What was proved elsewhere leaves less in the session than it is worth for what was asked.
+                let proof = |(kind, at): (FactorKind, Timestamp)| Proof { kind, at, generation: 0 };
+                let assurance = for_operation(answered).into_iter().map(proof);
+                let assurance = assurance.fold(session.assurance.clone(), |sum, one| sum.with(one));
                 (Vec::new(), Some(SessionView { assurance, ..session.clone() }))
             }
         };
@@ -210,7 +212,7 @@ impl Flows {
         Ok(Step::Go(Box::new(Cleared {
             permitted,
             receipt: Receipt { challenge: challenge.id, request },
-            proofs: answered.clone(),
+            proofs: for_operation(answered),
             new_token,
         })))
     }
@@ -279,4 +281,9 @@ impl Flows {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The proofs as they count for the operation that was asked for.
+fn for_operation(answered: &[Given]) -> Vec<(FactorKind, Timestamp)> {
+    answered.iter().map(Given::for_operation).collect()
 }

@@ -1,6 +1,7 @@
 //! A device becomes an approver: what happens in its own browser, while the one that is signed in waits for the
 //! number that it shows. And what is known of a device afterwards.
 
+use serde_json::json;
 use stepgate_evidence::Event;
 
 use super::{Devices, EnrolError, Flows};
@@ -10,6 +11,7 @@ use crate::person::Person;
 use crate::ports::{ChangeError, StoreError, Ticket};
 use crate::push::{NotASubscription, Subscription};
 use crate::secret::{Purpose, Token};
+use crate::surroundings::Surroundings;
 
 /// A device that is being enrolled.
 #[derive(Debug)]
@@ -44,15 +46,25 @@ impl Flows {
     }
 
     /// Follows an invitation, exactly once, in this browser; gives the cookie that it is known by from here on.
-    /// `NotAllowed` where this browser is an approver already: its cookie would be lost, and with it that device.
-    pub async fn follow_invitation(&self, link: &Token, had: Option<&Token>) -> Result<Token, EnrolError> {
+    /// `Taken` where this browser is an approver already: its cookie would be lost, and with it that device.
+    /// `NotAllowed` where it is the browser that wants the device: it would approve what it asks itself.
+    pub async fn follow_invitation(
+        &self,
+        link: &Token,
+        browser: &Token,
+        had: Option<&Token>,
+        surroundings: &Surroundings,
+    ) -> Result<Token, EnrolError> {
         let devices = self.devices()?;
         if let Some(had) = had
             && self.device(had).await?.is_some()
         {
-            return Err(EnrolError::NotAllowed);
+            return Err(EnrolError::Taken);
         }
         let ticket = self.invitation(link).await?;
+        if ticket.browser == browser.digest(Purpose::Browser) {
+            return Err(EnrolError::NotAllowed);
+        }
         let person = self.store.person(ticket.person).await?.ok_or(EnrolError::Gone)?;
         let existing = self.store.factors(person.id).await?;
         let (_, state) = ticket.begun.as_ref().ok_or(EnrolError::Gone)?;
@@ -60,7 +72,10 @@ impl Flows {
         let device = cookie.digest(Purpose::Approver);
         let state = devices.factor.follow(&person, &existing, state, device, self.random.as_ref())?;
         let link = link.digest(Purpose::DeviceLink);
-        devices.store.follow_invitation(link, device, state, self.clock.now()).await?;
+        let at = self.clock.now();
+        let event = Event::DeviceFollowed { person: person.id.to_string(), authority: ticket.authority.clone() };
+        let from = json!({ "address": surroundings.address.to_string(), "agent": surroundings.agent });
+        devices.store.follow_invitation(link, device, state, at, self.entry_with(at, event, from)).await?;
         Ok(cookie)
     }
 

@@ -192,8 +192,8 @@ impl Flows {
         name: &str,
         answer: &EnrolmentAnswer,
     ) -> Result<EnrolledFactor, EnrolError> {
-        // Whose code is sent is finished where tries are counted: what one guesses there is not one's own secret.
-        if matches!(kind, FactorKind::EmailCode | FactorKind::PhoneCode(_)) {
+        // What is typed from elsewhere is finished where tries are counted: what one guesses there is not one's own secret.
+        if kind.is_typed_from_elsewhere() {
             return Err(EnrolError::NotAllowed);
         }
         self.finish_enrolment_by(view, kind, name, answer).await

@@ -35,7 +35,7 @@ use arc_swap::ArcSwap;
 use stepgate_evidence::{Asked, Details, Entry, Event, SALT_LEN, Salt};
 
 pub use answer::{AnswerError, Answered, GoOn};
-pub use approvals::{AskedDevices, DeviceAnswered, Devices, Place, PushLimits, Question};
+pub use approvals::{AskedDevices, DeviceAnswered, Devices, LastAsked, Place, PushLimits, Question};
 pub use ask::{AskError, Asking, AskingBy, Step, may_hold_cross_site};
 pub use clear::{ClearError, Cleared, Receipt};
 pub use codes::{HeldForResume, Redeemed, ResumeError};

@@ -8,11 +8,13 @@ use stepgate_evidence::{AgentName, Asked, Event};
 
 use super::logins::FailedThere;
 use super::{Flows, IDLE_SIGNALS_TOLD_MAX, asked};
+use crate::challenge::Challenge;
 use crate::decide::{Asker, Denied};
 use crate::factor::FactorKind;
-use crate::id::PersonId;
+use crate::id::{PersonId, SessionId};
 use crate::ports::StoreError;
 use crate::provider::ProviderName;
+use crate::session::SessionView;
 
 /// Length of a window, seconds.
 const WINDOW_S: u32 = 60;
@@ -49,6 +51,11 @@ enum Refusal {
     },
     BeforeDecision {
         code: String,
+    },
+    /// A session wanted to ask a person's devices, and could not.
+    Push {
+        session: SessionId,
+        reason: &'static str,
     },
     /// A try to sign in that nothing was verified for: the name or the passkey is
     /// nobody's, or the factor is locked.
@@ -175,9 +182,29 @@ impl Flows {
             purpose: "sign_in".to_owned(),
             challenge: String::new(),
             reason: reason.to_owned(),
+            factor_id: None,
         };
         self.store.record(vec![self.entry_of(self.clock.now(), event, there)]).await?;
         Ok(true)
+    }
+
+    /// Devices were not asked, in words of the entry.
+    pub(super) async fn push_refused(
+        &self,
+        challenge: &Challenge,
+        session: &SessionView,
+        reason: &'static str,
+    ) -> Result<(), StoreError> {
+        if !self.refusals.count(Refusal::Push { session: session.id, reason }) {
+            return Ok(());
+        }
+        let event = Event::PushRefused {
+            challenge: challenge.id.to_string(),
+            session: session.id.to_string(),
+            person: challenge.person.to_string(),
+            reason: reason.to_owned(),
+        };
+        self.store.record(vec![self.entry(self.clock.now(), event)]).await
     }
 
     /// Counts a security event that did nothing; whether it has an entry of its own.
@@ -213,6 +240,9 @@ impl Flows {
                 Refusal::Unverified { factor, reason, .. } => {
                     let code = format!("sign_in_{factor}_{reason}");
                     Event::RequestRefused { code, count, window_s: WINDOW_S }
+                }
+                Refusal::Push { reason, .. } => {
+                    Event::RequestRefused { code: format!("push_{reason}"), count, window_s: WINDOW_S }
                 }
                 Refusal::IdleSignal { transmitter, effect } => {
                     Event::SignalsCounted { transmitter, effect: effect.to_owned(), count, window_s: WINDOW_S }

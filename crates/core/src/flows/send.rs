@@ -153,8 +153,8 @@ impl Flows {
         }
     }
 
-    /// Finishes an enrolment with the code that was sent. A try is counted before it is verified, together
-    /// with those to answer with codes of this kind: a new code or a new enrolment gives no new tries.
+    /// Finishes an enrolment with a code that was sent, or with the number that a device shows. A try is counted before
+    /// it is verified, together with those to answer with this kind: a new code or a new enrolment gives no new tries.
     pub async fn finish_with_code(
         &self,
         view: &TicketView,
@@ -163,13 +163,16 @@ impl Flows {
         code: SecretString,
         from: Trier,
     ) -> Result<EnrolledFactor, EnrolError> {
+        let is_device = matches!(kind, FactorKind::Push(_));
         if let Try::Locked { until } = self.begin_try(view.person.id, kind, from, self.clock.now()).await? {
-            return Err(EnrolError::Refused(NotEnrolled::Refused(format!(
-                "There were too many wrong codes. Try again after {until}."
-            ))));
+            return Err(EnrolError::Refused(NotEnrolled::Refused(match is_device {
+                true => "Approvals are locked. Allow them again in your account, or try again later.".to_owned(),
+                false => format!("There were too many wrong codes. Try again after {until}."),
+            })));
         }
         let enrolled = self.finish_enrolment_by(view, kind, name, &EnrolmentAnswer::Text(code)).await;
         match &enrolled {
+            // The entry says nothing of what was typed.
             Err(EnrolError::Refused(NotEnrolled::Refused(_))) => {
                 let event = Event::AttemptFailed {
                     person: view.person.id.to_string(),
@@ -177,7 +180,8 @@ impl Flows {
                     provider: None,
                     purpose: "enrolment".to_owned(),
                     challenge: String::new(),
-                    reason: "wrong".to_owned(),
+                    reason: if is_device { "wrong_number" } else { "wrong" }.to_owned(),
+                    factor_id: None,
                 };
                 self.store.record(vec![self.entry(self.clock.now(), event)]).await?;
             }

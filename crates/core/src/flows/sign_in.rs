@@ -12,7 +12,7 @@ use stepgate_evidence::{Assertion, Event, FactorProof, StatementError};
 
 use super::{Flows, GoOn};
 use crate::catalogue::{Endpoint, GATE_SERVICE, SIGN_IN, Service};
-use crate::challenge::{Challenge, ChallengeState};
+use crate::challenge::{Challenge, ChallengeState, Given, GivenIn};
 use crate::decide::{Asker, Verdict};
 use crate::factor::{FactorKind, Prompt};
 use crate::id::{ChallengeId, PersonId, SessionId};
@@ -382,7 +382,8 @@ impl Flows {
             },
         );
         let spend_before = at.plus(self.live.load().challenges.spend_within);
-        let state = ChallengeState::Passed { answered: vec![proved], at, spend_before };
+        let given = Given { kind: proved.0, at: proved.1, place: GivenIn::AskingSession };
+        let state = ChallengeState::Passed { answered: vec![given], at, spend_before };
         match self.store.adopt_challenge(id, challenge.version, session, state, new_code, vec![entry]).await {
             Ok(()) => Ok(Some(GoOn::Browser { origin: self.origin_of(&challenge), code })),
             Err(ChangeError::Store(error)) => Err(SignInError::Store(error)),
@@ -399,6 +400,7 @@ impl Flows {
             purpose: "sign_in".to_owned(),
             challenge: String::new(),
             reason: reason.to_owned(),
+            factor_id: None,
         };
         self.store.record(vec![self.entry(self.clock.now(), event)]).await
     }

@@ -27,10 +27,12 @@ pub struct NewPush {
     pub at: Timestamp,
     /// When it can no longer be answered.
     pub until: Timestamp,
-    /// The question of the same session that it takes the place of.
-    pub instead_of: Option<ChallengeId>,
+    /// The question of the same session that it takes the place of, and the entry that says so.
+    pub instead_of: Option<(ChallengeId, Entry)>,
     /// Questions of one person within an hour.
     pub per_hour: u32,
+    /// The share of these that one session may use.
+    pub per_session: u32,
     /// Consecutive wrong tries after which an administrator must reset it.
     pub before_reset: u32,
 }
@@ -51,10 +53,10 @@ pub enum PushSent {
     Locked,
 }
 
-/// A question that is open on a person's devices.
+/// A question that is or was put to a person's devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenPush {
-    /// What it is about; it is pending.
+    /// What it is about.
     pub challenge: ChallengeId,
     /// The session that wanted it.
     pub session: SessionId,
@@ -86,6 +88,7 @@ pub trait Approvals: Send + Sync + std::fmt::Debug {
         device: TokenDigest,
         state: SecretString,
         at: Timestamp,
+        entry: Entry,
     ) -> Result<(), ChangeError>;
     /// The ticket that a device is being enrolled with, while it lasts.
     async fn ticket_of_device(&self, device: TokenDigest, now: Timestamp) -> Result<Option<Ticket>, StoreError>;
@@ -112,12 +115,16 @@ pub trait Approvals: Send + Sync + std::fmt::Debug {
 
     // --- questions ------------------------------------------------------------------
 
-    /// Puts a question to a person's devices; `entry` is written if it is put. `Conflict` if the challenge is not
-    /// pending or is somebody else's, or the session does not live.
+    /// Puts a question to a person's devices; `entry` is written if it is put, that of `instead_of` if something was
+    /// withdrawn. `Conflict` if the challenge is not pending or is somebody else's, or the session does not live.
     async fn send_push(&self, push: NewPush, entry: Entry) -> Result<PushSent, ChangeError>;
-    /// The question that is open on a person's devices at `now`.
+    /// The question that is open on a person's devices at `now`. That of a session that ended is not.
     async fn open_push(&self, person: PersonId, now: Timestamp) -> Result<Option<OpenPush>, StoreError>;
-    /// Locks the person's approvals on all devices, until somebody resets their tries.
+    /// What the person's devices were asked after `since`, the newest first, whatever became of it: withdrawn,
+    /// answered or failed. It is known for two hours.
+    async fn asked_since(&self, person: PersonId, since: Timestamp) -> Result<Vec<OpenPush>, StoreError>;
+    /// Locks the person's approvals on all devices, until somebody resets their tries. An approval that is on its way
+    /// passes nothing any more. `entry` is written if they were not locked.
     async fn lock_approvals(&self, person: PersonId, entry: Entry) -> Result<(), ChangeError>;
     /// Whether they are locked until somebody resets them.
     async fn approvals_locked(&self, person: PersonId, before_reset: u32) -> Result<bool, StoreError>;

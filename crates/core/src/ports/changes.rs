@@ -16,7 +16,7 @@ use crate::person::Person;
 use crate::provider::ProviderName;
 use crate::risk::Risk;
 use crate::secret::{Purpose, TokenDigest};
-use crate::session::{Audience, Proof};
+use crate::session::{Audience, Device, Proof};
 use crate::time::Timestamp;
 
 /// A session to start.
@@ -84,6 +84,8 @@ pub struct SessionSummary {
     pub address: String,
     /// User agent at sign-in.
     pub agent: String,
+    /// The device that signed in.
+    pub device: Device,
 }
 
 /// A device that a person signed in with.
@@ -139,12 +141,10 @@ pub struct AnsweredChallenge {
     pub id: ChallengeId,
     /// The version that was read.
     pub version: u32,
-    /// The new state: `Pending` with one proof more, or `Passed`.
+    /// The new state: `Pending` with one proof more, or `Passed`. Where that is so and the grant is freshness, what
+    /// stays of the proofs ([`crate::challenge::Given::in_session`]) is appended to the session that asked, with its
+    /// next generation; of a confirmation they are kept with the challenge alone.
     pub state: ChallengeState,
-    /// The proof; appended to the session that asked, with the session's next
-    /// generation, when the state is `Passed` and the grant is freshness, or
-    /// kept with the challenge alone when it is a confirmation.
-    pub raises_session: Vec<(FactorKind, Timestamp)>,
     /// The factor, and what the proof changes in it.
     pub used: (FactorId, FactorUse),
     /// The login at a provider that proved it, if one did.

@@ -84,10 +84,6 @@ fn passkeys(factors: &[EnrolledFactor]) -> impl Iterator<Item = &Passkey> {
     devices(factors).filter_map(|(_, device)| device.passkey.as_ref())
 }
 
-fn too_early() -> NotEnrolled {
-    NotEnrolled::Refused("The device is not ready yet. It shows a number when it is.".to_owned())
-}
-
 #[async_trait]
 impl Factor for Push {
     fn kind(&self) -> FactorKind {
@@ -156,8 +152,10 @@ impl Factor for Push {
         answer: &EnrolmentAnswer,
         _: Timestamp,
     ) -> Result<Enrolled, NotEnrolled> {
-        let EnrolmentAnswer::Text(typed) = answer else { return Err(too_early()) };
-        let Begun::Ready { device, number, made } = Begun::open(person, state)? else { return Err(too_early()) };
+        let EnrolmentAnswer::Text(typed) = answer else { return Err(NotEnrolled::TooEarly) };
+        let Begun::Ready { device, number, made } = Begun::open(person, state)? else {
+            return Err(NotEnrolled::TooEarly);
+        };
         if !bool::from(number.as_bytes().ct_eq(typed.expose_secret().as_bytes())) {
             return Err(NotEnrolled::Refused("That is not the number that the device shows.".to_owned()));
         }

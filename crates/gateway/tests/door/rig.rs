@@ -14,7 +14,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use stepgate_core::access::Forwarded;
 use stepgate_core::catalogue::*;
-use stepgate_core::challenge::{Challenge, ChallengeLimits, ChallengeState};
+use stepgate_core::challenge::{Challenge, ChallengeLimits, ChallengeState, Given, GivenIn};
 use stepgate_core::factor::FactorKind;
 use stepgate_core::flows::{CodeLimits, Departures, Flows, Live, Loops, Refusals};
 use stepgate_core::id::{ChallengeId, NodeId, PersonId, SessionId};
@@ -366,7 +366,7 @@ impl Door {
             let challenge = state.challenges.get_mut(&id).unwrap();
             challenge.version += 1;
             challenge.state = ChallengeState::Passed {
-                answered: vec![(FactorKind::PASSKEY, at)],
+                answered: vec![Given { kind: FactorKind::PASSKEY, at, place: GivenIn::AskingSession }],
                 at,
                 spend_before: at.plus(Duration::from_secs(300)),
             };

@@ -44,6 +44,17 @@ pub enum NotAllowed {
     },
 }
 
+impl NotAllowed {
+    /// What kind of refusal it is, without the address.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::NotHttps { .. } => "it is not https",
+            Self::Shape { .. } => "it has a user name or a fragment, or no host",
+            Self::Place { .. } => "it leads where nothing is called",
+        }
+    }
+}
+
 /// What kind of address it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {

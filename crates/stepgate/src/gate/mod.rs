@@ -12,6 +12,7 @@ mod push;
 mod running;
 mod settled;
 mod signals;
+mod slots;
 mod streams;
 mod upkeep;
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use stepgate_core::flows::{Devices, Flows};
 use stepgate_core::push::{NoWebPush, Wake, Wakes};
-use stepgate_core::time::{Clock, Randomness};
+use stepgate_core::time::{Clock, Randomness, Timestamp};
 use stepgate_factors::{FactorSet, VapidKeys, WakeUp};
 use stepgate_identity::http::{Http, HttpError};
 use stepgate_store::Database;
@@ -18,12 +18,18 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::error::StartError;
+use super::slots::Slots;
 use crate::config::Settings;
 
-/// Wake-ups that wait; what is more is dropped, and the device's page looks by itself.
+/// Wake-ups that wait in the queue, and as many that pause or are being posted; what is more is dropped, and the device's
+/// page looks by itself.
 const WAITING_MAX: usize = 256;
+/// Wake-ups that wait, pause or are being posted to one host.
+const WAITING_OF_ONE_MAX: usize = 128;
 /// Wake-ups that are being posted at once.
 const AT_ONCE: usize = 8;
+/// Wake-ups that are being posted to one host at once.
+const AT_ONCE_OF_ONE: usize = 4;
 /// How often one is posted.
 const TRIES_MAX: u32 = 4;
 /// The pause after a failure at first, and the longest that a push service may ask for.
@@ -42,6 +48,7 @@ struct Shared {
     keys: ArcSwapOption<VapidKeys>,
     contact: String,
     http: Http,
+    slots: Arc<Slots>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Randomness>,
 }
@@ -65,8 +72,9 @@ impl Wakes for Waker {
     }
 
     fn allowed(&self, endpoint: &str) -> Result<(), String> {
-        let url = Url::parse(endpoint).map_err(|error| error.to_string())?;
-        self.shared.http.reach().check(&url).map_err(|error| error.to_string())
+        // The address may be a secret by itself: whoever knows it can wake the device.
+        let url = Url::parse(endpoint).map_err(|_| "it is no address".to_owned())?;
+        self.shared.http.reach().check(&url).map_err(|error| error.kind().to_owned())
     }
 
     fn wake(&self, wake: Wake) {
@@ -104,6 +112,7 @@ pub(super) fn devices(
                 keys: ArcSwapOption::empty(),
                 contact: web_push.contact.clone(),
                 http: Http::new(web_push.reach, None).map_err(StartError::PushServices)?,
+                slots: Arc::new(Slots::new(AT_ONCE, AT_ONCE_OF_ONE, WAITING_OF_ONE_MAX)),
                 clock: Arc::clone(clock),
                 random: Arc::clone(random),
             });
@@ -136,7 +145,7 @@ pub(super) async fn run(queue: WakeQueue, flows: Arc<Flows>, database: Arc<Datab
                 }
             }
             Some(_) = posting.join_next() => {}
-            Some(wake) = waiting.recv(), if posting.len() < AT_ONCE => {
+            Some(wake) = waiting.recv(), if posting.len() < WAITING_MAX => {
                 let (shared, flows) = (Arc::clone(&shared), Arc::clone(&flows));
                 posting.spawn(async move { shared.wake(&wake, &flows).await });
             }
@@ -162,24 +171,44 @@ impl Shared {
         Ok(())
     }
 
+    /// Wakes a device, if that is wanted still whenever it is tried.
     async fn wake(&self, wake: &Wake, flows: &Flows) {
+        let host = host_of(&wake.subscription.endpoint);
+        let Some(caller) = self.slots.enter(&host) else {
+            tracing::warn!(host, "too many devices wait to be woken there; this one looks by itself");
+            return;
+        };
         let mut pause = PAUSES.0;
-        for _ in 0..TRIES_MAX {
-            let Some(left) = wake.until.since(self.clock.now()).filter(|left| !left.is_zero()) else { return };
-            match self.try_once(wake, left).await {
+        for left in (0..TRIES_MAX).rev() {
+            let tried = {
+                // A place is held for the call alone.
+                let Some(_slot) = caller.slot().await else { return };
+                match flows.open_on_devices(wake.person, wake.challenge).await {
+                    Ok(Some(until)) => self.try_once(wake, &host, until).await,
+                    // Answered, withdrawn or over.
+                    Ok(None) => return,
+                    Err(error) => {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::warn!(error, "whether a device is still to be woken could not be read");
+                        return;
+                    }
+                }
+            };
+            match tried {
                 Tried::Over => return,
                 Tried::Gone => {
                     let forgotten = flows.unsubscribe_device(wake.person, wake.device, &wake.subscription, "gone");
                     if let Err(error) = forgotten.await {
-                        tracing::warn!(
-                            error = &error as &dyn std::error::Error,
-                            "a dead subscription could not be dropped"
-                        );
+                        let error = &error as &dyn std::error::Error;
+                        tracing::warn!(error, "a dead subscription could not be dropped");
                     }
                     return;
                 }
                 Tried::Again(after, why) => {
-                    tracing::warn!(why, device = %wake.device, "a device was not woken");
+                    tracing::warn!(host, why, device = %wake.device, "a device was not woken");
+                    if left == 0 {
+                        return;
+                    }
                     tokio::time::sleep(after.unwrap_or(pause).clamp(PAUSES.0, PAUSES.1)).await;
                     pause = pause.saturating_mul(4);
                 }
@@ -187,9 +216,10 @@ impl Shared {
         }
     }
 
-    async fn try_once(&self, wake: &Wake, left: Duration) -> Tried {
+    async fn try_once(&self, wake: &Wake, host: &str, until: Timestamp) -> Tried {
         let Some(keys) = self.keys.load_full() else { return Tried::Over };
         let now = self.clock.now();
+        let Some(left) = until.min(wake.until).since(now).filter(|left| !left.is_zero()) else { return Tried::Over };
         let Some(up) = WakeUp::new(&wake.subscription, &keys, now, self.random.as_ref()) else { return Tried::Gone };
         let Ok(mut authorization) = HeaderValue::from_str(&up.authorization) else { return Tried::Over };
         authorization.set_sensitive(true);
@@ -209,27 +239,26 @@ impl Shared {
             Ok(answer) => match answer.status {
                 StatusCode::NOT_FOUND | StatusCode::GONE => Tried::Gone,
                 status if status.is_success() => Tried::Over,
-                StatusCode::TOO_MANY_REQUESTS => Tried::Again(retry_after(&answer.headers), "too many".to_owned()),
-                status if status.is_server_error() => {
-                    Tried::Again(retry_after(&answer.headers), format!("it answered {status}"))
+                status if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
+                    Tried::Again(answer.retry_after(now), format!("it answered {}", status.as_u16()))
                 }
                 status => {
-                    tracing::warn!(%status, device = %wake.device, "a push service refused a wake-up");
+                    tracing::warn!(host, %status, device = %wake.device, "a push service refused a wake-up");
                     Tried::Over
                 }
             },
             // Its name leads elsewhere by now, or it leads on elsewhere: nobody follows.
             Err(error @ (HttpError::NotAllowed(_) | HttpError::Redirect { .. } | HttpError::TooLarge { .. })) => {
-                tracing::warn!(why = %error, device = %wake.device, "a push service was not called");
+                tracing::warn!(host, why = error.kind(), device = %wake.device, "a push service was not called");
                 Tried::Over
             }
-            Err(error) => Tried::Again(None, error.to_string()),
+            Err(error) => Tried::Again(None, error.kind().to_owned()),
         }
     }
 }
 
-/// `Retry-After` in seconds; a date is not read.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
+/// The host of an address, for logs and shares: nothing more of it is anybody's to know.
+fn host_of(endpoint: &str) -> String {
+    let url = Url::parse(endpoint).ok();
+    url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
 }

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use stepgate_core::time::Clock as _;
-use stepgate_testkit::totp;
+use stepgate_testkit::{Answer, PushDevice, RecordingUpstream, totp};
 
+use crate::push::{Signs, ask, behind, subscribe, with_device};
 use crate::world::{PASSWORD, Payments, World};
 
 /// Everything that this process logs, at the level where it says most.
@@ -29,7 +30,7 @@ async fn b85_no_password_code_token_or_body_is_logged_or_recorded() {
     let log = Log::default();
     let writer = log.clone();
     let filter = "warn,stepgate=trace,stepgate_core=trace,stepgate_gateway=trace,stepgate_console=trace,\
-        stepgate_store=trace,stepgate_factors=trace";
+        stepgate_store=trace,stepgate_factors=trace,stepgate_identity=trace";
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || writer.clone()).init();
 
     let payments = Payments::start().await;
@@ -57,6 +58,21 @@ async fn b85_no_password_code_token_or_body_is_logged_or_recorded() {
     ] {
         secrets.push(ada.person.cookie(host, cookie).unwrap());
     }
+    // Where a device is woken is a secret by itself.
+    let payments = Payments::start().await;
+    let other = World::start(behind(&payments, "danger_loopback = true")).await;
+    let (ada, phone, list) = with_device(&other, Signs::No).await;
+    let service = RecordingUpstream::start(|_| Answer::new(503, &[], "")).await;
+    for endpoint in
+        ["http://push.example/the-first-endpoint".to_owned(), format!("{}/the-second-endpoint", service.url())]
+    {
+        subscribe(&other, &phone, &PushDevice::at(&endpoint)).await;
+        secrets.extend(endpoint.rsplit('/').next().map(str::to_owned));
+    }
+    ask(&ada, &list, "large").await;
+    service.wait_for(2).await;
+    other.verified_evidence();
+
     let logged = String::from_utf8_lossy(&log.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned();
     let mut recorded = String::new();
     gather(&world.dir.path().join("export"), &mut recorded);

@@ -8,7 +8,7 @@ use stepgate_core::ports::{EntryQuery, RecordedEntry, Store as _};
 use stepgate_evidence::Event;
 use stepgate_testkit::{Answer, Page, Person, PushDevice, RecordingUpstream};
 
-use crate::world::{Behind, Member, Payments, World};
+use crate::world::{Behind, Member, PASSWORD, Payments, World};
 
 /// Large payments take an approval or a passkey, very large ones a signature.
 const POLICIES: &str = r#"
@@ -26,6 +26,11 @@ unless { context.confirmed.contains("push") || context.confirmed.contains("passk
 forbid (principal, action == Action::"payments.approve", resource in Service::"ledger")
 when   { context.input.amount > 40000 }
 unless { context.confirmed.contains("phishing_resistant") };
+
+@id("exports-need-a-fresh-signature")
+@reason("Exports need a signature from the last five minutes.")
+forbid (principal, action == Action::"payments.export", resource in Service::"ledger")
+unless { context.age.phishing_resistant <= duration("5m") };
 "#;
 
 /// What stands behind the gate, which offers devices with this more of `[push]`.
@@ -42,7 +47,7 @@ fn phone() -> Person {
 
 /// Whether the device makes a passkey.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Signs {
+pub(crate) enum Signs {
     Yes,
     No,
 }
@@ -100,7 +105,7 @@ async fn enrol(world: &World, member: &Member, phone: &Person, signs: Signs) {
 }
 
 /// Somebody with a device, and their page of payments.
-async fn with_device(world: &World, signs: Signs) -> (Member, Person, Page) {
+pub(crate) async fn with_device(world: &World, signs: Signs) -> (Member, Person, Page) {
     let ada = world.ada().await;
     let list = ada.sign_in_at(&world.at_service("/payments")).await;
     let phone = phone();
@@ -109,7 +114,7 @@ async fn with_device(world: &World, signs: Signs) -> (Member, Person, Page) {
 }
 
 /// Asks for a payment, and then the devices; gives the page that waits.
-async fn ask(member: &Member, list: &Page, which: &str) -> Page {
+pub(crate) async fn ask(member: &Member, list: &Page, which: &str) -> Page {
     let asked = member.person.submit(list, &list.form_with(which)).await;
     press(member, &asked).await
 }
@@ -208,7 +213,7 @@ async fn b74_nothing_is_approved_without_the_number_that_the_screen_shows() {
 #[tokio::test(flavor = "multi_thread")]
 async fn b74_devices_are_asked_one_thing_at_a_time_and_so_often_an_hour() {
     let payments = Payments::start().await;
-    let world = World::start(behind(&payments, "per_hour = 3")).await;
+    let world = World::start(behind(&payments, "per_hour = 5")).await;
     let (ada, phone, list) = with_device(&world, Signs::Yes).await;
     let first = ask(&ada, &list, "large").await;
     let other = ada.person.submit(&list, &list.form_with("other")).await;
@@ -220,10 +225,15 @@ async fn b74_devices_are_asked_one_thing_at_a_time_and_so_often_an_hour() {
     let instead = ada.person.submit(&busy, &busy.form_to(&path)).await;
     assert!(instead.text().contains("code-big"), "{}", instead.told());
     assert!(question(&world, &phone).await.text().contains("Approve payment 44"));
-    // Asked again is asked, too: this is the third of this hour, and the last.
+    // Asked again is asked, too: this is the third of this session, and with that its share of the hour.
     assert_eq!(press(&ada, &instead).await.status, 200);
     let too_many = press(&ada, &instead).await;
     assert_eq!(too_many.status, 429, "{}", too_many.told());
+    let told = |kind: &str| EntryQuery { kinds: vec![kind.to_owned()], limit: 10, ..EntryQuery::default() };
+    for (kind, count) in [("push.sent", 3), ("push.withdrawn", 1), ("push.refused", 2), ("device.followed", 1)] {
+        let entries = world.gate.database.entries(told(kind)).await.unwrap();
+        assert_eq!(entries.len(), count, "{kind}");
+    }
     world.clock.advance(Duration::from_secs(3601));
     let list = ada.sign_in_at(&world.at_service("/payments")).await;
     assert_eq!(ask(&ada, &list, "large").await.status, 200, "an hour later");
@@ -275,6 +285,141 @@ async fn what_is_refused_on_the_phone_is_not_done() {
     let late = approve(&phone, &page, &number_on(&waiting)).await;
     assert_eq!(late.status, 409, "{}", late.told());
     assert!(payments.approvals().is_empty());
+}
+
+/// Ends what was asked, at the screen that asked it.
+async fn withdraw(member: &Member, waiting: &Page) {
+    let cancel = waiting.forms().into_iter().find(|form| form.action.path().ends_with("/cancel")).unwrap();
+    member.person.submit(waiting, &cancel).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b120_who_did_not_ask_says_so_though_it_was_withdrawn_or_failed_meanwhile() {
+    let payments = Payments::start().await;
+    let world = World::start(behind(&payments, "")).await;
+    let (ada, phone, mut list) = with_device(&world, Signs::Yes).await;
+    for how in ["withdrawn", "failed"] {
+        let waiting = ask(&ada, &list, "large").await;
+        let page = question(&world, &phone).await;
+        match how {
+            "withdrawn" => withdraw(&ada, &waiting).await,
+            _ => {
+                let wrong = if number_on(&waiting).starts_with('0') { "100000" } else { "000000" };
+                for _ in 0..5 {
+                    approve(&phone, &page, wrong).await;
+                }
+            }
+        }
+        // The page that still shows it, and the one that shows it as asked last, say the same.
+        let idle = phone.open(&world.at_gate("/approver")).await;
+        assert!(idle.text().contains("Approve payment 42 of 12000"), "{how}: {}", idle.told());
+        let from = if how == "failed" { &page } else { &idle };
+        let form = from.form_to("/approver/refuse");
+        // Where there is one button, the form has it already.
+        let form = if form.has("because") { form } else { form.press("because", "not-me") };
+        let reported = phone.submit(from, &form).await;
+        assert!(reported.text().contains("Refused, and reported"), "{how}: {}", reported.told());
+        assert!(!reported.text().contains("Asked last"), "{how}: {}", reported.told());
+        let ended = ada.person.open(&world.at_gate("/account")).await;
+        assert!(ended.url.path().starts_with("/sign-in"), "{how}: {}", ended.told());
+        list = ada.sign_in_at(&world.at_service("/payments")).await;
+        assert_eq!(ask(&ada, &list, "other").await.status, 429, "{how}: approvals are locked");
+        let account = ada.person.open(&world.at_gate("/account")).await;
+        let challenged = ada.person.submit(&account, &account.form_to("/account/approvals/unlock")).await;
+        ada.person.touch(&challenged).await;
+        world.clock.advance(Duration::from_secs(11 * 60));
+        let idle = phone.open(&world.at_gate("/approver")).await;
+        assert!(!idle.text().contains("Asked last"), "{how}: {}", idle.told());
+        list = ada.person.open(&world.at_service("/payments")).await;
+    }
+    world.verified_evidence();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b118_an_approval_on_a_device_is_worth_a_signature_for_what_was_asked_and_less_for_the_session() {
+    let payments = Payments::start().await;
+    let world = World::start(behind(&payments, "")).await;
+    let (ada, phone, _) = with_device(&world, Signs::Yes).await;
+    let export = world.at_service("/payments.csv");
+    for _ in 0..2 {
+        // Asked again the second time: the session has nothing that cannot be phished.
+        let asked = ada.person.open(&export).await;
+        assert!(asked.url.path().starts_with("/challenges/"), "{}", asked.told());
+        let waiting = press(&ada, &asked).await;
+        let done = approve(&phone, &question(&world, &phone).await, &number_on(&waiting)).await;
+        assert!(done.text().contains("It goes on"), "{}", done.told());
+        let gone_on = ada.person.open(waiting.url.as_str()).await;
+        assert_eq!(gone_on.url.path(), "/payments.csv", "{}", gone_on.told());
+    }
+    // The passkey in that browser itself makes it fresh.
+    let asked = ada.person.open(&export).await;
+    let proved = ada.person.touch(&asked).await;
+    assert_eq!(proved.url.path(), "/payments.csv", "{}", proved.told());
+    assert_eq!(ada.person.open(&export).await.url.path(), "/payments.csv");
+    world.verified_evidence();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b118_a_passkey_that_answers_from_another_session_leaves_less_there() {
+    let payments = Payments::start().await;
+    let world = World::start(behind(&payments, "")).await;
+    let ada = world.ada().await;
+    ada.sign_in_at(&world.at_service("/payments")).await;
+    let export = world.at_service("/payments.csv");
+    let asked = ada.person.open(&export).await;
+    let id = asked.url.path().rsplit('/').next().unwrap().parse().unwrap();
+    let number = world.number(id).await;
+    // Who relays a sign-in page has the asking session; the person answers in their own.
+    let own = Member { person: ada.person.at_another_browser(), login: ada.login.clone(), secret: ada.secret.clone() };
+    own.sign_in_at(&world.at_service("/payments")).await;
+    let elsewhere = own.person.open(asked.url.as_str()).await;
+    let numbered = own.person.submit(&elsewhere, &elsewhere.form_with("number").fill("number", &number)).await;
+    let answered = own.person.touch(&numbered).await;
+    assert!(answered.status.is_success(), "{}", answered.told());
+    let gone_on = ada.person.open(asked.url.as_str()).await;
+    assert_eq!(gone_on.url.path(), "/payments.csv", "{}", gone_on.told());
+    let again = ada.person.open(&export).await;
+    assert!(again.url.path().starts_with("/challenges/"), "{}", again.told());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b123_the_browser_that_asks_is_no_device_and_approves_nothing() {
+    let payments = Payments::start().await;
+    let world = World::start(behind(&payments, "")).await;
+    let (ada, phone, _) = with_device(&world, Signs::Yes).await;
+    // Who has a session makes its own browser no device.
+    let page = begin(&world, &ada).await;
+    let invited = ada.person.open(&link_on(&page)).await;
+    let refused = ada.person.submit(&invited, &invited.forms()[0]).await;
+    assert_eq!(refused.status, 409, "{}", refused.told());
+    assert!(refused.text().contains("another device"), "{}", refused.told());
+    // A device that asks does not approve that, though it has the number.
+    let form = phone.open(&world.at_service("/payments")).await;
+    let signed_in = form.form_with("password").fill("name", &ada.login).fill("password", PASSWORD);
+    let list = phone.submit(&form, &signed_in).await;
+    let asked = phone.submit(&list, &list.form_with("large")).await;
+    let waiting = phone.submit(&asked, &asked.form_to(&format!("{}/push", asked.url.path()))).await;
+    let own = approve(&phone, &question(&world, &phone).await, &number_on(&waiting)).await;
+    assert_eq!(own.status, 422, "{}", own.told());
+    assert!(own.text().contains("This browser cannot approve that"), "{}", own.told());
+    assert!(payments.approvals().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn b122_a_push_service_that_wants_to_be_left_alone_is_asked_again_later() {
+    let payments = Payments::start().await;
+    let world = World::start(behind(&payments, "danger_loopback = true")).await;
+    let (ada, phone, list) = with_device(&world, Signs::Yes).await;
+    let tried = std::sync::atomic::AtomicBool::new(false);
+    let service = RecordingUpstream::start(move |_| match tried.swap(true, std::sync::atomic::Ordering::Relaxed) {
+        false => Answer::new(429, &[("Retry-After", "1")], ""),
+        true => Answer::new(201, &[], ""),
+    })
+    .await;
+    let device = PushDevice::at(&format!("{}/send/one", service.url()));
+    assert_eq!(subscribe(&world, &phone, &device).await.status, 200);
+    ask(&ada, &list, "large").await;
+    assert_eq!(service.wait_for(2).await.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -331,6 +476,13 @@ async fn b162_a_link_makes_one_device_and_nobody_who_scanned_it_over_a_shoulder(
     // Her own phone shows no number, and whatever she types is not the thief's.
     let guessed = ada.person.submit(&page, &page.form_with("code").fill("code", "123456")).await;
     assert_eq!(guessed.status, 422, "{}", guessed.told());
+    let tried = EntryQuery { kinds: vec!["attempt.failed".to_owned()], limit: 10, ..EntryQuery::default() };
+    let tried = world.gate.database.entries(tried).await.unwrap();
+    let wrong = |one: &RecordedEntry| {
+        let text = serde_json::to_string(&one.entry.event).unwrap();
+        text.contains("wrong_number") && text.contains("enrolment") && !text.contains("123456")
+    };
+    assert!(tried.iter().any(wrong), "a wrong number is an entry that does not name it: {tried:?}");
     assert_eq!(thief.open(&world.at_gate("/approver")).await.status, 404, "not enrolled");
     // She begins again: the thief's half is over.
     let anew = ada.person.open(&format!("{}?again", page.url)).await;
@@ -380,7 +532,7 @@ fn is_gone(entries: &[RecordedEntry]) -> bool {
 }
 
 /// What the page's script does once the person allowed notifications.
-async fn subscribe(world: &World, phone: &Person, device: &PushDevice) -> Page {
+pub(crate) async fn subscribe(world: &World, phone: &Person, device: &PushDevice) -> Page {
     let page = world.at_gate("/approver");
     let body = json!({ "subscription": device.subscription() });
     phone.fetch_json(&page, Method::POST, &world.at_gate("/approver/subscription"), &body).await

@@ -7,7 +7,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use stepgate_core::challenge::{Challenge, ChallengeState, GrantKind};
 use stepgate_core::factor::{ApproverDevice, FactorKind, FactorSecret, FactorUse, Passkey};
 use stepgate_core::id::FactorId;
-use stepgate_core::ports::{Accounts as _, Approvals as _, NewPush, PushSent, Store as _, Trier, Try, TryLimits};
+use stepgate_core::ports::{
+    Accounts as _, AnsweredChallenge, Approvals as _, NewPush, PushSent, Store as _, Trier, Try, TryLimits,
+};
 use stepgate_core::push::Subscription;
 use stepgate_core::secret::TokenDigest;
 
@@ -36,6 +38,7 @@ impl House {
             until: self.now().plus(MINUTE * 10),
             instead_of: None,
             per_hour: 3,
+            per_session: 3,
             before_reset: BEFORE_RESET,
         }
     }
@@ -78,8 +81,10 @@ pub(crate) async fn a_link_is_followed_once_and_by_the_device_alone(house: House
     assert_eq!((invited.digest, invited.begun.unwrap().1.expose_secret()), (ticket.digest, "invited"));
     is_conflict(house.store.device_did(device, state("early"), house.now()).await);
 
-    house.store.follow_invitation(link, device, state("followed"), house.now()).await.unwrap();
-    is_conflict(house.store.follow_invitation(link, house.digest(), state("late"), house.now()).await);
+    house.store.follow_invitation(link, device, state("followed"), house.now(), house.said("followed")).await.unwrap();
+    is_conflict(
+        house.store.follow_invitation(link, house.digest(), state("late"), house.now(), house.said("late")).await,
+    );
     assert!(house.store.invitation(link, house.now()).await.unwrap().is_none());
     house.store.device_did(device, state("done"), house.now()).await.unwrap();
     let read = house.store.ticket_of_device(device, house.now()).await.unwrap().unwrap();
@@ -92,7 +97,7 @@ pub(crate) async fn a_link_is_followed_once_and_by_the_device_alone(house: House
     is_conflict(house.store.device_did(device, state("late"), house.now()).await);
     house.clock.advance(MINUTE * 60);
     assert!(house.store.invitation(again, house.now()).await.unwrap().is_none());
-    is_conflict(house.store.follow_invitation(again, device, state("too late"), house.now()).await);
+    is_conflict(house.store.follow_invitation(again, device, state("too late"), house.now(), house.said("late")).await);
 }
 
 pub(crate) async fn how_a_device_is_woken_goes_with_it_and_is_sealed(house: House) {
@@ -130,15 +135,17 @@ pub(crate) async fn b74_one_question_is_open_at_a_time_and_so_many_an_hour(house
     // Nobody withdraws what another session asked.
     let elsewhere = house.sign_in(&alice.person, alice.factor).await;
     let third = house.opened(&elsewhere, GrantKind::Confirmation).await;
-    let not_theirs = NewPush { instead_of: Some(first.id), ..house.push(&elsewhere, &third) };
+    let not_theirs =
+        NewPush { instead_of: Some((first.id, house.said("withdrawn"))), ..house.push(&elsewhere, &third) };
     assert!(matches!(house.put(not_theirs).await, PushSent::AnotherIsOpen(_)));
-    let instead = NewPush { instead_of: Some(first.id), ..house.push(&alice, &second) };
+    let instead = NewPush { instead_of: Some((first.id, house.said("withdrawn"))), ..house.push(&alice, &second) };
     assert_eq!(house.put(instead).await, PushSent::Open);
     assert_eq!(house.store.open_push(alice.person.id, house.now()).await.unwrap().unwrap().challenge, second.id);
     assert_eq!(house.put(house.push(&alice, &second)).await, PushSent::Open, "asked once more");
     let full = house.put(house.push(&alice, &second)).await;
     assert_eq!(full, PushSent::TooMany { again_at: house.now().plus(Duration::from_secs(3600)) });
     assert_eq!(house.count_said("sent").await, 3, "what is not put has no entry");
+    assert_eq!(house.count_said("withdrawn").await, 1, "nor what was not withdrawn");
     // Others have an hour of their own.
     let bobs = house.opened(&bob, GrantKind::Confirmation).await;
     assert_eq!(house.put(house.push(&bob, &bobs)).await, PushSent::Open);
@@ -178,6 +185,75 @@ pub(crate) async fn a_question_closes_with_its_challenge_and_by_time(house: Hous
     house.store.close_challenge(challenge.id, challenge.version, refused, vec![house.said("closed")]).await.unwrap();
     assert_eq!(house.store.open_push(alice.person.id, house.now()).await.unwrap(), None);
     is_conflict(house.store.send_push(house.push(&alice, &challenge), house.said("sent")).await);
+}
+
+pub(crate) async fn b119_no_session_uses_up_the_persons_hour(house: House) {
+    let alice = house.signed_in("alice").await;
+    let thief = house.sign_in(&alice.person, alice.factor).await;
+    let stolen = house.opened(&thief, GrantKind::Confirmation).await;
+    let limited = |who: &SignedIn, challenge: &Challenge| NewPush { per_session: 2, ..house.push(who, challenge) };
+    for _ in 0..2 {
+        assert_eq!(house.put(limited(&thief, &stolen)).await, PushSent::Open);
+        house.clock.advance(MINUTE);
+    }
+    let again_at = house.now().plus(MINUTE * 58);
+    assert_eq!(house.put(limited(&thief, &stolen)).await, PushSent::TooMany { again_at });
+    let refused = ChallengeState::Cancelled { reason: "cancelled".to_owned() };
+    house.store.close_challenge(stolen.id, stolen.version, refused, vec![house.said("closed")]).await.unwrap();
+    let own = house.opened(&alice, GrantKind::Confirmation).await;
+    assert_eq!(house.put(limited(&alice, &own)).await, PushSent::Open, "the third of the person's own three");
+    assert!(matches!(house.put(limited(&alice, &own)).await, PushSent::TooMany { .. }));
+}
+
+pub(crate) async fn b119_what_an_ended_session_asked_is_open_no_more(house: House) {
+    let alice = house.signed_in("alice").await;
+    let thief = house.sign_in(&alice.person, alice.factor).await;
+    let asked = house.opened(&thief, GrantKind::Confirmation).await;
+    assert_eq!(house.put(house.push(&thief, &asked)).await, PushSent::Open);
+    assert!(house.store.open_push(alice.person.id, house.now()).await.unwrap().is_some());
+    house.store.end_session(thief.session, alice.person.id, house.said("ended")).await.unwrap();
+    assert_eq!(house.store.open_push(alice.person.id, house.now()).await.unwrap(), None);
+    // Nothing of it stands in the person's own way.
+    let own = house.opened(&alice, GrantKind::Confirmation).await;
+    assert_eq!(house.put(house.push(&alice, &own)).await, PushSent::Open);
+}
+
+pub(crate) async fn b120_what_was_withdrawn_or_failed_is_known_as_asked(house: House) {
+    let alice = house.signed_in("alice").await;
+    let bob = house.signed_in("bob").await;
+    let since = house.now();
+    house.clock.advance(MINUTE);
+    let [first, second] =
+        [house.opened(&alice, GrantKind::Confirmation).await, house.opened(&alice, GrantKind::Confirmation).await];
+    house.put(house.push(&alice, &first)).await;
+    house.clock.advance(MINUTE);
+    let instead_of = Some((first.id, house.said("withdrawn")));
+    house.put(NewPush { instead_of, ..house.push(&alice, &second) }).await;
+    let failed = ChallengeState::Failed { reason: "too_many_tries".to_owned() };
+    house.store.close_challenge(second.id, second.version, failed, vec![house.said("failed")]).await.unwrap();
+    assert_eq!(house.store.open_push(alice.person.id, house.now()).await.unwrap(), None);
+    let asked = house.store.asked_since(alice.person.id, since).await.unwrap();
+    let asked: Vec<_> = asked.iter().map(|push| (push.challenge, push.session)).collect();
+    assert_eq!(asked, [(second.id, alice.session), (first.id, alice.session)], "the newest first");
+    assert!(house.store.asked_since(alice.person.id, house.now()).await.unwrap().is_empty());
+    assert!(house.store.asked_since(bob.person.id, since).await.unwrap().is_empty(), "to each their own");
+}
+
+pub(crate) async fn b121_an_approval_on_its_way_lifts_no_lock(house: House) {
+    let alice = house.signed_in("alice").await;
+    let device = house.enrol(alice.person.id, house.device(house.digest(), None)).await.unwrap();
+    let challenge = house.opened(&alice, GrantKind::Confirmation).await;
+    house.store.lock_approvals(alice.person.id, house.said("locked")).await.unwrap();
+    house.store.lock_approvals(alice.person.id, house.said("locked")).await.unwrap();
+    assert_eq!(house.count_said("locked").await, 1, "what is locked is locked");
+    let answer = AnsweredChallenge { used: (device, FactorUse::Nothing), ..house.answer(&challenge, &alice) };
+    is_conflict(house.store.answer_challenge(answer, vec![house.said("passed")]).await);
+    let from = Trier { device: None, address: ADDRESS };
+    for _ in 0..3 {
+        house.store.take_back_try(alice.person.id, PUSH, from).await.unwrap();
+    }
+    assert!(house.store.approvals_locked(alice.person.id, BEFORE_RESET).await.unwrap());
+    assert!(matches!(house.read(challenge.id).await.state, ChallengeState::Pending { .. }));
 }
 
 pub(crate) async fn b160_what_is_locked_stays_locked_until_somebody_resets_it(house: House) {

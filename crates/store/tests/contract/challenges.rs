@@ -2,8 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepgate_core::catalogue::Host;
-use stepgate_core::challenge::{AskedFrom, Challenge, ChallengeState, GrantKind, Held, SendOutcome};
-use stepgate_core::factor::{FactorKind, FactorUse};
+use stepgate_core::challenge::{AskedFrom, Challenge, ChallengeState, GivenIn, GrantKind, Held, SendOutcome};
+use stepgate_core::factor::{ApproverDevice, FactorKind, FactorUse};
 use stepgate_core::ports::{AnsweredChallenge, CodeSees, NewCode, NewSession, RotatedToken, Store as _};
 use stepgate_core::secret::Purpose;
 use stepgate_core::session::Audience;
@@ -181,11 +181,10 @@ pub(crate) async fn a_partial_answer_keeps_it_pending_and_uses_the_factor(house:
     let alice = house.signed_in("alice").await;
     let totp = house.enrol(alice.person.id, house.totp()).await.unwrap();
     let challenge = house.opened(&alice, Freshness).await;
-    let answered = vec![(FactorKind::Totp, house.now())];
+    let answered = vec![house.given(FactorKind::Totp, GivenIn::Elsewhere)];
     let state = ChallengeState::Pending { answered, wrong: 0 };
     let answer = AnsweredChallenge {
         state: state.clone(),
-        raises_session: vec![],
         used: (totp, FactorUse::TotpStep(5)),
         ..house.answer(&challenge, &alice)
     };
@@ -322,6 +321,30 @@ pub(crate) async fn an_answer_that_was_used_before_changes_nothing(house: House)
     assert_eq!((read.version, read.state), (1, wrong(0)));
     assert_eq!(house.look(alice.token).await.unwrap().newest_generation, 2);
     assert_eq!(house.count_said("passed").await, 1);
+}
+
+pub(crate) async fn b118_what_was_proved_elsewhere_leaves_less_in_the_session_that_asked(house: House) {
+    let signing = ApproverDevice::SIGNING;
+    for (name, (kind, place, left)) in ["alice", "bob", "carol", "dora"].into_iter().zip([
+        (FactorKind::PASSKEY, GivenIn::AskingSession, FactorKind::PASSKEY),
+        (FactorKind::PASSKEY, GivenIn::Elsewhere, ApproverDevice::OUT_OF_BAND),
+        (signing, GivenIn::Elsewhere, ApproverDevice::OUT_OF_BAND),
+        (FactorKind::Totp, GivenIn::Elsewhere, FactorKind::Totp),
+    ]) {
+        let alice = house.signed_in(name).await;
+        let challenge = house.opened(&alice, Freshness).await;
+        let answered = vec![house.given(kind, place)];
+        let spend_before = house.now().plus(MINUTE * 5);
+        let state = ChallengeState::Passed { answered, at: house.now(), spend_before };
+        let (rotated, answer) = (rotated(&house, &alice), house.answer(&challenge, &alice));
+        let new = rotated.digest;
+        let answer = AnsweredChallenge { state: state.clone(), rotated: Some(rotated), ..answer };
+        house.store.answer_challenge(answer, vec![house.said("passed")]).await.unwrap();
+        assert_eq!(house.read(challenge.id).await.state, state, "for what was asked it is what it was");
+        let view = house.look(new).await.unwrap();
+        let left_there = view.assurance.proofs().last().map(|proof| proof.kind);
+        assert_eq!(left_there, Some(left), "{kind} given {}", place.name());
+    }
 }
 
 pub(crate) async fn b65_a_challenge_that_is_over_cannot_be_answered(house: House) {

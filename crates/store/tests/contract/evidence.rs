@@ -38,7 +38,15 @@ pub(crate) async fn entries_are_found_by_person_challenge_and_kind(house: House)
     let (challenge, other) = (house.id(), house.id());
     let refused = |person: String, challenge: String| {
         let (factor, purpose, reason) = ("totp".into(), "answer".into(), "wrong".into());
-        house.entry(Event::AttemptFailed { person, factor, provider: None, purpose, challenge, reason })
+        house.entry(Event::AttemptFailed {
+            person,
+            factor,
+            provider: None,
+            purpose,
+            challenge,
+            reason,
+            factor_id: None,
+        })
     };
     let finished = Event::OperationFinished {
         challenge: other.to_string(),
@@ -105,6 +113,7 @@ pub(crate) async fn what_belongs_to_a_challenge_is_found_by_whom_and_for_what_it
         purpose: "challenge".to_owned(),
         challenge: challenge.to_string(),
         reason: "wrong".to_owned(),
+        factor_id: None,
     };
     let entries = [opened, tried, finished(challenge), finished(house.id())].map(|event| house.entry(event));
     house.store.record(entries.to_vec()).await.unwrap();
@@ -232,6 +241,7 @@ pub(crate) async fn entries_of_one_and_of_several_come_in_pages_together(house: 
             purpose,
             challenge,
             reason,
+            factor_id: None,
         })
     };
     let of_several = |change: String| {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use stepgate_core::challenge::{Ask, AskedFrom, Challenge, ChallengeState, GrantKind, Held, HeldRequest};
+use stepgate_core::challenge::{
+    Ask, AskedFrom, Challenge, ChallengeState, Given, GivenIn, GrantKind, Held, HeldRequest,
+};
 use stepgate_core::factor::{
     Aaguid, CodeDigest, EnrolledFactor, FactorKind, FactorSecret, FactorUse, Passkey, PasswordStands,
 };
@@ -372,9 +374,13 @@ impl House {
         challenge
     }
 
+    pub(crate) fn given(&self, kind: FactorKind, place: GivenIn) -> Given {
+        Given { kind, at: self.now(), place }
+    }
+
     pub(crate) fn passed(&self) -> ChallengeState {
         ChallengeState::Passed {
-            answered: vec![(FactorKind::Password, self.now())],
+            answered: vec![self.given(FactorKind::Password, GivenIn::AskingSession)],
             at: self.now(),
             spend_before: self.now().plus(MINUTE * 5),
         }
@@ -386,7 +392,6 @@ impl House {
             id: challenge.id,
             version: challenge.version,
             state: self.passed(),
-            raises_session: vec![(FactorKind::Password, self.now())],
             used: (who.factor, FactorUse::Nothing),
             login: None,
             from: Trier { device: None, address: ADDRESS },

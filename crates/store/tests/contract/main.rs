@@ -120,6 +120,10 @@ contract! {
         b74_one_question_is_open_at_a_time_and_so_many_an_hour
         b74_two_nodes_count_together
         a_question_closes_with_its_challenge_and_by_time
+        b119_no_session_uses_up_the_persons_hour
+        b119_what_an_ended_session_asked_is_open_no_more
+        b120_what_was_withdrawn_or_failed_is_known_as_asked
+        b121_an_approval_on_its_way_lifts_no_lock
         b160_what_is_locked_stays_locked_until_somebody_resets_it
         a_devices_passkey_counts_as_any_other;
     signals:
@@ -218,6 +222,7 @@ contract! {
         b57_a_token_of_another_session_does_not_rotate
         an_old_version_is_a_conflict_and_changes_nothing
         an_answer_that_was_used_before_changes_nothing
+        b118_what_was_proved_elsewhere_leaves_less_in_the_session_that_asked
         b65_a_challenge_that_is_over_cannot_be_answered
         closing_counts_wrong_answers_and_ends_once
         a_successor_carries_the_held_request_on_once

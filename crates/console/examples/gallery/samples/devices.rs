@@ -5,8 +5,8 @@ use http::StatusCode;
 use jiff::SignedDuration;
 use stepgate_console::page::{ContentPolicy, respond};
 use stepgate_console::views::{
-    ApproverEnrolPage, ApproverInvitedPage, ApproverPage, DeviceQuestion, EnrolDevicePage, Input, QrCode, Reason, Said,
-    ServiceView,
+    ApproverEnrolPage, ApproverInvitedPage, ApproverPage, DeviceQuestion, EnrolDevicePage, Input, LastQuestion, QrCode,
+    Reason, Said, ServiceView,
 };
 
 use super::{ago, frame, later, passkey_call, stranger};
@@ -47,10 +47,21 @@ fn approver(question: Option<DeviceQuestion>, said: Option<Said>) -> ApproverPag
         frame: stranger(),
         person: "Alice Meyer".to_owned(),
         device: "My phone".to_owned(),
+        last: question.is_none().then(last),
         question,
         watch: "/approver?showing=".to_owned(),
         web_push: Some("BCVxsr7N".to_owned()),
         said,
+    }
+}
+
+fn last() -> LastQuestion {
+    LastQuestion {
+        id: "9f1c2a77e04b4f0f".to_owned(),
+        service: ServiceView { name: "Ledger".to_owned(), host: "ledger.example.com".to_owned() },
+        title: "Approve payment 42 of 12000".to_owned(),
+        asked: ago(SignedDuration::from_mins(2)),
+        became: "not asked here any more",
     }
 }
 
@@ -64,7 +75,8 @@ fn question() -> DeviceQuestion {
             text: "Payments over 10,000 need your approval.".to_owned(),
             policy: "large-payment".to_owned(),
         }],
-        asker: "You, in Firefox on Linux".to_owned(),
+        asker: "Signed in as you, in Firefox on Linux".to_owned(),
+        since: Some("signed in 12 minutes ago, a browser not seen before".to_owned()),
         place: "from 192.0.2.44, office, Berlin, DE".to_owned(),
         asked: ago(SignedDuration::from_mins(1)),
         expires: later(SignedDuration::from_mins(9)),

@@ -81,6 +81,7 @@ impl Flows {
             purpose: "challenge".to_owned(),
             challenge: id.to_string(),
             reason: why.code().to_owned(),
+            factor_id: None,
         };
         let mut entries = vec![self.entry_of(at, failed, Some(there))];
         if matches!(
