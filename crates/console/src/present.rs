@@ -243,6 +243,7 @@ fn offers(view: &ChallengeView, username: &str, last: &LastAnswer, now: Timestam
                 offers.sent.push(SentOffer { factor: kind.name().to_owned(), to, failed: code.failed });
             }
             (FactorKind::Totp, _) => offers.totp = Some(code),
+            (FactorKind::Hotp, _) => offers.hotp = Some(code),
             (FactorKind::Password, _) => offers.password = Some(code),
             (FactorKind::RecoveryCode, _) => offers.recovery = Some(code),
             // Not answered by anything that this page could ask for.
@@ -250,7 +251,6 @@ fn offers(view: &ChallengeView, username: &str, last: &LastAnswer, now: Timestam
                 FactorKind::Passkey(_)
                 | FactorKind::Certificate
                 | FactorKind::Push(_) // shown by itself: several kinds are one offer
-                | FactorKind::Hotp
                 | FactorKind::Idp(_)
                 | FactorKind::PhoneCode(_)
                 | FactorKind::EmailCode,

@@ -62,10 +62,18 @@ identified! {
     SentCode => "code";
     /// A question that was put to a person's devices.
     Push => "push";
+    /// A hardware token that shows one-time codes.
+    Token => "token";
+    /// What a person is told by mail of a change.
+    Notice => "notice";
 }
 
 /// The id of a person.
 pub type PersonId = Id<kind::Person>;
+/// The id of a hardware token.
+pub type TokenId = Id<kind::Token>;
+/// The id of a notice.
+pub type NoticeId = Id<kind::Notice>;
 /// The id of a session.
 pub type SessionId = Id<kind::Session>;
 /// The id of a challenge.

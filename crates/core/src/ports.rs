@@ -10,6 +10,7 @@ mod approvals;
 mod changes;
 mod courier;
 mod error;
+mod hardware;
 mod leaves;
 mod logins;
 mod signals;
@@ -44,6 +45,7 @@ pub use changes::{
 };
 pub use courier::{About, Courier, CourierFull, Message, NoCourier};
 pub use error::{ChangeError, StoreError};
+pub use hardware::{HardwareToken, HardwareTokens, NewToken, TokenState};
 pub use leaves::{Leaf, LeafDetails, LogKeys};
 pub use logins::{DueRenewal, LeftBy, LoggedOut, PendingLogin, ProviderLogin, Renewal};
 pub use signals::{Concerned, RiskName, SignalEffect, SignalFate, SignalStore, TakenSignal};

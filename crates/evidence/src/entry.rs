@@ -279,6 +279,16 @@ pub enum Event {
     /// A factor was removed.
     #[serde(rename = "factor.removed")]
     FactorRemoved { person: String, factor: String, factor_id: String, authority: String },
+    /// Hardware tokens were imported, all that the file holds. `file`: SHA-256 of it; `format`: `pskc` or `csv`.
+    /// Whoever has that file, or made it, may know their seeds.
+    #[serde(rename = "tokens.imported")]
+    TokensImported { file: String, format: String, tokens: u32, by: String },
+    /// A hardware token was handed out (`assigned`) or taken back (`unassigned`). Its serial number lies in the details.
+    #[serde(rename = "token.assigned")]
+    TokenAssigned { token: String, person: String, change: String, by: String },
+    /// A hardware token was put out of use for good. `person` is empty where it was nobody's.
+    #[serde(rename = "token.revoked")]
+    TokenRevoked { token: String, person: String, by: String },
     /// A code is about to be sent to somebody, for a challenge, or to enrol its factor (`challenge` is empty).
     /// What became of it is an entry that names the same `code`.
     #[serde(rename = "code.sent")]

@@ -91,6 +91,18 @@ fn sentence(event: &Event) -> String {
         Event::FactorRemoved { person, factor, authority, .. } => {
             format!("person {} removed {} (authority {})", short(person), named(factor), authority)
         }
+        Event::TokensImported { file, format, tokens, by } => {
+            format!(
+                "{tokens} hardware tokens imported by {} from a file of {format}, SHA-256 {}",
+                short(by),
+                short(file)
+            )
+        }
+        Event::TokenAssigned { token, person, change, by } => {
+            let change = if change == "assigned" { "handed out to" } else { "taken back from" };
+            format!("hardware token {} {change} person {} by {}", short(token), short(person), short(by))
+        }
+        Event::TokenRevoked { token, by, .. } => format!("hardware token {} revoked by {}", short(token), short(by)),
         Event::CodeSent { person, factor, code, challenge, .. } => {
             let what = if challenge.is_empty() {
                 "to enrol it".to_owned()
@@ -263,6 +275,7 @@ fn what(asked: &Asked) -> String {
 fn named(factor: &str) -> &str {
     match factor {
         "totp" => "authenticator code",
+        "hotp" => "hardware code",
         "recovery_code" => "recovery code",
         "idp" => "company login",
         "push" => "approval on a device",

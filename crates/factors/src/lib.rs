@@ -1,4 +1,4 @@
-//! The factors: password, authenticator code, passkey, recovery code, and codes that are sent.
+//! The factors: password, authenticator code, hardware code, passkey, recovery code, and codes that are sent.
 //!
 //! Each implements [`stepgate_core::factor::Factor`]: it asks, verifies and enrols,
 //! and keeps nothing. What a proof changes is handed back, and the store applies it
@@ -8,11 +8,14 @@
 //! handed in, never taken from a client, and no clock is read.
 
 mod begun;
+mod hotp;
+mod oath;
 mod passkey;
 mod password;
 mod push;
 mod qr;
 mod recovery;
+mod seeds;
 mod sent;
 mod totp;
 
@@ -21,10 +24,12 @@ use std::sync::Arc;
 
 use stepgate_core::factor::{DeviceFactor, Factor, FactorKind};
 
+pub use hotp::{Hotp, IN_A_ROW, LookAhead};
 pub use passkey::{AuthenticatorPolicy, PasskeyFactor, user_handle};
 pub use password::{Password, PasswordRules};
 pub use push::{NoVapidKey, NotEncrypted, Push, VapidKeys, WakeUp};
 pub use recovery::RecoveryCodes;
+pub use seeds::{BadKey, FILE_MAX, OpensSeeds, TOKENS_MAX, UnreadableSeeds, read_csv, read_pskc};
 pub use sent::SentCodes;
 pub use totp::{Totp, code_at};
 
@@ -38,6 +43,8 @@ pub struct FactorOptions {
     pub password_words: Vec<String>,
     /// Kinds whose codes are sent, as far as something sends them.
     pub sent: Vec<SentCodes>,
+    /// How far ahead a token that counts may be, where such tokens are used.
+    pub hardware: Option<LookAhead>,
 }
 
 /// Why the factors cannot be set up.
@@ -70,6 +77,7 @@ pub struct FactorSet {
     passkey: Arc<dyn Factor>,
     recovery: Arc<dyn Factor>,
     sent: Vec<Arc<dyn Factor>>,
+    hotp: Option<Arc<dyn Factor>>,
     devices: Arc<Push>,
 }
 
@@ -88,6 +96,7 @@ impl FactorSet {
             totp: Arc::new(Totp::new(name)),
             passkey: Arc::new(passkeys),
             recovery: Arc::new(RecoveryCodes),
+            hotp: options.hardware.map(|ahead| Arc::new(Hotp::new(ahead)) as _),
             sent: options.sent.into_iter().map(|sent| Arc::new(sent) as _).collect(),
         })
     }
@@ -100,7 +109,8 @@ impl FactorSet {
             FactorKind::Totp => Some(&self.totp),
             FactorKind::Password => Some(&self.password),
             FactorKind::RecoveryCode => Some(&self.recovery),
-            FactorKind::Idp(_) | FactorKind::Certificate | FactorKind::Push(_) | FactorKind::Hotp => None,
+            FactorKind::Hotp => self.hotp.as_ref(),
+            FactorKind::Idp(_) | FactorKind::Certificate | FactorKind::Push(_) => None,
             FactorKind::PhoneCode(_) | FactorKind::EmailCode => {
                 self.sent.iter().find(|factor| factor.kind().is_same_factor(kind))
             }

@@ -221,6 +221,7 @@ mod tests {
             name: String::new(),
             enrolled_at: Timestamp::from_ms(0),
             last_used_at: None,
+            last_used_from: None,
             secret: FactorSecret::Password {
                 phc: "$argon2id$".into(),
                 stands: stepgate_core::factor::PasswordStands::Alone,

@@ -241,6 +241,7 @@ mod tests {
             name: "E-mail".to_owned(),
             enrolled_at: NOW,
             last_used_at: None,
+            last_used_from: None,
             secret: FactorSecret::Address { to, newest },
         }
     }

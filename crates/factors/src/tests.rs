@@ -50,6 +50,7 @@ pub(super) fn enrolled(secret: FactorSecret) -> EnrolledFactor {
         name: String::new(),
         enrolled_at: NOW,
         last_used_at: None,
+        last_used_from: None,
         secret,
     }
 }

@@ -1,10 +1,10 @@
-//! Codes of an authenticator app: RFC 6238.
+//! Codes of an authenticator app, or of a hardware token with a clock: RFC 6238.
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
 use stepgate_core::factor::{
     Answer, BegunEnrolment, Binding, Enrolled, EnrolledFactor, EnrolmentAnswer, EnrolmentOffer, Factor, FactorKind,
-    FactorSecret, FactorUse, NotEnrolled, NotProved, Prompt, Proved,
+    FactorSecret, FactorUse, Moves, NotEnrolled, NotProved, OathKey, Prompt, Proved,
 };
 use stepgate_core::person::Person;
 use stepgate_core::time::{Randomness, Timestamp};
@@ -12,6 +12,7 @@ use totp_rs::{Algorithm, Builder, Secret};
 use zeroize::Zeroizing;
 
 use crate::begun;
+use crate::oath::{Codes, is_digits};
 use crate::qr::qr;
 
 /// Bytes of a seed: 160 bits, as RFC 4226 section 4 recommends.
@@ -21,7 +22,7 @@ const DIGITS: u8 = 6;
 /// Seconds of a step (RFC 6238 section 5.2; SP 800-63B-4 allows two minutes at most).
 const STEP_S: u64 = 30;
 /// Steps before and after the present one whose code counts (RFC 6238 section 5.2).
-const SKEW: u16 = 1;
+const SKEW: u64 = 1;
 /// SHA-1, because many apps silently use it whatever they are told; HMAC is not hurt by its collisions.
 const ALGORITHM: Algorithm = Algorithm::SHA1;
 /// Longest issuer that is shown in an app, in characters.
@@ -45,7 +46,6 @@ impl Totp {
         let totp = Builder::new()
             .with_algorithm(ALGORITHM)
             .with_digits(DIGITS)
-            .with_skew(SKEW)
             .with_step_duration(STEP_S)
             .with_issuer(Some(self.issuer.as_str()))
             .with_account_name(label(person.login.as_str()))
@@ -64,10 +64,9 @@ fn label(text: &str) -> String {
     text.trim().replace(':', "-")
 }
 
-/// A code of the form that is asked for: six ASCII digits. Nothing is trimmed and
-/// nothing is folded, so a code has one spelling (attack B60).
+/// A code of an app has the form that is asked for: six digits.
 fn is_code(text: &str) -> bool {
-    text.len() == usize::from(DIGITS) && text.bytes().all(|byte| byte.is_ascii_digit())
+    is_digits(text, usize::from(DIGITS))
 }
 
 /// The whole seconds since 1970 of a moment; `None` before it.
@@ -79,25 +78,17 @@ fn seconds(now: Timestamp) -> Option<u64> {
 /// seed is no base32 or the clock stands before 1970. For those who play the app:
 /// the demo and tests.
 pub fn code_at(seed_base32: &SecretString, at: Timestamp) -> Option<String> {
-    Some(generator(seed_base32).ok()?.generate(seconds(at)?).to_string())
+    let step = seconds(at)? / STEP_S;
+    Some(Codes::of(&OathKey::of_app(seed_base32.clone())).ok()?.code(step).expose_secret().to_owned())
 }
 
-fn generator(seed_base32: &SecretString) -> Result<totp_rs::Totp, String> {
-    let secret = Secret::try_from_base32(seed_base32.expose_secret()).map_err(|_| "the seed is not base32")?;
-    Builder::new()
-        .with_algorithm(ALGORITHM)
-        .with_digits(DIGITS)
-        .with_skew(SKEW)
-        .with_step_duration(STEP_S)
-        .with_secret(secret)
-        .build()
-        .map_err(|error| error.to_string())
-}
-
-/// The step whose code this is; `None` if it is of no step around now.
-fn matched(seed_base32: &SecretString, code: &str, now: Timestamp) -> Result<Option<u64>, String> {
+/// The step whose code this is; `None` if it is of no step around now, or the key counts.
+fn matched(key: &OathKey, code: &str, now: Timestamp) -> Result<Option<u64>, String> {
     let at = seconds(now).ok_or("the clock stands before 1970")?;
-    Ok(generator(seed_base32)?.check(code, at))
+    let Moves::Clock { step_s } = key.moves else { return Ok(None) };
+    let step = at.checked_div(u64::from(step_s)).ok_or("the step has no length")?;
+    let codes = Codes::of(key)?;
+    Ok((step.saturating_sub(SKEW)..=step.saturating_add(SKEW)).find(|step| codes.is(*step, code)))
 }
 
 #[async_trait]
@@ -121,31 +112,36 @@ impl Factor for Totp {
             return Err(NotProved::Malformed("not an authenticator code".to_owned()));
         };
         let code = text.expose_secret();
-        if !is_code(code) {
-            return Err(NotProved::Malformed("a code is exactly six digits".to_owned()));
-        }
         let mut failure = NotProved::NotEnrolled;
         for factor in enrolled {
-            let FactorSecret::Totp { seed, last_step } = &factor.secret else { continue };
-            match matched(seed, code, now).map_err(NotProved::Fault)? {
-                Some(step) if last_step.is_none_or(|last| step > last) => {
+            let FactorSecret::Oath { key, last, token } = &factor.secret else { continue };
+            if token.as_ref().is_some_and(|token| token.is_over(now)) {
+                failure = NotProved::Wrong("the token's time is over".to_owned());
+                continue;
+            }
+            if !is_digits(code, usize::from(key.digits)) {
+                if failure == NotProved::NotEnrolled {
+                    failure = NotProved::Malformed("not as many digits as a code has".to_owned());
+                }
+                continue;
+            }
+            match matched(key, code, now).map_err(NotProved::Fault)? {
+                Some(step) if last.is_none_or(|last| step > last) => {
                     return Ok(Proved {
                         factor: factor.id,
                         kind: FactorKind::Totp,
-                        used: FactorUse::TotpStep(step),
+                        used: FactorUse::Moved(step),
                         assertion: None,
                     });
                 }
                 // RFC 6238 section 5.2: a code is accepted once. A lower step than the
                 // last is refused as well, so that a slower writer cannot turn it back.
                 Some(step) => {
-                    let last = (*last_step == Some(step)).then_some(factor.id);
+                    let last = (*last == Some(step)).then_some(factor.id);
                     failure = NotProved::UsedBefore { last };
                 }
-                None if failure == NotProved::NotEnrolled => {
-                    failure = NotProved::Wrong("not the code of now".to_owned());
-                }
-                None => {}
+                None if matches!(failure, NotProved::UsedBefore { .. }) => {}
+                None => failure = NotProved::Wrong("not the code of now".to_owned()),
             }
         }
         Err(failure)
@@ -154,7 +150,7 @@ impl Factor for Totp {
     async fn verify_nobody(&self, answer: &Answer) -> Result<(), NotProved> {
         let Answer::Text { text, .. } = answer else { return Ok(()) };
         if is_code(text.expose_secret()) {
-            let nobody = SecretString::from(Secret::from([0; SEED_LEN]).to_base32());
+            let nobody = OathKey::of_app(SecretString::from(Secret::from([0; SEED_LEN]).to_base32()));
             let _ = std::hint::black_box(matched(&nobody, text.expose_secret(), Timestamp::from_ms(1_000_000)));
         }
         Ok(())
@@ -195,9 +191,9 @@ impl Factor for Totp {
         if !is_code(code.expose_secret()) {
             return Err(NotEnrolled::Refused("The code is exactly six digits.".to_owned()));
         }
-        match matched(&seed, code.expose_secret(), now).map_err(NotEnrolled::Fault)? {
+        match matched(&OathKey::of_app(seed.clone()), code.expose_secret(), now).map_err(NotEnrolled::Fault)? {
             // The code that finishes the enrolment is used up by it.
-            Some(step) => Ok(Enrolled { secret: FactorSecret::Totp { seed, last_step: Some(step) }, key: None }),
+            Some(step) => Ok(Enrolled { secret: FactorSecret::app(seed, Some(step)), key: None }),
             None => Err(NotEnrolled::Refused(
                 "That is not the code of now. Check that the clock of your device is right, and try the next one."
                     .to_owned(),
@@ -208,6 +204,8 @@ impl Factor for Totp {
 
 #[cfg(test)]
 mod tests {
+    use stepgate_core::factor::OathHash;
+
     use super::*;
 
     /// RFC 6238, appendix B.
@@ -227,19 +225,21 @@ mod tests {
     #[test]
     fn the_codes_of_rfc_6238_in_all_three_algorithms() {
         for (at, sha1, sha256, sha512) in RFC_6238 {
-            for (algorithm, len, expected) in
-                [(Algorithm::SHA1, 20, sha1), (Algorithm::SHA256, 32, sha256), (Algorithm::SHA512, 64, sha512)]
+            for (hash, len, expected) in
+                [(OathHash::Sha1, 20, sha1), (OathHash::Sha256, 32, sha256), (OathHash::Sha512, 64, sha512)]
             {
-                let totp =
-                    Builder::new().with_algorithm(algorithm).with_digits(8).with_secret(seed(len)).build().unwrap();
-                assert_eq!(totp.generate(at).to_string(), expected, "{algorithm} at {at}");
+                let seed = SecretString::from(Secret::from(seed(len)).to_base32());
+                let key = OathKey { seed, hash, digits: 8, moves: Moves::Clock { step_s: 30 } };
+                let now = Timestamp::from_ms(i64::try_from(at).unwrap() * 1000);
+                assert_eq!(matched(&key, expected, now), Ok(Some(at / 30)), "{hash:?} at {at}");
+                assert_eq!(Codes::of(&key).unwrap().code(at / 30).expose_secret(), expected, "{hash:?} at {at}");
             }
         }
     }
 
     #[test]
     fn the_last_six_digits_of_rfc_6238_are_accepted_at_their_time() {
-        let seed = SecretString::from(Secret::from(seed(20)).to_base32());
+        let seed = OathKey::of_app(SecretString::from(Secret::from(seed(20)).to_base32()));
         for (at, sha1, _, _) in RFC_6238 {
             let now = Timestamp::from_ms(i64::try_from(at).unwrap() * 1000);
             let Ok(Some(step)) = matched(&seed, &sha1[2..], now) else { panic!("refused at {at}") };
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_clock_before_1970_is_a_fault_and_not_a_match() {
-        let seed = SecretString::from(Secret::from(seed(20)).to_base32());
+        let seed = OathKey::of_app(SecretString::from(Secret::from(seed(20)).to_base32()));
         assert!(matched(&seed, "000000", Timestamp::from_ms(-1)).is_err());
     }
 

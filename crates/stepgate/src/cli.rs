@@ -7,6 +7,7 @@ mod keys;
 mod machines;
 mod policy;
 mod rehearse;
+mod tokens;
 
 use std::path::PathBuf;
 
@@ -19,6 +20,7 @@ pub use keys::{KeysCommand, RotateCommand};
 pub use machines::MachinesCommand;
 pub use policy::{ExplainArgs, NewArgs, PolicyCommand};
 pub use rehearse::{EnrolArgs, RehearseCommand, RunArgs};
+pub use tokens::{SeedFormat, TokensCommand};
 
 /// Step-up authentication in front of web applications and HTTP APIs.
 ///
@@ -50,6 +52,9 @@ pub enum Command {
     /// Add, change, remove and list people; make enrolment links.
     #[command(subcommand)]
     User(UserCommand),
+    /// Import hardware tokens that show codes, hand them out, and revoke them.
+    #[command(subcommand)]
+    Tokens(TokensCommand),
     /// Give other systems tokens for the machines' listener, and revoke them.
     #[command(subcommand)]
     Machines(MachinesCommand),

@@ -55,6 +55,22 @@ CREATE TABLE machines (
     expires_at {INT}
 ) {STRICT};
 
+-- Hardware tokens that show one-time codes. A serial number is there for good: what was revoked cannot be imported
+-- again, so that no counter goes back.
+CREATE TABLE hardware_tokens (
+    id TEXT NOT NULL PRIMARY KEY,
+    serial {SORTED} NOT NULL UNIQUE,
+    manufacturer TEXT NOT NULL,
+    kind TEXT NOT NULL, -- hotp or totp
+    imported_at {INT} NOT NULL,
+    ends_at {INT}, -- as its maker says
+    revoked_at {INT},
+    person TEXT REFERENCES people (id) ON DELETE SET NULL, -- to whom it was handed out
+    last {INT}, -- the last counter or step that was accepted: compare-and-swap
+    sealed {BYTES} -- what makes its codes; NULL once it is revoked
+) {STRICT};
+CREATE INDEX hardware_tokens_of_person ON hardware_tokens (person) WHERE person IS NOT NULL;
+
 CREATE TABLE factors (
     id TEXT NOT NULL PRIMARY KEY,
     person TEXT NOT NULL REFERENCES people (id) ON DELETE CASCADE,
@@ -63,13 +79,15 @@ CREATE TABLE factors (
     enrolled_at {INT} NOT NULL,
     ordinal {INT} NOT NULL, -- counts a person's enrolments: oldest first, even within a millisecond
     last_used_at {INT},
-    last_step {INT},        -- totp: compare-and-swap
+    last_used_from TEXT,    -- network address
+    last_step {INT},        -- totp, of an app: compare-and-swap
     counter {INT},          -- passkey, or that of a device: compare-and-swap
     backed_up {INT},        -- likewise: 0 or 1
     credential_id {BYTES} UNIQUE,
     provider TEXT,          -- idp: what the configuration calls it
     identity TEXT UNIQUE,   -- idp: digest of issuer and subject
     device TEXT UNIQUE,     -- push: digest of the device's cookie
+    token TEXT UNIQUE REFERENCES hardware_tokens (id), -- hotp, totp: the hardware token that it is
     sealed {BYTES} NOT NULL
 ) {STRICT};
 CREATE INDEX factors_of_person ON factors (person);

@@ -210,7 +210,7 @@ impl Intent for AnswerChallenge {
         if !pending || challenge.asked_by != asked_by || self.at >= challenge.expires_at {
             return Err(ChangeError::Conflict);
         }
-        let kind = apply_use(work, challenge.person, &answer.used, self.at).await?;
+        let kind = apply_use(work, challenge.person, &answer.used, answer.from.address, self.at).await?;
         tries::forget(work, challenge.person, kind, answer.from, self.at).await?;
         match &answer.state {
             ChallengeState::Pending { .. } => {}

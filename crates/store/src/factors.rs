@@ -1,14 +1,16 @@
 //! Factors: what verifies them is sealed, what compare-and-swap needs stands beside it.
 
+use std::net::IpAddr;
+
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, AssertSqlSafe};
 use stepgate_core::factor::{
     Aaguid, ApproverDevice, Backup, CodeDigest, Destination, EnrolledFactor, FactorKind, FactorSecret, FactorUse,
-    Identity, Passkey, PasskeySort, PasswordStands,
+    Identity, OathKey, Passkey, PasskeySort, PasswordStands,
 };
 use stepgate_core::id::{FactorId, PersonId};
 use stepgate_core::ports::{ChangeError, StoreError, TicketThen};
@@ -19,6 +21,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::changes::Subject;
 use crate::enrolment::take_session_of;
 use crate::error::{ExactlyOne as _, Stored as _, unavailable};
+use crate::hardware::{self, COLUMNS as TOKEN};
 use crate::inner::{Inner, read};
 use crate::intent::{Intent, Work};
 use crate::logins;
@@ -31,14 +34,30 @@ use crate::sent_codes;
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 enum Sealed {
-    Password { phc: String, stands_alone: bool },
-    Totp { seed: String },
+    Password {
+        phc: String,
+        stands_alone: bool,
+    },
+    Totp {
+        seed: String,
+    },
+    /// Its seed is in the row of its token.
+    HardwareToken {},
     Passkey(SealedPasskey),
     RecoveryCode {},
-    Idp { issuer: String, subject: String },
-    EmailCode { address: String },
-    PhoneCode { number: String },
-    Push { passkey: Option<SealedPasskey> },
+    Idp {
+        issuer: String,
+        subject: String,
+    },
+    EmailCode {
+        address: String,
+    },
+    PhoneCode {
+        number: String,
+    },
+    Push {
+        passkey: Option<SealedPasskey>,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -59,6 +78,7 @@ impl Drop for Sealed {
             Self::Totp { seed } => seed.zeroize(),
             Self::Passkey(_)
             | Self::RecoveryCode {}
+            | Self::HardwareToken {}
             | Self::Idp { .. }
             | Self::EmailCode { .. }
             | Self::PhoneCode { .. }
@@ -179,16 +199,20 @@ async fn insert(work: &mut Work<'_>, person: &str, factor: &EnrolledFactor, ordi
         FactorSecret::Idp(identity) => Some((identity.provider.as_str(), hex::encode(identity.digest()))),
         _ => None,
     };
+    let token = match &factor.secret {
+        FactorSecret::Oath { token: Some(token), .. } => Some(token.id.to_string()),
+        _ => None,
+    };
     let last_step = match &factor.secret {
-        FactorSecret::Totp { last_step, .. } => last_step.map(i64::try_from).transpose().map_err(unavailable)?,
+        FactorSecret::Oath { last, token: None, .. } => last.map(i64::try_from).transpose().map_err(unavailable)?,
         _ => None,
     };
     let plain = Zeroizing::new(serde_json::to_vec(&to_seal(&factor.secret)).map_err(unavailable)?);
     let sealed = work.seal("factors", "sealed", &id, &plain)?;
     let inserted = sqlx::query(
         "INSERT INTO factors (id, person, kind, name, enrolled_at, ordinal, last_used_at, last_step, counter, \
-         backed_up, credential_id, provider, identity, device, sealed) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+         backed_up, credential_id, provider, identity, device, sealed, token) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
     )
     .bind(&id)
     .bind(person)
@@ -205,6 +229,7 @@ async fn insert(work: &mut Work<'_>, person: &str, factor: &EnrolledFactor, ordi
     .bind(identity.as_ref().map(|(_, digest)| digest.as_str()))
     .bind(device)
     .bind(sealed)
+    .bind(token)
     .execute(&mut *work.connection)
     .await;
     match inserted.or_conflict() {
@@ -231,7 +256,8 @@ fn to_seal(secret: &FactorSecret) -> Sealed {
         FactorSecret::Password { phc, stands } => {
             Sealed::Password { phc: phc.expose_secret().to_owned(), stands_alone: *stands == PasswordStands::Alone }
         }
-        FactorSecret::Totp { seed, .. } => Sealed::Totp { seed: seed.expose_secret().to_owned() },
+        FactorSecret::Oath { token: Some(_), .. } => Sealed::HardwareToken {},
+        FactorSecret::Oath { key, .. } => Sealed::Totp { seed: key.seed.expose_secret().to_owned() },
         FactorSecret::Passkey(passkey) => Sealed::Passkey(SealedPasskey::of(passkey)),
         FactorSecret::Push(device) => Sealed::Push { passkey: device.passkey.as_ref().map(SealedPasskey::of) },
         FactorSecret::RecoveryCodes { .. } => Sealed::RecoveryCode {},
@@ -317,26 +343,31 @@ impl Intent for RemoveFactor {
     }
 }
 
+/// When and from where a factor proved something, and nothing else.
+const USED: &str = "UPDATE factors SET last_used_at = $2, last_used_from = $3 WHERE id = $1";
+
 /// Applies what a proof changes in its factor; each statement is the compare and the
 /// swap in one, so that of two at once one is refused, on whatever nodes they run.
 pub(crate) async fn apply_use(
     work: &mut Work<'_>,
     person: PersonId,
     (factor, used): &(FactorId, FactorUse),
+    from: IpAddr,
     at: Timestamp,
 ) -> Result<FactorKind, ChangeError> {
     let id = factor.to_string();
-    let row = sqlx::query("SELECT id, kind FROM factors WHERE id = $1 AND person = $2")
+    let row = sqlx::query("SELECT id, kind, token FROM factors WHERE id = $1 AND person = $2")
         .bind(&id)
         .bind(person.to_string())
         .fetch_optional(&mut *work.connection)
         .await
         .stored()?
         .ok_or(ChangeError::Conflict)?;
-    let kind: FactorKind = Fields::of("factors", &row).parsed("kind")?;
+    let fields = Fields::of("factors", &row);
+    let (kind, token): (FactorKind, Option<String>) = (fields.parsed("kind")?, fields.maybe_text("token")?);
     let fits = match used {
         FactorUse::Nothing => true,
-        FactorUse::TotpStep(_) => kind == FactorKind::Totp,
+        FactorUse::Moved(_) => matches!(kind, FactorKind::Totp | FactorKind::Hotp),
         FactorUse::PasskeyCounter { .. } => matches!(kind, FactorKind::Passkey(_) | ApproverDevice::SIGNING),
         FactorUse::RecoveryCode(_) => kind == FactorKind::RecoveryCode,
         FactorUse::SentCode(_) => matches!(kind, FactorKind::EmailCode | FactorKind::PhoneCode(_)),
@@ -344,17 +375,23 @@ pub(crate) async fn apply_use(
     if !fits {
         return Err(ChangeError::Conflict);
     }
-    let on_factor = |text| sqlx::query(text).bind(id.clone()).bind(at.as_ms());
+    let on_factor = |text| sqlx::query(text).bind(id.clone()).bind(at.as_ms()).bind(from.to_string());
     let query = match used {
-        FactorUse::Nothing => on_factor("UPDATE factors SET last_used_at = $2 WHERE id = $1"),
-        FactorUse::TotpStep(step) => on_factor(
-            "UPDATE factors SET last_used_at = $2, last_step = $3 \
-             WHERE id = $1 AND (last_step IS NULL OR last_step < $3)",
+        FactorUse::Nothing => on_factor(USED),
+        FactorUse::Moved(to) if let Some(token) = &token => {
+            if !hardware::moves_on(work, token, *to).await? {
+                return Err(ChangeError::UsedBefore);
+            }
+            on_factor(USED)
+        }
+        FactorUse::Moved(step) => on_factor(
+            "UPDATE factors SET last_used_at = $2, last_used_from = $3, last_step = $4 \
+             WHERE id = $1 AND (last_step IS NULL OR last_step < $4)",
         )
         .bind(i64::try_from(*step).map_err(unavailable)?),
         FactorUse::PasskeyCounter { counter, backed_up } => on_factor(
-            "UPDATE factors SET last_used_at = $2, counter = $3, backed_up = $4 \
-             WHERE id = $1 AND (counter < $3 OR (counter = 0 AND $3 = 0))",
+            "UPDATE factors SET last_used_at = $2, last_used_from = $3, counter = $4, backed_up = $5 \
+             WHERE id = $1 AND (counter < $4 OR (counter = 0 AND $4 = 0))",
         )
         .bind(i64::from(*counter))
         .bind(i64::from(*backed_up)),
@@ -368,11 +405,11 @@ pub(crate) async fn apply_use(
             if spent.rows_affected() != 1 {
                 return Err(ChangeError::UsedBefore);
             }
-            on_factor("UPDATE factors SET last_used_at = $2 WHERE id = $1")
+            on_factor(USED)
         }
         FactorUse::SentCode(code) => {
             sent_codes::use_up(work, &id, *code).await?;
-            on_factor("UPDATE factors SET last_used_at = $2 WHERE id = $1")
+            on_factor(USED)
         }
     };
     let changed = query.execute(&mut *work.connection).await.stored()?;
@@ -427,10 +464,11 @@ impl Inner {
 
     pub(crate) async fn factors(&self, person: PersonId) -> Result<Vec<EnrolledFactor>, StoreError> {
         read(async {
-            let rows = sqlx::query(
-                "SELECT id, kind, name, enrolled_at, last_used_at, last_step, counter, backed_up, credential_id, \
-                 provider, device, sealed FROM factors WHERE person = $1 ORDER BY ordinal",
-            )
+            let rows = sqlx::query(AssertSqlSafe(format!(
+                "SELECT f.id, f.kind, f.name, f.enrolled_at, f.last_used_at, f.last_used_from, f.last_step, f.counter, \
+                 f.backed_up, f.credential_id, f.provider, f.device, f.sealed, {TOKEN} \
+                 FROM factors f LEFT JOIN hardware_tokens t ON t.id = f.token WHERE f.person = $1 ORDER BY f.ordinal",
+            )))
             .bind(person.to_string())
             .fetch_all(&self.readers)
             .await
@@ -453,10 +491,12 @@ impl Inner {
                 phc: SecretString::from(phc.clone()),
                 stands: if *stands_alone { PasswordStands::Alone } else { PasswordStands::BesideAnother },
             },
-            Sealed::Totp { seed } => FactorSecret::Totp {
-                seed: SecretString::from(seed.clone()),
-                last_step: fields.maybe_count("last_step")?,
+            Sealed::Totp { seed } => FactorSecret::Oath {
+                key: OathKey::of_app(SecretString::from(seed.clone())),
+                last: fields.maybe_count("last_step")?,
+                token: None,
             },
+            Sealed::HardwareToken {} => hardware::secret_of(self, fields)?,
             Sealed::Passkey(passkey) => FactorSecret::Passkey(Box::new(passkey.opened(fields)?)),
             Sealed::Push { passkey } => FactorSecret::Push(Box::new(ApproverDevice {
                 token: fields.digest("device")?,
@@ -485,6 +525,7 @@ impl Inner {
             name: fields.text("name")?,
             enrolled_at: fields.time("enrolled_at")?,
             last_used_at: fields.maybe_time("last_used_at")?,
+            last_used_from: fields.maybe_parsed("last_used_from")?,
             secret,
         })
     }

@@ -26,6 +26,7 @@ mod error;
 mod evidence;
 mod factors;
 mod groups;
+mod hardware;
 mod held;
 mod inner;
 mod intent;

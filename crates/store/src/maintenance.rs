@@ -77,7 +77,8 @@ const OVER: [(&str, &str, &str, std::time::Duration); 20] = [
 ];
 
 /// Columns that hold sealed values, as `(table, key, column)`.
-const SEALED: [(&str, &str, &str); 9] = [
+const SEALED: [(&str, &str, &str); 10] = [
+    ("hardware_tokens", "id", "sealed"),
     ("push_subscriptions", "factor", "sealed"),
     ("streams", "id", "sealed"),
     ("factors", "id", "sealed"),

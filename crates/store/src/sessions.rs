@@ -38,7 +38,7 @@ impl Intent for StartSession {
         if let Some(prompt) = new.prompt {
             use_prompt(work, prompt, at).await?;
         }
-        let kind = apply_use(work, new.person, &new.used, at).await?;
+        let kind = apply_use(work, new.person, &new.used, new.address, at).await?;
         if !kind.is_same_factor(new.proof.kind) {
             return Err(ChangeError::Conflict);
         }

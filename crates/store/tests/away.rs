@@ -97,6 +97,7 @@ impl House {
             name: String::new(),
             enrolled_at: now,
             last_used_at: None,
+            last_used_from: None,
             secret,
         };
         self.store

@@ -3,7 +3,7 @@
 use crate::views::Tone;
 
 /// Each kind as it stands in an entry, in words, and how it is coloured.
-pub(crate) const KINDS: [(&str, &str, Tone); 61] = [
+pub(crate) const KINDS: [(&str, &str, Tone); 64] = [
     ("challenge.opened", "Challenge opened", Tone::Neutral),
     ("challenge.answered", "Challenge answered in part", Tone::Neutral),
     ("challenge.passed", "Challenge passed", Tone::Good),
@@ -24,6 +24,9 @@ pub(crate) const KINDS: [(&str, &str, Tone); 61] = [
     ("factor.enrolled", "Factor enrolled", Tone::Warning),
     ("factor.removed", "Factor removed", Tone::Warning),
     ("factor.locked", "Factor locked", Tone::Bad),
+    ("tokens.imported", "Hardware tokens imported", Tone::Warning),
+    ("token.assigned", "Hardware token handed out or taken back", Tone::Neutral),
+    ("token.revoked", "Hardware token revoked", Tone::Warning),
     ("code.sent", "Code sent", Tone::Neutral),
     ("code.delivered", "Code delivered", Tone::Neutral),
     ("code.undelivered", "Code not delivered", Tone::Warning),

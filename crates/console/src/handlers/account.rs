@@ -2,6 +2,7 @@
 //! decided before; what was decided stands in its permit.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use axum::extract::{Path, RawQuery};
 use axum::response::{IntoResponse as _, Redirect, Response};
@@ -12,6 +13,7 @@ use stepgate_core::flows::DEVICE_NAME_LEN_MAX;
 use stepgate_core::id::{FactorId, SessionId};
 use stepgate_core::ports::{ChangeError, EntryQuery, RememberedDevice, SessionSummary};
 use stepgate_core::secret::TokenDigest;
+use stepgate_core::surroundings::shown;
 use stepgate_core::web::{OurCookie, Permit, gate_path};
 
 use crate::activity;
@@ -29,6 +31,8 @@ const RECENT: u32 = 30;
 const RECENT_LINES: usize = 8;
 /// Above every index, and still a number that every database has.
 const NEWEST: u64 = i64::MAX as u64;
+/// Longest name of a city that is shown, in characters.
+const CITY_LEN_MAX: usize = 60;
 /// Entries of one page of activity.
 const PAGE: u32 = 100;
 
@@ -42,6 +46,7 @@ async fn account(visit: &Visit) -> Result<Response, Failure> {
     let flows = &visit.console.flows;
     let person = session.person.id;
     let enrolled = flows.store.factors(person).await?;
+    let waiting = flows.assigned_tokens(&session.person).await?;
     let mut sessions = flows.store.sessions(person, visit.surroundings.now).await?;
     sessions.sort_by_key(|one| (one.id != session.id, std::cmp::Reverse(one.last_used_at)));
     let this = visit.trier().device;
@@ -61,8 +66,8 @@ async fn account(visit: &Visit) -> Result<Response, Failure> {
     let view = AccountPage {
         frame: visit.frame(),
         person: PersonView { name: session.person.name.clone(), email: session.person.email.clone() },
-        factors: enrolled.iter().map(|one| factor(one, &enrolled)).collect(),
-        add: addable(&flows.factors.keys().copied().collect(), &enrolled),
+        factors: enrolled.iter().map(|one| factor(visit, one, &enrolled)).collect(),
+        add: addable(&flows.factors.keys().copied().collect(), &enrolled, !waiting.is_empty()),
         add_action: format!("{}/factors", gate_path::ACCOUNT),
         end_others_action: (sessions.len() > 1).then(|| format!("{}/sessions/end-others", gate_path::ACCOUNT)),
         sessions: sessions.iter().map(|one| summary(one, one.id == session.id)).collect(),
@@ -85,7 +90,8 @@ fn kinds() -> Vec<String> {
     activity::KINDS.iter().map(|kind| (*kind).to_owned()).collect()
 }
 
-fn factor(one: &EnrolledFactor, all: &[EnrolledFactor]) -> Factor {
+fn factor(visit: &Visit, one: &EnrolledFactor, all: &[EnrolledFactor]) -> Factor {
+    let now = visit.surroundings.now;
     let (kind, notes) = match &one.secret {
         FactorSecret::Passkey(passkey) => {
             let note = match (passkey.backup_eligible, passkey.backed_up) {
@@ -95,7 +101,11 @@ fn factor(one: &EnrolledFactor, all: &[EnrolledFactor]) -> Factor {
             };
             ("passkey", vec![note.to_owned()])
         }
-        FactorSecret::Totp { .. } => ("authenticator app", Vec::new()),
+        FactorSecret::Oath { token: Some(token), .. } => {
+            let over = token.is_over(now).then(|| "its time is over".to_owned());
+            ("hardware token", [Some(format!("…{}", token.ending())), over].into_iter().flatten().collect())
+        }
+        FactorSecret::Oath { .. } => ("authenticator app", Vec::new()),
         FactorSecret::Password { .. } => ("password", Vec::new()),
         FactorSecret::RecoveryCodes { left } => ("recovery codes", vec![format!("{} left", left.len())]),
         FactorSecret::Idp(_) => ("company login", Vec::new()),
@@ -121,8 +131,19 @@ fn factor(one: &EnrolledFactor, all: &[EnrolledFactor]) -> Factor {
         notes,
         added: Moment::with_day(instant(one.enrolled_at)),
         last_used: one.last_used_at.map(|at| Moment::with_day(instant(at))),
+        last_used_from: one.last_used_from.map(|address| place_in_words(visit, address)),
         replace_kind: replaced.then(|| one.kind().name().to_owned()),
         remove_action: (!is_last).then(|| format!("{}/factors/{}/remove", gate_path::ACCOUNT, one.id)),
+    }
+}
+
+/// `Zürich, CH`, `CH`, or the address where nobody knows more of it.
+fn place_in_words(visit: &Visit, address: IpAddr) -> String {
+    let place = visit.console.flows.live.load().environment.geography.places.place(address);
+    match (place.city.as_str(), place.country.as_str()) {
+        (_, "ZZ") => address.to_string(),
+        ("", country) => country.to_owned(),
+        (city, country) => format!("{}, {country}", shown(city, CITY_LEN_MAX)),
     }
 }
 
@@ -130,7 +151,7 @@ fn signs_in(factor: &EnrolledFactor) -> bool {
     matches!(factor.kind(), FactorKind::Passkey(_) | FactorKind::Password | FactorKind::Idp(_))
 }
 
-fn addable(served: &BTreeSet<FactorKind>, enrolled: &[EnrolledFactor]) -> Vec<AddFactor> {
+fn addable(served: &BTreeSet<FactorKind>, enrolled: &[EnrolledFactor], token_waits: bool) -> Vec<AddFactor> {
     let has = |kind: FactorKind| enrolled.iter().any(|one| one.kind().is_same_factor(kind));
     let text = |kind: FactorKind| match kind {
         FactorKind::Passkey(_) => Some("Add a passkey"),
@@ -140,8 +161,10 @@ fn addable(served: &BTreeSet<FactorKind>, enrolled: &[EnrolledFactor]) -> Vec<Ad
         FactorKind::EmailCode => (!has(kind)).then_some("Add your e-mail address"),
         FactorKind::PhoneCode(_) => Some("Add a phone number"),
         FactorKind::Push(_) => Some("Add an approver device"),
+        // Who was handed one activates it.
+        FactorKind::Hotp => token_waits.then_some("Activate your hardware token"),
         // An administrator or a provider gives these.
-        FactorKind::Idp(_) | FactorKind::Hotp | FactorKind::Certificate => None,
+        FactorKind::Idp(_) | FactorKind::Certificate => None,
     };
     let one =
         |kind: &FactorKind| text(*kind).map(|text| AddFactor { text: text.to_owned(), kind: kind.name().to_owned() });

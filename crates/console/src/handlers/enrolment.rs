@@ -17,8 +17,8 @@ use crate::failure::{Failure, no_store, say};
 use crate::http::Fields;
 use crate::outcomes::Outcome;
 use crate::views::{
-    AddressStep, EnrolAddressPage, EnrolDevicePage, EnrolPage, EnrolPasskeyPage, EnrolPasswordPage, EnrolTotpPage,
-    FactorChoice, Frame, PasskeyCall, QrCode, RecoveryCodesPage, Said,
+    AddressStep, EnrolAddressPage, EnrolDevicePage, EnrolPage, EnrolPasskeyPage, EnrolPasswordPage, EnrolTokenPage,
+    EnrolTotpPage, FactorChoice, Frame, PasskeyCall, QrCode, RecoveryCodesPage, Said,
 };
 use crate::visit::Visit;
 use crate::words;
@@ -56,6 +56,11 @@ impl Enrolment {
             Some(_) => format!("{}/enrolments/{}", gate_path::ACCOUNT, ticket.expose()),
         };
         Ok(Self { ticket, base, view })
+    }
+
+    /// The way back from a page of it.
+    fn back(&self, visit: &Visit) -> String {
+        if visit.permit.is_some() { gate_path::ACCOUNT.to_owned() } else { self.base.clone() }
     }
 
     fn kind(&self, kind: &str) -> Result<FactorKind, Failure> {
@@ -101,7 +106,9 @@ fn chooser(visit: &Visit, enrolment: &Enrolment, said: Option<Said>) -> Response
             }
             // Nobody enrols these here: they come with the first login there, or from an administrator.
             FactorKind::Idp(_) => ("A company login", "Comes with your first login there."),
-            FactorKind::Hotp => ("A hardware token", "Your administrator hands it out."),
+            FactorKind::Hotp => {
+                ("A hardware token", "The one that you were handed: it shows a code when you press it.")
+            }
             FactorKind::Certificate => ("A smart card", "Your administrator hands it out."),
         };
         FactorChoice {
@@ -154,6 +161,9 @@ async fn offer(
     status: StatusCode,
     said: Option<Said>,
 ) -> Result<Response, Failure> {
+    if kind == FactorKind::Hotp {
+        return token_page(visit, enrolment, status, said).await;
+    }
     let offer = match visit.console.flows.begin_enrolment(&enrolment.view, kind).await {
         Ok(offer) => offer,
         Err(EnrolError::Refused(NotEnrolled::Refused(why))) => {
@@ -162,6 +172,28 @@ async fn offer(
         Err(error) => return Err(error.into()),
     };
     Ok(offered(visit, enrolment, kind, offer, status, said))
+}
+
+/// What a token is activated with. Nothing is begun for it: its seed was imported.
+async fn token_page(
+    visit: &Visit,
+    enrolment: &Enrolment,
+    status: StatusCode,
+    said: Option<Said>,
+) -> Result<Response, Failure> {
+    let waiting = visit.console.flows.assigned_tokens(&enrolment.view.person).await?;
+    if waiting.is_empty() {
+        let said = Said::bad("There is no token for you.", "Your administrator has to hand one out to you first.");
+        return Ok(chooser(visit, enrolment, Some(said)));
+    }
+    let view = EnrolTokenPage {
+        frame: visit.frame(),
+        action: format!("{}/{}", enrolment.base, FactorKind::Hotp),
+        tokens: waiting.iter().map(|one| one.name.clone()).collect(),
+        back: enrolment.back(visit),
+        said,
+    };
+    Ok(visit.page(status, &view))
 }
 
 /// The page of what is offered.
@@ -174,7 +206,7 @@ fn offered(
     said: Option<Said>,
 ) -> Response {
     let action = format!("{}/{kind}", enrolment.base);
-    let back = if visit.permit.is_some() { gate_path::ACCOUNT.to_owned() } else { enrolment.base.clone() };
+    let back = enrolment.back(visit);
     let frame = visit.frame();
     let person = &enrolment.view.person;
     match offer {
@@ -311,6 +343,9 @@ async fn complete(
         EnrolmentAnswer::Text(code) if kind.is_typed_from_elsewhere() => {
             flows.finish_with_code(&enrolment.view, kind, name, code, visit.trier()).await
         }
+        EnrolmentAnswer::Text(code) if kind == FactorKind::Hotp => {
+            flows.activate_token(&enrolment.view, name, code, visit.trier()).await
+        }
         answer => flows.finish_enrolment(&enrolment.view, kind, name, &answer).await,
     };
     match finished {
@@ -359,11 +394,15 @@ fn read_answer(kind: FactorKind, fields: &mut Fields) -> Result<EnrolmentAnswer,
             }
         }
         // Apps, mails and devices show codes in groups: the spaces between them are for reading.
-        FactorKind::Totp | FactorKind::Push(_) | FactorKind::PhoneCode(_) | FactorKind::EmailCode => {
+        FactorKind::Totp
+        | FactorKind::Hotp
+        | FactorKind::Push(_)
+        | FactorKind::PhoneCode(_)
+        | FactorKind::EmailCode => {
             let typed = fields.take_secret("code");
             Ok(EnrolmentAnswer::Text(SecretString::from(typed.expose_secret().replace(' ', ""))))
         }
-        FactorKind::RecoveryCode | FactorKind::Idp(_) | FactorKind::Certificate | FactorKind::Hotp => {
+        FactorKind::RecoveryCode | FactorKind::Idp(_) | FactorKind::Certificate => {
             Ok(EnrolmentAnswer::Text(SecretString::default()))
         }
     }

@@ -59,6 +59,8 @@ pub struct Factor {
     pub added: Moment,
     /// When it was last used.
     pub last_used: Option<Moment>,
+    /// From where, as it follows `from`.
+    pub last_used_from: Option<String>,
     /// The kind to enrol anew in its place, if it is replaced rather than added to.
     pub replace_kind: Option<String>,
     /// Where removing it goes, if it can be removed.

@@ -263,6 +263,8 @@ pub struct Offers {
     pub push: Option<PushOffer>,
     /// A code from an authenticator app.
     pub totp: Option<CodeOffer>,
+    /// A code from a hardware token.
+    pub hotp: Option<CodeOffer>,
     /// The password.
     pub password: Option<CodeOffer>,
     /// Codes that are sent, by kind.
@@ -284,11 +286,12 @@ impl Offers {
     }
 
     fn has_typed(&self) -> bool {
-        self.totp.is_some() || self.password.is_some() || !self.sent.is_empty()
+        self.totp.is_some() || self.hotp.is_some() || self.password.is_some() || !self.sent.is_empty()
     }
 
     fn has_failed(&self) -> bool {
-        let typed = [&self.totp, &self.password, &self.recovery].into_iter().flatten().any(|offer| offer.failed);
+        let typed =
+            [&self.totp, &self.hotp, &self.password, &self.recovery].into_iter().flatten().any(|offer| offer.failed);
         typed || self.sent.iter().any(|sent| sent.failed)
     }
 

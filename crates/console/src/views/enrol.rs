@@ -98,6 +98,22 @@ impl std::fmt::Debug for EnrolTotpPage {
     }
 }
 
+/// Activating a hardware token that was handed out.
+#[derive(Debug, Template)]
+#[template(path = "enrol_token.html")]
+pub struct EnrolTokenPage {
+    /// What stands around the page.
+    pub frame: Frame,
+    /// Where the form goes.
+    pub action: String,
+    /// The tokens that wait for it, by the ends of their serial numbers.
+    pub tokens: Vec<String>,
+    /// The way back.
+    pub back: String,
+    /// What the last try led to.
+    pub said: Option<Said>,
+}
+
 /// Adding an address to which codes are sent.
 #[derive(Debug, Template)]
 #[template(path = "enrol_address.html")]

@@ -18,8 +18,8 @@ pub use challenge::{
     PushOffer, Reason, Sent, SentOffer, SentTo, ServiceView, Step, StepState, Technical,
 };
 pub use enrol::{
-    AddressStep, EnrolAddressPage, EnrolLinkPage, EnrolPage, EnrolPasskeyPage, EnrolPasswordPage, EnrolTotpPage,
-    FactorChoice, QrCode, RecoveryCodesPage,
+    AddressStep, EnrolAddressPage, EnrolLinkPage, EnrolPage, EnrolPasskeyPage, EnrolPasswordPage, EnrolTokenPage,
+    EnrolTotpPage, FactorChoice, QrCode, RecoveryCodesPage,
 };
 pub use evidence::{Choice, EvidenceEntry, EvidenceForm, EvidencePage};
 pub use outcome::OutcomePage;

@@ -34,7 +34,7 @@ use stepgate_core::time::Clock as _;
 use stepgate_core::web::{Client, LocalService, Permit, Transport};
 use stepgate_evidence::Entry;
 use stepgate_evidence::PolicyRef;
-use stepgate_factors::{FactorOptions, FactorSet, SentCodes};
+use stepgate_factors::{FactorOptions, FactorSet, LookAhead, SentCodes};
 use stepgate_ledger::Origin;
 use stepgate_store::{Database, Keyring, Options, StoreUrl};
 use stepgate_testkit::{FakeClock, Page, SeededRandomness, SoftwareAuthenticator};
@@ -103,9 +103,11 @@ impl House {
         )
         .await
         .unwrap();
+        let store = Arc::new(store);
         let host = |text: &str| Host::parse(text).unwrap();
         let factors = FactorOptions {
             sent: vec![SentCodes::by_email(), SentCodes::to_phones(Strength::NONE)],
+            hardware: Some(LookAhead::default()),
             ..FactorOptions::default()
         };
         let catalogue = Catalogue::new(GATE.to_owned(), host("gate.test"), vec![ledger()]).unwrap();
@@ -121,7 +123,8 @@ impl House {
                 codes: CodeLimits::default(),
                 providers: Arc::new(NoProviders),
             }),
-            store: Arc::new(store),
+            hardware: Some(Arc::clone(&store) as _),
+            store,
             factors: change(FactorSet::new("gate.test", GATE, "Stepgate", factors).unwrap().into_map()),
             devices: None,
             clock: clock.clone(),

@@ -14,6 +14,7 @@ mod codes;
 mod enrolment;
 mod evidence;
 mod forms;
+mod hardware;
 mod house;
 mod logins;
 mod sign_in;

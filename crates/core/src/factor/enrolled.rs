@@ -1,12 +1,13 @@
 //! What is kept of an enrolled factor, and what a proof changes in it.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::{Aaguid, Backup, Binding, Destination, FactorKind, PasskeySort, Strength};
+use super::{Aaguid, Backup, Binding, Destination, FactorKind, OathKey, PasskeySort, Strength, TokenOf};
 use crate::id::{FactorId, SentCodeId};
 use crate::provider::ProviderName;
 use crate::secret::TokenDigest;
@@ -23,6 +24,8 @@ pub struct EnrolledFactor {
     pub enrolled_at: Timestamp,
     /// When it last proved something.
     pub last_used_at: Option<Timestamp>,
+    /// The network address from which it did.
+    pub last_used_from: Option<IpAddr>,
     /// What verifies it.
     pub secret: FactorSecret,
 }
@@ -39,8 +42,8 @@ impl EnrolledFactor {
 pub enum FactorSecret {
     /// PHC string (argon2id), and what the password may stand for.
     Password { phc: SecretString, stands: PasswordStands },
-    /// The shared secret, and the last step that was accepted (RFC 6238).
-    Totp { seed: SecretString, last_step: Option<u64> },
+    /// What makes one-time codes, and the last counter or step whose code was accepted. Of a hardware token, which one.
+    Oath { key: OathKey, last: Option<u64>, token: Option<TokenOf> },
     /// The public key and the counters.
     Passkey(Box<Passkey>),
     /// Digests of the codes that are left.
@@ -109,11 +112,16 @@ impl OpenCode {
 }
 
 impl FactorSecret {
+    /// An authenticator app with this seed.
+    pub const fn app(seed: SecretString, last: Option<u64>) -> Self {
+        Self::Oath { key: OathKey::of_app(seed), last, token: None }
+    }
+
     /// The kind it belongs to.
     pub fn kind(&self) -> FactorKind {
         match self {
             Self::Password { .. } => FactorKind::Password,
-            Self::Totp { .. } => FactorKind::Totp,
+            Self::Oath { key, .. } => key.kind(),
             Self::Passkey(passkey) => passkey.kind(),
             Self::RecoveryCodes { .. } => FactorKind::RecoveryCode,
             Self::Idp(_) => FactorKind::Idp(Strength::NONE),
@@ -249,8 +257,8 @@ impl Passkey {
 pub enum FactorUse {
     /// Nothing but the time of last use.
     Nothing,
-    /// The step becomes the last accepted; refused unless it is greater.
-    TotpStep(u64),
+    /// The counter (RFC 4226) or step (RFC 6238) becomes the last accepted; refused unless it is greater.
+    Moved(u64),
     /// The counter and backup state of a passkey, or of a device's; refused unless the counter is
     /// greater than the stored one or both are zero.
     PasskeyCounter { counter: u32, backed_up: bool },

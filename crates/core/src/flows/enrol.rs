@@ -14,7 +14,7 @@ use crate::session::SessionView;
 use crate::surroundings::shown;
 
 /// Longest name of a factor, in characters.
-const NAME_LEN_MAX: usize = 60;
+pub(super) const NAME_LEN_MAX: usize = 60;
 /// How long an enrolment may take.
 const TICKET_LIFETIME: std::time::Duration = std::time::Duration::from_secs(15 * 60);
 
@@ -51,6 +51,11 @@ impl TicketView {
 
     pub(super) const fn digest(&self) -> TokenDigest {
         self.ticket.digest
+    }
+
+    /// What allowed it: a link or a challenge.
+    pub(super) fn authority(&self) -> &str {
+        &self.ticket.authority
     }
 
     /// Whether it was made for exactly one factor, and ends when that is enrolled.
@@ -220,6 +225,7 @@ impl Flows {
             name: if name.is_empty() { default_name(kind) } else { name },
             enrolled_at: at,
             last_used_at: None,
+            last_used_from: None,
             secret: done.secret,
         };
         let attestation = match &enrolled.secret {

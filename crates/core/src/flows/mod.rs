@@ -13,6 +13,7 @@ mod device_enrolment;
 mod devices;
 mod enrol;
 mod evidence;
+mod hardware;
 mod housekeeping;
 mod logins;
 mod look;
@@ -44,6 +45,7 @@ pub use device_enrolment::{DeviceEnrolment, DeviceView};
 pub use devices::DEVICE_NAME_LEN_MAX;
 pub use enrol::{EnrolError, LinkView, TicketView};
 pub use evidence::{Export, ExportError, ExportedEntry, Sought};
+pub use hardware::{ImportedFrom, ReadToken, TokenError};
 pub use housekeeping::Swept;
 pub use logins::{LeaveToProve, LeaveToSignIn, LoginError, LogoutError, RENEWED_BESIDE, Return, Returned};
 pub use look::{ChallengeView, NotAnswerable, Standing};
@@ -70,7 +72,7 @@ use crate::factor::{Factor, FactorKind};
 use crate::id::{Id, NodeId, kind};
 use crate::operation::Operation;
 use crate::policy::Policies;
-use crate::ports::{Courier, Store, TryLimits};
+use crate::ports::{Courier, HardwareTokens, Store, TryLimits};
 use crate::provider::IdentityProviders;
 use crate::secret::MacKey;
 use crate::session::SessionLifetimes;
@@ -111,6 +113,8 @@ pub struct Flows {
     pub courier: Arc<dyn Courier>,
     /// Approving on devices; `None` where that is not offered.
     pub devices: Option<Devices>,
+    /// Hardware tokens; `None` where they are not used.
+    pub hardware: Option<Arc<dyn HardwareTokens>>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Chance.

@@ -55,7 +55,7 @@ fn passkey(factor: &EnrolledFactor) -> &Passkey {
 #[test]
 fn b70_the_options_are_made_here_and_ask_for_everything_that_is_checked() {
     let set = factors();
-    let mut existing = enrolled(FactorSecret::Totp { seed: SecretString::from("AA"), last_step: None });
+    let mut existing = enrolled(FactorSecret::app(SecretString::from("AA"), None));
     existing.secret = FactorSecret::Passkey(Box::new(Passkey {
         credential_id: vec![1, 2, 3],
         public_key: Vec::new(),

@@ -58,7 +58,7 @@ async fn the_whole_of_a_long_password_counts() {
 
 #[tokio::test]
 async fn a_password_may_be_shorter_beside_another_factor() {
-    let totp = enrolled(FactorSecret::Totp { seed: SecretString::from("AA"), last_step: None });
+    let totp = enrolled(FactorSecret::app(SecretString::from("AA"), None));
     let codes = enrolled(FactorSecret::RecoveryCodes { left: Vec::new() });
     assert!(enrol(FactorKind::Password, &[], "tea at 4 pm").await.is_err());
     assert!(enrol(FactorKind::Password, &[codes], "tea at 4 pm").await.is_err(), "recovery codes are spares");
@@ -106,7 +106,7 @@ const CODE: &str = "050471";
 const CODE_STEP: u64 = 37_037_037;
 
 async fn totp(last_step: Option<u64>, typed: &str, at_s: i64) -> String {
-    let stored = [enrolled(FactorSecret::Totp { seed: SecretString::from(SEED), last_step })];
+    let stored = [enrolled(FactorSecret::app(SecretString::from(SEED), last_step))];
     let answer = text(FactorKind::Totp, typed);
     let at = Timestamp::from_ms(at_s * 1000 + 999);
     said(factors().of(FactorKind::Totp).unwrap().verify(&stored, &answer, BINDING, at).await)
@@ -114,7 +114,7 @@ async fn totp(last_step: Option<u64>, typed: &str, at_s: i64) -> String {
 
 #[tokio::test]
 async fn b60_a_code_has_one_spelling() {
-    assert_eq!(totp(None, CODE, 1_111_111_111).await, format!("TotpStep({CODE_STEP})"));
+    assert_eq!(totp(None, CODE, 1_111_111_111).await, format!("Moved({CODE_STEP})"));
     for typed in [
         " 050471",
         "050471 ",
@@ -137,7 +137,7 @@ async fn b60_a_code_has_one_spelling() {
 #[tokio::test]
 async fn a_code_counts_one_step_early_or_late_and_no_more() {
     let step_starts = i64::try_from(CODE_STEP).unwrap() * 30;
-    let accepted = format!("TotpStep({CODE_STEP})");
+    let accepted = format!("Moved({CODE_STEP})");
     for (at, expected) in [
         (step_starts - 31, "wrong"),
         (step_starts - 30, accepted.as_str()),
@@ -153,8 +153,8 @@ async fn a_code_counts_one_step_early_or_late_and_no_more() {
 #[tokio::test]
 async fn b61_a_step_counts_once_and_no_lower_one_after_it() {
     for (last, expected) in [
-        (None, format!("TotpStep({CODE_STEP})")),
-        (Some(CODE_STEP - 1), format!("TotpStep({CODE_STEP})")),
+        (None, format!("Moved({CODE_STEP})")),
+        (Some(CODE_STEP - 1), format!("Moved({CODE_STEP})")),
         (Some(CODE_STEP), "used_before".to_owned()),
         (Some(CODE_STEP + 1), "used_before".to_owned()),
     ] {
@@ -165,9 +165,9 @@ async fn b61_a_step_counts_once_and_no_lower_one_after_it() {
 #[tokio::test]
 async fn with_two_apps_either_one_counts() {
     let set = factors();
-    let other = || enrolled(FactorSecret::Totp { seed: SecretString::from("A".repeat(32)), last_step: None });
-    let used = enrolled(FactorSecret::Totp { seed: SecretString::from(SEED), last_step: Some(CODE_STEP) });
-    let mut fresh = enrolled(FactorSecret::Totp { seed: SecretString::from(SEED), last_step: None });
+    let other = || enrolled(FactorSecret::app(SecretString::from("A".repeat(32)), None));
+    let used = enrolled(FactorSecret::app(SecretString::from(SEED), Some(CODE_STEP)));
+    let mut fresh = enrolled(FactorSecret::app(SecretString::from(SEED), None));
     fresh.id = FactorId::from_bytes([5; 16]);
     let answer = text(FactorKind::Totp, CODE);
     let now = Timestamp::from_ms(1_111_111_111_000);
@@ -181,7 +181,7 @@ async fn with_two_apps_either_one_counts() {
 
 #[tokio::test]
 async fn a_broken_seed_is_a_fault_and_never_a_match() {
-    let stored = [enrolled(FactorSecret::Totp { seed: SecretString::from("AA"), last_step: None })];
+    let stored = [enrolled(FactorSecret::app(SecretString::from("AA"), None))];
     let answer = text(FactorKind::Totp, "000000");
     assert_eq!(said(factors().of(FactorKind::Totp).unwrap().verify(&stored, &answer, BINDING, NOW).await), "fault");
 }
@@ -219,7 +219,7 @@ async fn an_app_is_enrolled_with_its_first_code_which_is_used_up() {
     let again = text(FactorKind::Totp, &code);
     assert_eq!(said(verifier.verify(&stored, &again, BINDING, NOW).await), "used_before");
     let next = text(FactorKind::Totp, &app.generate(now_s + 30).to_string());
-    assert_eq!(said(verifier.verify(&stored, &next, BINDING, NOW).await), format!("TotpStep({})", now_s / 30 + 1));
+    assert_eq!(said(verifier.verify(&stored, &next, BINDING, NOW).await), format!("Moved({})", now_s / 30 + 1));
 }
 
 #[test]
@@ -308,7 +308,7 @@ proptest! {
     fn nothing_that_is_typed_breaks_a_verifier(typed in ".{0,80}") {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let codes = enrolled(FactorSecret::RecoveryCodes { left: vec![stepgate_core::factor::CodeDigest([1; 32])] });
-        let app = enrolled(FactorSecret::Totp { seed: SecretString::from(SEED), last_step: Some(u64::MAX) });
+        let app = enrolled(FactorSecret::app(SecretString::from(SEED), Some(u64::MAX)));
         for (kind, stored) in [(FactorKind::RecoveryCode, codes), (FactorKind::Totp, app)] {
             let answer = text(kind, &typed);
             let outcome = runtime.block_on(factors().of(kind).unwrap().verify(&[stored], &answer, BINDING, NOW));

@@ -253,6 +253,7 @@ impl Door {
             store: store.clone(),
             factors: BTreeMap::new(),
             devices: None,
+            hardware: None,
             clock: clock.clone(),
             random: Arc::new(Counting::default()),
             mac: MacKey::new(&[1; 32]),

@@ -107,6 +107,7 @@ impl House {
             store: Arc::clone(&store) as _,
             factors: Default::default(),
             devices: None,
+            hardware: None,
             clock: Arc::clone(&clock) as _,
             random,
             mac: MacKey::new(&[9; 32]),

@@ -235,6 +235,7 @@ impl House {
             store: Arc::clone(&store) as _,
             factors: HashMap::new().into_iter().collect(),
             devices: None,
+            hardware: None,
             clock: Arc::clone(&clock) as _,
             random,
             mac: MacKey::new(&[9; 32]),
@@ -325,6 +326,7 @@ impl House {
             name: "corp".to_owned(),
             enrolled_at: self.now(),
             last_used_at: None,
+            last_used_from: None,
             secret: FactorSecret::Idp(identity),
         };
         self.store.add_person_known_by(&person, &factor, self.now(), vec![self.said("added")]).await.unwrap();

@@ -9,6 +9,7 @@ mod policy;
 pub(crate) mod print;
 mod rehearse;
 mod tell;
+mod tokens;
 mod user;
 mod verify;
 
@@ -129,6 +130,7 @@ pub async fn run(command: Command) -> Done {
         Command::Run(args) => serve(&args.config).await,
         Command::Check(args) => check::run(&args),
         Command::User(command) => Box::pin(user::run(command)).await,
+        Command::Tokens(command) => Box::pin(tokens::run(command)).await,
         Command::Machines(command) => machines::run(command).await,
         Command::Policy(command) => policy::run(command).await,
         Command::Rehearse(command) => rehearse::run(command).await,

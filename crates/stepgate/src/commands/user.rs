@@ -29,7 +29,7 @@ pub(super) fn by() -> String {
     format!("cli:{}", shown(&named.unwrap_or_else(owner), 60))
 }
 
-async fn find(flows: &Flows, login: &str) -> Result<Person, Failure> {
+pub(super) async fn find(flows: &Flows, login: &str) -> Result<Person, Failure> {
     let login = Login::parse(login).map_err(wrong_input)?;
     let found = flows.store.person_by_login(&login).await.map_err(because)?;
     found.ok_or_else(|| failed(format!("nobody signs in as {login}")))
@@ -222,7 +222,11 @@ fn warn_of_unknown(house: &House, groups: &[String]) {
 }
 
 async fn link(flows: &Flows, person: &Person, lifetime: Duration, format: Format) -> Done {
-    let made = flows.make_link(person, FactorKind::BUILT_IN.to_vec(), lifetime, &by()).await.map_err(because)?;
+    let mut kinds = FactorKind::BUILT_IN.to_vec();
+    if !flows.assigned_tokens(person).await.map_err(because)?.is_empty() {
+        kinds.push(FactorKind::Hotp);
+    }
+    let made = flows.make_link(person, kinds, lifetime, &by()).await.map_err(because)?;
     match format {
         Format::Json => print::json(&serde_json::json!({
             "person": person.id.to_string(),

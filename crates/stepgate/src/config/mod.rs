@@ -6,6 +6,7 @@ mod codes;
 mod environment;
 mod gate;
 mod gate_service;
+mod hardware;
 mod limits;
 mod machines;
 mod operation;
@@ -34,6 +35,7 @@ use stepgate_core::provider::ProviderName;
 use stepgate_core::session::SessionLifetimes;
 use stepgate_core::surroundings::{Calendar, Environment, Geography, NamedNetwork, Region};
 use stepgate_core::web::Transport;
+use stepgate_factors::LookAhead;
 use stepgate_gateway::server::{AskingHost, AuthoritySettings};
 use stepgate_identity::provider::CheckedProvider;
 use stepgate_identity::tokens::IntrospectionSettings;
@@ -123,6 +125,8 @@ pub struct Settings {
     pub mail: Option<MailServer>,
     /// Approving on devices, if it is offered.
     pub push: Option<PushSettings>,
+    /// How far ahead hardware tokens may be, if there are any.
+    pub hardware: Option<LookAhead>,
     /// The machines' listener, if there is one.
     pub machines: Option<MachinesSettings>,
 }
@@ -322,6 +326,7 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
     let limits = top.table("limits").map(limits::listener_limits).unwrap_or_default();
     let host = origin.as_ref().and_then(|origin| origin.value.host_str().map(str::to_owned)).unwrap_or_default();
     let push = top.table("push").map(|table| push::push(table, &host));
+    let hardware = top.table("hardware_codes").map(hardware::hardware);
     let mut named = Vec::new();
     let machines = top.table("machines").and_then(|table| machines::machines(table, &base, &mut named));
     let has_mail = top.value("mail").is_some();
@@ -416,6 +421,7 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
         codes,
         mail,
         push,
+        hardware,
         machines,
         base,
     })

@@ -4,6 +4,7 @@ mod client_certificates;
 mod codes;
 mod environment;
 mod gate;
+mod hardware;
 mod limits;
 mod machines;
 mod provider;
@@ -47,6 +48,7 @@ pub(super) fn keys() -> impl Iterator<Item = &'static Key> {
         limits::KEYS,
         codes::KEYS,
         push::KEYS,
+        hardware::KEYS,
         machines::KEYS,
         service::KEYS,
     ]

@@ -167,6 +167,10 @@ secret_file = "texts.secret"
 counts_as = ["possession"]
 private_webhook = true
 danger_loopback = false
+[hardware_codes]
+look_ahead = 5
+resync_window = 200
+
 [push]
 per_hour = 6
 short_number_when_signed = true

@@ -111,6 +111,7 @@ impl House {
         if let Some(devices) = &devices {
             factors.insert(devices.factor.kind(), Arc::clone(&devices.factor) as _);
         }
+        let hardware = settings.hardware.map(|_| Arc::clone(&database) as _);
         let catalogue =
             std::mem::replace(&mut settings.catalogue, stepgate_core::catalogue::Catalogue::empty(origin, host));
         let ways = Arc::new(parts::ways(&settings, &host_name, &clock)?);
@@ -122,6 +123,7 @@ impl House {
             factors,
             courier: Arc::new(letterbox),
             devices,
+            hardware,
             clock,
             mac: MacKey::new(&keys.mac),
             node: NodeId::random(random.as_ref()),

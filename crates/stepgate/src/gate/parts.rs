@@ -57,6 +57,7 @@ pub(super) fn factor_options(settings: &Settings) -> Result<FactorOptions, Start
     Ok(FactorOptions {
         authenticators: AuthenticatorPolicy { models: settings.allowed_aaguids.clone(), roots },
         sent: sent_codes(settings),
+        hardware: settings.hardware,
         password_words: settings.catalogue.services.values().flat_map(names).collect(),
     })
 }

@@ -93,6 +93,9 @@ pub fn built_in(company_login_enrols: bool, regions_denied: bool) -> Vec<PolicyS
 /// The kinds of factors that a gate with this configuration verifies.
 pub(crate) fn verified(settings: &Settings) -> Vec<FactorKind> {
     let mut kinds: Vec<FactorKind> = FactorKind::BUILT_IN.into_iter().chain(settings.codes.kinds()).collect();
+    if settings.hardware.is_some() {
+        kinds.push(FactorKind::Hotp);
+    }
     if settings.push.is_some() {
         kinds.extend([ApproverDevice::OUT_OF_BAND, ApproverDevice::SIGNING]);
     }

@@ -30,6 +30,7 @@ impl Settled {
             ("[mail]", format!("{:?}", settings.mail)),
             ("[codes.email] and [codes.phone]", format!("{} {:?}", settings.codes.email, settings.codes.phone)),
             ("[push]", format!("{:?}", settings.push)),
+            ("[hardware_codes]", format!("{:?}", settings.hardware)),
             ("[machines]", format!("{:?}", settings.machines)),
             ("[limits]", format!("{:?}", settings.limits)),
         ];

@@ -740,6 +740,7 @@ pub(crate) async fn known_elsewhere(here: &World, there: &World, login: &str, is
         name: "elsewhere".to_owned(),
         enrolled_at: here.clock.now(),
         last_used_at: None,
+        last_used_from: None,
         secret: FactorSecret::Idp(identity),
     };
     let event = stepgate_evidence::Event::Fault { node: "test".to_owned(), what: "an identity".to_owned() };

@@ -185,15 +185,14 @@ pub(crate) async fn a_partial_answer_keeps_it_pending_and_uses_the_factor(house:
     let state = ChallengeState::Pending { answered, wrong: 0 };
     let answer = AnsweredChallenge {
         state: state.clone(),
-        used: (totp, FactorUse::TotpStep(5)),
+        used: (totp, FactorUse::Moved(5)),
         ..house.answer(&challenge, &alice)
     };
     house.store.answer_challenge(answer, vec![house.said("answered")]).await.unwrap();
     let read = house.read(challenge.id).await;
     assert_eq!((read.version, read.state), (2, state));
     assert_eq!(house.look(alice.token).await.unwrap().newest_generation, 1);
-    let again =
-        AnsweredChallenge { version: 2, used: (totp, FactorUse::TotpStep(5)), ..house.answer(&challenge, &alice) };
+    let again = AnsweredChallenge { version: 2, used: (totp, FactorUse::Moved(5)), ..house.answer(&challenge, &alice) };
     is_used_before(house.store.answer_challenge(again, vec![]).await);
 }
 
@@ -312,7 +311,7 @@ pub(crate) async fn an_answer_that_was_used_before_changes_nothing(house: House)
     let alice = house.signed_in("alice").await;
     let totp = house.enrol(alice.person.id, house.totp()).await.unwrap();
     let (first, second) = (house.opened(&alice, Freshness).await, house.opened(&alice, Freshness).await);
-    let used = (totp, FactorUse::TotpStep(77));
+    let used = (totp, FactorUse::Moved(77));
     let answer = AnsweredChallenge { used: used.clone(), ..house.answer(&first, &alice) };
     house.store.answer_challenge(answer, vec![house.said("passed")]).await.unwrap();
     let replay = AnsweredChallenge { used, rotated: Some(rotated(&house, &alice)), ..house.answer(&second, &alice) };

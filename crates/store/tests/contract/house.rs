@@ -202,12 +202,13 @@ impl House {
             name: format!("my {}", secret.kind().name()),
             enrolled_at: self.now(),
             last_used_at: None,
+            last_used_from: None,
             secret,
         }
     }
 
     pub(crate) fn totp(&self) -> FactorSecret {
-        FactorSecret::Totp { seed: SecretString::from("JBSWY3DPEHPK3PXP-not-in-the-clear"), last_step: None }
+        FactorSecret::app(SecretString::from("JBSWY3DPEHPK3PXP-not-in-the-clear"), None)
     }
 
     pub(crate) fn password(&self, phc: &str) -> FactorSecret {

@@ -15,6 +15,7 @@ mod challenges;
 mod codes;
 mod enrolment;
 mod evidence;
+mod hardware;
 mod house;
 mod keys;
 mod logins;
@@ -66,6 +67,13 @@ contract! {
         a_removal_is_judged_by_what_is_left_then
         a_short_password_is_not_enrolled_alone
         removing_somebody_elses_factor_is_a_conflict;
+    hardware:
+        an_import_is_whole_or_nothing
+        a_token_reads_back_as_a_factor_and_is_sealed
+        b152_a_token_is_activated_by_whom_it_was_handed_to_and_nobody_else
+        b150_a_counter_never_goes_back
+        a_revoked_token_is_gone_for_good
+        a_token_stays_when_its_factor_goes;
     logins:
         a_person_is_found_by_issuer_and_subject_and_nothing_else
         an_identity_belongs_to_one_person
@@ -295,6 +303,7 @@ contract! {
         a_node_starts_while_another_writes;
     races:
         b61_one_of_fifty_gets_through_with_a_totp_step
+        b61_one_of_fifty_gets_through_with_a_hardware_code
         b61_one_of_fifty_gets_through_with_a_recovery_code
         b61_one_of_fifty_gets_through_with_a_code_that_was_sent
         no_more_codes_are_sent_at_once_than_may_be

@@ -80,8 +80,8 @@ pub(crate) async fn factors_come_oldest_first_and_read_back(house: House) {
     let factors = house.store.factors(alice.id).await.unwrap();
     assert_eq!(factors.iter().map(|factor| factor.id).collect::<Vec<_>>(), [totp, passkey, recovery]);
     assert!(factors.iter().all(|factor| factor.enrolled_at == house.now() && factor.last_used_at.is_none()));
-    let FactorSecret::Totp { seed, last_step: None } = &factors[0].secret else { panic!("{:?}", factors[0]) };
-    assert_eq!(seed.expose_secret(), "JBSWY3DPEHPK3PXP-not-in-the-clear");
+    let FactorSecret::Oath { key, last: None, token: None } = &factors[0].secret else { panic!("{:?}", factors[0]) };
+    assert_eq!(key.seed.expose_secret(), "JBSWY3DPEHPK3PXP-not-in-the-clear");
     let (FactorSecret::Passkey(read), FactorSecret::Passkey(put)) = (&factors[1].secret, &passkey_secret) else {
         panic!("{:?}", factors[1])
     };
@@ -124,6 +124,7 @@ pub(crate) async fn an_enrolment_needs_what_was_begun_on_the_ticket(house: House
         name: "phone".to_owned(),
         enrolled_at: house.now(),
         last_used_at: None,
+        last_used_from: None,
         secret: house.totp(),
     };
     let store = &house.store;

@@ -59,7 +59,13 @@ async fn sign_ins(house: &House, session: impl Fn() -> NewSession) {
 pub(crate) async fn b61_one_of_fifty_gets_through_with_a_totp_step(house: House) {
     let alice = house.person("alice").await;
     let factor = house.enrol(alice.id, house.totp()).await.unwrap();
-    sign_ins(&house, || house.new_session(alice.id, FactorKind::Totp, (factor, FactorUse::TotpStep(7)))).await;
+    sign_ins(&house, || house.new_session(alice.id, FactorKind::Totp, (factor, FactorUse::Moved(7)))).await;
+}
+
+pub(crate) async fn b61_one_of_fifty_gets_through_with_a_hardware_code(house: House) {
+    let alice = house.person("alice").await;
+    let factor = house.active_token("A-1", alice.id).await;
+    sign_ins(&house, || house.new_session(alice.id, FactorKind::Hotp, (factor, FactorUse::Moved(7)))).await;
 }
 
 pub(crate) async fn b61_one_of_fifty_gets_through_with_a_recovery_code(house: House) {

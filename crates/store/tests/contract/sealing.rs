@@ -69,8 +69,8 @@ pub(crate) async fn everything_is_sealed_anew_under_a_new_key(house: House) {
 
     house.store.replace_keyring(both.only_current());
     let factors = house.store.factors(alice.person.id).await.unwrap();
-    let FactorSecret::Totp { seed, .. } = &factors[1].secret else { panic!("{factors:?}") };
-    assert_eq!(seed.expose_secret(), "JBSWY3DPEHPK3PXP-not-in-the-clear");
+    let FactorSecret::Oath { key, .. } = &factors[1].secret else { panic!("{factors:?}") };
+    assert_eq!(key.seed.expose_secret(), "JBSWY3DPEHPK3PXP-not-in-the-clear");
     assert!(house.store.held(held.id).await.unwrap() == Some(house.request()));
     let begun = house.store.ticket(ticket.digest, ticket.browser, house.now()).await.unwrap().unwrap().begun.unwrap();
     assert_eq!(begun.1.expose_secret(), "begun");

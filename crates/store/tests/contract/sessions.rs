@@ -38,7 +38,7 @@ async fn start(house: &House, session: NewSession) -> Result<(), stepgate_core::
 pub(crate) async fn a_totp_step_counts_once_and_only_upwards(house: House) {
     let alice = house.person("alice").await;
     let factor = house.enrol(alice.id, house.totp()).await.unwrap();
-    let with = |step| house.new_session(alice.id, FactorKind::Totp, (factor, FactorUse::TotpStep(step)));
+    let with = |step| house.new_session(alice.id, FactorKind::Totp, (factor, FactorUse::Moved(step)));
     start(&house, with(100)).await.unwrap();
     is_used_before(start(&house, with(100)).await);
     is_used_before(start(&house, with(99)).await);
@@ -46,8 +46,8 @@ pub(crate) async fn a_totp_step_counts_once_and_only_upwards(house: House) {
     assert_eq!(house.store.sessions(alice.id, house.now()).await.unwrap().len(), 2);
     let factors = house.store.factors(alice.id).await.unwrap();
     assert_eq!(factors[0].last_used_at, Some(house.now()));
-    let stepgate_core::factor::FactorSecret::Totp { last_step, .. } = factors[0].secret else { panic!() };
-    assert_eq!(last_step, Some(101));
+    let stepgate_core::factor::FactorSecret::Oath { last, .. } = factors[0].secret else { panic!() };
+    assert_eq!(last, Some(101));
 }
 
 pub(crate) async fn a_passkey_counter_rises_or_stays_zero(house: House) {
@@ -116,12 +116,10 @@ pub(crate) async fn a_recovery_code_is_gone_after_its_use(house: House) {
 pub(crate) async fn a_factor_of_somebody_else_starts_no_session(house: House) {
     let (alice, bob) = (house.person("alice").await, house.person("bob").await);
     let factor = house.enrol(alice.id, house.totp()).await.unwrap();
-    is_conflict(start(&house, house.new_session(bob.id, FactorKind::Totp, (factor, FactorUse::TotpStep(1)))).await);
+    is_conflict(start(&house, house.new_session(bob.id, FactorKind::Totp, (factor, FactorUse::Moved(1)))).await);
     // Nor does a factor prove another kind than its own.
-    is_conflict(
-        start(&house, house.new_session(alice.id, FactorKind::PASSKEY, (factor, FactorUse::TotpStep(1)))).await,
-    );
-    start(&house, house.new_session(alice.id, FactorKind::Totp, (factor, FactorUse::TotpStep(1)))).await.unwrap();
+    is_conflict(start(&house, house.new_session(alice.id, FactorKind::PASSKEY, (factor, FactorUse::Moved(1)))).await);
+    start(&house, house.new_session(alice.id, FactorKind::Totp, (factor, FactorUse::Moved(1)))).await.unwrap();
 }
 
 pub(crate) async fn b61_a_prompt_starts_one_session(house: House) {

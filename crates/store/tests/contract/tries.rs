@@ -78,7 +78,7 @@ async fn known_device(house: &House) -> (PersonId, TokenDigest, stepgate_core::i
 }
 
 async fn right(house: &House, person: PersonId, factor: stepgate_core::id::FactorId, device: TokenDigest, step: u64) {
-    let session = house.new_session(person, FactorKind::Totp, (factor, FactorUse::TotpStep(step)));
+    let session = house.new_session(person, FactorKind::Totp, (factor, FactorUse::Moved(step)));
     house.store.start_session(NewSession { device, ..session }, vec![house.said("started")]).await.unwrap();
 }
 

@@ -113,7 +113,7 @@ async fn counts_once(house: &House, secret: FactorSecret, uses: [FactorUse; 2]) 
 }
 
 pub(crate) async fn an_answer_with_a_totp_step_is_read_again_and_counts_once(house: House) {
-    let uses = [FactorUse::TotpStep(7), FactorUse::TotpStep(8)];
+    let uses = [FactorUse::Moved(7), FactorUse::Moved(8)];
     counts_once(&house, house.totp(), uses).await;
 }
 

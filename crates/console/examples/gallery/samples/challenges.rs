@@ -37,6 +37,7 @@ fn challenge() -> ChallengePage {
             logins: Vec::new(),
             push: None,
             totp: Some(CodeOffer::default()),
+            hotp: None,
             password: None,
             sent: Vec::new(),
             recovery: Some(CodeOffer::default()),
@@ -145,6 +146,7 @@ pub(super) fn challenge_of(name: &str) -> Option<ChallengePage> {
                 logins: Vec::new(),
                 push: None,
                 totp: Some(CodeOffer::default()),
+                hotp: None,
                 password: Some(CodeOffer::default()),
                 sent: Vec::new(),
                 recovery: Some(CodeOffer::default()),
@@ -159,6 +161,11 @@ pub(super) fn challenge_of(name: &str) -> Option<ChallengePage> {
                 headers: Vec::new(),
                 statement_digest: None,
             },
+            ..plain
+        },
+        "challenge-hardware-code" => ChallengePage {
+            said: Some(Said::bad("That code is not right.", "4 tries are left.")),
+            offers: Offers { hotp: Some(CodeOffer { tries_left: None, failed: true }), totp: None, ..plain.offers },
             ..plain
         },
         "challenge-send-code" => ChallengePage {

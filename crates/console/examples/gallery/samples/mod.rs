@@ -8,9 +8,9 @@ use stepgate_console::outcomes::{Outcome, Reported};
 use stepgate_console::page::{ContentPolicy, respond};
 use stepgate_console::views::{
     AccountPage, Activity, ActivityPage, AddFactor, AddressStep, AwayPage, Destination, Device, EnrolAddressPage,
-    EnrolLinkPage, EnrolPage, EnrolPasskeyPage, EnrolPasswordPage, EnrolTotpPage, Factor, FactorChoice, Frame,
-    PasskeyCall, PersonView, ProviderButton, QrCode, RecoveryCodesPage, Said, Session, SignInPage, SignOutPage, Tone,
-    Visitor,
+    EnrolLinkPage, EnrolPage, EnrolPasskeyPage, EnrolPasswordPage, EnrolTokenPage, EnrolTotpPage, Factor, FactorChoice,
+    Frame, PasskeyCall, PersonView, ProviderButton, QrCode, RecoveryCodesPage, Said, Session, SignInPage, SignOutPage,
+    Tone, Visitor,
 };
 use stepgate_console::words::{self, Moment};
 
@@ -21,7 +21,7 @@ pub(crate) mod evidence;
 use challenges::challenge_of;
 
 /// Every page by name.
-pub(crate) const NAMES: [&str; 70] = [
+pub(crate) const NAMES: [&str; 72] = [
     "sign-in",
     "sign-in-again",
     "sign-in-password-only",
@@ -30,6 +30,7 @@ pub(crate) const NAMES: [&str; 70] = [
     "away",
     "challenge-company",
     "challenge-send-code",
+    "challenge-hardware-code",
     "challenge-code-sent",
     "challenge-company-beside",
     "signed-out-there",
@@ -51,6 +52,7 @@ pub(crate) const NAMES: [&str; 70] = [
     "sending",
     "enrol-passkey",
     "enrol-totp",
+    "enrol-token",
     "enrol-password",
     "enrol-email",
     "enrol-phone",
@@ -129,6 +131,7 @@ pub(crate) fn render(name: &str, policy: &ContentPolicy) -> Option<Response> {
         }
         "enrol-passkey" => respond(ok, policy, &enrol_passkey()),
         "enrol-totp" => respond(ok, policy, &enrol_totp()),
+        "enrol-token" => respond(ok, policy, &enrol_token()),
         "enrol-email" => respond(ok, policy, &enrol_address(AddressStep::Send("a…@example.com".to_owned()))),
         "enrol-phone" => {
             respond(ok, policy, &enrol_address(AddressStep::Type("With its country: +41 79 123 45 67.".to_owned())))
@@ -227,6 +230,7 @@ fn account() -> AccountPage {
                 notes: vec!["kept on several devices".to_owned()],
                 added: ago(SignedDuration::from_hours(24 * 92)),
                 last_used: Some(ago(SignedDuration::from_mins(4))),
+                last_used_from: Some("Zürich, CH".to_owned()),
                 replace_kind: None,
                 remove_action: Some("/account/factors/1/remove".to_owned()),
             },
@@ -236,6 +240,7 @@ fn account() -> AccountPage {
                 notes: vec!["this device only".to_owned()],
                 added: ago(SignedDuration::from_hours(24 * 30)),
                 last_used: None,
+                last_used_from: None,
                 replace_kind: None,
                 remove_action: Some("/account/factors/2/remove".to_owned()),
             },
@@ -245,6 +250,7 @@ fn account() -> AccountPage {
                 notes: Vec::new(),
                 added: ago(SignedDuration::from_hours(24 * 92)),
                 last_used: Some(ago(SignedDuration::from_hours(49))),
+                last_used_from: Some("203.0.113.9".to_owned()),
                 replace_kind: None,
                 remove_action: Some("/account/factors/3/remove".to_owned()),
             },
@@ -254,6 +260,7 @@ fn account() -> AccountPage {
                 notes: vec!["8 of 10 left".to_owned()],
                 added: ago(SignedDuration::from_hours(24 * 92)),
                 last_used: None,
+                last_used_from: None,
                 replace_kind: Some("recovery".to_owned()),
                 remove_action: None,
             },
@@ -263,6 +270,7 @@ fn account() -> AccountPage {
                 notes: Vec::new(),
                 added: ago(SignedDuration::from_hours(24 * 92)),
                 last_used: Some(ago(SignedDuration::from_hours(2))),
+                last_used_from: Some("CH".to_owned()),
                 replace_kind: Some("password".to_owned()),
                 remove_action: None,
             },
@@ -395,6 +403,16 @@ fn enrol_passkey() -> EnrolPasskeyPage {
         },
         relying_party: "gate.example.com".to_owned(),
         suggested_name: "Firefox on Linux".to_owned(),
+        back: "/account".to_owned(),
+        said: None,
+    }
+}
+
+fn enrol_token() -> EnrolTokenPage {
+    EnrolTokenPage {
+        frame: frame(),
+        action: "/account/enrolments/x/hotp".to_owned(),
+        tokens: vec!["Hardware token …1234".to_owned()],
         back: "/account".to_owned(),
         said: None,
     }

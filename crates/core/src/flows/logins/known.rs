@@ -109,6 +109,7 @@ impl Flows {
             name: provider.title.clone(),
             enrolled_at: at,
             last_used_at: None,
+            last_used_from: None,
             secret: FactorSecret::Idp(Identity { provider: provider.name.clone(), issuer, subject }),
         }
     }
