@@ -123,6 +123,9 @@ impl IdentityProviders for Scripted {
     }
 
     async fn logout_token(&self, _: &ProviderName, token: &str, _: Timestamp) -> Result<LogoutToken, NotAsserted> {
+        if token == "away" {
+            return Err(NotAsserted::Away("its keys cannot be had".to_owned()));
+        }
         let (id, subject) = token.split_once('.').ok_or_else(|| NotAsserted::Malformed("no token".to_owned()))?;
         Ok(LogoutToken { issuer: ISSUER.to_owned(), id: id.to_owned(), subject: Some(subject.to_owned()), sid: None })
     }
@@ -611,6 +614,9 @@ async fn a_logout_there_ends_what_rests_on_it_once() {
         }
     };
     assert_eq!(logout("nonsense").await.status, StatusCode::BAD_REQUEST);
+    // What cannot be carried out now is to be sent again, and it says when.
+    let later = logout("away").await;
+    assert_eq!((later.status, later.header("retry-after").as_str()), (StatusCode::SERVICE_UNAVAILABLE, "5"));
     assert!(phone.session().await.is_some());
     let page = logout("jti1.00u1").await;
     assert_eq!(page.status, StatusCode::OK);

@@ -12,7 +12,7 @@ use stepgate_core::access::{
 };
 use stepgate_core::challenge::{AskedBy, ChallengeState};
 use stepgate_core::factor::{FactorKind, Strength, identity_digest};
-use stepgate_core::flows::SAME_CHALLENGES_MAX;
+use stepgate_core::flows::{LogoutError, SAME_CHALLENGES_MAX};
 use stepgate_core::id::{AccessTokenId, PersonId};
 use stepgate_core::person::{Login, Person};
 use stepgate_core::ports::KnownPerson;
@@ -88,8 +88,9 @@ impl IdentityProviders for Corp {
         Err(NotAsserted::Unknown.into())
     }
 
-    async fn logout_token(&self, _: &ProviderName, _: &str, _: Timestamp) -> Result<LogoutToken, NotAsserted> {
-        Err(NotAsserted::Unknown)
+    async fn logout_token(&self, _: &ProviderName, token: &str, _: Timestamp) -> Result<LogoutToken, NotAsserted> {
+        let subject = Some("00u1".to_owned());
+        Ok(LogoutToken { issuer: ISSUER.to_owned(), id: token.to_owned(), subject, sid: None })
     }
 
     async fn logout_url(&self, _: &ProviderName, _: &SecretString) -> Option<String> {
@@ -504,4 +505,17 @@ async fn who_has_left_is_nobody_with_a_token_too() {
     door.forgets("alice");
     let (head, _) = door.with(APPROVE, token, LARGE).await;
     assert_eq!((head.status(), door.recorder.count()), (401, 1));
+}
+
+/// A provider's logout is tried anew when somebody came meanwhile, and not for ever: then it is to be sent again.
+#[tokio::test]
+async fn a_logout_at_the_provider_that_meets_new_arrivals_is_tried_five_times() {
+    let rig = Door::open().await;
+    for (arrivals, tried, is_done) in [(0, 1, true), (4, 5, true), (5, 5, false)] {
+        rig.store.change(|state| (state.arrivals, state.log_outs) = (arrivals, 0));
+        let ended = rig.flows.logged_out_at_provider(&corp(), &format!("jti-{arrivals}")).await;
+        assert_eq!(ended.is_ok(), is_done, "{arrivals}: {ended:?}");
+        assert!(is_done || matches!(ended, Err(LogoutError::Busy)), "{ended:?}");
+        assert_eq!(rig.store.change(|state| state.log_outs), tried, "{arrivals}");
+    }
 }

@@ -11,6 +11,7 @@ mod header;
 mod introspection;
 mod proof;
 mod remembered;
+mod verified;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +34,7 @@ use crate::provider::{Issuer, LevelSettings, NoMetadata};
 use facts::{Demands, Expected};
 use introspection::Said;
 use proof::{Proofs, Proving};
+use verified::{Known as KnownHow, Verified};
 
 pub use facts::CLOCKS_APART_MAX;
 pub(crate) use facts::worth;
@@ -42,9 +44,8 @@ pub use introspection::{
     QUESTIONS_WAITING_MAX, TokenType,
 };
 pub use proof::PROOF_ACCEPTED_FOR;
+pub use verified::KEPT_MAX;
 
-/// Verified tokens that are kept.
-pub const KEPT_MAX: u64 = 100_000;
 /// Tokens that their issuer does not know (any more), of which is remembered that.
 const INACTIVE_KEPT_MAX: u64 = 10_000;
 /// How long that is remembered: one that becomes active later works soon.
@@ -107,7 +108,7 @@ impl KeysOf {
 #[derive(Debug)]
 pub struct TokenVerifier {
     issuers: ArcSwap<Issuers>,
-    kept: Cache<[u8; 32], Arc<Kept>>,
+    kept: Verified<Kept>,
     inactive: Cache<[u8; 32], Timestamp>,
     proofs: Proofs,
     keeps: Keeps,
@@ -175,7 +176,7 @@ impl TokenVerifier {
         Self {
             issuers: ArcSwap::from_pointee(Issuers::new(issuers, 0)),
             replaced: AtomicU64::new(0),
-            kept: Cache::new(KEPT_MAX),
+            kept: Verified::with_room_for(KEPT_MAX),
             inactive: Cache::new(INACTIVE_KEPT_MAX),
             proofs: Proofs::new(random),
             keeps,
@@ -187,7 +188,7 @@ impl TokenVerifier {
     pub fn replace(&self, issuers: Vec<TokenIssuer>) {
         let generation = self.replaced.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
         self.issuers.store(Arc::new(Issuers::new(issuers, generation)));
-        self.kept.invalidate_all();
+        self.kept.forget_all();
         self.inactive.invalidate_all();
     }
 
@@ -195,15 +196,17 @@ impl TokenVerifier {
     async fn token(&self, asking: Asking<'_>) -> Result<Arc<VerifiedToken>, NotAccepted> {
         let key = digest(&[b"stepgate/verified/v1\0", asking.rules.fingerprint(), asking.text.as_bytes()]);
         let issuers = self.issuers.load_full();
-        if let Some(kept) = self.kept.get(&key) {
+        let asked = issuers.asked_for(asking.rules);
+        let how = if asked.is_some() { KnownHow::ByAsking } else { KnownHow::BySignature };
+        if let Some(kept) = self.kept.get(&key, how) {
             if kept.stands(issuers.generation, asking.now) {
                 return Ok(Arc::clone(&kept.token));
             }
-            self.kept.invalidate(&key);
+            self.kept.forget(&key);
         }
         let kept = match issuers.signer_of(asking) {
             Ok(signed) => signed.verify(asking, issuers.generation).await?,
-            Err(what) => match issuers.asked_for(asking.rules) {
+            Err(what) => match asked {
                 // What another issuer signed is nobody else's to see.
                 Some((known, _))
                     if jws::named_issuer(asking.text).is_some_and(|named| named != known.issuer.issuer) =>
@@ -216,7 +219,8 @@ impl TokenVerifier {
         };
         let token = Arc::clone(&kept.token);
         if self.keeps == Keeps::Verified && asking.now < kept.until {
-            self.kept.insert(key, Arc::new(kept));
+            let how = if kept.by.is_some() { KnownHow::BySignature } else { KnownHow::ByAsking };
+            self.kept.keep(key, kept, how);
         }
         Ok(token)
     }

@@ -120,7 +120,10 @@ impl House {
     }
 
     async fn told_of(&self, who: &SignedIn, effect: SignalEffect) {
-        let concerned = Concerned::Session(who.person.id, who.session);
+        self.told_of_all(Concerned::Session(who.person.id, who.session), effect).await;
+    }
+
+    async fn told_of_all(&self, concerned: Concerned, effect: SignalEffect) {
         let signal = TakenSignal {
             transmitter: "corp".to_owned(),
             set: self.digest().0,
@@ -168,6 +171,20 @@ pub(crate) async fn b98_a_ticket_ends_with_the_session_that_it_rests_on(house: H
     let begun = (FactorKind::Totp, SecretString::from("state"));
     house.store.begin_on_ticket(of_link.digest, begun).await.unwrap();
     assert_eq!(house.count_said("enrolled").await, 1);
+
+    // What is said of the person is said of all of their sessions; a link is none of them.
+    let everywhere = || Concerned::Person(alice.person.id);
+    for effect in [SignalEffect::DropProofs, SignalEffect::EndSessions] {
+        let (who, other) = (again().await, again().await);
+        let given = [house.begun_in(&who).await, house.begun_in(&other).await];
+        house.told_of_all(everywhere(), effect.clone()).await;
+        for ticket in &given {
+            house.opens_nothing(ticket, "it rested on a session of theirs").await;
+        }
+    }
+    let begun = (FactorKind::Totp, SecretString::from("state"));
+    house.store.begin_on_ticket(of_link.digest, begun).await.unwrap();
+    house.enrol_on(&of_link).await.unwrap();
 }
 
 pub(crate) async fn b98_a_session_that_does_not_live_is_given_no_ticket(house: House) {
