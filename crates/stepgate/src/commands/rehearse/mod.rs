@@ -1,8 +1,12 @@
 //! `stepgate rehearse …`: a test person goes through the protected operations of a running gate.
 
+mod home;
 mod person;
 mod play;
 mod told;
+
+#[cfg(test)]
+mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
@@ -10,7 +14,7 @@ use std::process::ExitCode;
 use stepgate_core::catalogue::{Effect, Endpoint, GATE_SERVICE};
 use url::Url;
 
-use self::person::TestPerson;
+use self::person::{KeyFile, TestPerson};
 use self::play::{Played, Stage};
 use super::policy::{Case, Table};
 use super::{Done, FOUND, Failure, wrong_input};
@@ -27,8 +31,8 @@ pub(super) async fn run(command: RehearseCommand) -> Done {
             let link = Url::parse(&args.link).map_err(|error| wrong_input(format!("{}: {error}", args.link)))?;
             let host = link.host_str().unwrap_or_default();
             let browser = browser(&Reach::of(args.at, &link, [host]))?;
-            let person = TestPerson::enrol(&browser, &link, &args.login).await?;
-            person.keep(&args.key)?;
+            let file = KeyFile::new(&args.key)?;
+            file.keep(&TestPerson::enrol(&browser, &link, &args.login).await?)?;
             println!(
                 "{} is enrolled. {} holds what they prove: keep it as you keep a password.",
                 args.login,

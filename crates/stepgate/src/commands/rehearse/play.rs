@@ -9,10 +9,11 @@ use stepgate_core::operation::Operation;
 use stepgate_core::time::Clock as _;
 use url::Url;
 
+use super::home::{self, Sent};
 use super::person::TestPerson;
 use super::{Expected, Reach, browser};
 use crate::commands::policy::{Case, SignsIn};
-use crate::commands::{Failure, because, failed, wrong_input};
+use crate::commands::{Failure, because, wrong_input};
 use crate::config::Settings;
 use crate::headless::{Answer, Browser};
 use crate::system::SystemClock;
@@ -110,20 +111,10 @@ impl Stage<'_> {
         played.found = summary(challenge);
         let policies = challenge.get("policies").and_then(Value::as_array).into_iter().flatten();
         played.policies = policies.filter_map(|policy| Some(policy.get("id")?.as_str()?.to_owned())).collect();
-        let url = challenge.get("url").and_then(Value::as_str);
-        let url = url.ok_or_else(|| failed(format!("a challenge without a URL: {problem}")))?;
-        let (_, asked) = browser.call(Method::GET, url, None).await?;
-        let factors = asked.get("factors").and_then(Value::as_array).into_iter().flatten();
-        let passkey = factors.into_iter().find(|one| one.get("factor") == Some(&json!("passkey")));
-        let Some(options) = passkey.and_then(|one| one.get("options")) else {
-            played.stuck = Some("no passkey is asked for, and the test person proves nothing else".to_owned());
-            return Ok(());
-        };
-        let signed = self.person.passkey.sign(self.person.gate(), options).map_err(because)?;
-        let signed = json!({ "factor": "passkey", "assertion": signed });
-        let (status, said) = browser.call(Method::POST, &format!("{url}/answers"), Some(&signed)).await?;
-        if status != 200 {
-            played.stuck = Some(format!("the passkey was answered {status}: {said}"));
+        let body = case.request()?.body.map_or("", |(_, text)| text);
+        let sent = Sent { method: &operation.method, url: &operation.url, body: body.as_bytes() };
+        played.stuck = prove(browser, &self.person, challenge, sent).await?;
+        if played.stuck.is_some() {
             return Ok(());
         }
         let answer = send(browser, case, operation).await?;
@@ -133,6 +124,34 @@ impl Stage<'_> {
         }
         Ok(())
     }
+}
+
+/// Answers the challenge that an answer to `sent` names, with the passkey; gives why it was not passed, if it was not.
+///
+/// What an application answers looks like the gate's own answer if it wants it to. So nothing is fetched but from the
+/// gate, and nothing is signed but for what the gate itself says that it asks about this very request.
+pub(super) async fn prove(
+    browser: &Browser,
+    person: &TestPerson,
+    named: &Value,
+    sent: Sent<'_>,
+) -> Result<Option<String>, Failure> {
+    let url = match person.home().challenge(named) {
+        Ok(url) => url,
+        Err(not_ours) => return Ok(Some(not_ours.to_string())),
+    };
+    let (_, asked) = browser.call(Method::GET, &url, None).await?;
+    if let Err(not_ours) = home::is_about(&asked, sent) {
+        return Ok(Some(not_ours.to_string()));
+    }
+    let factors = asked.get("factors").and_then(Value::as_array).into_iter().flatten();
+    let passkey = factors.into_iter().find(|one| one.get("factor") == Some(&json!("passkey")));
+    let Some(options) = passkey.and_then(|one| one.get("options")) else {
+        return Ok(Some("no passkey is asked for, and the test person proves nothing else".to_owned()));
+    };
+    let signed = json!({ "factor": "passkey", "assertion": person.sign(options)? });
+    let (status, said) = browser.call(Method::POST, &format!("{url}/answers"), Some(&signed)).await?;
+    Ok((status != 200).then(|| format!("the passkey was answered {status}: {said}")))
 }
 
 async fn send(browser: &Browser, case: &Case, operation: &Operation) -> Result<Answer, Failure> {
