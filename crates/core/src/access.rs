@@ -246,6 +246,38 @@ pub struct VerifiedToken {
 }
 
 impl VerifiedToken {
+    /// A token of which no more is known than a decision looks at: it is good for being decided on, and opens nothing,
+    /// since it has expired and was verified by no configuration.
+    pub(crate) fn remembered(
+        provider: ProviderName,
+        strength: Strength,
+        auth_time: Option<Timestamp>,
+        of_a_login: bool,
+    ) -> Self {
+        let whose = match of_a_login {
+            true => Whose::Person { subject: String::new() },
+            false => Whose::Agent { subject: "itself".to_owned(), owner: String::new(), groups: Vec::new() },
+        };
+        Self {
+            id: AccessTokenId::from_bytes([0; 16]),
+            provider,
+            issuer: String::new(),
+            whose,
+            client: String::new(),
+            jti: None,
+            scopes: Vec::new(),
+            acr: String::new(),
+            amr: Vec::new(),
+            auth_time,
+            strength,
+            issued_at: None,
+            expires_at: Timestamp::from_ms(0),
+            bound_to: None,
+            verified_by: Configuration([0; 32]),
+            signed_by: None,
+        }
+    }
+
     /// How it is presented: one that is bound to a key never as Bearer, another never as DPoP.
     pub const fn scheme(&self) -> Scheme {
         match self.bound_to {

@@ -7,12 +7,15 @@
 //! *Architecture invariant:* [`decide`] is the only way to a [`Permitted`], and a
 //! verdict is never kept: what was allowed a moment ago is asked again.
 
+mod beside;
 mod explain;
+mod recorded;
 mod search;
+mod situation;
 mod until;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,8 +34,11 @@ use crate::session::SessionView;
 use crate::surroundings::Surroundings;
 use crate::time::Timestamp;
 
+pub use beside::Beside;
 pub use explain::{Explanation, PolicyNow, PolicyState, Step, evaluate_whole, explain};
+pub use recorded::{CannotDecide, RECORDED, Recorded};
 pub use search::{MAX_AGE_MAX, NO_LOGIN};
+pub use situation::{Answer, Decided, OwnedAsker, Said, Situation};
 pub use until::{VALID_FOR_MAX, valid_until};
 
 /// Who asks.
@@ -167,6 +173,8 @@ pub struct Challenged {
     /// What those policies looked at of the surroundings and saw, by path in the context:
     /// `network.country` was `KP`.
     pub seen: BTreeMap<String, String>,
+    /// All that it was decided on, for its entry; `None`: it was asked for by no decision.
+    pub recorded: Option<Box<Recorded>>,
 }
 
 /// An operation that is refused.
@@ -182,6 +190,8 @@ pub struct Denied {
     pub erred: Vec<String>,
     /// What those policies looked at of the surroundings and saw, by path in the context.
     pub seen: BTreeMap<String, String>,
+    /// All that it was decided on, for its entry; `None`: no policy refused it.
+    pub recorded: Option<Box<Recorded>>,
 }
 
 impl Permitted {
@@ -217,17 +227,18 @@ pub fn decide(
             Moment { operation: &operation, asker, surroundings, clocks: policies.clocks(), later: Duration::ZERO };
         policies.seen(refused, &moment)
     };
+    let recorded = || Some(Box::new(Recorded::of(&operation, asker, surroundings, confirmed)));
     match search::find(policies, &operation, asker, surroundings, confirmed, &mut search::Unwatched) {
         search::Finding::Permit { policies } => Verdict::Permit(Permitted { operation, policies }),
         search::Finding::Challenge { ask, policies, accepted } => {
-            let seen = seen(&policies);
+            let (seen, recorded) = (seen(&policies), recorded());
             let (max_age, proved_within) = (accepted.map(|ages| ages.for_long), accepted.map(|ages| ages.now));
-            Verdict::Challenge(Challenged { operation, ask, policies, max_age, proved_within, seen })
+            Verdict::Challenge(Challenged { operation, ask, policies, max_age, proved_within, seen, recorded })
         }
         search::Finding::SignIn => Verdict::SignIn(operation),
         search::Finding::Deny { policies, erred } => {
-            let seen = seen(&policies);
-            Verdict::Deny(Denied { operation, policies, erred, seen })
+            let (seen, recorded) = (seen(&policies), recorded());
+            Verdict::Deny(Denied { operation, policies, erred, seen, recorded })
         }
     }
 }

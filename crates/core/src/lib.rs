@@ -21,6 +21,7 @@ pub mod ports;
 pub mod prompts;
 pub mod provider;
 pub mod push;
+pub mod replay;
 pub mod risk;
 pub mod secret;
 pub mod session;

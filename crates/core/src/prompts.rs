@@ -1,6 +1,16 @@
-//! How often people are asked, by which rule, and what comes of it: counted from what the ledger holds.
+//! How often people are asked, by which rule, and what comes of it: counted from what the ledger holds, entry by entry.
+//!
+//! What is remembered is what is open, whose proof still counts, and the counts: so much for each person, rule and
+//! operation, however long the ledger is.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod count;
+mod differences;
+mod reached;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use stepgate_evidence::{Entry, Event, FactorProof, Grant, Statement};
@@ -8,254 +18,176 @@ use stepgate_evidence::{Entry, Event, FactorProof, Grant, Statement};
 use crate::factor::{FactorKind, Strength};
 use crate::time::Timestamp;
 
-/// Most challenges that are counted together.
-pub const CHALLENGES_MAX: usize = 1_000_000;
+pub use count::{Count, Summary};
+pub use differences::{Delta, Differences, Differing};
+pub use reached::Weaker;
 
-const DAY_MS: f64 = 86_400_000.0;
+use count::Tally;
+use reached::Reached;
 
-/// There are more challenges than are counted together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there are more than {CHALLENGES_MAX} challenges: count those of a shorter time")]
-pub struct TooMany;
+/// What was asked so long ago is over, whether or not its end was told: no challenge lives longer.
+const OVER_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// After so many prompts what is over is forgotten.
+const FORGET_EVERY: u64 = 4_096;
 
-/// Counts challenges and refusals, entry by entry in the order of the ledger.
+/// Counts prompts and refusals, in the order of the ledger.
 #[derive(Debug, Default)]
 pub struct Prompts {
-    challenges: Vec<Asked>,
-    /// Where a challenge is among them.
-    by_id: HashMap<String, usize>,
-    denied: Vec<Denied>,
+    tally: Tally,
+    reached: Reached,
+    open: HashMap<String, Open>,
     /// Until when a person's fresh proof counts for these rules.
     fresh: HashMap<(String, BTreeSet<String>), Timestamp>,
+    newest: Option<Timestamp>,
 }
 
-/// A challenge.
-#[derive(Debug)]
-struct Asked {
-    at: Timestamp,
-    person: String,
-    resource: String,
-    sensitivity: String,
-    rules: BTreeSet<String>,
+/// Somebody was asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Prompt {
+    pub(crate) at: Timestamp,
+    pub(crate) person: String,
+    pub(crate) resource: String,
+    pub(crate) sensitivity: String,
+    pub(crate) rules: BTreeSet<String>,
     /// How long its proof counts; `None` where it counts for one request, or where that was erased.
-    counts_for: Option<Duration>,
-    is_repeated: bool,
-    /// Whether what was proved cannot be phished; `None` if nothing was.
-    resists_phishing: Option<bool>,
-    state: State,
+    pub(crate) counts_for: Option<Duration>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Open,
-    /// A confirmation that waits to be spent.
-    Confirmed,
-    /// It made something fresh, or its request went on.
-    Used,
-    Ended,
-}
-
-/// Refusals that no proof would have turned.
+/// A prompt that was neither used nor ended.
 #[derive(Debug)]
-struct Denied {
-    at: Timestamp,
-    person: String,
-    resource: String,
-    rules: BTreeSet<String>,
-    count: u64,
+struct Open {
+    prompt: Prompt,
 }
 
-/// How often somebody was asked, or something asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Count {
-    /// Challenges.
-    pub asked: u64,
-    /// Of them, those that ended and that no decision used: not proved, or confirmed and never spent.
-    pub unused: u64,
-    /// Of them, those for rules that the same person had just satisfied, while that still counted: on another device,
-    /// say.
-    pub repeated: u64,
-    /// Refusals that no proof would have turned.
-    pub denied: u64,
-}
-
-/// What was counted.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Summary {
-    /// The first and the last moment that was counted.
-    pub period: Option<(Timestamp, Timestamp)>,
-    /// The days between them, one at least.
-    pub days: f64,
-    /// All of it.
-    pub total: Count,
-    /// By rule, most asked first. A challenge for which several rules asked counts for each.
-    pub rules: Vec<(String, Count)>,
-    /// By person (their id; empty is nobody who is signed in), most asked first.
-    pub people: Vec<(String, Count)>,
-    /// By operation (its resource), most asked first.
-    pub operations: Vec<(String, Count)>,
-    /// Of the rules that were given, those that neither asked nor refused.
-    pub silent: Vec<String>,
-    /// Sensitive operations that were reached at lower assurance than their peers.
-    pub weaker: Vec<Weaker>,
-    /// Challenges that are open, or confirmed and not spent yet.
-    pub open: u64,
-}
-
-/// An operation that was let through with proofs that can be phished, where others of its sensitivity never were.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Weaker {
-    /// Its resource.
-    pub operation: String,
-    /// Its sensitivity.
-    pub sensitivity: String,
-    /// Proofs for it that can be phished.
-    pub phishable: u64,
-    /// All proofs for it.
-    pub proofs: u64,
-    /// The others.
-    pub peers: Vec<String>,
+/// What a proof came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passed {
+    /// It counts for a while: something rests on it.
+    Fresh,
+    /// It waits to be spent.
+    Confirmed,
 }
 
 impl Prompts {
     /// One more entry.
-    pub fn add(&mut self, entry: &Entry) -> Result<(), TooMany> {
+    pub fn add(&mut self, entry: &Entry) {
         let at = Timestamp::from_ms(entry.at_ms);
         match &entry.event {
             Event::ChallengeOpened { challenge, person, asked, policies, .. } => {
-                if self.challenges.len() >= CHALLENGES_MAX {
-                    return Err(TooMany);
-                }
-                let rules: BTreeSet<String> = policies.iter().cloned().collect();
-                let before = self.fresh.get(&(person.clone(), rules.clone()));
-                let opened = Asked {
+                let prompt = Prompt {
                     at,
                     person: person.clone(),
                     resource: asked.resource.clone(),
                     sensitivity: asked.sensitivity.clone(),
-                    is_repeated: before.is_some_and(|until| at < *until),
-                    rules,
+                    rules: policies.iter().cloned().collect(),
                     counts_for: counts_for(entry),
-                    resists_phishing: None,
-                    state: State::Open,
                 };
-                self.by_id.insert(challenge.clone(), self.challenges.len());
-                self.challenges.push(opened);
+                self.opened(challenge, prompt);
             }
-            Event::ChallengePassed { challenge, grants, proof, .. } => self.passed(at, challenge, grants, proof),
-            Event::OperationSent { challenge, .. } => self.becomes(challenge, State::Used),
+            Event::ChallengePassed { challenge, grants, proof, .. } => {
+                self.passed(at, challenge, passed(grants), resists_phishing(proof));
+            }
+            Event::OperationSent { challenge, .. } => self.used(challenge),
             Event::ChallengeFailed { challenge, .. }
             | Event::ChallengeExpired { challenge, .. }
-            | Event::ChallengeCancelled { challenge, .. } => self.becomes(challenge, State::Ended),
-            Event::OperationRefused { person, asked, policies, count, .. } => self.denied.push(Denied {
-                at,
-                person: person.clone(),
-                resource: asked.resource.clone(),
-                rules: policies.iter().cloned().collect(),
-                count: u64::from(*count),
-            }),
+            | Event::ChallengeCancelled { challenge, .. } => self.ended(challenge),
+            Event::OperationRefused { person, asked, policies, count, .. } => {
+                self.refused(at, person, &asked.resource, policies, u64::from(*count));
+            }
             _ => {}
         }
-        Ok(())
     }
 
-    fn passed(&mut self, at: Timestamp, challenge: &str, grants: &str, proof: &FactorProof) {
-        let Some(passed) = self.by_id.get(challenge).and_then(|at| self.challenges.get_mut(*at)) else { return };
-        passed.resists_phishing = Some(resists_phishing(proof));
-        passed.state = if grants == "confirmation" { State::Confirmed } else { State::Used };
-        if let Some(counts_for) = passed.counts_for {
-            self.fresh.insert((passed.person.clone(), passed.rules.clone()), at.plus(counts_for));
+    pub(crate) fn opened(&mut self, challenge: &str, prompt: Prompt) {
+        self.tally.moment(prompt.at);
+        self.newest = self.newest.max(Some(prompt.at));
+        let before = self.fresh.get(&(prompt.person.clone(), prompt.rules.clone()));
+        let repeated = u64::from(before.is_some_and(|until| prompt.at < *until));
+        let count = Count { asked: 1, repeated, ..Count::default() };
+        self.tally.add(&prompt.person, &prompt.resource, &prompt.rules, count);
+        self.open.insert(challenge.to_owned(), Open { prompt });
+        if self.tally.total.asked.is_multiple_of(FORGET_EVERY) {
+            self.forget();
         }
     }
 
-    fn becomes(&mut self, challenge: &str, state: State) {
-        if let Some(known) = self.by_id.get(challenge).and_then(|at| self.challenges.get_mut(*at)) {
-            known.state = state;
+    pub(crate) fn passed(&mut self, at: Timestamp, challenge: &str, passed: Passed, resists_phishing: bool) {
+        let Some(Open { prompt }) = self.open.get(challenge) else { return };
+        self.reached.by_proof(&prompt.sensitivity, &prompt.resource, resists_phishing);
+        if let Some(counts_for) = prompt.counts_for {
+            self.fresh.insert((prompt.person.clone(), prompt.rules.clone()), at.plus(counts_for));
         }
+        if passed == Passed::Fresh {
+            self.used(challenge);
+        }
+    }
+
+    /// A decision rested on it.
+    pub(crate) fn used(&mut self, challenge: &str) {
+        self.open.remove(challenge);
+    }
+
+    /// It is over, and no decision rested on it.
+    pub(crate) fn ended(&mut self, challenge: &str) {
+        if let Some(Open { prompt }) = self.open.remove(challenge) {
+            self.tally.add(&prompt.person, &prompt.resource, &prompt.rules, UNUSED);
+        }
+    }
+
+    pub(crate) fn refused<'a>(
+        &mut self,
+        at: Timestamp,
+        person: &str,
+        resource: &str,
+        rules: impl IntoIterator<Item = &'a String>,
+        times: u64,
+    ) {
+        self.tally.moment(at);
+        self.tally.add(person, resource, rules, Count { denied: times, ..Count::default() });
+    }
+
+    /// A sensitive operation was let through and nothing was asked.
+    pub(crate) fn unasked(&mut self, sensitivity: &str, resource: &str) {
+        self.reached.unasked(sensitivity, resource);
+    }
+
+    /// So much of a period was looked at, whether or not anybody was asked.
+    pub(crate) fn moment(&mut self, at: Timestamp) {
+        self.tally.moment(at);
     }
 
     /// What was counted, held against `rules`: the ids of those that could have asked.
     pub fn summary(&self, rules: &[&str]) -> Summary {
-        let mut total = Count::default();
-        let (mut by_rule, mut by_person, mut by_operation) = (Counts::new(), Counts::new(), Counts::new());
-        for one in &self.challenges {
-            let count = Count {
-                asked: 1,
-                unused: u64::from(one.state == State::Ended),
-                repeated: u64::from(one.is_repeated),
-                denied: 0,
-            };
-            total.add(count);
-            one.rules.iter().for_each(|rule| by_rule.entry(rule).or_default().add(count));
-            by_person.entry(&one.person).or_default().add(count);
-            by_operation.entry(&one.resource).or_default().add(count);
+        let mut tally = self.tally.clone();
+        let (mut open, now) = (0_u64, self.newest.unwrap_or(Timestamp::from_ms(0)));
+        for Open { prompt } in self.open.values() {
+            match is_over(prompt, now) {
+                true => tally.add(&prompt.person, &prompt.resource, &prompt.rules, UNUSED),
+                false => open = open.saturating_add(1),
+            }
         }
-        for one in &self.denied {
-            let count = Count { denied: one.count, ..Count::default() };
-            total.add(count);
-            one.rules.iter().for_each(|rule| by_rule.entry(rule).or_default().add(count));
-            by_person.entry(&one.person).or_default().add(count);
-            by_operation.entry(&one.resource).or_default().add(count);
-        }
-        let moments = || self.challenges.iter().map(|one| one.at).chain(self.denied.iter().map(|one| one.at));
-        let period = moments().min().zip(moments().max());
-        #[expect(clippy::cast_precision_loss, reason = "milliseconds of a period, shown with one digit")]
-        let days = period.map_or(1.0, |(first, last)| (last.as_ms().saturating_sub(first.as_ms())) as f64 / DAY_MS);
-        let open = self.challenges.iter().filter(|one| matches!(one.state, State::Open | State::Confirmed)).count();
-        Summary {
-            period,
-            days: days.max(1.0),
-            total,
-            silent: rules.iter().filter(|rule| !by_rule.contains_key(**rule)).map(|rule| (*rule).to_owned()).collect(),
-            rules: most_first(by_rule),
-            people: most_first(by_person),
-            operations: most_first(by_operation),
-            weaker: self.weaker(),
-            open: u64::try_from(open).unwrap_or(u64::MAX),
-        }
+        tally.summary(rules, self.reached.weaker(), open)
     }
 
-    /// Operations that took proofs that can be phished, beside those of the same sensitivity that never did.
-    fn weaker(&self) -> Vec<Weaker> {
-        let mut proofs: BTreeMap<(&str, &str), (u64, u64)> = BTreeMap::new();
-        let sensitive = self.challenges.iter().filter(|one| matches!(one.sensitivity.as_str(), "high" | "critical"));
-        for one in sensitive {
-            let Some(resists) = one.resists_phishing else { continue };
-            let (phishable, all) = proofs.entry((&one.sensitivity, &one.resource)).or_default();
-            *phishable = phishable.saturating_add(u64::from(!resists));
-            *all = all.saturating_add(1);
-        }
-        let weaker = proofs.iter().filter(|(_, (phishable, _))| *phishable > 0);
-        let weaker = weaker.map(|((sensitivity, operation), (phishable, all))| Weaker {
-            operation: (*operation).to_owned(),
-            sensitivity: (*sensitivity).to_owned(),
-            phishable: *phishable,
-            proofs: *all,
-            peers: proofs
-                .iter()
-                .filter(|((other, _), (phishable, _))| other == sensitivity && *phishable == 0)
-                .map(|((_, operation), _)| (*operation).to_owned())
-                .collect(),
-        });
-        weaker.filter(|one| !one.peers.is_empty()).collect()
+    /// Ends what is over, so that what is remembered does not grow with the ledger.
+    fn forget(&mut self) {
+        let Some(now) = self.newest else { return };
+        let over = self.open.iter().filter(|(_, open)| is_over(&open.prompt, now));
+        let over: Vec<String> = over.map(|(challenge, _)| challenge.clone()).collect();
+        over.iter().for_each(|challenge| self.ended(challenge));
+        self.fresh.retain(|_, until| *until > now);
     }
 }
 
-type Counts<'a> = BTreeMap<&'a str, Count>;
+const UNUSED: Count = Count { asked: 0, unused: 1, repeated: 0, denied: 0 };
 
-impl Count {
-    fn add(&mut self, more: Self) {
-        self.asked = self.asked.saturating_add(more.asked);
-        self.unused = self.unused.saturating_add(more.unused);
-        self.repeated = self.repeated.saturating_add(more.repeated);
-        self.denied = self.denied.saturating_add(more.denied);
-    }
+fn is_over(prompt: &Prompt, now: Timestamp) -> bool {
+    now.since(prompt.at).is_some_and(|age| age > OVER_AFTER)
 }
 
-fn most_first(counts: Counts<'_>) -> Vec<(String, Count)> {
-    let mut counts: Vec<_> = counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
-    counts.sort_by(|(a, x), (b, y)| (y.asked, y.denied, a).cmp(&(x.asked, x.denied, b)));
-    counts
+/// What a proof came to, as entries say it.
+pub(crate) fn passed(grants: &str) -> Passed {
+    if grants == "confirmation" { Passed::Confirmed } else { Passed::Fresh }
 }
 
 /// How long a fresh proof counts, as its statement says.
@@ -267,204 +199,10 @@ fn counts_for(entry: &Entry) -> Option<Duration> {
     }
 }
 
-fn resists_phishing(proof: &FactorProof) -> bool {
+pub(crate) fn resists_phishing(proof: &FactorProof) -> bool {
     let resists = |strength: Strength| strength.covers(Strength::PHISHING_RESISTANT);
     match &proof.login {
         Some(login) => login.counts_as.iter().filter_map(|name| Strength::named(name)).any(resists),
         None => proof.factor.parse().is_ok_and(|kind: FactorKind| resists(kind.strength())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ADA: &str = "ada";
-
-    /// Entries as sentences: `<minute> <what> <challenge> …`.
-    fn prompts(sentences: &[&str]) -> Prompts {
-        let mut prompts = Prompts::default();
-        for sentence in sentences {
-            prompts.add(&entry(sentence)).unwrap();
-        }
-        prompts
-    }
-
-    fn entry(sentence: &str) -> Entry {
-        let words: Vec<&str> = sentence.split(' ').collect();
-        let at_ms = words[0].parse::<i64>().unwrap() * 60_000;
-        let challenge = words[2].to_owned();
-        let (session, person) = ("s".to_owned(), ADA.to_owned());
-        let asked = |resource: &str| stepgate_evidence::Asked {
-            service: "app".into(),
-            action: "act".into(),
-            resource: resource.into(),
-            resource_kind: String::new(),
-            sensitivity: if resource == "page" { "normal" } else { "high" }.into(),
-        };
-        let mut details = None;
-        let event = match words[1] {
-            // opened <challenge> <person> <resource> <rule> [<counts for, minutes>]
-            "opened" => {
-                if let Some(minutes) = words.get(6) {
-                    details = Some(stepgate_evidence::Details {
-                        salt: stepgate_evidence::Salt([0; 16]),
-                        body: serde_json::json!({ "statement": statement(minutes.parse::<u64>().unwrap() * 60) }),
-                    });
-                }
-                Event::ChallengeOpened {
-                    challenge,
-                    session,
-                    person: words[3].to_owned(),
-                    agent: None,
-                    asked: asked(words[4]),
-                    policies: words[5].split(',').map(str::to_owned).collect(),
-                    policy: String::new(),
-                    offered: String::new(),
-                    statement: String::new(),
-                    held: false,
-                    succeeds: String::new(),
-                }
-            }
-            // passed <challenge> <grants> <factor>
-            "passed" => Event::ChallengePassed {
-                challenge,
-                session,
-                person,
-                asked: asked("any"),
-                grants: words[3].to_owned(),
-                proof: FactorProof {
-                    factor: words[4].to_owned(),
-                    factor_id: String::new(),
-                    assertion: None,
-                    user_verified: None,
-                    login: None,
-                    bound_to: String::new(),
-                },
-            },
-            "sent" => Event::OperationSent {
-                challenge,
-                session,
-                person,
-                request: String::new(),
-                asked: asked("any"),
-                policies: Vec::new(),
-                policy: String::new(),
-                statement: String::new(),
-                body_sha256: String::new(),
-            },
-            "expired" => Event::ChallengeExpired { challenge, session, person },
-            "cancelled" => Event::ChallengeCancelled { challenge, session, person, reason: String::new() },
-            // refused <how often> <person> <resource> <rule>
-            "refused" => Event::OperationRefused {
-                person: words[3].to_owned(),
-                agent: None,
-                asked: asked(words[4]),
-                policies: vec![words[5].to_owned()],
-                policy: String::new(),
-                count: words[2].parse().unwrap(),
-                window_s: 60,
-            },
-            other => panic!("{other}"),
-        };
-        Entry { id: String::new(), at_ms, event, details }
-    }
-
-    fn statement(max_age_s: u64) -> Statement {
-        Statement {
-            challenge: String::new(),
-            nonce: String::new(),
-            principal: String::new(),
-            session: String::new(),
-            asker: stepgate_evidence::Asker { kind: String::new(), address: String::new(), agent: String::new() },
-            service: String::new(),
-            action: String::new(),
-            resource: String::new(),
-            title: String::new(),
-            inputs: BTreeMap::new(),
-            method: String::new(),
-            url: String::new(),
-            content_type: String::new(),
-            headers: BTreeMap::new(),
-            body_sha256: String::new(),
-            policies: Vec::new(),
-            policy_version: String::new(),
-            grant: Grant::Freshness { max_age_s: max_age_s.to_string() },
-            asked_at_ms: String::new(),
-            expires_at_ms: String::new(),
-        }
-    }
-
-    /// `asked unused repeated denied`
-    #[track_caller]
-    fn check(sentences: &[&str], expected: [u64; 4]) {
-        let Count { asked, unused, repeated, denied } = prompts(sentences).summary(&[]).total;
-        assert_eq!([asked, unused, repeated, denied], expected, "{sentences:?}");
-    }
-
-    #[test]
-    fn a_prompt_is_unused_when_it_ended_and_no_decision_rested_on_it() {
-        check(&["0 opened c ada pay large", "1 passed c confirmation passkey", "1 sent c"], [1, 0, 0, 0]);
-        check(&["0 opened c ada pay large", "1 passed c confirmation passkey", "6 expired c"], [1, 1, 0, 0]);
-        check(&["0 opened c ada pay large", "6 expired c"], [1, 1, 0, 0]);
-        check(&["0 opened c ada pay large", "6 cancelled c"], [1, 1, 0, 0]);
-        check(&["0 opened c ada page fresh 5", "1 passed c freshness totp"], [1, 0, 0, 0]);
-        check(&["0 opened c ada page fresh 5"], [1, 0, 0, 0]);
-        assert_eq!(prompts(&["0 opened c ada page fresh 5"]).summary(&[]).open, 1);
-        assert_eq!(prompts(&["0 opened c ada pay x", "1 passed c confirmation passkey"]).summary(&[]).open, 1);
-    }
-
-    #[test]
-    fn a_prompt_is_a_repeat_while_the_same_persons_proof_for_the_same_rules_counts() {
-        let first = ["0 opened a ada page fresh 5", "1 passed a freshness totp"];
-        let then = |next: &'static str| [first[0], first[1], next];
-        check(&then("5 opened b ada page fresh 5"), [2, 0, 1, 0]);
-        check(&then("6 opened b ada page fresh 5"), [2, 0, 0, 0]);
-        check(&then("5 opened b bob page fresh 5"), [2, 0, 0, 0]);
-        check(&then("5 opened b ada page other 5"), [2, 0, 0, 0]);
-        // What was asked and not proved makes nothing fresh; nor does what counts for one request.
-        check(&["0 opened a ada page fresh 5", "1 opened b ada page fresh 5"], [2, 0, 0, 0]);
-        check(
-            &["0 opened a ada pay large", "0 passed a confirmation passkey", "1 opened b ada pay large"],
-            [2, 0, 0, 0],
-        );
-    }
-
-    #[test]
-    fn who_was_asked_by_which_rule_is_counted_and_who_never_asked_is_named() {
-        let summary = prompts(&[
-            "0 opened a ada pay large,abroad",
-            "1 opened b bob pay large",
-            "2 refused 7 bob export closed",
-            "2880 opened c ada export abroad",
-        ])
-        .summary(&["large", "abroad", "closed", "silent"]);
-        let names = |counts: &[(String, Count)]| {
-            let one = |(name, count): &(String, Count)| format!("{name} {} {}", count.asked, count.denied);
-            counts.iter().map(one).collect::<Vec<_>>()
-        };
-        assert_eq!(names(&summary.rules), ["abroad 2 0", "large 2 0", "closed 0 7"]);
-        assert_eq!(names(&summary.people), ["ada 2 0", "bob 1 7"]);
-        assert_eq!(names(&summary.operations), ["pay 2 0", "export 1 7"]);
-        assert_eq!(summary.silent, ["silent"]);
-        assert!((summary.days - 2.0).abs() < 1e-9, "{}", summary.days);
-        assert_eq!(Prompts::default().summary(&[]).period, None);
-    }
-
-    #[test]
-    fn an_operation_that_takes_less_than_its_peers_is_named() {
-        let pay = ["0 opened a ada pay large", "1 passed a confirmation passkey", "1 sent a"];
-        let weak = ["2 opened b ada export fresh 5", "3 passed b freshness totp"];
-        let page = ["4 opened c ada page fresh 5", "5 passed c freshness totp"];
-        let weaker = prompts(&[&pay[..], &weak, &page].concat()).summary(&[]).weaker;
-        let expected = Weaker {
-            operation: "export".to_owned(),
-            sensitivity: "high".to_owned(),
-            phishable: 1,
-            proofs: 1,
-            peers: vec!["pay".to_owned()],
-        };
-        assert_eq!(weaker, [expected]);
-        assert_eq!(prompts(&weak).summary(&[]).weaker, [], "without a peer it is not lower than anything");
     }
 }

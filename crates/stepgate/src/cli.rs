@@ -18,7 +18,7 @@ pub use bearer::BearerArgs;
 pub use facts::{PlaceFacts, SessionFacts};
 pub use keys::{KeysCommand, RotateCommand};
 pub use machines::MachinesCommand;
-pub use policy::{ExplainArgs, NewArgs, PolicyCommand};
+pub use policy::{ExplainArgs, NewArgs, PolicyCommand, ReplayArgs};
 pub use rehearse::{EnrolArgs, RehearseCommand, RunArgs};
 pub use tokens::{SeedFormat, TokensCommand};
 

@@ -425,6 +425,7 @@ impl Browser<'_> {
             max_age: asking.max_age,
             proved_within: asking.max_age,
             seen: std::collections::BTreeMap::new(),
+            recorded: None,
         };
         let surroundings = self.house.flows.surroundings(self.address, FIREFOX);
         let asking = Asking {

@@ -1,4 +1,5 @@
-mod properties;
+pub(crate) mod properties;
+mod recorded;
 mod sentences;
 mod time;
 mod tokens;

@@ -10,7 +10,7 @@ use super::{Flows, asked};
 use crate::access::TokenView;
 use crate::catalogue::CrossSite;
 use crate::challenge::{AskedBy, AskedFrom, Challenge, ChallengeState, Given, GrantKind, Held};
-use crate::decide::{Asker, Challenged, Denied};
+use crate::decide::{Asker, Challenged, Denied, RECORDED, Recorded};
 use crate::factor::FactorKind;
 use crate::id::{ChallengeId, PersonId, SessionId};
 use crate::operation::ExactOperation;
@@ -153,7 +153,7 @@ impl Flows {
     /// repeated with the same bytes from the same session and browser: the challenge
     /// is found by these and the digest, or by the name that the program gives.
     pub async fn ask(&self, challenged: Challenged, body: &[u8], asking: Asking<'_>) -> Result<Step, AskError> {
-        let Challenged { operation, ask, policies, max_age, proved_within, seen } = challenged;
+        let Challenged { operation, ask, policies, max_age, proved_within, seen, recorded } = challenged;
         let exact = operation.exactly(body);
         let now = asking.surroundings.now;
         if !matches!(asking.hold, ToHold::Request(_))
@@ -190,6 +190,7 @@ impl Flows {
             proved_within,
             policies,
             seen,
+            recorded: recorded.as_deref(),
             by: &by,
             kind: asking.kind,
             asked_from: asking.from,
@@ -267,6 +268,7 @@ impl Flows {
             proved_within: None,
             policies: vec![evidence::PolicyRef { id: "stepgate.sign-in-again".to_owned(), reason }],
             seen: BTreeMap::new(),
+            recorded: None,
             by: &by,
             kind: "browser",
             // What another page sends is not kept.
@@ -339,7 +341,7 @@ impl Flows {
         };
         let digest = hex::encode(statement.digest()?);
         let place = surroundings.located.place();
-        let body = serde_json::json!({
+        let mut body = serde_json::json!({
             "statement": serde_json::to_value(&statement).map_err(StatementError::Json)?,
             "surroundings": {
                 "address": surroundings.address.to_string(),
@@ -355,6 +357,9 @@ impl Flows {
             },
             "because_of": seen,
         });
+        if let (Some(recorded), Some(body)) = (opening.recorded, body.as_object_mut()) {
+            body.insert(RECORDED.to_owned(), recorded.to_json());
+        }
         let challenge = Challenge {
             id,
             version: 1,
@@ -412,6 +417,8 @@ pub(super) struct Opening<'a> {
     pub(super) policies: Vec<evidence::PolicyRef>,
     /// What they looked at of the surroundings, and saw.
     pub(super) seen: BTreeMap<String, String>,
+    /// All that it was decided on; nothing where no decision asks.
+    pub(super) recorded: Option<&'a Recorded>,
     pub(super) by: &'a OpenedBy,
     pub(super) kind: &'static str,
     pub(super) asked_from: AskedFrom,

@@ -5,7 +5,7 @@ use stepgate_evidence::{Event, Outcome, StatementError};
 use super::ask::{OpenedBy, Opening, Step};
 use super::{Flows, asked};
 use crate::challenge::{Challenge, ChallengeState, Given, GrantKind, Held, HeldRequest, SendOutcome};
-use crate::decide::{Asker, Permitted, Verdict, decide};
+use crate::decide::{Asker, Permitted, RECORDED, Recorded, Verdict, decide};
 use crate::factor::FactorKind;
 use crate::id::{ChallengeId, RequestId};
 use crate::operation::ExactOperation;
@@ -108,7 +108,10 @@ impl Flows {
         let body_sha256 = hex::encode(exact.body_sha256());
         let verdict = decide(&self.live.load().policies, exact.operation().clone(), asker, surroundings, &confirmed);
         match verdict {
-            Verdict::Permit(permitted) => self.spend(challenge, permitted, body_sha256, now, resume_code, rotate).await,
+            Verdict::Permit(permitted) => {
+                let recorded = Recorded::of(permitted.operation(), asker, surroundings, &confirmed);
+                self.spend(challenge, (permitted, recorded), body_sha256, now, resume_code, rotate).await
+            }
             Verdict::Challenge(challenged) => {
                 if challenge.succeeds.is_some() || challenge.held != Held::Request {
                     return Err(ClearError::TooMany);
@@ -121,6 +124,7 @@ impl Flows {
                     proved_within: challenged.proved_within,
                     policies: challenged.policies,
                     seen: challenged.seen,
+                    recorded: challenged.recorded.as_deref(),
                     by: &OpenedBy { browser: challenge.browser, ..by.clone() },
                     kind: "browser",
                     asked_from: challenge.asked_from,
@@ -161,7 +165,7 @@ impl Flows {
     async fn spend(
         &self,
         challenge: &Challenge,
-        permitted: Permitted,
+        (permitted, recorded): (Permitted, Recorded),
         body_sha256: String,
         now: Timestamp,
         resume_code: Option<TokenDigest>,
@@ -172,7 +176,7 @@ impl Flows {
         };
         let request: RequestId = self.id();
         let statement = challenge.statement.digest().map_err(ClearError::Statement)?;
-        let entry = self.entry(
+        let entry = self.entry_with(
             now,
             Event::OperationSent {
                 challenge: challenge.id.to_string(),
@@ -185,6 +189,7 @@ impl Flows {
                 statement: hex::encode(statement),
                 body_sha256,
             },
+            serde_json::json!({ RECORDED: recorded.to_json() }),
         );
         let spend = Spend {
             challenge: challenge.id,

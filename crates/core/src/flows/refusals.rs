@@ -9,7 +9,7 @@ use stepgate_evidence::{AgentName, Asked, Event};
 use super::logins::FailedThere;
 use super::{Flows, IDLE_SIGNALS_TOLD_MAX, asked};
 use crate::challenge::Challenge;
-use crate::decide::{Asker, Denied};
+use crate::decide::{Asker, Denied, RECORDED};
 use crate::factor::FactorKind;
 use crate::id::{PersonId, SessionId};
 use crate::ports::StoreError;
@@ -130,9 +130,16 @@ impl Flows {
         };
         if self.refusals.count(refusal) {
             let event = Event::OperationRefused { person, agent, asked, policies, policy, count: 1, window_s: 0 };
-            entries.push(match denied.seen.is_empty() {
+            let mut details = serde_json::Map::new();
+            if !denied.seen.is_empty() {
+                details.insert("because_of".to_owned(), serde_json::json!(denied.seen));
+            }
+            if let Some(recorded) = &denied.recorded {
+                details.insert(RECORDED.to_owned(), recorded.to_json());
+            }
+            entries.push(match details.is_empty() {
                 true => self.entry(at, event),
-                false => self.entry_with(at, event, serde_json::json!({ "because_of": denied.seen })),
+                false => self.entry_with(at, event, details.into()),
             });
         }
         self.record_or_log(entries).await;

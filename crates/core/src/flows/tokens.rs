@@ -173,7 +173,7 @@ impl Flows {
         let live = self.live.load();
         let provider = live.providers.named(&view.token.provider);
         let levels = provider.map(|provider| provider.levels.as_slice()).unwrap_or_default();
-        let Challenged { operation, ask, policies, max_age, seen, .. } = challenged;
+        let Challenged { operation, ask, policies, max_age, seen, recorded, .. } = challenged;
         let better = BetterToken::of(&ask, max_age, policies, levels);
         drop(live);
         let asker = Asker::Token(view);
@@ -182,11 +182,11 @@ impl Flows {
                           A token of the demanded class and age is needed."
                 .to_owned();
             let policies = vec![PolicyRef { id: LOOP_GUARD.to_owned(), reason }];
-            let denied = Denied { operation, policies, erred: Vec::new(), seen };
+            let denied = Denied { operation, policies, erred: Vec::new(), seen, recorded: None };
             self.denied(&denied, asker).await;
             return NotEnough::Refuse(denied);
         }
-        let refused = Denied { operation, policies: better.policies.clone(), erred: Vec::new(), seen };
+        let refused = Denied { operation, policies: better.policies.clone(), erred: Vec::new(), seen, recorded };
         self.denied(&refused, asker).await;
         NotEnough::Challenge(better)
     }
@@ -194,7 +194,7 @@ impl Flows {
     /// Records that a token lacks scopes.
     pub async fn lacks_scope(&self, operation: Operation, view: &TokenView) {
         let policies = vec![PolicyRef { id: "stepgate.scope".to_owned(), reason: String::new() }];
-        let denied = Denied { operation, policies, erred: Vec::new(), seen: BTreeMap::new() };
+        let denied = Denied { operation, policies, erred: Vec::new(), seen: BTreeMap::new(), recorded: None };
         self.denied(&denied, Asker::Token(view)).await;
     }
 }

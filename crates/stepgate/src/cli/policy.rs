@@ -36,8 +36,30 @@ pub enum PolicyCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// Take the decisions that the ledger recorded again, under other policies: who would have been asked how often, by
+    /// which rule, and who would no longer be. Exit code 3 if anything would be otherwise.
+    Replay(Box<ReplayArgs>),
     /// Print the schema that policies are validated against.
     Schema(ConfigArgs),
+}
+
+/// `stepgate policy replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// The other policies: a directory of `*.cedar` files in place of the configured one, or one file.
+    pub policies: PathBuf,
+    /// How far back, e.g. `30d`.
+    #[arg(long, default_value = "30d")]
+    pub since: String,
+    /// An export of the evidence, a directory or an archive, instead of the store. People have no names there.
+    #[arg(long)]
+    pub export: Option<PathBuf>,
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// `stepgate policy new`.

@@ -122,8 +122,33 @@ async fn a_test_person_goes_through_a_gate_and_changes_only_what_was_allowed() {
     assert_eq!(told["people"][0]["login"], "rita");
     let told = run(&world, &["policy", "prompts"], 0);
     assert!(told.contains("4 prompts (4.0 a day)") && told.contains("rita"), "{told}");
+
+    // The policies that are live differ nowhere from themselves; under others, exports are asked for no longer.
+    let told = run(&world, &["policy", "replay", "policies", "--json"], 0);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((&told["decided"], &told["undecided"]), (&4.into(), &Value::Array(Vec::new())));
+    assert_eq!(told["live"]["total"], told["other"]["total"]);
+    let next = world.dir.path().join("next");
+    fs::create_dir(&next).unwrap();
+    fs::write(next.join("all.cedar"), "@id(\"all\")\npermit (principal is Person, action, resource);\n").unwrap();
+    let told = run(&world, &["policy", "replay", "next", "--json"], 3);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let asked = |side: &str| &told[side]["total"]["prompts"];
+    assert_eq!((asked("live"), asked("other")), (&4.into(), &0.into()));
+    assert_eq!(told["differences"]["total"]["no_longer_asked"], 4);
+    assert_eq!(told["differences"]["people"][0]["login"], "rita");
+    // The same of an export; and what has mistakes is refused with its place.
+    run(&world, &["audit", "export", "--out", "exported"], 0);
+    let of_export = run(&world, &["policy", "replay", "next", "--export", "exported"], 3);
+    assert!(of_export.contains("4 asked no longer (4.0 a day)") && of_export.contains("Assumed:"), "{of_export}");
+    fs::write(next.join("all.cedar"), "permit (principal is Nobody, action, resource);\n").unwrap();
+    let refused = run(&world, &["policy", "replay", "next"], 2);
+    assert!(refused.contains("all.cedar:1:"), "{refused}");
     let looked = run(&world, &["audit", "tail"], 0);
-    assert!(looked.contains("prompts of the last 30d"), "who looked is recorded: {looked}");
+    assert!(
+        looked.contains("prompts of the last 30d") && looked.contains("replay of the last 30d"),
+        "who looked is recorded: {looked}"
+    );
 
     run(&world, &["rehearse", "run", "--key", "rita.json", "--also", "POST /nowhere"], 2);
     run(&world, &["rehearse", "run", "--key", "nothing.json"], 2);

@@ -147,7 +147,7 @@ fn policy() -> impl Strategy<Value = String> {
 }
 
 /// A set that loads: Cedar finds some random policies impossible, and those go.
-pub(super) fn policies() -> impl Strategy<Value = Policies> {
+pub(crate) fn policies() -> impl Strategy<Value = Policies> {
     proptest::collection::vec(policy(), 1..10).prop_map(|texts| {
         let numbered: Vec<String> =
             texts.iter().enumerate().map(|(at, text)| format!("@id(\"p{at}\") {text}")).collect();
@@ -166,7 +166,7 @@ pub(super) fn policies() -> impl Strategy<Value = Policies> {
     })
 }
 
-fn who() -> impl Strategy<Value = Option<SessionView>> {
+pub(crate) fn who() -> impl Strategy<Value = Option<SessionView>> {
     let groups = select(vec![&[][..], &["red"][..], &["red", "blue"][..], &["blue"][..]]);
     let proved = select(vec![
         "",
@@ -193,7 +193,7 @@ fn who() -> impl Strategy<Value = Option<SessionView>> {
     proptest::option::weighted(0.7, known)
 }
 
-pub(super) fn around() -> impl Strategy<Value = Surroundings> {
+pub(crate) fn around() -> impl Strategy<Value = Surroundings> {
     let levels = select(vec!["unknown", "low", "high"]);
     let signals = proptest::sample::subsequence(vec!["new_country", "tor"], 0..=2);
     let place = prop_oneof![
@@ -217,14 +217,14 @@ pub(super) fn around() -> impl Strategy<Value = Surroundings> {
     })
 }
 
-fn confirmed() -> impl Strategy<Value = Vec<FactorKind>> {
+pub(crate) fn confirmed() -> impl Strategy<Value = Vec<FactorKind>> {
     prop_oneof![
         3 => Just(Vec::new()),
         1 => proptest::sample::subsequence(FactorKind::ALL.to_vec(), 1..=2),
     ]
 }
 
-fn asker(session: &Option<SessionView>) -> Asker<'_> {
+pub(crate) fn asker(session: &Option<SessionView>) -> Asker<'_> {
     session.as_ref().map_or(Asker::Anonymous, Asker::SignedIn)
 }
 
@@ -235,11 +235,11 @@ fn with_proofs(session: &SessionView, kinds: &[FactorKind], at: Timestamp) -> Se
     SessionView { assurance: Assurance::new(older.into_iter().chain(proofs).collect()), ..session.clone() }
 }
 
-pub(super) fn operations() -> impl Iterator<Item = Operation> {
+pub(crate) fn operations() -> impl Iterator<Item = Operation> {
     OPERATIONS.into_iter().map(operation)
 }
 
-pub(super) fn sets(cases: u32) -> ProptestConfig {
+pub(crate) fn sets(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 

@@ -16,11 +16,11 @@ use crate::factor::{FactorKind, Strength};
 use crate::id::AccessTokenId;
 use crate::person::Agent;
 use crate::policy::Proven;
-use crate::policy::fixture::{load, operation, person, surroundings};
+use crate::policy::fixture::{NOON, load, operation, person, surroundings};
 use crate::provider::{Level, Provider, ProviderName};
 use crate::time::Timestamp;
 
-fn corp() -> Provider {
+pub(super) fn corp() -> Provider {
     let level = |acr: &str, strength| Level { acr: acr.to_owned(), strength };
     let strong = Strength::SECOND_FACTOR.and(Strength::PHISHING_RESISTANT).and(Strength::POSSESSION);
     Provider {
@@ -106,6 +106,12 @@ fn who() -> impl Strategy<Value = (TokenView, Option<u64>)> {
 fn at(view: &TokenView, strength: Strength, age: Option<Duration>, now: Timestamp) -> TokenView {
     let ago = |age: Duration| Timestamp::from_ms(now.as_ms() - i64::try_from(age.as_millis()).unwrap());
     TokenView { token: token(view.token.whose.clone(), strength, age.map(ago)), ..view.clone() }
+}
+
+/// The same, as they come at noon.
+pub(super) fn token_askers() -> impl Strategy<Value = TokenView> {
+    let minutes = |age: Option<u64>| age.map(|age| Duration::from_secs(age * 60));
+    who().prop_map(move |(view, age)| at(&view, view.token.strength, minutes(age), NOON))
 }
 
 fn robot(subject: &str) -> TokenView {
