@@ -18,7 +18,7 @@ use stepgate_evidence::{Entry, Event, FactorProof, Grant, Statement};
 use crate::factor::{FactorKind, Strength};
 use crate::time::Timestamp;
 
-pub use count::{Count, Summary};
+pub use count::{Count, Summary, days};
 pub use differences::{Delta, Differences, Differing};
 pub use reached::Weaker;
 

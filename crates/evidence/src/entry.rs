@@ -171,6 +171,21 @@ pub enum Event {
     /// Policies did not load; the old ones stay.
     #[serde(rename = "policy.refused")]
     PolicyRefused { policy: String, kept: String },
+    /// A second set of policies (`shadow`, by its version) was asked beside the live one about what doors decided, in a
+    /// window. Who was asked or refused otherwise, and by which rules, lies in the details. Of a long window several
+    /// entries tell, and the first has the counts: decisions, those that differ, those of them whose kind is not
+    /// told, and decisions that it was not asked about because too many waited.
+    #[serde(rename = "policy.compared")]
+    PoliciesCompared {
+        node: String,
+        policy: String,
+        shadow: String,
+        decided: u32,
+        differing: u32,
+        untold: u32,
+        dropped: u32,
+        window_s: u32,
+    },
     /// The configuration changed.
     #[serde(rename = "config.loaded")]
     ConfigLoaded { config: String },

@@ -30,6 +30,13 @@ fn sentence(event: &Event) -> String {
         Event::PolicyRefused { kept, .. } => {
             format!("configuration or policies did not load; version {} of the policies stays", short(kept))
         }
+        Event::PoliciesCompared { shadow, decided, differing, dropped, .. } => {
+            let dropped = if *dropped > 0 { format!(", {dropped} not compared") } else { String::new() };
+            format!(
+                "policies {} beside the live ones: of {decided} decisions {differing} would be otherwise{dropped}",
+                short(shadow)
+            )
+        }
         Event::ConfigLoaded { config } => format!("configuration {} loaded", short(config)),
         Event::PlaintextAllowed { service } => {
             format!("the upstream of {service} is spoken to without TLS, as configured")

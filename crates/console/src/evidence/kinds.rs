@@ -3,7 +3,7 @@
 use crate::views::Tone;
 
 /// Each kind as it stands in an entry, in words, and how it is coloured.
-pub(crate) const KINDS: [(&str, &str, Tone); 64] = [
+pub(crate) const KINDS: [(&str, &str, Tone); 65] = [
     ("challenge.opened", "Challenge opened", Tone::Neutral),
     ("challenge.answered", "Challenge answered in part", Tone::Neutral),
     ("challenge.passed", "Challenge passed", Tone::Good),
@@ -58,6 +58,7 @@ pub(crate) const KINDS: [(&str, &str, Tone); 64] = [
     ("evidence.erased", "Details erased", Tone::Warning),
     ("policy.loaded", "Policies loaded", Tone::Neutral),
     ("policy.refused", "Policies refused", Tone::Bad),
+    ("policy.compared", "Policies compared", Tone::Neutral),
     ("config.loaded", "Configuration loaded", Tone::Neutral),
     ("config.plaintext_allowed", "Upstream without TLS", Tone::Warning),
     ("key.rotated", "Key made", Tone::Neutral),

@@ -132,6 +132,7 @@ impl House {
             mac: MacKey::new(&[9; 32]),
             node: Id::from_bytes([1; 16]),
             refusals: Refusals::default(),
+            shadow: stepgate_core::flows::Shadow::default(),
             loops: Loops::default(),
             departures: Departures::default(),
             courier: Arc::clone(&post) as _,

@@ -190,7 +190,7 @@ impl Flows {
             content_type: String::new(),
             effect_headers: BTreeMap::new(),
         };
-        let verdict = self.decide(operation, Asker::SignedIn(session), surroundings);
+        let verdict = self.would_decide(operation, Asker::SignedIn(session), surroundings);
         matches!(verdict, Verdict::Permit(_) | Verdict::Challenge(_))
     }
 

@@ -23,6 +23,7 @@ mod rate;
 mod refusals;
 mod refuse;
 mod send;
+mod shadow;
 mod sign_in;
 mod signals;
 mod tokens;
@@ -54,6 +55,7 @@ pub use provision::{LinkedBy, ProvisionError, Provisioning, SubjectIs, Wanted, W
 pub use refusals::Refusals;
 pub use refuse::NotMe;
 pub use send::{CODE_DIGITS, CodeLimits, SendError, Undelivered};
+pub use shadow::{Compared, KINDS_MAX, KINDS_PER_ENTRY, Shadow, WAITING_MAX};
 pub use sign_in::{SignInAs, SignInAttempt, SignInError, SignInPrompt, SignedIn, SignedInGoesOn, is_sign_in_again};
 pub use signals::{
     Arrivals, CREDENTIAL_CHANGE, DEVICE_NOT_COMPLIANT, EVENT_AGE_MAX, IDLE_SIGNALS_TOLD_MAX, NotTaken,
@@ -67,7 +69,7 @@ pub use transmit::{Filled, TRANSMITTED, Transmitting, VERIFICATION_EVERY};
 
 use crate::catalogue::Catalogue;
 use crate::challenge::ChallengeLimits;
-use crate::decide::{Asker, Verdict, decide};
+use crate::decide::{Asker, Decided, Situation, Verdict, decide};
 use crate::factor::{Factor, FactorKind};
 use crate::id::{Id, NodeId, kind};
 use crate::operation::Operation;
@@ -125,6 +127,8 @@ pub struct Flows {
     pub node: NodeId,
     /// Refusals that are counted in windows.
     pub refusals: Refusals,
+    /// A second set of policies, asked beside the live one.
+    pub shadow: Shadow,
     /// Challenges to askers with access tokens, counted likewise.
     pub loops: Loops,
     /// How often strangers left for identity providers.
@@ -137,8 +141,22 @@ impl Flows {
         Surroundings::new(address, agent, self.clock.now(), &self.live.load().environment)
     }
 
-    /// The decision on an everyday request: no store, no lock.
+    /// The decision on an everyday request: no store, no lock. Where there is a second set of policies, what was decided
+    /// on waits to be put to it, unless too much waits already.
     pub fn decide(&self, operation: Operation, asker: Asker<'_>, surroundings: &Surroundings) -> Verdict {
+        if !self.shadow.is_on() || !self.shadow.has_room() {
+            return self.would_decide(operation, asker, surroundings);
+        }
+        let live = self.live.load();
+        let situation = Situation::of(&operation, asker, surroundings);
+        let verdict = decide(&live.policies, operation, asker, surroundings, &[]);
+        self.shadow.wait(situation, Decided::of(&verdict, asker).said, live.policies.version());
+        verdict
+    }
+
+    /// What the decision would be, for pages that show beforehand what is open to somebody: nobody asked for it, so it is
+    /// compared with nothing.
+    fn would_decide(&self, operation: Operation, asker: Asker<'_>, surroundings: &Surroundings) -> Verdict {
         decide(&self.live.load().policies, operation, asker, surroundings, &[])
     }
 

@@ -311,7 +311,7 @@ impl Flows {
         }
         let inputs = [("service".to_owned(), InputValue::String(to.to_owned()))].into_iter().collect();
         let operation = at_the_gate(service, endpoint, gate_path::HAND_OFF, inputs);
-        Some(self.decide(operation, Asker::SignedIn(session), surroundings))
+        Some(self.would_decide(operation, Asker::SignedIn(session), surroundings))
     }
 
     /// Whether nobody may be signed in with this session, wherever to and whatever it proves: the rules that deny the
@@ -322,7 +322,7 @@ impl Flows {
         let Some(service) = live.catalogue.by_name(GATE_SERVICE) else { return false };
         let (endpoint, _) = service.endpoint("GET", &[gate_path::ACCOUNT.trim_start_matches('/')]);
         let account = at_the_gate(service, endpoint, gate_path::ACCOUNT, BTreeMap::new());
-        let account = self.decide(account, Asker::SignedIn(session), surroundings);
+        let account = self.would_decide(account, Asker::SignedIn(session), surroundings);
         let way_out = self.decide_sign_in("", session, surroundings);
         let (Verdict::Deny(here), Some(Verdict::Deny(there))) = (account, way_out) else { return false };
         here.policies.iter().any(|one| there.policies.iter().any(|other| one.id == other.id))

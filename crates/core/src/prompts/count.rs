@@ -106,7 +106,7 @@ impl Tally {
 
 /// The days of a period, one at least.
 #[expect(clippy::cast_precision_loss, reason = "milliseconds of a period, shown with one digit")]
-pub(super) fn days((first, last): (Timestamp, Timestamp)) -> f64 {
+pub fn days((first, last): (Timestamp, Timestamp)) -> f64 {
     (last.as_ms().saturating_sub(first.as_ms()) as f64 / DAY_MS).max(1.0)
 }
 

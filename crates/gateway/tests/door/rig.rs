@@ -259,6 +259,7 @@ impl Door {
             mac: MacKey::new(&[1; 32]),
             node: NodeId::from_bytes([9; 16]),
             refusals: Refusals::default(),
+            shadow: stepgate_core::flows::Shadow::default(),
             loops: Loops::default(),
             departures: Departures::default(),
             courier: Arc::new(NoCourier),

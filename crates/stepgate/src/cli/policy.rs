@@ -36,6 +36,19 @@ pub enum PolicyCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// Say where the second set of policies (`shadow_policies`) would have decided otherwise than the live one. Exit code 3
+    /// if it would have anywhere.
+    Shadow {
+        /// How far back, e.g. `7d`.
+        #[arg(long, default_value = "7d")]
+        since: String,
+        /// Where the configuration is.
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
     /// Take the decisions that the ledger recorded again, under other policies: who would have been asked how often, by
     /// which rule, and who would no longer be. Exit code 3 if anything would be otherwise.
     Replay(Box<ReplayArgs>),

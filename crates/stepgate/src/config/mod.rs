@@ -81,6 +81,8 @@ pub struct Settings {
     pub store: String,
     /// The directory of policies.
     pub policies: PathBuf,
+    /// The directory of a second set of policies, which is asked beside the live one and decides nothing.
+    pub shadow_policies: Option<PathBuf>,
     /// Where the master key is.
     pub master_key: MasterKey,
     /// Peers whose forwarded headers are believed.
@@ -311,6 +313,7 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
     let operators = gate.parsed("operators", "an address like \"127.0.0.1:4181\"", str::parse).map(|at| at.value);
     let store = gate::store(&gate, &base);
     let policies = gate.text("policies").map_or_else(|| "policies".to_owned(), |at| at.value);
+    let shadow_policies = gate.text("shadow_policies").map(|at| at.value);
     let master_key = gate::master_key(&gate, &base);
     let trusted_hops = gate::trusted_hops(&gate);
     let posture_header = gate::posture_header(&gate, &trusted_hops);
@@ -399,6 +402,7 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
         operators,
         store: store?,
         policies: base.join(policies),
+        shadow_policies: shadow_policies.map(|directory| base.join(directory)),
         master_key: master_key?,
         trusted_hops,
         posture_header,

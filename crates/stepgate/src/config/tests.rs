@@ -122,6 +122,7 @@ tls = { certificate = "cert.pem", key = "key.pem" }
 danger_plaintext = false
 store = "postgres://stepgate:hunter2@db/stepgate?sslmode=verify-full"
 policies = "policies"
+shadow_policies = "policies-next"
 master_key_env = "STEPGATE_MASTER_KEY"
 operators = "127.0.0.1:4181"
 trusted_hops = ["10.0.0.1", "10.1.0.0/16"]

@@ -11,6 +11,7 @@ mod policies;
 mod push;
 mod running;
 mod settled;
+mod shadow;
 mod signals;
 mod slots;
 mod streams;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use stepgate_console::{Account, Pages};
-use stepgate_core::flows::{Departures, Flows, Loops, Refusals};
+use stepgate_core::flows::{Departures, Flows, Loops, Refusals, Shadow};
 use stepgate_core::id::NodeId;
 use stepgate_core::secret::MacKey;
 use stepgate_core::time::{Clock, Randomness};
@@ -50,6 +51,7 @@ pub(crate) use advice::advice;
 pub(crate) use parts::{attestation_roots, certificates, certificates_of, way_to};
 pub(crate) use places::environment;
 pub(crate) use policies::{load_sources, read_source, read_sources, verified};
+pub(crate) use shadow::load_shadow;
 pub(crate) use signals::{pollers, subscribers};
 
 use crate::config::Settings;
@@ -94,6 +96,7 @@ impl House {
         random: Arc<dyn Randomness>,
     ) -> Result<Self, StartError> {
         let policies = load_policies(&settings)?;
+        let shadow = shadow::load(&settings, verified(&settings));
         let keyring = keyring(&settings.master_key)?;
         let host = settings.catalogue.gate_host.clone();
         let options = Options::new(Origin::parse(host.as_str()).map_err(StartError::Origin)?);
@@ -129,9 +132,11 @@ impl House {
             node: NodeId::random(random.as_ref()),
             random,
             refusals: Refusals::default(),
+            shadow: Shadow::default(),
             loops: Loops::default(),
             departures: Departures::default(),
         });
+        flows.shadow.replace(shadow, flows.live.load().policies.version());
         Ok(Self { settings, file, database, flows, keys, providers, outgoing, ways, wakes: wakes.flatten() })
     }
 
@@ -242,6 +247,7 @@ impl House {
             tasks.spawn(push::run(wakes, Arc::clone(&flows), Arc::clone(&database), stop.clone()));
         }
         tasks.spawn(places::watch(Arc::clone(&flows), stop.clone()));
+        tasks.spawn(shadow::compare(Arc::clone(&flows), stop.clone()));
         tasks.spawn(upkeep::renew_logins(Arc::clone(&flows), stop.clone()));
         tasks.spawn(upkeep::run(Arc::clone(&flows), Arc::clone(&database), door.clone(), stop.clone()));
         let settled = Settled::of(&settings);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use stepgate_core::catalogue::ServiceName;
 use stepgate_core::flows::{Flows, Live};
+use stepgate_core::policy::Policies;
 use stepgate_core::ports::StoreError;
 use stepgate_core::provider::ProviderName;
 use stepgate_evidence::Event;
@@ -22,6 +23,7 @@ use super::error::StartError;
 use super::parts::{self, count, keyring, live, look_at, upstreams};
 use super::policies::load_policies_verifying;
 use super::settled::Settled;
+use super::shadow;
 use super::streams;
 use crate::config::{self, Settings};
 
@@ -59,7 +61,7 @@ impl Gate {
             Err(error) => Err(error),
         };
         match again {
-            Ok(Again { live, upstreams, config, keyring, settled, providers, introspection }) => {
+            Ok(Again { live, shadow, upstreams, config, keyring, settled, providers, introspection }) => {
                 let (policy, policies) = (live.policies.version().to_owned(), count(&live));
                 let at = self.flows.clock.now();
                 let entries = vec![
@@ -69,7 +71,16 @@ impl Gate {
                 // No evidence, no change.
                 self.flows.store.record(entries).await?;
                 self.database.replace_keyring(keyring);
+                // What was compared until now was beside the policies of before.
+                if let Err(error) = shadow::flush(&self.flows).await {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "what was compared could not be recorded"
+                    );
+                }
+                let version = live.policies.version().to_owned();
                 self.flows.live.store(Arc::new(live));
+                self.flows.shadow.replace(shadow, &version);
                 // Whose token it is may have changed with it: nothing that was verified stays.
                 self.tokens.replace(providers.token_issuers(&introspection));
                 self.door.replace_upstreams(upstreams);
@@ -109,6 +120,7 @@ impl Gate {
         }
         // Which factors are verified is settled when the gate starts.
         let policies = load_policies_verifying(&settings, self.flows.verified())?;
+        let shadow = shadow::load(&settings, self.flows.verified());
         let upstreams = upstreams(&settings)?;
         let (origin, host) = (settings.catalogue.gate_origin.clone(), settings.catalogue.gate_host.clone());
         let empty = stepgate_core::catalogue::Catalogue::empty(origin, host);
@@ -118,7 +130,7 @@ impl Gate {
         let settled = Settled::of(&settings);
         let introspection = std::mem::take(&mut settings.introspection);
         let (live, providers) = live(&settings, catalogue, policies, &self.flows.clock, &self.flows.random)?;
-        Ok(Again { live, providers, introspection, upstreams, config, keyring, settled })
+        Ok(Again { live, shadow, providers, introspection, upstreams, config, keyring, settled })
     }
 
     /// Stops in order: no new connections, running requests finish within the drain time.
@@ -128,6 +140,9 @@ impl Gate {
         self.tasks.wait().await;
         if let Err(error) = self.flows.flush_refusals().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "the last refusals were not recorded");
+        }
+        if let Err(error) = shadow::flush(&self.flows).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "what was compared last was not recorded");
         }
         let event = Event::NodeStopped { node: self.flows.node.to_string() };
         let entry = self.flows.entry(self.flows.clock.now(), event);
@@ -145,6 +160,7 @@ impl Gate {
 /// What a reload reads.
 struct Again {
     live: Live,
+    shadow: Option<Policies>,
     providers: Arc<Providers>,
     introspection: BTreeMap<ProviderName, IntrospectionSettings>,
     upstreams: BTreeMap<ServiceName, Arc<ServiceUpstream>>,

@@ -11,13 +11,15 @@ use stepgate_store::Database;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::parts;
+use super::{parts, shadow};
 use crate::system::monotonic;
 
 /// How often overdue challenges are closed and the lease is renewed.
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// Every so many sweeps the windows of refusals are written.
 const FLUSH_EVERY: u32 = 12;
+/// Every so many sweeps it is written what a second set of policies would have said.
+const COMPARED_EVERY: u32 = 60;
 /// Every so many sweeps the assertion keys are read again.
 const RENEW_EVERY: u32 = 12;
 /// Every so many sweeps what is over is purged.
@@ -77,6 +79,11 @@ pub(super) async fn run(flows: Arc<Flows>, database: Arc<Database>, door: HttpDo
             && let Err(error) = flows.flush_refusals().await
         {
             tracing::error!(error = &error as &dyn std::error::Error, "refusals could not be recorded");
+        }
+        if count.is_multiple_of(COMPARED_EVERY)
+            && let Err(error) = shadow::flush(&flows).await
+        {
+            tracing::error!(error = &error as &dyn std::error::Error, "what was compared could not be recorded");
         }
         // An assertion key is published for minutes before it signs, so every node has it in time.
         if count.is_multiple_of(RENEW_EVERY) {

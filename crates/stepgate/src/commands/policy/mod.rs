@@ -10,6 +10,7 @@ mod pack;
 mod prompts;
 mod replay;
 mod report;
+mod shadow;
 mod table;
 
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ pub(super) async fn run(command: PolicyCommand) -> Done {
         PolicyCommand::Test { files, config, output } => table::test(&config.config, files, output.format()),
         PolicyCommand::New(args) => new::run(&args),
         PolicyCommand::Prompts { since, config, output } => prompts::run(&since, &config.config, output.format()).await,
+        PolicyCommand::Shadow { since, config, output } => shadow::run(&since, &config.config, output.format()).await,
         PolicyCommand::Replay(args) => replay::run(&args).await,
         PolicyCommand::Explain(args) => explained::explain_one(&args),
     }

@@ -36,6 +36,13 @@ pub(super) const KEYS: &[Key] = &[
     key("[gate]", "policies", "directory", "\"policies\"", "The directory of `*.cedar` files, beside this file."),
     key(
         "[gate]",
+        "shadow_policies",
+        "directory",
+        "none",
+        "A second set of policies in place of `policies`, asked beside it about everything that is decided. It decides nothing; `stepgate policy shadow` says where it differs. One that does not load is told in the log and left out.",
+    ),
+    key(
+        "[gate]",
         "master_key_file",
         "file",
         "required, or the next",
