@@ -173,6 +173,20 @@ pub struct CheckArgs {
     pub output: Output,
 }
 
+/// `stepgate user factors`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Print CSV, a line for each factor.
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
 /// `stepgate user …`.
 #[derive(Debug, Subcommand)]
 pub enum UserCommand {
@@ -293,6 +307,8 @@ pub enum UserCommand {
         #[command(flatten)]
         output: Output,
     },
+    /// Report who has which factors: kind, name, when each was enrolled, when and from where it was last used.
+    Factors(ReportArgs),
     /// Make a new one-time enrolment link for a person.
     Link {
         /// The name to sign in with.

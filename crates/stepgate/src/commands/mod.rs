@@ -2,6 +2,7 @@
 
 mod audit;
 mod check;
+mod factors;
 mod init;
 mod keys;
 mod machines;

@@ -14,7 +14,7 @@ use stepgate_core::similar::nearest;
 use stepgate_core::surroundings::shown;
 use stepgate_evidence::Event;
 
-use super::{Done, Failure, because, failed, open, print, wrong_input};
+use super::{Done, Failure, because, factors, failed, open, print, wrong_input};
 use crate::cli::{ConfigArgs, Format, Governor, UserCommand};
 use crate::gate::House;
 
@@ -98,6 +98,7 @@ pub(super) async fn run(command: UserCommand) -> Done {
             let words = format!("Removed {}: sessions, factors and links have ended.", person.login);
             print::done(output.format(), &with(&person, json!({ "removed": true })), &words)
         }
+        UserCommand::Factors(args) => factors::report(args).await,
         UserCommand::List { config, output } => {
             let house = open(&config.config).await?;
             list(&house.flows, output.format()).await

@@ -8,6 +8,7 @@ mod json;
 mod missing;
 mod mistakes;
 mod packs;
+mod tokens;
 
 use std::path::Path;
 use std::process::{Command, Output};
