@@ -15,6 +15,8 @@ pub enum Program {
     Initdb,
     /// Node.js.
     Node,
+    /// A receiver of syslog.
+    Rsyslogd,
     /// Node-RED's main script, installed by `cargo xtask test` into the target folder.
     NodeRed,
     /// The main file of the library `oidc-provider`, installed by `cargo xtask test` into the target folder.
@@ -32,6 +34,7 @@ impl Program {
             Self::Chromedriver => "STEPGATE_TEST_CHROMEDRIVER",
             Self::Initdb => "STEPGATE_TEST_INITDB",
             Self::Node => "STEPGATE_TEST_NODE",
+            Self::Rsyslogd => "STEPGATE_TEST_RSYSLOGD",
             Self::NodeRed => "STEPGATE_TEST_NODE_RED",
             Self::OidcProvider => "STEPGATE_TEST_OIDC_PROVIDER",
             Self::SmtpServer => "STEPGATE_TEST_SMTP_SERVER",
@@ -45,6 +48,7 @@ impl Program {
             Self::Chromedriver => on_path("chromedriver"),
             Self::Initdb => on_path("initdb").into_iter().chain(debian_initdb()).collect(),
             Self::Node => on_path("node"),
+            Self::Rsyslogd => on_path("rsyslogd").into_iter().chain([PathBuf::from("/usr/sbin/rsyslogd")]).collect(),
             Self::NodeRed => vec![target_folder().join("npm/node_modules/node-red/red.js")],
             Self::OidcProvider => {
                 vec![target_folder().join("npm-oidc-provider/node_modules/oidc-provider/lib/index.js")]

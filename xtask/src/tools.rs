@@ -22,11 +22,12 @@ struct Wanted {
     package: &'static str,
 }
 
-const WANTED: [Wanted; 5] = [
+const WANTED: [Wanted; 6] = [
     Wanted { program: "chromium", variable: "STEPGATE_TEST_CHROMIUM", package: "chromium" },
     Wanted { program: "chromedriver", variable: "STEPGATE_TEST_CHROMEDRIVER", package: "chromium-driver" },
     Wanted { program: "initdb", variable: "STEPGATE_TEST_INITDB", package: "postgresql" },
     Wanted { program: "node", variable: "STEPGATE_TEST_NODE", package: "nodejs" },
+    Wanted { program: "rsyslogd", variable: "STEPGATE_TEST_RSYSLOGD", package: "rsyslog" },
     Wanted { program: "npm", variable: "STEPGATE_TEST_NPM", package: "npm" },
 ];
 
@@ -132,7 +133,9 @@ pub(crate) fn prepare() -> Result<Tools, Failure> {
 /// Finds a program on the path, or where Debian keeps PostgreSQL's own.
 fn find(program: &str) -> Option<PathBuf> {
     let on_path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&on_path).chain(postgresql_folders());
+    // Servers lie where the path of somebody who is not root does not lead.
+    let of_the_system = [PathBuf::from("/usr/sbin")];
+    let folders = std::env::split_paths(&on_path).chain(of_the_system).chain(postgresql_folders());
     folders.map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
 }
 

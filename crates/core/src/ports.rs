@@ -14,6 +14,7 @@ mod hardware;
 mod leaves;
 mod logins;
 mod signals;
+mod sinks;
 mod streams;
 mod tries;
 
@@ -49,6 +50,7 @@ pub use hardware::{HardwareToken, HardwareTokens, NewToken, TokenState};
 pub use leaves::{Leaf, LeafDetails, LogKeys};
 pub use logins::{DueRenewal, LeftBy, LoggedOut, PendingLogin, ProviderLogin, Renewal};
 pub use signals::{Concerned, RiskName, SignalEffect, SignalFate, SignalStore, TakenSignal};
+pub use sinks::{NotASinkName, SINK_TURN_MAX, SINK_WHY_MAX, SinkName, SinkState, SinkTurn, Sinks, Told};
 pub use streams::{
     Delivery, Departed, SETTLED_MAX, Settled, Stream, StreamStatus, Streams, TooManySettled, Turn, WAITING_MAX,
     WaitingSet,

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use mail::{MailSettings, MailUnusable, Mailer, Security};
-pub use webhook::{Webhook, WebhookUnusable};
+pub use webhook::Webhook;
 
 /// Messages that wait to be sent.
 pub const WAITING_MAX: usize = 1_000;

@@ -487,6 +487,18 @@ pub enum Event {
     /// signed-note); the head that ends with this entry is signed by both.
     #[serde(rename = "key.announced")]
     CheckpointKeyAnnounced { key: String, former: String, by: String },
+    /// A system that is told the evidence refused this entry for good: it lies in the file of refused ones.
+    #[serde(rename = "sink.refused")]
+    SinkRefused { sink: String, index: String, reason: String },
+    /// A system that is told the evidence has taken nothing for too long. Nothing is lost: it is told later.
+    #[serde(rename = "sink.late")]
+    SinkLate { sink: String, next_index: String, since_ms: String, why: String },
+    /// It has everything again.
+    #[serde(rename = "sink.caught_up")]
+    SinkCaughtUp { sink: String },
+    /// It is not told any more, and where it stood is forgotten.
+    #[serde(rename = "sink.forgotten")]
+    SinkForgotten { sink: String, next_index: String, by: String },
     /// The wall clock moved against the monotonic one.
     #[serde(rename = "clock.jumped")]
     ClockJumped { node: String, by_ms: String },

@@ -256,6 +256,14 @@ fn sentence(event: &Event) -> String {
         Event::CheckpointKeyAnnounced { key, former, by } => {
             format!("from here on {key} signs the log, no longer {former}; changed by {}", short(by))
         }
+        Event::SinkRefused { sink, index, reason } => format!("sink {sink} refused entry {index} for good: {reason}"),
+        Event::SinkLate { sink, next_index, why, .. } => {
+            format!("ALARM: sink {sink} takes nothing from entry {next_index} on: {}", cut(why))
+        }
+        Event::SinkCaughtUp { sink } => format!("sink {sink} has everything again"),
+        Event::SinkForgotten { sink, next_index, by } => {
+            format!("sink {sink} is not told any more, it stood before entry {next_index}; forgotten by {}", short(by))
+        }
         Event::ClockJumped { node, by_ms } => format!("ALARM: the clock of node {} jumped by {by_ms} ms", short(node)),
         Event::Fault { node, what } => format!("ALARM: node {} failed: {what}", short(node)),
     }

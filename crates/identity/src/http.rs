@@ -4,6 +4,7 @@
 //! reads no more than it was told to, and connects only where [`Reach`] allows.
 
 mod reach;
+mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use url::Url;
 
 pub(crate) use reach::shown;
 pub use reach::{NotAllowed, Place, Reach};
+pub use webhook::{NotAWebhookKey, WebhookKey};
 
 /// How long a connection may take to come about.
 pub const CONNECT_MAX: Duration = Duration::from_secs(3);

@@ -7,6 +7,7 @@ mod keys;
 mod machines;
 mod policy;
 mod rehearse;
+mod sinks;
 mod tokens;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ pub use keys::{KeysCommand, RotateCommand};
 pub use machines::MachinesCommand;
 pub use policy::{ExplainArgs, NewArgs, PolicyCommand, ReplayArgs};
 pub use rehearse::{EnrolArgs, RehearseCommand, RunArgs};
+pub use sinks::SinksCommand;
 pub use tokens::{SeedFormat, TokensCommand};
 
 /// Step-up authentication in front of web applications and HTTP APIs.
@@ -58,6 +60,9 @@ pub enum Command {
     /// Give other systems tokens for the machines' listener, and revoke them.
     #[command(subcommand)]
     Machines(MachinesCommand),
+    /// See how far the systems are that are told the evidence.
+    #[command(subcommand)]
+    Sinks(SinksCommand),
     /// Begin with a pack, test and explain policies.
     #[command(subcommand)]
     Policy(PolicyCommand),

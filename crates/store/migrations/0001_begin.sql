@@ -306,6 +306,20 @@ CREATE TABLE waiting_sets (
 ) {STRICT};
 CREATE UNIQUE INDEX waiting_sets_by_id ON waiting_sets (stream, id);
 
+-- Systems that are told the evidence, and how far each has been told.
+CREATE TABLE sinks (
+    name {SORTED} NOT NULL PRIMARY KEY,
+    next_entry {INT} NOT NULL, -- of the ledger: it has what is before, or refused it
+    begun_at {INT} NOT NULL, -- the end of the ledger when it was first told
+    told_at {INT}, -- when it last took something
+    waits_since {INT}, -- since when it takes nothing although something waits
+    why TEXT NOT NULL,
+    late {INT} NOT NULL, -- whether there is an entry that says that it is behind
+    refused {INT} NOT NULL, -- how many entries it refused for good
+    turn TEXT NOT NULL, -- one node tells at a time: whose turn it is
+    turn_until {INT} NOT NULL
+) {STRICT};
+
 CREATE TABLE left_out (
     stream TEXT NOT NULL REFERENCES streams (id) ON DELETE CASCADE,
     person TEXT NOT NULL REFERENCES people (id) ON DELETE CASCADE,

@@ -47,6 +47,7 @@ mod seal;
 mod sent_codes;
 mod sessions;
 mod signals;
+mod sinks;
 mod spend;
 mod store;
 mod streams;

@@ -46,7 +46,11 @@ const ROOMS: [Room; 13] = [
         may_know: &["stepgate-core", "stepgate-evidence", "stepgate-ledger", "stepgate-identity"],
         never: &[DATABASE, PAGES, DOORS],
     },
-    Room { name: "stepgate-monitor", may_know: CORE_AND_BELOW, never: &[DATABASE, FACTOR, PAGES, DOORS] },
+    Room {
+        name: "stepgate-monitor",
+        may_know: &["stepgate-core", "stepgate-evidence", "stepgate-ledger", "stepgate-identity"],
+        never: &[DATABASE, PAGES, DOORS],
+    },
     Room { name: "stepgate-testkit", may_know: CORE_AND_BELOW, never: &[DATABASE, FACTOR, PAGES, DOORS] },
     Room { name: "xtask", may_know: &[], never: &[RUNTIME, DATABASE, FACTOR, POLICY] },
 ];

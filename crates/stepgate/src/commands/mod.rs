@@ -9,6 +9,7 @@ mod machines;
 mod policy;
 pub(crate) mod print;
 mod rehearse;
+mod sinks;
 mod tell;
 mod tokens;
 mod user;
@@ -133,6 +134,7 @@ pub async fn run(command: Command) -> Done {
         Command::User(command) => Box::pin(user::run(command)).await,
         Command::Tokens(command) => Box::pin(tokens::run(command)).await,
         Command::Machines(command) => machines::run(command).await,
+        Command::Sinks(command) => sinks::run(command).await,
         Command::Policy(command) => policy::run(command).await,
         Command::Rehearse(command) => rehearse::run(command).await,
         Command::Audit(command) => audit::run(command).await,

@@ -15,6 +15,7 @@ mod push;
 mod read;
 mod reference;
 mod service;
+mod sinks;
 mod tokens;
 
 use std::collections::BTreeMap;
@@ -52,6 +53,7 @@ pub use push::{PushSettings, WebPushSettings};
 pub use read::parse_duration;
 pub use reference::{Key, reference};
 pub use service::{Assertion, Upstream};
+pub use sinks::{HttpKind, SinkPlace, SinkSettings, SyslogWay};
 
 use read::{Mistake, Mistakes, Table};
 
@@ -131,6 +133,8 @@ pub struct Settings {
     pub hardware: Option<LookAhead>,
     /// The machines' listener, if there is one.
     pub machines: Option<MachinesSettings>,
+    /// The systems that are told the evidence.
+    pub sinks: Vec<SinkSettings>,
 }
 
 impl Settings {
@@ -330,6 +334,7 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
     let host = origin.as_ref().and_then(|origin| origin.value.host_str().map(str::to_owned)).unwrap_or_default();
     let push = top.table("push").map(|table| push::push(table, &host));
     let hardware = top.table("hardware_codes").map(hardware::hardware);
+    let sinks = sinks::sinks(top.tables("sink", "[[sink]]"), &base);
     let mut named = Vec::new();
     let machines = top.table("machines").and_then(|table| machines::machines(table, &base, &mut named));
     let has_mail = top.value("mail").is_some();
@@ -427,6 +432,7 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
         push,
         hardware,
         machines,
+        sinks,
         base,
     })
 }

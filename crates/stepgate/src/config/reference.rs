@@ -10,6 +10,7 @@ mod machines;
 mod provider;
 mod push;
 mod service;
+mod sinks;
 
 use std::fmt::Write as _;
 
@@ -50,6 +51,7 @@ pub(super) fn keys() -> impl Iterator<Item = &'static Key> {
         push::KEYS,
         hardware::KEYS,
         machines::KEYS,
+        sinks::KEYS,
         service::KEYS,
     ]
     .into_iter()

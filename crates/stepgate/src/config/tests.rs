@@ -203,6 +203,33 @@ poll = "https://idp.example/poll"
 poll_token_file = "keys/poll.token"
 foreign_subjects = "refuse"
 danger_loopback = false
+[[sink]]
+name = "siem"
+to = "syslog"
+format = "cef"
+withhold_personal = true
+begin = "now"
+late_after = "1m"
+refused_file = "refused.jsonl"
+address = "siem.example:6514"
+transport = "tls"
+danger_plaintext = false
+ca = "siem.pem"
+[[sink]]
+name = "archive"
+to = "file"
+path = "evidence.jsonl"
+rotate_at = "64MiB"
+keep = 3
+[[sink]]
+name = "search"
+to = "elasticsearch"
+format = "ecs"
+url = "https://search.example"
+index = "stepgate"
+secret_file = "search.secret"
+private_receiver = true
+danger_loopback = false
 [[network]]
 name = "office"
 ranges = ["10.0.0.0/8", "2001:db8::/32"]

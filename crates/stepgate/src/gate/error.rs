@@ -30,6 +30,14 @@ pub enum StartError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Policies(#[from] PolicyErrors),
+    /// A system that is to be told the evidence.
+    #[error("the sink `{name}` cannot be used")]
+    Sink {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: Box<super::SinkUnusable>,
+    },
     /// A file that the courier needs.
     #[error("{} cannot be read", path.display())]
     CourierFile {

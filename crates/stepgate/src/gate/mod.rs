@@ -13,6 +13,7 @@ mod running;
 mod settled;
 mod shadow;
 mod signals;
+mod sinks;
 mod slots;
 mod streams;
 mod upkeep;
@@ -46,6 +47,7 @@ pub use parts::{bind, keyring};
 pub use places::DatabaseUnusable;
 pub use policies::{PolicyErrors, built_in, load_policies, policy_files};
 pub use running::Gate;
+pub use sinks::SinkUnusable;
 
 pub(crate) use advice::advice;
 pub(crate) use parts::{attestation_roots, certificates, certificates_of, way_to};
@@ -238,6 +240,9 @@ impl House {
             tasks.spawn(async move {
                 server.serve(stop).await;
             });
+        }
+        for pump in sinks::pumps(&settings.sinks, flows.live.load().catalogue.gate_host.as_str(), &flows, &database)? {
+            tasks.spawn(pump.run(stop.clone()));
         }
         let stopping = stop.clone();
         let until = async move { stopping.cancelled().await };

@@ -32,6 +32,7 @@ impl Settled {
             ("[push]", format!("{:?}", settings.push)),
             ("[hardware_codes]", format!("{:?}", settings.hardware)),
             ("[machines]", format!("{:?}", settings.machines)),
+            ("[[sink]]", format!("{:?}", settings.sinks)),
             ("[limits]", format!("{:?}", settings.limits)),
         ];
         Self { values }

@@ -32,6 +32,7 @@ mod revoked_tokens;
 mod scim_conformance;
 mod severed_commits;
 mod signing_in;
+mod sinks;
 mod streams;
 mod subscribed;
 mod tls;

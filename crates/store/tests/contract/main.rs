@@ -26,6 +26,7 @@ mod sealing;
 mod sent_codes;
 mod sessions;
 mod signals;
+mod sinks;
 mod tokens;
 mod tries;
 mod unknown;
@@ -52,6 +53,12 @@ macro_rules! contract {
 }
 
 contract! {
+    sinks:
+        of_two_nodes_one_has_the_turn_at_a_sink
+        a_turn_that_a_wrong_clock_took_is_over
+        the_cursor_of_a_sink_moves_once_and_with_its_entries
+        since_when_a_sink_waits_is_kept_until_it_takes_something
+        a_sink_that_is_forgotten_begins_anew;
     people:
         a_person_reads_back_as_it_was_added
         a_login_that_exists_is_a_conflict_and_writes_no_entry
