@@ -232,8 +232,8 @@ impl Given {
     }
 
     /// What stays of it in the session that asked, for later operations. Nobody who proved it elsewhere saw which
-    /// browser that is: a number ties the two, and a number can be relayed (SP 800-63B-4 section 3.1.3: an out-of-band
-    /// authenticator is not phishing-resistant).
+    /// browser that is: a number ties the two, and a number can be relayed (SP 800-63B-4 section 3.2.5: what is
+    /// entered by hand is not phishing-resistant).
     pub fn in_session(&self) -> (FactorKind, Timestamp) {
         match self.place {
             GivenIn::AskingSession => (self.kind, self.at),

@@ -95,7 +95,9 @@ CREATE INDEX factors_of_person ON factors (person);
 -- How devices are woken; sealed, because whoever knows an address can wake its device.
 CREATE TABLE push_subscriptions (
     factor TEXT NOT NULL PRIMARY KEY REFERENCES factors (id) ON DELETE CASCADE,
-    sealed {BYTES} NOT NULL
+    sealed {BYTES}, -- endpoint and keys; NULL: it is not woken (any more)
+    changed_from {INT} NOT NULL, -- when the hour began in which changes are counted
+    changes {INT} NOT NULL
 ) {STRICT};
 
 CREATE TABLE recovery_codes (
@@ -115,9 +117,11 @@ CREATE TABLE sent_codes (
     sealed {BYTES}, -- what it was sent for, and its digest
     used {INT} NOT NULL,
     delivery TEXT NOT NULL,
+    sent_to TEXT NOT NULL, -- keyed digest of the address
     sent_at {INT} NOT NULL,
     expires_at {INT} NOT NULL
 ) {STRICT};
+CREATE INDEX sent_codes_by_address ON sent_codes (sent_to, sent_at);
 CREATE INDEX sent_codes_of_person ON sent_codes (person, kind);
 CREATE INDEX sent_codes_of_factor ON sent_codes (factor);
 

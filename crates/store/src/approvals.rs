@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
 use stepgate_core::factor::ApproverDevice;
 use stepgate_core::id::{FactorId, PersonId};
 use stepgate_core::ports::{Approvals, ChangeError, NewPush, OpenPush, PushSent, StoreError, Ticket};
@@ -24,10 +21,11 @@ use crate::options::{ROWS_MAX, TOUCH_EVERY};
 use crate::people::{take_active, take_person};
 use crate::row::Fields;
 use crate::sessions::take_live;
+use crate::subscriptions::{Subscribe, Unsubscribe};
 use crate::tries::{is_locked, lock};
 
-/// What is counted of a person's questions.
-const AN_HOUR: Duration = Duration::from_secs(3600);
+/// What is counted of a person's questions, and of a device's changes.
+pub(crate) const AN_HOUR: Duration = Duration::from_secs(3600);
 
 /// A question is open while its challenge is and the sessions live that asked it: nobody has to close it. `$3` is
 /// now, less what other nodes may be late with writing down uses.
@@ -91,7 +89,7 @@ impl Intent for AtDevice {
         let query = match self.by {
             Found::ByLink { link, device } => sqlx::query(
                 "UPDATE tickets SET begun = $1, device_link = NULL, device = $4 \
-                 WHERE digest = $2 AND expires_at > $3 AND device IS NULL AND device_link = $5",
+                 WHERE digest = $2 AND expires_at > $3 AND device_link = $5",
             )
             .bind(sealed)
             .bind(ticket.to_hex())
@@ -107,107 +105,6 @@ impl Intent for AtDevice {
             }
         };
         query.execute(&mut *work.connection).await.or_conflict()?.exactly_one()
-    }
-}
-
-/// What is sealed of a subscription.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Sealed {
-    endpoint: String,
-    key: String,
-    secret: String,
-    made_for: String,
-}
-
-impl Sealed {
-    fn of(subscription: &Subscription) -> Self {
-        Self {
-            endpoint: subscription.endpoint.clone(),
-            key: STANDARD.encode(subscription.key),
-            secret: STANDARD.encode(subscription.secret),
-            made_for: subscription.made_for.clone(),
-        }
-    }
-}
-
-/// The subscription in a row with `factor` and `sealed`.
-fn subscription(inner: &Inner, fields: &Fields<'_>) -> Result<Subscription, StoreError> {
-    let plain = inner.open("push_subscriptions", "sealed", fields.key(), &fields.bytes("sealed")?)?;
-    let unreadable = || fields.corrupt("sealed cannot be read once opened");
-    let sealed: Sealed = serde_json::from_slice(&plain).map_err(|_| unreadable())?;
-    let bytes = |text: &str| STANDARD.decode(text).map_err(|_| unreadable());
-    Ok(Subscription {
-        key: bytes(&sealed.key)?.try_into().map_err(|_| unreadable())?,
-        secret: bytes(&sealed.secret)?.try_into().map_err(|_| unreadable())?,
-        endpoint: sealed.endpoint,
-        made_for: sealed.made_for,
-    })
-}
-
-struct Subscribe {
-    person: PersonId,
-    device: FactorId,
-    subscription: Subscription,
-}
-
-#[async_trait]
-impl Intent for Subscribe {
-    type Output = ();
-
-    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
-        let (person, device) = (self.person.to_string(), self.device.to_string());
-        take_active(work, &person).await?;
-        let there = sqlx::query("SELECT id FROM factors WHERE id = $1 AND person = $2 AND device IS NOT NULL")
-            .bind(&device)
-            .bind(&person)
-            .fetch_optional(&mut *work.connection)
-            .await
-            .stored()?;
-        there.ok_or(ChangeError::Conflict)?;
-        let plain = serde_json::to_vec(&Sealed::of(&self.subscription)).map_err(unavailable)?;
-        let sealed = work.seal("push_subscriptions", "sealed", &device, &plain)?;
-        sqlx::query(
-            "INSERT INTO push_subscriptions (factor, sealed) VALUES ($1, $2) \
-             ON CONFLICT (factor) DO UPDATE SET sealed = excluded.sealed",
-        )
-        .bind(&device)
-        .bind(sealed)
-        .execute(&mut *work.connection)
-        .await
-        .or_conflict()
-        .map(|_| ())
-    }
-}
-
-struct Unsubscribe {
-    device: FactorId,
-    subscription: Subscription,
-}
-
-#[async_trait]
-impl Intent for Unsubscribe {
-    type Output = ();
-
-    async fn apply(&self, work: &mut Work<'_>) -> Result<(), ChangeError> {
-        let row = work
-            .inner
-            .backend
-            .locked("SELECT factor, sealed FROM push_subscriptions WHERE factor = $1")
-            .bind(self.device.to_string())
-            .fetch_optional(&mut *work.connection)
-            .await
-            .stored()?
-            .ok_or(ChangeError::Conflict)?;
-        if subscription(work.inner, &Fields::of("push_subscriptions", &row))? != self.subscription {
-            return Err(ChangeError::Conflict);
-        }
-        sqlx::query("DELETE FROM push_subscriptions WHERE factor = $1")
-            .bind(self.device.to_string())
-            .execute(&mut *work.connection)
-            .await
-            .stored()?
-            .exactly_one()
     }
 }
 
@@ -413,22 +310,7 @@ impl Approvals for Database {
     }
 
     async fn subscriptions(&self, person: PersonId) -> Result<Vec<(FactorId, Subscription)>, StoreError> {
-        read(async {
-            let rows = sqlx::query(
-                "SELECT s.factor, s.sealed FROM push_subscriptions s JOIN factors f ON f.id = s.factor \
-                 WHERE f.person = $1 ORDER BY f.ordinal",
-            )
-            .bind(person.to_string())
-            .fetch_all(&self.inner.readers)
-            .await
-            .stored()?;
-            let one = |row| {
-                let fields = Fields::of("push_subscriptions", row);
-                Ok((fields.id("factor")?, subscription(&self.inner, &fields)?))
-            };
-            rows.iter().map(one).collect()
-        })
-        .await
+        self.inner.subscriptions(person).await
     }
 
     async fn subscribe(
@@ -438,7 +320,8 @@ impl Approvals for Database {
         subscription: &Subscription,
         entry: Entry,
     ) -> Result<(), ChangeError> {
-        self.write(Subscribe { person, device, subscription: subscription.clone() }, vec![entry]).await
+        let at = self.inner.clock.now();
+        self.write(Subscribe { person, device, subscription: subscription.clone(), at }, vec![entry]).await
     }
 
     async fn unsubscribe(

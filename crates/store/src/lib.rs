@@ -51,6 +51,7 @@ mod sinks;
 mod spend;
 mod store;
 mod streams;
+mod subscriptions;
 mod tokens;
 mod tries;
 mod writer;

@@ -75,6 +75,16 @@ async fn put(work: &mut Work<'_>, code: &NewSentCode, per_hour: u32) -> Result<(
     if Fields::of("sent_codes", &row).int("sent")? >= i64::from(per_hour) {
         return Err(ChangeError::Limit("codes per hour"));
     }
+    // Whoever has many accounts sends no more to one address than who has one.
+    let row = sqlx::query("SELECT '' AS id, COUNT(*) AS sent FROM sent_codes WHERE sent_to = $1 AND sent_at > $2")
+        .bind(&code.sent_to)
+        .bind(code.at.as_ms().saturating_sub(HOUR_MS))
+        .fetch_one(&mut *work.connection)
+        .await
+        .stored()?;
+    if Fields::of("sent_codes", &row).int("sent")? >= i64::from(per_hour) {
+        return Err(ChangeError::Limit("codes to one address per hour"));
+    }
     let mut sealed = None;
     if let Some((factor, Binding(binding), CodeDigest(digest))) = &code.of {
         let factor = factor.to_string();
@@ -95,8 +105,8 @@ async fn put(work: &mut Work<'_>, code: &NewSentCode, per_hour: u32) -> Result<(
         sealed = Some(work.seal("sent_codes", "sealed", &id, &plain)?);
     }
     sqlx::query(
-        "INSERT INTO sent_codes (id, person, kind, factor, sealed, used, delivery, sent_at, expires_at) \
-         VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8)",
+        "INSERT INTO sent_codes (id, person, kind, factor, sealed, used, delivery, sent_at, expires_at, sent_to) \
+         VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, $9)",
     )
     .bind(&id)
     .bind(&person)
@@ -106,6 +116,7 @@ async fn put(work: &mut Work<'_>, code: &NewSentCode, per_hour: u32) -> Result<(
     .bind(CodeDelivery::Sending.name())
     .bind(code.at.as_ms())
     .bind(code.expires_at.as_ms())
+    .bind(&code.sent_to)
     .execute(&mut *work.connection)
     .await
     .or_conflict()?;

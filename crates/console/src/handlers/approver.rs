@@ -71,8 +71,9 @@ async fn page(visit: &Visit, device: &DeviceView, status: StatusCode, said: Opti
     let flows = &visit.console.flows;
     let question = question(visit, device).await?;
     let last = match &question {
-        Some(_) => None,
-        None => flows.last_asked(device).await?,
+        // Who has said that it was not they is not asked for it again.
+        None if !flows.approvals_locked(device.person.id).await? => flows.last_asked(device).await?,
+        _ => None,
     };
     let showing = question.as_ref().map(|question| question.challenge.id.to_string()).unwrap_or_default();
     let catalogue = &flows.live.load().catalogue;

@@ -11,8 +11,7 @@ use super::answer::{Answerer, Shown, Tried, evidence, is_number};
 use super::ask::kinds;
 use super::device_enrolment::devices_of;
 use super::look::{NotAnswerable, binding};
-use super::refuse::Report;
-use super::{AnswerError, Answered, DeviceView, Flows, NotMe};
+use super::{AnswerError, Answered, DeviceView, Flows};
 use crate::challenge::{Challenge, ChallengeState};
 use crate::factor::{Answer, ApproverDevice, DeviceFactor, EnrolledFactor, FactorKind, FactorSecret, NotProved};
 use crate::id::{ChallengeId, PersonId, SessionId};
@@ -25,9 +24,7 @@ use crate::time::Timestamp;
 
 /// How long a question can be answered on a device, if its challenge does not end before (SP 800-63B-4
 /// section 3.1.3.2: at most ten minutes).
-const PUSH_LIFETIME: Duration = Duration::from_secs(10 * 60);
-/// How long a person can say of a question that it was not they who asked: as long as it is known.
-const REPORTED_WITHIN: Duration = Duration::from_secs(2 * 3600);
+pub(super) const PUSH_LIFETIME: Duration = Duration::from_secs(10 * 60);
 /// Digits of the number where every device signs and the configuration says that fewer do.
 const SHORT_NUMBER_LEN: usize = 2;
 
@@ -106,15 +103,6 @@ pub struct Question {
     pub place: Place,
     /// The session that asks, if one does.
     pub asking: Option<SessionSummary>,
-}
-
-/// What a person's devices were asked last, whatever became of it.
-#[derive(Debug)]
-pub struct LastAsked {
-    /// The challenge.
-    pub challenge: Challenge,
-    /// When the devices were asked.
-    pub asked_at: Timestamp,
 }
 
 /// Where a request came from, as it was recorded; each is empty if unknown.
@@ -339,58 +327,12 @@ impl Flows {
         }
     }
 
-    /// A device refuses. `not_me`: the person did not ask, whatever became of the question since; their approvals are
-    /// locked on all devices before anything else, and the sessions that asked end.
-    pub async fn device_refuses(&self, device: &DeviceView, id: ChallengeId, not_me: NotMe) -> Result<(), AnswerError> {
-        if not_me == NotMe::Yes {
-            return self.device_reports(device, id).await;
-        }
-        let (_, challenge) = self.open_on(device, id).await?;
-        self.refuse(&challenge, &challenge.asked_by.to_string()).await
-    }
-
-    async fn device_reports(&self, device: &DeviceView, id: ChallengeId) -> Result<(), AnswerError> {
-        let devices = self.devices.as_ref().ok_or(AnswerError::NotOffered)?;
-        let (person, at) = (device.person.id, self.clock.now());
-        let asked = devices.store.asked_since(person, at.before(REPORTED_WITHIN)).await?;
-        let mut asking: Vec<SessionId> =
-            asked.iter().filter(|push| push.challenge == id).map(|push| push.session).collect();
-        if asking.is_empty() {
-            return Err(NotAnswerable::NotYours.into());
-        }
-        let event = Event::FactorLocked {
-            person: person.to_string(),
-            factor: device.kind().name().to_owned(),
-            whom: "reported".to_owned(),
-            until_ms: i64::MAX.to_string(),
-        };
-        devices.store.lock_approvals(person, self.entry(at, event)).await.map_err(super::answer::changed)?;
-        tracing::warn!(%person, challenge = %id, "somebody said that it was not they who asked");
-        let asked_by = self.store.challenge(id).await?.and_then(|challenge| challenge.asked_by.session());
-        asking.extend(asked_by);
-        asking.sort_unstable();
-        asking.dedup();
-        let by = format!("device:{}", device.factor.id);
-        self.report(Report { challenge: id, person, asking: &asking, session: None, by: &by }).await
-    }
-
-    /// What this person's devices were asked last, for as long as a question can be open: whoever withdraws it before
-    /// the person has looked at it did not thereby not ask. `None` if they said already that it was not they.
-    pub async fn last_asked(&self, device: &DeviceView) -> Result<Option<LastAsked>, StoreError> {
-        let Some(devices) = &self.devices else { return Ok(None) };
-        let since = self.clock.now().before(PUSH_LIFETIME);
-        let Some(last) = devices.store.asked_since(device.person.id, since).await?.into_iter().next() else {
-            return Ok(None);
-        };
-        let challenge = self.store.challenge(last.challenge).await?;
-        let is_reported =
-            |one: &Challenge| matches!(&one.state, ChallengeState::Cancelled { reason } if reason == "not_me");
-        let challenge = challenge.filter(|challenge| !is_reported(challenge));
-        Ok(challenge.map(|challenge| LastAsked { challenge, asked_at: last.sent_at }))
-    }
-
     /// The challenge, if it is what is open on this person's devices.
-    async fn open_on(&self, device: &DeviceView, id: ChallengeId) -> Result<(&Devices, Challenge), AnswerError> {
+    pub(super) async fn open_on(
+        &self,
+        device: &DeviceView,
+        id: ChallengeId,
+    ) -> Result<(&Devices, Challenge), AnswerError> {
         let devices = self.devices.as_ref().ok_or(AnswerError::NotOffered)?;
         let challenge = self.store.challenge(id).await?.ok_or(NotAnswerable::NotYours)?;
         if challenge.person != device.person.id {

@@ -15,7 +15,8 @@ use super::enrol::{EnrolError, TicketView};
 use super::look::{NotAnswerable, binding};
 use crate::challenge::{Challenge, ChallengeState};
 use crate::factor::{
-    CodeDelivery, EnrolledFactor, EnrolmentAnswer, EnrolmentOffer, FactorKind, FactorSecret, NotEnrolled, OpenCode,
+    CodeDelivery, Destination, EnrolledFactor, EnrolmentAnswer, EnrolmentOffer, FactorKind, FactorSecret, NotEnrolled,
+    OpenCode,
 };
 use crate::id::{ChallengeId, FactorId, PersonId, SentCodeId};
 use crate::ports::{About, ChangeError, Message, NewSentCode, StoreError, Trier, Try};
@@ -28,7 +29,7 @@ pub const CODE_DIGITS: usize = 8;
 /// Limits of codes that are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodeLimits {
-    /// Codes of one kind that one person is sent within an hour.
+    /// Codes of one kind that one person is sent within an hour, and codes that one address is sent, whoever's it is.
     pub per_hour: u32,
     /// How long a code counts (SP 800-63B-4 section 3.1.3: ten minutes at most).
     pub lifetime: Duration,
@@ -113,7 +114,8 @@ impl Flows {
         let id: SentCodeId = self.id();
         let binding = binding(&challenge)?;
         let of = Some((factor, binding, OpenCode::digest_of(binding, &code)));
-        let new = NewSentCode { id, person: challenge.person, kind, of, at, expires_at };
+        let sent_to = self.sent_to(to);
+        let new = NewSentCode { id, person: challenge.person, kind, sent_to, of, at, expires_at };
         let entry = self.code_sent(&new, &challenge.id.to_string());
         self.store.put_sent_code(new, limits.per_hour, entry).await?;
         let about = self.about(&challenge);
@@ -137,7 +139,8 @@ impl Flows {
         let expires_at = at.plus(limits.lifetime);
         let id: SentCodeId = self.id();
         let begun = factor.begin_with_code(&view.person, &to, &code, expires_at)?;
-        let new = NewSentCode { id, person: view.person.id, kind, of: None, at, expires_at };
+        let sent_to = self.sent_to(&to);
+        let new = NewSentCode { id, person: view.person.id, kind, sent_to, of: None, at, expires_at };
         let entry = self.code_sent(&new, "");
         let put = self.store.put_code_on_ticket(view.digest(), (kind, begun.state), new, limits.per_hour, entry).await;
         match put {
@@ -210,6 +213,11 @@ impl Flows {
             Err(ChangeError::Store(error)) => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// By what codes to one address are counted: nobody who reads the store can try addresses without our key.
+    fn sent_to(&self, to: &Destination) -> String {
+        self.mac.tag("sent-to", &[to.expose().as_bytes()])
     }
 
     async fn hand_over(&self, person: PersonId, message: Message) -> Result<(), SendError> {

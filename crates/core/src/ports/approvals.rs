@@ -101,7 +101,8 @@ pub trait Approvals: Send + Sync + std::fmt::Debug {
     async fn device(&self, token: TokenDigest) -> Result<Option<(PersonId, FactorId)>, StoreError>;
     /// How the person's devices are woken, those that are.
     async fn subscriptions(&self, person: PersonId) -> Result<Vec<(FactorId, Subscription)>, StoreError>;
-    /// Keeps how a device is woken, in place of what there was. `Conflict` if it is no device of this person.
+    /// Keeps how a device is woken, in place of what there was. `Conflict` if it is no device of this person, `Limit` if
+    /// it changed too often within the hour.
     async fn subscribe(
         &self,
         person: PersonId,

@@ -288,6 +288,8 @@ pub struct NewSentCode {
     pub person: PersonId,
     /// The kind of factor that it is for.
     pub kind: FactorKind,
+    /// Keyed digest of the address that it goes to.
+    pub sent_to: String,
     /// What verifies it, and the factor whose it is; `None` while that is being enrolled.
     pub of: Option<(FactorId, Binding, CodeDigest)>,
     /// When it is sent.

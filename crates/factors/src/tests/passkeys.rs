@@ -1,7 +1,8 @@
 //! Passkeys, with an authenticator in software that lies as told.
 
 use serde_json::{Value, json};
-use stepgate_core::factor::{Enrolled, Passkey, Prompt};
+use stepgate_core::factor::{ApproverDevice, Enrolled, Passkey, Prompt};
+use stepgate_core::secret::TokenDigest;
 use stepgate_evidence::Assertion;
 use stepgate_testkit::{Ceremony, Flags, SoftwareAuthenticator};
 
@@ -292,6 +293,28 @@ async fn b68_a_key_of_somebody_else_answers_nothing() {
     assertion.credential_id = passkey(&alices).credential_id.clone();
     let outcome = verifier.verify(&[alices], &Answer::Passkey(assertion), BINDING, NOW).await;
     assert!(matches!(outcome, Err(NotProved::Wrong(_))), "{outcome:?}");
+}
+
+/// A device's passkey is looked for by its id as well as by its key.
+#[tokio::test]
+async fn b161_a_device_answers_with_its_own_passkey_alone() {
+    let push = factors().devices();
+    let mut authenticator = SoftwareAuthenticator::new();
+    let own = enrol(&mut authenticator, &alice()).await;
+    let FactorSecret::Passkey(passkey) = own.secret else { panic!("not a passkey") };
+    let device = ApproverDevice { token: TokenDigest([1; 32]), passkey: Some(*passkey) };
+    let options = push.to_sign(&device, BINDING).unwrap();
+    let Answer::Passkey(signed) = answer(&authenticator.answer_request(ORIGIN, &options)) else { panic!() };
+    let enrolled = [enrolled(FactorSecret::Push(Box::new(device)))];
+    let verify = async |assertion| {
+        let answer = Answer::Device { kind: ApproverDevice::SIGNING, assertion };
+        push.verify(&enrolled, &answer, BINDING, NOW).await
+    };
+    let mut renamed = signed.clone();
+    renamed.credential_id.push(0);
+    assert_eq!(verify(Some(renamed)).await.err(), Some(NotProved::NotEnrolled));
+    assert!(matches!(verify(None).await, Err(NotProved::Malformed(_))), "it has to sign");
+    assert!(verify(Some(signed)).await.is_ok());
 }
 
 #[tokio::test]

@@ -564,6 +564,48 @@ async fn a_device_is_woken_by_a_message_that_says_nothing_and_is_signed() {
     assert!(!idle.text().contains(&number_on(&waiting)));
 }
 
+/// Asks, gives by which key the device was woken for it, and withdraws it.
+async fn woken_by(member: &Member, list: &Page, service: &RecordingUpstream, count: usize) -> String {
+    let waiting = ask(member, list, "large").await;
+    let woken = service.wait_for(count).await;
+    withdraw(member, &waiting).await;
+    PushDevice::vapid(&woken[count - 1]).key
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_is_woken_by_the_key_that_it_subscribed_for_until_that_is_compromised() {
+    let payments = Payments::start().await;
+    let world = World::start(behind(&payments, "danger_loopback = true\nper_hour = 40")).await;
+    let (ada, phone, list) = with_device(&world, Signs::Yes).await;
+    let service = RecordingUpstream::start(|_| Answer::new(201, &[], "")).await;
+    let device = PushDevice::at(&format!("{}/send/one", service.url()));
+    assert_eq!(subscribe(&world, &phone, &device).await.status, 200);
+    let first = woken_by(&ada, &list, &service, 1).await;
+    let rotate = |world: &World, more: &[&str]| {
+        let rotated = world.command(&[&["keys", "rotate", "push"], more].concat());
+        assert!(rotated.status.success(), "{}", crate::world::said(&rotated));
+    };
+    rotate(&world, &[]);
+    let world = world.restart().await;
+    assert_eq!(woken_by(&ada, &list, &service, 2).await, first, "its subscription takes messages by no other");
+    // Its page subscribes anew, for the newest.
+    assert_eq!(subscribe(&world, &phone, &device).await.status, 200);
+    let second = woken_by(&ada, &list, &service, 3).await;
+    assert_ne!(second, first);
+    rotate(&world, &["--compromised"]);
+    let world = world.restart().await;
+    let waiting = ask(&ada, &list, "large").await;
+    let query = EntryQuery { kinds: vec!["device.subscription".to_owned()], limit: 10, ..EntryQuery::default() };
+    let mut looks = 0;
+    while !is_gone(&world.gate.database.entries(query.clone()).await.unwrap()) {
+        looks += 1;
+        assert!(looks < 300, "what no key can wake was not dropped");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(service.requests().len(), 3, "nothing is signed by a key that somebody else has");
+    drop(waiting);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn b73_a_subscription_that_is_gone_is_dropped_and_a_redirect_is_not_followed() {
     let payments = Payments::start().await;

@@ -13,7 +13,7 @@ use stepgate_core::ports::{
 use stepgate_core::push::Subscription;
 use stepgate_core::secret::TokenDigest;
 
-use crate::house::{ADDRESS, House, MINUTE, SignedIn, is_conflict};
+use crate::house::{ADDRESS, House, MINUTE, SignedIn, is_conflict, is_limit};
 
 const PUSH: FactorKind = ApproverDevice::OUT_OF_BAND;
 const BEFORE_RESET: u32 = 100;
@@ -120,6 +120,31 @@ pub(crate) async fn how_a_device_is_woken_goes_with_it_and_is_sealed(house: Hous
     subscribe(device, &one).await.unwrap();
     house.store.remove_factor(alice.id, device, vec![totp], house.said("removed")).await.unwrap();
     assert!(house.store.subscriptions(alice.id).await.unwrap().is_empty());
+}
+
+pub(crate) async fn a_device_changes_so_often_an_hour_how_it_is_woken(house: House) {
+    const MOST: usize = 12;
+    let alice = house.person("alice").await;
+    let device = house.enrol(alice.id, house.device(house.digest(), None)).await.unwrap();
+    let subscribe = async |index: usize| {
+        let subscription = house.subscription(&index.to_string());
+        house.store.subscribe(alice.id, device, &subscription, house.said("set")).await.map(|()| subscription)
+    };
+    for index in 0..MOST {
+        let set = subscribe(index).await.unwrap();
+        // To be forgotten in between begins no new count.
+        if index % 2 == 0 {
+            house.store.unsubscribe(device, &set, house.said("gone")).await.unwrap();
+            assert!(house.store.subscriptions(alice.id).await.unwrap().is_empty());
+            is_conflict(house.store.unsubscribe(device, &set, house.said("gone")).await);
+        }
+    }
+    is_limit(subscribe(MOST).await);
+    assert_eq!(house.count_said("set").await, MOST, "what is not kept has no entry");
+    let other = house.enrol(alice.id, house.device(house.digest(), None)).await.unwrap();
+    house.store.subscribe(alice.id, other, &house.subscription("other"), house.said("set")).await.unwrap();
+    house.clock.advance(MINUTE * 60);
+    subscribe(MOST).await.unwrap();
 }
 
 pub(crate) async fn b74_one_question_is_open_at_a_time_and_so_many_an_hour(house: House) {
@@ -264,6 +289,13 @@ pub(crate) async fn b160_what_is_locked_stays_locked_until_somebody_resets_it(ho
     house.store.lock_approvals(alice.person.id, house.said("locked")).await.unwrap();
     assert!(locked().await);
     assert_eq!(house.put(house.push(&alice, &challenge)).await, PushSent::Locked);
+    // Too many wrong tries in a row do the same.
+    let bob = house.signed_in("bob").await;
+    let bobs = house.opened(&bob, GrantKind::Confirmation).await;
+    let (known, limits) = (Trier { device: None, address: ADDRESS }, TryLimits::default());
+    house.store.begin_try(bob.person.id, PUSH, known, limits, house.now(), house.said("try")).await.unwrap();
+    assert_eq!(house.put(NewPush { before_reset: 1, ..house.push(&bob, &bobs) }).await, PushSent::Locked);
+    assert_eq!(house.put(NewPush { before_reset: 2, ..house.push(&bob, &bobs) }).await, PushSent::Open);
     let from = Trier { device: Some(house.digest()), address: ADDRESS };
     let try_it = async || {
         let limits = TryLimits::default();

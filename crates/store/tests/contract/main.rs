@@ -132,6 +132,7 @@ contract! {
         a_device_reads_back_and_is_found_by_its_cookie_while_it_is_there
         a_link_is_followed_once_and_by_the_device_alone
         how_a_device_is_woken_goes_with_it_and_is_sealed
+        a_device_changes_so_often_an_hour_how_it_is_woken
         b74_one_question_is_open_at_a_time_and_so_many_an_hour
         b74_two_nodes_count_together
         a_question_closes_with_its_challenge_and_by_time
@@ -295,6 +296,7 @@ contract! {
         a_kept_checkpoint_key_stays_sealed_and_a_destroyed_one_is_gone
         a_crash_before_the_next_key_has_signed_leaves_a_log_that_opens;
     sent_codes:
+        one_address_is_sent_so_many_codes_whoever_asks_for_them
         the_newest_code_of_a_factor_reads_back_and_no_other
         a_code_to_an_address_is_gone_after_its_use
         so_many_codes_are_sent_within_an_hour_whatever_became_of_them

@@ -7,7 +7,7 @@ use stepgate_core::factor::{
 use stepgate_core::id::{FactorId, PersonId, SentCodeId};
 use stepgate_core::ports::{ChangeError, NewSentCode, Store as _};
 
-use crate::house::{House, MINUTE, is_conflict};
+use crate::house::{House, MINUTE, is_conflict, is_limit};
 
 const PER_HOUR: u32 = 3;
 const FOR_THIS: Binding = Binding([4; 32]);
@@ -22,6 +22,7 @@ impl House {
             id: self.id(),
             person,
             kind: FactorKind::EmailCode,
+            sent_to: person.to_string(),
             of: Some((factor, FOR_THIS, CodeDigest(self.digest().0))),
             at: self.now(),
             expires_at: self.now().plus(MINUTE * 10),
@@ -119,4 +120,29 @@ pub(crate) async fn what_became_of_a_code_is_kept_and_written_even_if_it_is_gone
     }
     house.store.code_delivered(house.id(), CodeDelivery::Failed, house.said("delivered")).await.unwrap();
     assert_eq!(house.count_said("delivered").await, 3);
+}
+
+pub(crate) async fn one_address_is_sent_so_many_codes_whoever_asks_for_them(house: House) {
+    let mut left = i64::from(PER_HOUR);
+    for name in ["alice", "bob", "carol"] {
+        let person = house.person(name).await;
+        let factor = house.enrol(person.id, house.address()).await.unwrap();
+        for _ in 0..PER_HOUR.div_ceil(2) {
+            let code = NewSentCode { sent_to: "one address".to_owned(), ..house.sent(person.id, factor) };
+            let put = house.store.put_sent_code(code, PER_HOUR, house.said("to one")).await;
+            left -= 1;
+            if left >= 0 { put.unwrap() } else { is_limit(put) }
+        }
+        // Another address of theirs is none of that.
+        if left < 0 {
+            house.send(person.id, factor).await.unwrap();
+        }
+    }
+    assert!(left < 0);
+    house.clock.advance(MINUTE * 61);
+    let later = house.person("dora").await;
+    let factor = house.enrol(later.id, house.address()).await.unwrap();
+    let code = NewSentCode { sent_to: "one address".to_owned(), ..house.sent(later.id, factor) };
+    house.store.put_sent_code(code, PER_HOUR, house.said("to one")).await.unwrap();
+    assert_eq!(house.count_said("to one").await, PER_HOUR as usize + 1);
 }

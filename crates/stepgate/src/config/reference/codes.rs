@@ -29,7 +29,13 @@ pub(super) const KEYS: &[Key] = &[
         "false",
         "Mail goes without TLS, to a server on this machine: whoever reads that wire reads every code.",
     ),
-    key("[codes]", "per_hour", "1 to 60", "6", "Codes of one kind that one person is sent within an hour."),
+    key(
+        "[codes]",
+        "per_hour",
+        "1 to 60",
+        "6",
+        "Codes of one kind that one person is sent within an hour, and codes that one address is sent, whoever asks.",
+    ),
     key("[codes]", "lifetime", "1m to 10m", "\"10m\"", "How long a code counts (SP 800-63B-4: ten minutes at most)."),
     key(
         "[codes]",
