@@ -20,6 +20,7 @@ pub mod authority;
 pub mod browser;
 pub mod certified_provider;
 pub mod clock;
+pub mod habits;
 pub mod leash;
 pub mod mail_server;
 pub mod node_red;

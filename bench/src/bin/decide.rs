@@ -290,7 +290,7 @@ fn session(login: &str, groups: Vec<String>) -> Result<SessionView, Box<dyn std:
         last_used_at: ago(10),
         ends_at: NOON.plus(Duration::from_secs(80_000)),
         browser: None,
-        device: Device { first_seen: Some(ago(90_000)), seen_before: Some(ago(90_000)), name: String::new() },
+        device: Device { first_seen: Some(ago(90_000)), seen_before: Some(ago(90_000)), ..Device::default() },
         address: [192, 0, 2, 1].into(),
         country: "CH".to_owned(),
         agent: "bench".to_owned(),

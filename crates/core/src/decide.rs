@@ -230,15 +230,17 @@ pub fn decide(
     let recorded = || Some(Box::new(Recorded::of(&operation, asker, surroundings, confirmed)));
     match search::find(policies, &operation, asker, surroundings, confirmed, &mut search::Unwatched) {
         search::Finding::Permit { policies } => Verdict::Permit(Permitted { operation, policies }),
-        search::Finding::Challenge { ask, policies, accepted } => {
-            let (seen, recorded) = (seen(&policies), recorded());
+        search::Finding::Challenge { ask, policies: refused, accepted } => {
+            let (seen, recorded) = (seen(&refused), recorded());
+            let refused = policies.with_words(refused, &surroundings.unusual);
             let (max_age, proved_within) = (accepted.map(|ages| ages.for_long), accepted.map(|ages| ages.now));
-            Verdict::Challenge(Challenged { operation, ask, policies, max_age, proved_within, seen, recorded })
+            Verdict::Challenge(Challenged { operation, ask, policies: refused, max_age, proved_within, seen, recorded })
         }
         search::Finding::SignIn => Verdict::SignIn(operation),
-        search::Finding::Deny { policies, erred } => {
-            let (seen, recorded) = (seen(&policies), recorded());
-            Verdict::Deny(Denied { operation, policies, erred, seen, recorded })
+        search::Finding::Deny { policies: refused, erred } => {
+            let (seen, recorded) = (seen(&refused), recorded());
+            let refused = policies.with_words(refused, &surroundings.unusual);
+            Verdict::Deny(Denied { operation, policies: refused, erred, seen, recorded })
         }
     }
 }

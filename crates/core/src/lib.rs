@@ -5,6 +5,7 @@
 //! traits, and whoever calls a flow hands them in.
 
 pub mod access;
+pub mod behaviour;
 pub mod catalogue;
 pub mod certificate;
 pub mod challenge;

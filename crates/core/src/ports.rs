@@ -10,6 +10,7 @@ mod approvals;
 mod changes;
 mod courier;
 mod error;
+mod habits;
 mod hardware;
 mod leaves;
 mod logins;
@@ -46,6 +47,7 @@ pub use changes::{
 };
 pub use courier::{About, Courier, CourierFull, Message, NoCourier};
 pub use error::{ChangeError, StoreError};
+pub use habits::{Habit, HabitKeeper, KeptProfile, Lesson, NoHabits, ProfileFate, ProfileWrite, Profiles};
 pub use hardware::{HardwareToken, HardwareTokens, NewToken, TokenState};
 pub use leaves::{Leaf, LeafDetails, LogKeys};
 pub use logins::{DueRenewal, LeftBy, LoggedOut, PendingLogin, ProviderLogin, Renewal};

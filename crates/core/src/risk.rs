@@ -1,5 +1,7 @@
 //! Risk that other systems told of: about a person or one of their sessions, for a while.
 
+use std::collections::BTreeSet;
+
 use sha2::{Digest as _, Sha256};
 
 use crate::decide::Asker;
@@ -130,13 +132,14 @@ pub fn level<'a>(surroundings: &'a Surroundings, told: &[Risk]) -> &'a str {
     }
 }
 
-/// The signals for a decision: all that count now.
+/// The signals for a decision: all that count now, other systems' and the person's own.
 pub fn signals<'a>(surroundings: &'a Surroundings, told: &'a [Risk]) -> impl Iterator<Item = &'a str> {
     let told = told.iter().filter(|risk| surroundings.now < risk.until).filter_map(|risk| match &risk.kind {
         RiskKind::Signal(name) => Some(name.as_str()),
         RiskKind::Level(_) => None,
     });
-    surroundings.risk_signals.iter().map(String::as_str).chain(told)
+    let own = surroundings.unusual.raised.iter().map(|raised| raised.signal.name());
+    surroundings.risk_signals.iter().map(String::as_str).chain(told).chain(own)
 }
 
 /// The posture of the device: what a trusted hop says of it, unless another system told that it breaks the rules.
@@ -151,7 +154,11 @@ impl Surroundings {
     pub fn with_risks_of(&self, asker: Asker<'_>) -> Self {
         Self {
             risk_level: level(self, asker.risks()).to_owned().into(),
-            risk_signals: signals(self, asker.risks()).map(str::to_owned).collect(),
+            risk_signals: signals(self, asker.risks())
+                .map(str::to_owned)
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
             ..self.clone()
         }
     }

@@ -162,6 +162,8 @@ pub struct Device {
     pub seen_before: Option<Timestamp>,
     /// What the person calls it; empty if they have not named it.
     pub name: String,
+    /// The digest of its cookie, by which failures are counted; `None` if it is not known.
+    pub cookie: Option<TokenDigest>,
 }
 
 impl Device {

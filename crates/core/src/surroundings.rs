@@ -13,6 +13,7 @@ pub use calendar::{Calendar, DayMinute, NotADayMinute};
 pub use environment::Environment;
 pub use place::{Anonymizer, Geography, Located, NoPlaces, NotARegion, Place, Places, Region};
 
+use crate::behaviour::Unusual;
 use crate::time::Timestamp;
 
 /// A network that the configuration names.
@@ -27,7 +28,7 @@ pub struct NamedNetwork {
 /// What is known of a request beyond who and what.
 ///
 /// No attribute is optional: unknown is a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Surroundings {
     /// The address of the asker, as far as trusted hops tell.
     pub address: IpAddr,
@@ -45,6 +46,8 @@ pub struct Surroundings {
     pub agent: String,
     /// What a trusted hop says of the asker's device.
     pub posture: Posture,
+    /// What is unusual about the operation for who asks; found out where a policy of its endpoint looks at it.
+    pub unusual: Unusual,
 }
 
 /// An address as it is counted and compared: an IPv6 address by its /64, because whoever has one of these has
@@ -112,6 +115,7 @@ impl Surroundings {
             risk_signals: Vec::new(),
             agent: shown(agent, AGENT_LEN_MAX),
             posture: Posture::Unknown,
+            unusual: Unusual::default(),
         }
     }
 }

@@ -163,6 +163,15 @@ CREATE TABLE devices (
     PRIMARY KEY (person, device)
 ) {STRICT};
 
+-- What is usual for somebody: one profile, sealed, because it tells when and from where they work.
+CREATE TABLE profiles (
+    person TEXT NOT NULL PRIMARY KEY REFERENCES people (id) ON DELETE CASCADE,
+    version {INT} NOT NULL, -- compare-and-swap
+    changed_at {INT} NOT NULL,
+    sealed {BYTES} NOT NULL
+) {STRICT};
+CREATE INDEX profiles_by_change ON profiles (changed_at);
+
 CREATE TABLE sessions (
     id TEXT NOT NULL PRIMARY KEY,
     person TEXT NOT NULL REFERENCES people (id) ON DELETE CASCADE,

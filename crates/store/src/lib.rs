@@ -41,6 +41,7 @@ mod options;
 mod people;
 #[cfg(test)]
 mod plans;
+mod profiles;
 mod row;
 mod schema;
 mod seal;

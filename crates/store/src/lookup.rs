@@ -151,7 +151,7 @@ impl Inner {
             let sql = AssertSqlSafe(format!(
                 "SELECT t.digest, t.session, t.audience, t.generation, t.ordinal, t.browser, t.dies_at, \
                  s.person, s.started_at, s.last_used_at, s.ends_at, s.idle_ms, s.generation AS newest_generation, \
-                 s.device_used_before, s.address, s.country, s.agent, s.token_reused_at, d.admitted_at, d.name AS device_name, \
+                 s.device, s.device_used_before, s.address, s.country, s.agent, s.token_reused_at, d.admitted_at, d.name AS device_name, \
                  {columns}, \
                  (SELECT COUNT(*) FROM tokens o WHERE o.session = t.session AND o.audience = t.audience AND o.browser IS NOT DISTINCT FROM t.browser \
                   AND o.ordinal < t.ordinal AND o.retired_at IS NULL AND (o.dies_at IS NULL OR o.dies_at > $2)) AS predecessors \

@@ -13,14 +13,14 @@ use crate::inner::read;
 use crate::intent::{Intent, Work};
 use crate::options::{
     ADDRESSES_REMEMBERED, CLOSED_CHALLENGES_KEPT, ENDED_SESSIONS_KEPT, FORMER_ASSERTION_KEYS_KEPT,
-    FORMER_SIGNAL_KEYS_KEPT, LOGOUTS_KEPT, PROMPTS_KEPT, PURGED_AT_ONCE, PUSHES_KEPT, RECEIVED_SETS_KEPT,
-    SEALED_AT_ONCE,
+    FORMER_SIGNAL_KEYS_KEPT, LOGOUTS_KEPT, PROFILES_KEPT, PROMPTS_KEPT, PURGED_AT_ONCE, PUSHES_KEPT,
+    RECEIVED_SETS_KEPT, SEALED_AT_ONCE,
 };
 use crate::row::Fields;
 use crate::seal::Keyring;
 
 /// What is over, as `(table, key, condition on $1)`. `$1` is now less the time it is kept.
-const OVER: [(&str, &str, &str, std::time::Duration); 20] = [
+const OVER: [(&str, &str, &str, std::time::Duration); 21] = [
     ("codes", "digest", "expires_at <= $1", std::time::Duration::ZERO),
     ("tickets", "digest", "expires_at <= $1", std::time::Duration::ZERO),
     ("links", "id", "expires_at <= $1", std::time::Duration::ZERO),
@@ -37,6 +37,7 @@ const OVER: [(&str, &str, &str, std::time::Duration); 20] = [
          (SELECT MAX(e.number) FROM entries e WHERE e.person = departed.person))",
         std::time::Duration::ZERO,
     ),
+    ("profiles", "person", "changed_at <= $1", PROFILES_KEPT),
     ("prompts", "digest", "used_at <= $1", PROMPTS_KEPT),
     ("provider_logouts", "id", "noted_at <= $1", LOGOUTS_KEPT),
     ("received_sets", "digest", "received_at <= $1", RECEIVED_SETS_KEPT),
@@ -77,8 +78,9 @@ const OVER: [(&str, &str, &str, std::time::Duration); 20] = [
 ];
 
 /// Columns that hold sealed values, as `(table, key, column)`.
-const SEALED: [(&str, &str, &str); 10] = [
+const SEALED: [(&str, &str, &str); 11] = [
     ("hardware_tokens", "id", "sealed"),
+    ("profiles", "person", "sealed"),
     ("push_subscriptions", "factor", "sealed"),
     ("streams", "id", "sealed"),
     ("factors", "id", "sealed"),

@@ -133,5 +133,7 @@ pub(crate) const RISK_SUBJECTS_MAX: i64 = 50;
 pub(crate) const LOGOUTS_KEPT: Duration = Duration::from_secs(3600);
 /// How long it is remembered that a security event was taken: longer than one may be old.
 pub(crate) const RECEIVED_SETS_KEPT: Duration = Duration::from_secs(8 * 24 * 3600);
+/// How long a profile is kept to which nothing was added: by then little of it is left.
+pub(crate) const PROFILES_KEPT: Duration = Duration::from_secs(180 * 24 * 3600);
 /// How long it is remembered what was put to people's devices: an hour is counted.
 pub(crate) const PUSHES_KEPT: Duration = Duration::from_secs(2 * 3600);

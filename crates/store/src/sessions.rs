@@ -314,6 +314,7 @@ pub(crate) fn device_of(fields: &Fields<'_>) -> Result<Device, StoreError> {
         first_seen: fields.maybe_time("admitted_at")?,
         seen_before: fields.maybe_time("device_used_before")?,
         name: fields.maybe_text("device_name")?.unwrap_or_default(),
+        cookie: fields.maybe_digest("device")?,
     })
 }
 
@@ -322,7 +323,7 @@ impl Inner {
         read(async {
             let rows = sqlx::query(
                 "SELECT s.id, s.started_at, s.last_used_at, s.ends_at, s.idle_ms, s.address, s.agent, \
-                 s.device_used_before, d.admitted_at, d.name AS device_name FROM sessions s \
+                 s.device, s.device_used_before, d.admitted_at, d.name AS device_name FROM sessions s \
                  LEFT JOIN devices d ON d.person = s.person AND d.device = s.device \
                  WHERE s.person = $1 AND s.ended_at IS NULL AND s.ends_at > $2 ORDER BY s.started_at DESC, s.id LIMIT $3",
             )

@@ -135,6 +135,7 @@ impl House {
             shadow: stepgate_core::flows::Shadow::default(),
             loops: Loops::default(),
             departures: Departures::default(),
+            habits: Default::default(),
             courier: Arc::clone(&post) as _,
         });
         let pages = Pages::new(flows.clone(), Transport::Tls, "Stepgate");

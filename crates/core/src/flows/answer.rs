@@ -110,6 +110,22 @@ impl Flows {
         number: Option<&str>,
         from: Trier,
     ) -> Result<Answered, AnswerError> {
+        let answered = self.answer_once(id, session, token, answer, number, from).await;
+        if let Err(AnswerError::Wrong { .. } | AnswerError::UsedBefore { .. } | AnswerError::Locked { .. }) = answered {
+            self.note_failed_try(Some(session.person.id), from);
+        }
+        answered
+    }
+
+    async fn answer_once(
+        &self,
+        id: ChallengeId,
+        session: &SessionView,
+        token: TokenDigest,
+        answer: &Answer,
+        number: Option<&str>,
+        from: Trier,
+    ) -> Result<Answered, AnswerError> {
         let (challenge, standing) = self.answerable(id, session).await?;
         let ChallengeState::Pending { answered, wrong } = challenge.state.clone() else {
             return Err(AnswerError::Changed);

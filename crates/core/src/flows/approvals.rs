@@ -298,6 +298,7 @@ impl Flows {
         let digits = self.digits(person).await?;
         let expected: String = challenge.number.chars().take(digits).collect();
         if !is_number(&expected, Some(number)) {
+            self.note_failed_try(Some(person), from);
             let left = self.wrong(&challenge, &answered, wrong, tried, "wrong_number").await?;
             return Err(AnswerError::WrongNumber { left: left_of(left) });
         }
@@ -310,6 +311,7 @@ impl Flows {
                 return Err(AnswerError::Fault);
             }
             Err(why) => {
+                self.note_failed_try(Some(person), from);
                 let left = self.wrong(&challenge, &answered, wrong, tried, why.code()).await?;
                 return Err(AnswerError::Wrong { kind, left: left_of(left) });
             }

@@ -86,6 +86,9 @@ impl Flows {
         if challenge.operation != exact.digest() || !by.may_spend(challenge) {
             return Err(ClearError::NotForThis);
         }
+        let mut surroundings = surroundings.clone();
+        self.look_at_habits(exact.operation(), asker, &mut surroundings).await;
+        let surroundings = &surroundings;
         let now = surroundings.now;
         if now >= *spend_before {
             return Err(ClearError::Expired);

@@ -13,6 +13,7 @@ mod device_enrolment;
 mod devices;
 mod enrol;
 mod evidence;
+mod habits;
 mod hardware;
 mod housekeeping;
 mod logins;
@@ -47,6 +48,7 @@ pub use device_enrolment::{DeviceEnrolment, DeviceView};
 pub use devices::DEVICE_NAME_LEN_MAX;
 pub use enrol::{EnrolError, LinkView, TicketView};
 pub use evidence::{Export, ExportError, ExportedEntry, Sought};
+pub use habits::{Confirmed, Habits, WentThrough};
 pub use hardware::{ImportedFrom, ReadToken, TokenError};
 pub use housekeeping::Swept;
 pub use logins::{LeaveToProve, LeaveToSignIn, LoginError, LogoutError, RENEWED_BESIDE, Return, Returned};
@@ -135,6 +137,8 @@ pub struct Flows {
     pub loops: Loops,
     /// How often strangers left for identity providers.
     pub departures: Departures,
+    /// What is usual for people, and what failed lately.
+    pub habits: Habits,
 }
 
 impl Flows {

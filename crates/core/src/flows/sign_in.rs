@@ -258,7 +258,7 @@ impl Flows {
         let Some(challenge) = self.waiting(id, arrived.person, at).await? else { return Ok(None) };
         let Some(view) = self.store.session(arrived.gate_token, &Audience::Gate, at).await? else { return Ok(None) };
         let service = challenge.asked.service.clone();
-        if !matches!(self.decide_sign_in(&service, &view, surroundings), None | Some(Verdict::Permit(_))) {
+        if !matches!(self.decide_sign_in(&service, &view, surroundings).await, None | Some(Verdict::Permit(_))) {
             let tag = self.mac.tag(GO_ON_LABEL, &[id.as_bytes(), arrived.session.as_bytes()]);
             return Ok(Some(SignedInGoesOn::AfterMore { service, tag }));
         }
@@ -302,8 +302,8 @@ impl Flows {
 
     /// What would be decided of going on to a service with this session. `None` if the gate has no such operation, so that
     /// no rule can be about it.
-    fn decide_sign_in(&self, to: &str, session: &SessionView, surroundings: &Surroundings) -> Option<Verdict> {
-        let live = self.live.load();
+    async fn decide_sign_in(&self, to: &str, session: &SessionView, surroundings: &Surroundings) -> Option<Verdict> {
+        let live = self.live.load_full();
         let service = live.catalogue.by_name(GATE_SERVICE)?;
         let (endpoint, _) = service.endpoint("GET", &[gate_path::HAND_OFF.trim_start_matches('/')]);
         if endpoint.action.as_str() != SIGN_IN {
@@ -311,19 +311,25 @@ impl Flows {
         }
         let inputs = [("service".to_owned(), InputValue::String(to.to_owned()))].into_iter().collect();
         let operation = at_the_gate(service, endpoint, gate_path::HAND_OFF, inputs);
-        Some(self.would_decide(operation, Asker::SignedIn(session), surroundings))
+        Some(self.decide_with_habits(operation, session, surroundings).await)
+    }
+
+    async fn decide_with_habits(&self, operation: Operation, session: &SessionView, around: &Surroundings) -> Verdict {
+        let (asker, mut around) = (Asker::SignedIn(session), around.clone());
+        self.look_at_habits(&operation, asker, &mut around).await;
+        self.would_decide(operation, asker, &around)
     }
 
     /// Whether nobody may be signed in with this session, wherever to and whatever it proves: the rules that deny the
     /// page without any input deny the way to services too. A rule about services, or about that page alone, is none
     /// of them, so that no link to what is denied signs anybody out.
-    fn may_not_be_signed_in(&self, session: &SessionView, surroundings: &Surroundings) -> bool {
-        let live = self.live.load();
+    async fn may_not_be_signed_in(&self, session: &SessionView, surroundings: &Surroundings) -> bool {
+        let live = self.live.load_full();
         let Some(service) = live.catalogue.by_name(GATE_SERVICE) else { return false };
         let (endpoint, _) = service.endpoint("GET", &[gate_path::ACCOUNT.trim_start_matches('/')]);
         let account = at_the_gate(service, endpoint, gate_path::ACCOUNT, BTreeMap::new());
-        let account = self.would_decide(account, Asker::SignedIn(session), surroundings);
-        let way_out = self.decide_sign_in("", session, surroundings);
+        let account = self.decide_with_habits(account, session, surroundings).await;
+        let way_out = self.decide_sign_in("", session, surroundings).await;
         let (Verdict::Deny(here), Some(Verdict::Deny(there))) = (account, way_out) else { return false };
         here.policies.iter().any(|one| there.policies.iter().any(|other| one.id == other.id))
     }
@@ -331,7 +337,7 @@ impl Flows {
     /// Ends a session that may not be signed in, and says whether it did: to be asked when an operation at the gate's
     /// own origin was denied.
     pub async fn end_if_not_to_be_signed_in(&self, session: &SessionView, surroundings: &Surroundings) -> bool {
-        if !self.may_not_be_signed_in(session, surroundings) {
+        if !self.may_not_be_signed_in(session, surroundings).await {
             return false;
         }
         match self.end_session(session.id, session, "sign_in_denied").await {

@@ -282,6 +282,13 @@ fn value(part: &str, moment: &Moment<'_>, proven: &Proven) -> Result<Value, Cont
         "time.holidays" => texts(&mut names(moment, Calendar::is_holiday)),
         "risk.level" => Value::from(risk::level(around, moment.asker.risks())),
         "risk.signals" => texts(&mut risk::signals(around, moment.asker.risks())),
+        "risk.score" => Value::from(around.unusual.score()),
+        "failures.person" => Value::from(around.unusual.failures.person),
+        "failures.device" => Value::from(around.unusual.failures.device),
+        "failures.address" => Value::from(around.unusual.failures.address),
+        "failures.network" => Value::from(around.unusual.failures.network),
+        "failures.service" => Value::from(around.unusual.failures.service),
+        "failures.people" => Value::from(around.unusual.failures.people),
         duration => extension(&DURATION, format!("{}ms", ms(duration, moment, proven)))?,
     })
 }

@@ -199,7 +199,12 @@ pub(crate) fn session(person: &Arc<Person>, proved: &str, enrolled: &str) -> Ses
 
 /// First used thirty days ago, and yesterday before this sign-in.
 pub(crate) fn known_device() -> Device {
-    Device { first_seen: Some(before_noon("30d")), seen_before: Some(before_noon("1d")), name: "laptop".into() }
+    Device {
+        first_seen: Some(before_noon("30d")),
+        seen_before: Some(before_noon("1d")),
+        name: "laptop".into(),
+        cookie: None,
+    }
 }
 
 pub(crate) fn before_noon(age: &str) -> Timestamp {

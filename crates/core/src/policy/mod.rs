@@ -31,6 +31,7 @@ use cedar_policy::{Effect, Entities, Policy, PolicySet, Schema};
 use jiff::tz::TimeZone;
 use sha2::{Digest as _, Sha256};
 
+use crate::behaviour::{BehaviourSettings, Unusual};
 use crate::catalogue::Catalogue;
 use crate::factor::{Backup, FactorKind, PasskeySort};
 use crate::operation::Operation;
@@ -52,6 +53,8 @@ pub const SOURCE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const ID_LEN_MAX: usize = 100;
 /// Longest `@reason`, in characters: a person reads it on the page.
 pub const REASON_LEN_MAX: usize = 200;
+/// Most signals that a reason is explained with.
+pub const WORDS_MAX: usize = 3;
 /// Names that no policy may have: they stand in evidence for something else.
 pub const RESERVED_IDS: [&str; 2] = [NO_PERMIT, BROKEN];
 /// Stands for a policy set that could not be loaded.
@@ -72,6 +75,7 @@ pub struct Policies {
     version: String,
     schema_text: String,
     clocks: Clocks,
+    look_at_habits: bool,
     about: HashMap<String, PolicyAbout>,
     slices: slice::Slices,
     whole: Option<Whole>,
@@ -213,7 +217,8 @@ impl Policies {
         let slices = slice::Slices::new(&read.set, catalogue, &schema).map_err(fault)?;
         let entities = evaluate::all_entities(catalogue, &schema).map_err(fault)?;
         let clocks = environment.map_or_else(Clocks::utc, Clocks::of);
-        let version = version(sources, &schema_text, &clocks);
+        let behaviour = environment.map(|environment| &environment.behaviour);
+        let version = version(sources, &schema_text, &clocks, behaviour);
         let mut about = read.about;
         for policy in read.set.policies() {
             if let (Some(about), Ok(mut json)) = (about.get_mut(AsRef::<str>::as_ref(policy.id())), policy.to_json()) {
@@ -225,6 +230,7 @@ impl Policies {
             version,
             schema_text,
             clocks,
+            look_at_habits: slices.look_at_habits(),
             about,
             slices,
             whole,
@@ -243,6 +249,7 @@ impl Policies {
             version: hex::encode(Sha256::digest(format!("{BROKEN}\0{why}"))),
             schema_text: String::new(),
             clocks: Clocks::utc(),
+            look_at_habits: false,
             about: HashMap::new(),
             slices: slice::Slices::none(),
             whole: None,
@@ -312,7 +319,7 @@ impl Policies {
         kinds
     }
 
-    /// SHA-256 over sources, schema, time zone and calendars, hex.
+    /// SHA-256 over sources, schema, time zone, calendars and what counts as unusual, hex.
     pub fn version(&self) -> &str {
         &self.version
     }
@@ -375,7 +382,44 @@ impl Policies {
     /// What these policies looked at of the surroundings, and what they saw: by path in the context.
     pub(crate) fn seen(&self, policies: &[PolicyRef], moment: &Moment<'_>) -> BTreeMap<String, String> {
         let parts = policies.iter().filter_map(|policy| self.about.get(&policy.id)).flat_map(|about| &about.looks_at);
-        parts.map(|part| ((*part).to_owned(), context::told(part, moment))).collect()
+        let told = parts.map(|part| ((*part).to_owned(), context::told(part, moment)));
+        let mut told: BTreeMap<_, _> = told.collect();
+        // A score alone tells nobody anything.
+        if told.keys().any(|part| needs::HABITS.contains(&part.as_str())) {
+            let raised = moment.surroundings.unusual.raised.iter();
+            told.extend(raised.map(|raised| (format!("risk.signals.{}", raised.signal.name()), raised.told())));
+        }
+        told
+    }
+
+    /// Whether any policy looks at what is usual for people, or at what failed. If none does, nothing of it is kept.
+    pub fn look_at_habits(&self) -> bool {
+        self.look_at_habits
+    }
+
+    /// Whether a policy that can concern this operation does.
+    pub fn look_at_habits_for(&self, operation: &Operation) -> bool {
+        self.look_at_habits && self.slices.of(operation).is_some_and(|(_, slice)| slice.looks_at_habits())
+    }
+
+    /// By which clock policies tell the time of day.
+    pub fn zone(&self) -> &TimeZone {
+        &self.clocks.zone
+    }
+
+    /// The reasons of those among these that look at what is usual, with what is unusual: in words, at most
+    /// [`WORDS_MAX`] of them.
+    pub(crate) fn with_words(&self, mut policies: Vec<PolicyRef>, unusual: &Unusual) -> Vec<PolicyRef> {
+        let looks = |about: &PolicyAbout| about.looks_at.iter().any(|part| needs::HABITS.contains(part));
+        for policy in &mut policies {
+            if self.about.get(&policy.id).is_some_and(looks) {
+                for raised in unusual.raised.iter().take(WORDS_MAX) {
+                    policy.reason.push(' ');
+                    policy.reason.push_str(&raised.to_person());
+                }
+            }
+        }
+        policies
     }
 
     pub(crate) fn clocks(&self) -> &Clocks {
@@ -394,7 +438,12 @@ impl PolicyMistake {
     }
 }
 
-fn version(sources: &[PolicySource], schema_text: &str, clocks: &Clocks) -> String {
+fn version(
+    sources: &[PolicySource],
+    schema_text: &str,
+    clocks: &Clocks,
+    behaviour: Option<&BehaviourSettings>,
+) -> String {
     let mut digest = Sha256::new();
     let mut field = |text: &str| {
         digest.update((text.len() as u64).to_be_bytes());
@@ -405,6 +454,7 @@ fn version(sources: &[PolicySource], schema_text: &str, clocks: &Clocks) -> Stri
     field(schema_text);
     let zone = |zone: &TimeZone| zone.iana_name().map_or_else(|| format!("{zone:?}"), str::to_owned);
     field(&zone(&clocks.zone));
+    field(&format!("{behaviour:?}"));
     for calendar in &clocks.calendars {
         let Calendar { name, zone: at, days, from, to, holidays } = calendar;
         field(&format!("{name:?} {} {days:?} {from} {to} {holidays:?}", zone(at)));

@@ -34,7 +34,7 @@ pub(super) const PARTS: [&str; FactorKind::AGES.len() + OTHERS.len()] = {
     parts
 };
 
-const OTHERS: [&str; 38] = [
+const OTHERS: [&str; 45] = [
     "age.second_factor",
     "age.phishing_resistant",
     "age.knowledge",
@@ -73,7 +73,17 @@ const OTHERS: [&str; 38] = [
     "network.denied",
     "risk.level",
     "risk.signals",
+    "risk.score",
+    "failures.person",
+    "failures.device",
+    "failures.address",
+    "failures.network",
+    "failures.service",
+    "failures.people",
 ];
+
+/// The parts that tell what is usual.
+pub(super) const HABITS: [&str; 2] = ["risk.signals", "risk.score"];
 
 /// A part of the context and the names under which a rewritten policy finds it.
 #[derive(Debug)]
@@ -163,12 +173,12 @@ impl Needs {
         }
     }
 
-    /// The parts that are neither proved nor asked for: network, place, time, device, session, risk.
+    /// The parts that are neither proved nor asked for: network, place, time, device, session, risk, failures.
     pub(super) fn surroundings(self) -> Vec<&'static str> {
         let looked_at = self.written.and(self.flat).and(self.ms);
         let around = |path: &&str| {
             let record = path.split('.').next().unwrap_or_default();
-            ["network", "time", "device", "session", "risk"].contains(&record)
+            ["network", "time", "device", "session", "risk", "failures"].contains(&record)
         };
         looked_at.iter().map(|part| part.path).filter(around).collect()
     }
@@ -177,6 +187,12 @@ impl Needs {
     pub(super) fn passkeys(self) -> bool {
         let looked_at = self.written.and(self.flat).and(self.ms);
         looked_at.iter().any(|part| part.path.starts_with("passkey."))
+    }
+
+    /// Whether anything here tells what is usual for somebody, or what failed.
+    pub(super) fn looks_at_habits(self) -> bool {
+        let looked_at = self.written.and(self.flat).and(self.ms);
+        looked_at.iter().any(|part| part.path.starts_with("failures.") || HABITS.contains(&part.path))
     }
 
     fn collect(&mut self, value: &mut Value) {
@@ -356,7 +372,7 @@ mod tests {
         for (same, written) in [
             ("context.input.amount > 5", &["input"][..]),
             ("context.input has amount", &["input"][..]),
-            ("{a: context.risk}.a.level == \"high\"", &["risk.level", "risk.signals"][..]),
+            ("{a: context.risk}.a.level == \"high\"", &["risk.level", "risk.signals", "risk.score"][..]),
             (
                 "context.device has known",
                 &["device.known", "device.age", "device.unseen", "device.name", "device.posture"][..],

@@ -74,8 +74,18 @@ type Time = {
   open: Set<String>,
   holidays: Set<String>,
 };
-// `level` is unknown, low, medium or high.
-type Risk = { level: String, signals: Set<String> };
+// `level` is unknown, low, medium or high. `score` is the sum of what the person's own signals weigh, 0 to 100; where their
+// habits cannot be read, it is 100 as long as `habits_unreadable` weighs so much.
+type Risk = { level: String, signals: Set<String>, score: Long };
+// What failed within the hour; -1 is unknown. `people`: of so many people something failed from this address.
+type Failures = {
+  person: Long,
+  device: Long,
+  address: Long,
+  network: Long,
+  service: Long,
+  people: Long,
+};
 "#;
 
 /// The schema's text.
@@ -195,6 +205,7 @@ action \"{}\"{member} appliesTo {{
     session: SignedIn,
     time: Time,
     risk: Risk,
+    failures: Failures,
     input: {{ {} }},
   }},
 }};

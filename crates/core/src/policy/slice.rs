@@ -71,6 +71,7 @@ struct Concerning {
     policies: Vec<Arc<Stripped>>,
     /// For each principal scope the policies that have it, as indices.
     scopes: BTreeMap<Scope, Vec<u32>>,
+    looks_at_habits: bool,
     /// The sets that were needed so far, by the policies in them.
     subsets: Mutex<HashMap<Vec<u32>, Arc<Subset>>>,
 }
@@ -168,6 +169,11 @@ impl Slices {
         same.then_some((number, slice))
     }
 
+    /// Whether any policy of any endpoint looks at what is usual for people.
+    pub(super) fn look_at_habits(&self) -> bool {
+        self.slices.iter().any(Slice::looks_at_habits)
+    }
+
     /// The slice of an endpoint.
     pub(super) fn at(&self, endpoint: &Endpoint) -> Option<&Slice> {
         let number = *self.of.get(&endpoint.resource)?;
@@ -199,6 +205,11 @@ impl Slice {
             Ok(Arc::new(Prepared::anonymous(&self.parts, subset?)?))
         };
         self.anonymous.get_or_init(prepare).clone()
+    }
+
+    /// Whether any policy here looks at what is usual for people, or at what failed.
+    pub(crate) fn looks_at_habits(&self) -> bool {
+        self.policies.looks_at_habits
     }
 
     /// Whether any policy here permits somebody who is signed in.
@@ -260,7 +271,8 @@ impl Index {
         for (at, stripped) in (0..).zip(&policies) {
             scopes.entry(stripped.scope.clone()).or_default().push(at);
         }
-        Concerning { policies, scopes, subsets: Mutex::new(HashMap::new()) }
+        let looks_at_habits = policies.iter().any(|stripped| stripped.needs.looks_at_habits());
+        Concerning { policies, scopes, looks_at_habits, subsets: Mutex::new(HashMap::new()) }
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::read::Places;
 use super::{PolicyMistake, schema};
+use crate::behaviour::Signal;
 use crate::catalogue::Catalogue;
 use crate::factor::{FactorKind, Strength};
 use crate::similar::nearest;
@@ -27,9 +28,18 @@ struct Words {
     /// What it is, for people.
     what: &'static str,
     known: BTreeSet<String>,
-    /// Whether another word may come with the next change of the configuration: then one that
-    /// resembles nothing is advice.
-    grows: bool,
+    others: Others,
+}
+
+/// What of a word that resembles none of the known ones.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Others {
+    /// There is no other: it is a mistake.
+    None,
+    /// Another may come with the next change of the configuration: it is advice.
+    Later,
+    /// Others are not ours to know: it is let pass.
+    Unknown,
 }
 
 /// Words that a part never is: mistakes, and advice for those that it may be one day.
@@ -65,7 +75,11 @@ pub(super) fn unknown(
             };
             let message = format!("{path} is never {word:?}: {} by that name does not exist; {hint}", words.what);
             let mistake = places.of_word(policy.id(), &word, message);
-            if near.is_none() && words.grows { advice.push(mistake) } else { mistakes.push(mistake) }
+            match (near, words.others) {
+                (None, Others::Unknown) => {}
+                (None, Others::Later) => advice.push(mistake),
+                _ => mistakes.push(mistake),
+            }
         }
     }
     (mistakes, advice)
@@ -83,17 +97,21 @@ fn no_region(path: &str, word: &str) -> Option<String> {
 }
 
 fn parts(catalogue: &Catalogue, environment: Option<&Environment>) -> BTreeMap<&'static str, Words> {
-    let fixed =
-        |what, known: &[&str]| Words { what, known: known.iter().map(|&k| k.to_owned()).collect(), grows: false };
+    let fixed = |what, known: &[&str]| Words {
+        what,
+        known: known.iter().map(|&k| k.to_owned()).collect(),
+        others: Others::None,
+    };
     let factors = FactorKind::ALL.map(FactorKind::name).into_iter().chain(Strength::NAMED.map(|(name, _)| name));
     let declared = |what, of: fn(&crate::catalogue::Endpoint) -> &String| Words {
         what,
         known: schema::endpoints(catalogue).map(of).cloned().collect(),
-        grows: true,
+        others: Others::Later,
     };
     let mut parts = BTreeMap::from([
         ("context.confirmed", fixed("a factor or what one counts as", &factors.collect::<Vec<_>>())),
         ("context.risk.level", fixed("a level of risk", &RISK_LEVELS)),
+        ("context.risk.signals", Words { others: Others::Unknown, ..fixed("a signal of risk", &known_signals()) }),
         ("context.device.posture", fixed("a posture", &POSTURES)),
         ("context.time.weekday", fixed("a weekday", &WEEKDAYS)),
         ("context.network.anonymizer", fixed("an anonymizer", &Anonymizer::ALL.map(Anonymizer::name))),
@@ -111,6 +129,12 @@ fn parts(catalogue: &Catalogue, environment: Option<&Environment>) -> BTreeMap<&
         }
     }
     parts
+}
+
+/// The signals that have a meaning here. Other systems may tell of others.
+fn known_signals() -> Vec<&'static str> {
+    let told = [crate::flows::DEVICE_NOT_COMPLIANT, crate::flows::CREDENTIAL_CHANGE];
+    Signal::ALL.map(Signal::name).into_iter().chain(told).collect()
 }
 
 /// Every word that a part is compared with, as `(path, word)`.
@@ -210,6 +234,7 @@ mod tests {
         check("context.confirmed.containsAll([\"totp\", \"pin\"])", "\"pin\"");
         check("context.device.posture == \"complaint\"", "did you mean \"compliant\"?");
         check("\"hihg\" == context.risk.level", "did you mean \"high\"?");
+        check("context.risk.signals.contains(\"unusal_hour\")", "did you mean \"unusual_hour\"?");
         check("[\"Sunday\"].contains(context.time.weekday)", "did you mean \"sunday\"?");
         check("if context.network.name == \"offce\" then true else false", "did you mean \"office\"?");
         check("!(context.network.name != \"home\")", "there are: office, vpn");

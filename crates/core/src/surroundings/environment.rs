@@ -5,8 +5,9 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use super::{Calendar, Geography, NamedNetwork};
+use crate::behaviour::BehaviourSettings;
 
-/// Networks, places and calendars, as the configuration names them.
+/// Networks, places, calendars and what is unusual, as the configuration names them.
 #[derive(Clone, Debug)]
 pub struct Environment {
     /// Named networks; the first that holds an address is its network.
@@ -17,11 +18,19 @@ pub struct Environment {
     pub zone: TimeZone,
     /// Business calendars.
     pub calendars: Vec<Calendar>,
+    /// From where on something is unusual for somebody.
+    pub behaviour: BehaviourSettings,
 }
 
 impl Default for Environment {
     /// Nothing is known, and the time of day is UTC.
     fn default() -> Self {
-        Self { networks: Vec::new(), geography: Arc::default(), zone: TimeZone::UTC, calendars: Vec::new() }
+        Self {
+            networks: Vec::new(),
+            geography: Arc::default(),
+            zone: TimeZone::UTC,
+            calendars: Vec::new(),
+            behaviour: BehaviourSettings::default(),
+        }
     }
 }

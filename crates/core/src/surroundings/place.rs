@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
+use crate::behaviour::Spot;
+
 /// The country of an address of which nobody knows it: the code is kept free for this (ISO 3166-1, user-assigned).
 const UNKNOWN_COUNTRY: &str = "ZZ";
 
@@ -47,7 +49,7 @@ impl Anonymizer {
 }
 
 /// What is known of the place of an address. Nothing is optional: unknown is a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Place {
     /// ISO 3166-1 alpha-2; `ZZ` is unknown.
     pub country: String,
@@ -59,6 +61,8 @@ pub struct Place {
     pub asn: u32,
     /// What hides who is there; empty if nothing does, [`Anonymizer::Unknown`] alone if nobody says.
     pub anonymizer: Vec<Anonymizer>,
+    /// Where that is on the globe; `None` if nobody says. Policies see it in what travel is impossible.
+    pub spot: Option<Spot>,
 }
 
 impl Default for Place {
@@ -70,6 +74,7 @@ impl Default for Place {
             city: String::new(),
             asn: 0,
             anonymizer: vec![Anonymizer::Unknown],
+            spot: None,
         }
     }
 }
@@ -188,8 +193,6 @@ impl PartialEq for Located {
         self.address == other.address && self.place() == other.place()
     }
 }
-
-impl Eq for Located {}
 
 #[cfg(test)]
 mod tests {

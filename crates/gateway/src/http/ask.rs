@@ -79,6 +79,7 @@ impl Inner {
             return answers::cross_site(reader);
         }
         let by = asker(known.as_ref());
+        self.flows.look_at_habits(&operation, by, &mut surroundings).await;
         let decided = Flows::scopes_first(operation, by, |operation| self.flows.decide(operation, by, &surroundings));
         let verdict = match decided {
             Ok(verdict) => verdict,
@@ -140,6 +141,7 @@ impl Inner {
         surroundings: &Surroundings,
     ) -> Response<Body> {
         self.flows.denied(denied, asker(known)).await;
+        self.flows.note_refused(&denied.operation, asker(known), surroundings);
         let at_the_gate = denied.operation.service.name.as_str() == GATE_SERVICE;
         let mut signed = known.and_then(Known::signed);
         if at_the_gate
@@ -346,6 +348,7 @@ impl Inner {
             }
         }
         let known = asked.known.clone();
+        self.flows.look_at_habits(&operation, known.asker(), &mut asked.surroundings).await;
         match (self.flows.decide(operation, known.asker(), &asked.surroundings), &known) {
             (Verdict::Challenge(challenged), Known::Token(view)) if challenged.ask.grant == GrantKind::Freshness => {
                 Shown::Answer(self.better_token(challenged, view, &asked.surroundings).await)

@@ -8,13 +8,14 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use stepgate_core::catalogue::Site;
 use stepgate_core::challenge::SendOutcome;
 use stepgate_core::decide::Permitted;
+use stepgate_core::flows::Confirmed;
 use stepgate_core::id::RequestId;
 use stepgate_core::person::Principal;
 use stepgate_core::session::Audience;
 use stepgate_core::surroundings::Surroundings;
 use stepgate_core::web::{self, Permit};
 
-use super::asker::{Known, Reader};
+use super::asker::{Known, Reader, asker};
 use super::assertion::{About, AssertionMode, Passed};
 use super::operation::Payload;
 use super::{Inner, REQUEST_ID, ServiceUpstream, answers, script, streams};
@@ -55,6 +56,7 @@ pub(super) struct Forwarded {
 impl Inner {
     /// Sends a permitted request, once. The permit is used up.
     pub(super) async fn forward(self: &Arc<Self>, sending: Sending, permitted: Permitted) -> Forwarded {
+        self.learn(&sending, &permitted);
         if sending.site.audience == Audience::Gate {
             return self.forward_to_account(sending, permitted).await;
         }
@@ -65,6 +67,15 @@ impl Inner {
         };
         drop(upstreams);
         self.forward_to(&service, sending, permitted).await
+    }
+
+    /// What goes through teaches what is usual, before it is sent: of two at once the second sees the first.
+    fn learn(&self, sending: &Sending, permitted: &Permitted) {
+        let confirmed = if sending.passed.is_some() { Confirmed::Yes } else { Confirmed::No };
+        let by = asker(sending.known.as_ref());
+        if let Some(went) = self.flows.to_learn(permitted.operation(), by, &sending.surroundings, confirmed) {
+            self.flows.learn(went);
+        }
     }
 
     async fn forward_to(

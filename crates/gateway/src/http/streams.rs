@@ -162,8 +162,9 @@ impl Inner {
             watched.known = Some(Known::Token(view));
         }
         let now = self.flows.clock.now();
-        let surroundings = Surroundings { now, ..watched.surroundings.clone() };
+        let mut surroundings = Surroundings { now, ..watched.surroundings.clone() };
         let asker = asker(watched.known.as_ref());
+        self.flows.look_at_habits(&watched.operation, asker, &mut surroundings).await;
         let live = self.flows.live.load_full();
         let confirmed = &watched.confirmed;
         let operation = &watched.operation;

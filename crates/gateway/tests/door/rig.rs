@@ -262,6 +262,7 @@ impl Door {
             shadow: stepgate_core::flows::Shadow::default(),
             loops: Loops::default(),
             departures: Departures::default(),
+            habits: Default::default(),
             courier: Arc::new(NoCourier),
         });
         let upstream = Upstream::new(UpstreamConfig {
@@ -331,7 +332,7 @@ impl Door {
             last_used_at: at,
             ends_at: Timestamp::from_ms(NOON + 24 * 3_600_000),
             browser: Some(browser().digest(Purpose::Browser)),
-            device: Device { first_seen: Some(at), seen_before: Some(at), name: String::new() },
+            device: Device { first_seen: Some(at), seen_before: Some(at), ..Device::default() },
             address: "127.0.0.1".parse().unwrap(),
             country: "ZZ".into(),
             agent: String::new(),

@@ -116,6 +116,7 @@ impl House {
             shadow: stepgate_core::flows::Shadow::default(),
             loops: Loops::default(),
             departures: Departures::default(),
+            habits: Default::default(),
             courier: Arc::new(NoCourier),
         });
         let provisioning = Provisioning { flows, accounts: store, links };

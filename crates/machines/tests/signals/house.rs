@@ -244,6 +244,7 @@ impl House {
             shadow: stepgate_core::flows::Shadow::default(),
             loops: Loops::default(),
             departures: Departures::default(),
+            habits: Default::default(),
             courier: Arc::new(NoCourier),
         });
         let provisioning = Provisioning { flows: Arc::clone(&flows), accounts: Arc::clone(&store) as _, links: None };

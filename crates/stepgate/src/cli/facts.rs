@@ -35,9 +35,14 @@ pub struct SessionFacts {
     /// The level of risk that other systems tell: `low`, `medium`, `high`, or `unknown` (if not given).
     #[arg(long)]
     pub risk: Option<String>,
-    /// A signal of risk, e.g. `device_not_compliant`; may be given several times.
+    /// A signal of risk, e.g. `device_not_compliant`, or one of the person's own habits, e.g. `unusual_hour`, which adds
+    /// to the score what it weighs; may be given several times.
     #[arg(long = "signal")]
     pub signals: Vec<String>,
+    /// What failed within the hour, e.g. `person=6`: of `person`, `device`, `address`, `network`, `service`, `people`;
+    /// may be given several times. What is not given is unknown.
+    #[arg(long = "failures")]
+    pub failures: Vec<String>,
 }
 
 impl SessionFacts {

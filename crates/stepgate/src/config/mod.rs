@@ -1,6 +1,7 @@
 //! The configuration: one TOML file. Unknown keys are refused, and all mistakes
 //! are told at once with line and column.
 
+mod behaviour;
 mod client_certificates;
 mod codes;
 mod environment;
@@ -43,6 +44,7 @@ use stepgate_identity::tokens::IntrospectionSettings;
 use toml::de::DeTable;
 use url::Url;
 
+pub use behaviour::{Behaviour, ProfileMemory};
 pub use codes::{CodeSettings, MailServer, PhoneSettings};
 pub use environment::PlaceFiles;
 pub(crate) use gate::parse_origin;
@@ -109,6 +111,8 @@ pub struct Settings {
     pub denied_regions: Vec<Region>,
     /// Business calendars.
     pub calendars: Vec<Calendar>,
+    /// What is unusual for people.
+    pub behaviour: Behaviour,
     /// Lifetimes of sessions.
     pub sessions: SessionLifetimes,
     /// Limits of challenges.
@@ -145,6 +149,7 @@ impl Settings {
             geography: Arc::new(geography),
             zone: self.time_zone.clone(),
             calendars: self.calendars.clone(),
+            behaviour: self.behaviour.settings.clone(),
         }
     }
 }
@@ -343,6 +348,7 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
     let networks = gate::named_networks(top.tables("network", "[[network]]"));
     let (places, denied_regions) =
         top.table("places").map(|table| environment::places(table, &base)).unwrap_or_default();
+    let behaviour = top.table("behaviour").map(behaviour::behaviour).unwrap_or_default();
     let calendars = environment::calendars(top.tables("calendar", "[[calendar]]"), &time_zone);
     let providers = provider::providers(top.tables("provider", "[[provider]]"), origin.as_ref(), &base);
     // Providers that could not be read were told already.
@@ -420,6 +426,7 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
         places,
         denied_regions,
         calendars,
+        behaviour,
         sessions,
         challenges,
         tries,

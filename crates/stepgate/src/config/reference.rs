@@ -1,5 +1,6 @@
 //! Every key of the configuration, for people: `docs/configuration.md` is made from it.
 
+mod behaviour;
 mod client_certificates;
 mod codes;
 mod environment;
@@ -45,6 +46,7 @@ pub(super) fn keys() -> impl Iterator<Item = &'static Key> {
         gate::KEYS,
         client_certificates::KEYS,
         environment::KEYS,
+        behaviour::KEYS,
         provider::KEYS,
         limits::KEYS,
         codes::KEYS,

@@ -1,4 +1,5 @@
 use stepgate_core::access::{Forwarded, Nonces, Scheme};
+use stepgate_core::behaviour::{BehaviourSettings, Signal};
 use stepgate_identity::http::Reach;
 use stepgate_identity::tokens::TokenType;
 
@@ -149,6 +150,36 @@ attestation_roots = ["maker.pem"]
 connections = 100
 body = "64KiB"
 drain = "5s"
+[behaviour]
+keep = true
+half_life_days = 30
+history_days = 10
+hour_percent = 4
+rate_times = 4
+rate_min = 20
+burst_times = 5
+burst_min = 12
+amount_times = 2
+travel_kmh = 900
+travel_km = 300
+failures_of_person = 7
+failures_of_device = 8
+failures_of_address = 30
+spike_people = 9
+memory_mib = 16
+[behaviour.weights]
+no_history = 1
+habits_unreadable = 2
+first_use = 3
+unusual_hour = 4
+new_country = 5
+new_network = 6
+unusual_rate = 7
+burst = 8
+unusual_amount = 9
+impossible_travel = 10
+many_failures = 11
+spike = 12
 [mail]
 server = "mail.example"
 port = 587
@@ -358,6 +389,29 @@ fn every_key_is_read_as_it_is_written() {
     assert_eq!(endpoint.effect_headers, ["x-dry-run"]);
     assert_eq!(endpoint.inputs.len(), 3);
     assert_eq!(values["id"], "42");
+}
+
+#[test]
+fn what_is_unusual_is_what_its_table_says() {
+    let behaviour = parse(WHOLE, "stepgate.toml", PathBuf::new()).unwrap().behaviour;
+    assert_eq!(behaviour.memory.bytes, 16 << 20);
+    let settings = behaviour.settings;
+    assert!(settings.keep);
+    let numbers = [settings.half_life_days, settings.history_days, settings.rate_times, settings.burst_times];
+    assert_eq!(numbers, [30, 10, 4, 5]);
+    assert_eq!((settings.hour_percent, settings.amount_times, settings.rate_min, settings.burst_min), (4, 2, 20, 12));
+    assert_eq!((settings.travel_kmh, settings.travel_km), (900, 300));
+    let failures = settings.failures;
+    assert_eq!([failures.person, failures.device, failures.address, failures.people], [7, 8, 30, 9]);
+    let weights: Vec<u8> = Signal::ALL.iter().map(|signal| settings.weights.of(*signal)).collect();
+    assert_eq!(weights, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+    let off = format!("{GOOD}\n[behaviour]\nkeep = false\n");
+    let off = parse(&off, "stepgate.toml", PathBuf::new()).unwrap().behaviour;
+    assert_eq!(off.settings, BehaviourSettings { keep: false, ..BehaviourSettings::default() });
+    let wrong = mistakes(&format!("{GOOD}\n[behaviour]\nrate = 3\n[behaviour.weights]\nburst = 101\nbrust = 1\n"));
+    for told in ["`rate`", "`burst` must be", "`brust`"] {
+        assert!(wrong.contains(told), "{told}: {wrong}");
+    }
 }
 
 #[test]

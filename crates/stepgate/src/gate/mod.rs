@@ -1,6 +1,7 @@
 //! The wiring: rooms are opened, joined, and served.
 
 mod advice;
+mod behaviour;
 mod error;
 mod machines;
 mod only;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use stepgate_console::{Account, Pages};
-use stepgate_core::flows::{Departures, Flows, Loops, Refusals, Shadow};
+use stepgate_core::flows::{Departures, Flows, Habits, Loops, Refusals, Shadow};
 use stepgate_core::id::NodeId;
 use stepgate_core::secret::MacKey;
 use stepgate_core::time::{Clock, Randomness};
@@ -41,6 +42,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use behaviour::{Keeper, LateLessons};
 pub use error::StartError;
 pub use only::OnlyGate;
 pub use parts::{bind, keyring};
@@ -87,6 +89,8 @@ pub struct House {
     pub ways: Arc<Ways>,
     /// What wakes devices, once the gate serves.
     pub wakes: Option<WakeQueue>,
+    /// Keeps habits, and what it learns late.
+    pub habits: (Arc<Keeper>, LateLessons),
 }
 
 impl House {
@@ -121,6 +125,8 @@ impl House {
             std::mem::replace(&mut settings.catalogue, stepgate_core::catalogue::Catalogue::empty(origin, host));
         let ways = Arc::new(parts::ways(&settings, &host_name, &clock)?);
         let (letterbox, outgoing) = letterbox();
+        let profiles = Arc::clone(&database) as _;
+        let habits = Keeper::new(profiles, Arc::clone(&clock), settings.behaviour.memory.bytes);
         let (live, providers) = live(&settings, catalogue, policies, &clock, &random)?;
         let flows = Arc::new(Flows {
             live: ArcSwap::from_pointee(live),
@@ -137,16 +143,17 @@ impl House {
             shadow: Shadow::default(),
             loops: Loops::default(),
             departures: Departures::default(),
+            habits: Habits { keeper: Arc::clone(&habits.0) as _, ..Habits::default() },
         });
         flows.shadow.replace(shadow, flows.live.load().policies.version());
-        Ok(Self { settings, file, database, flows, keys, providers, outgoing, ways, wakes: wakes.flatten() })
+        Ok(Self { settings, file, database, flows, keys, providers, outgoing, ways, wakes: wakes.flatten(), habits })
     }
 
     /// Opens the doors. `listeners` are already bound, so that a busy port is known before.
     pub async fn serve(self, listeners: Vec<TcpListener>) -> Result<Gate, StartError> {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let Self { settings, file, database, flows, keys, providers, outgoing, ways, wakes } = self;
+        let Self { settings, file, database, flows, keys, providers, outgoing, ways, wakes, habits } = self;
         look_at(&providers).await?;
         let issuers = providers.token_issuers(&settings.introspection);
         let tokens = Arc::new(TokenVerifier::new(issuers, Keeps::Verified, flows.random.as_ref()));
@@ -251,6 +258,7 @@ impl House {
             push::take_keys(&wakes, &database).await?;
             tasks.spawn(push::run(wakes, Arc::clone(&flows), Arc::clone(&database), stop.clone()));
         }
+        tasks.spawn(behaviour::run(habits.0, habits.1, stop.clone()));
         tasks.spawn(places::watch(Arc::clone(&flows), stop.clone()));
         tasks.spawn(shadow::compare(Arc::clone(&flows), stop.clone()));
         tasks.spawn(upkeep::renew_logins(Arc::clone(&flows), stop.clone()));

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use maxminddb::Reader;
 use parking_lot::Mutex;
 use serde::Deserialize;
+use stepgate_core::behaviour::Spot;
 use stepgate_core::flows::Flows;
 use stepgate_core::surroundings::{Anonymizer, Environment, Geography, Place, Places, Region};
 use tokio_util::sync::CancellationToken;
@@ -72,6 +73,28 @@ struct Found<'a> {
     subdivisions: Vec<Coded<'a>>,
     #[serde(borrow)]
     city: Option<Named<'a>>,
+}
+
+/// Where that is on the globe. Read by itself: where a vendor writes it in another form, the rest counts all the same.
+#[derive(Deserialize)]
+struct OnTheGlobe {
+    location: Option<Location>,
+}
+
+#[derive(Deserialize)]
+struct Location {
+    latitude: Option<f64>,
+    longitude: Option<f64>,
+    #[serde(default)]
+    accuracy_radius: u16,
+}
+
+impl Location {
+    fn spot(&self) -> Option<Spot> {
+        let (latitude, longitude) = (self.latitude? as f32, self.longitude? as f32);
+        let is_on_the_globe = latitude.abs() <= 90.0 && longitude.abs() <= 180.0;
+        is_on_the_globe.then_some(Spot { latitude, longitude, radius_km: self.accuracy_radius })
+    }
 }
 
 #[derive(Deserialize)]
@@ -151,6 +174,9 @@ impl Databases {
             let city = found.city.and_then(|city| city.names).and_then(|names| names.en);
             place.city = city.map(str::to_owned).unwrap_or_default();
         }
+        let globe =
+            self.places.as_ref().and_then(|database| database.lookup(address).ok()?.decode::<OnTheGlobe>().ok()?);
+        place.spot = globe.and_then(|globe| globe.location).as_ref().and_then(Location::spot);
         let announced = self.systems.as_ref().and_then(|database| record::<Announced>(database, address));
         place.asn = announced.and_then(|announced| announced.autonomous_system_number).unwrap_or_default();
         if let Some(database) = &self.anonymizers {
@@ -295,7 +321,7 @@ mod tests {
     #[track_caller]
     fn check(address: &str, expected: (&str, &str, &str, u32, &[&str])) {
         let known = KnownPlaces::open(all()).unwrap();
-        let Place { country, region, city, asn, anonymizer } = known.place(address.parse().unwrap());
+        let Place { country, region, city, asn, anonymizer, .. } = known.place(address.parse().unwrap());
         let by: Vec<&str> = anonymizer.into_iter().map(Anonymizer::name).collect();
         assert_eq!((&*country, &*region, &*city, asn, &*by), expected, "{address}");
     }
@@ -312,6 +338,11 @@ mod tests {
         check("65.0.0.1", ("ZZ", "ZZ", "", 0, &["tor"]));
         check("192.0.2.1", ("ZZ", "ZZ", "", 0, &[]));
         check("127.0.0.1", ("ZZ", "ZZ", "", 0, &[]));
+        let spot = |address: &str| KnownPlaces::open(all()).unwrap().place(address.parse().unwrap()).spot;
+        let linkoping = spot("89.160.20.112").unwrap();
+        assert!((linkoping.latitude - 58.4).abs() < 0.1 && (linkoping.longitude - 15.6).abs() < 0.1, "{linkoping:?}");
+        assert!(linkoping.radius_km > 0);
+        assert_eq!(spot("192.0.2.1"), None);
         // The same address by way of IPv6.
         check("::ffff:89.160.20.112", ("SE", "SE-E", "Linköping", 29518, &[]));
     }

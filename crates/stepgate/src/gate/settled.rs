@@ -33,6 +33,7 @@ impl Settled {
             ("[hardware_codes]", format!("{:?}", settings.hardware)),
             ("[machines]", format!("{:?}", settings.machines)),
             ("[[sink]]", format!("{:?}", settings.sinks)),
+            ("[behaviour] memory_mib", settings.behaviour.memory.bytes.to_string()),
             ("[limits]", format!("{:?}", settings.limits)),
         ];
         Self { values }

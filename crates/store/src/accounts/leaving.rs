@@ -15,6 +15,7 @@ use crate::held;
 use crate::intent::Work;
 use crate::known::end_tokens;
 use crate::people::{remove, take_person};
+use crate::profiles;
 use crate::row::Fields;
 
 /// The kind of factor that links a person to an identity provider. It says who they are and lets
@@ -75,6 +76,7 @@ async fn end_all(
     end_tokens(work, person, at).await?;
     let factors = remove_factors(work, person, going, by, at).await?;
     let id = person.to_string();
+    profiles::forget(work, &id).await?;
     for text in ["DELETE FROM links WHERE person = $1", "DELETE FROM tickets WHERE person = $1"] {
         sqlx::query(text).bind(&id).execute(&mut *work.connection).await.stored()?;
     }

@@ -21,6 +21,7 @@ mod keys;
 mod logins;
 mod nodes;
 mod people;
+mod profiles;
 mod races;
 mod sealing;
 mod sent_codes;
@@ -142,6 +143,11 @@ contract! {
         b121_an_approval_on_its_way_lifts_no_lock
         b160_what_is_locked_stays_locked_until_somebody_resets_it
         a_devices_passkey_counts_as_any_other;
+    profiles:
+        a_profile_reads_back_sealed
+        of_two_nodes_one_writes_and_the_other_reads_again
+        b131_nothing_is_kept_of_who_left
+        a_profile_that_nobody_added_to_for_long_is_purged;
     signals:
         an_event_is_taken_once_by_whichever_node
         an_event_ends_sessions_and_what_waits_in_them_with_entries

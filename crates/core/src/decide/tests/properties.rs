@@ -204,6 +204,7 @@ pub(crate) fn around() -> impl Strategy<Value = Surroundings> {
             city: "Zürich".into(),
             asn: 3303,
             anonymizer: vec![Anonymizer::Tor, Anonymizer::Hosting],
+            spot: None,
         }),
     ];
     let place = (place, select(vec![&[][..], &["CH"][..]])).prop_map(|(place, denied)| fixture::at(place, denied));

@@ -89,11 +89,13 @@ impl Flows {
             Err(_) => None,
         };
         let Some(person) = person else {
+            self.note_failed_try(None, from);
             self.try_for_nobody(factor.as_ref(), &answer, from, at).await?;
             self.unverified(None, kind, "unknown_name").await?;
             return Err(SignInError::Refused);
         };
         if let Try::Locked { .. } = self.begin_try(person.id, kind, from, at).await? {
+            self.note_failed_try(Some(person.id), from);
             self.try_for_nobody(factor.as_ref(), &answer, from, at).await?;
             self.unverified(Some(person.id), kind, "locked").await?;
             return Err(SignInError::Refused);
@@ -146,7 +148,10 @@ impl Flows {
     ) -> Result<SignInError, StoreError> {
         match &why {
             NotProved::Fault(_) => self.store.take_back_try(person, kind, from).await?,
-            _ => self.failed(Some(person), kind, why.code()).await?,
+            _ => {
+                self.note_failed_try(Some(person), from);
+                self.failed(Some(person), kind, why.code()).await?;
+            }
         }
         Ok(refusal(why))
     }
@@ -168,10 +173,12 @@ impl Flows {
             Some(id) => self.store.person(id).await?,
         };
         let Some(person) = person else {
+            self.note_failed_try(None, from);
             self.unverified(None, kind, "unknown_credential").await?;
             return Err(SignInError::Refused);
         };
         if let Try::Locked { .. } = self.begin_try(person.id, kind, from, at).await? {
+            self.note_failed_try(Some(person.id), from);
             self.unverified(Some(person.id), kind, "locked").await?;
             return Err(SignInError::Refused);
         }

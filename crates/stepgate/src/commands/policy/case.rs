@@ -59,6 +59,9 @@ pub(in crate::commands) struct Case {
     risk: Option<String>,
     #[serde(default)]
     signals: Vec<String>,
+    /// `person=6`.
+    #[serde(default)]
+    failures: Vec<String>,
     /// Factors with which this very request was confirmed.
     #[serde(default)]
     confirmed: Vec<String>,
@@ -236,6 +239,7 @@ impl Case {
             token_reused: self.token_reused,
             risk: self.risk.clone(),
             signals: self.signals.clone(),
+            failures: self.failures.clone(),
         }
     }
 

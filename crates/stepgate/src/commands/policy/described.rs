@@ -172,7 +172,8 @@ impl Who {
         environment: &Environment,
         token: Option<&TokenView>,
     ) -> Explanation {
-        let mut surroundings = self.facts.around(Surroundings::new(self.ip, "", self.at, environment));
+        let mut surroundings =
+            self.facts.around(Surroundings::new(self.ip, "", self.at, environment), &environment.behaviour);
         if let Some(place) = &self.place {
             surroundings.located = Located::known(surroundings.address, place.clone(), &environment.geography);
         }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use stepgate_core::behaviour::{About, BehaviourSettings, FailureCounts, Raised, Signal, Unusual};
 use stepgate_core::risk::RiskLevel;
 use stepgate_core::session::{Device, SessionView};
 use stepgate_core::surroundings::{Anonymizer, NotARegion, Place, Posture, Region, Surroundings};
@@ -40,6 +41,7 @@ pub(super) struct Facts {
     token_reused: bool,
     risk: Option<RiskLevel>,
     signals: Vec<String>,
+    failures: FailureCounts,
 }
 
 /// A device that was used before.
@@ -89,13 +91,21 @@ impl Facts {
             token_reused: said.token_reused,
             risk: risk.transpose()?,
             signals: said.signals.clone(),
+            failures: failures(&said.failures)?,
         })
     }
 
     /// The surroundings where this is so.
-    pub(super) fn around(&self, around: Surroundings) -> Surroundings {
+    pub(super) fn around(&self, around: Surroundings, settings: &BehaviourSettings) -> Surroundings {
         let risk_level = self.risk.map_or(around.risk_level, |level| level.name().into());
-        Surroundings { posture: self.posture, risk_level, risk_signals: self.signals.clone(), ..around }
+        let (own, told): (Vec<_>, Vec<_>) =
+            self.signals.iter().cloned().partition(|name| Signal::named(name).is_some());
+        let raised = |signal| Raised { signal, weight: settings.weights.of(signal), about: About::Described };
+        let mut own: Vec<Signal> = own.iter().filter_map(|name| Signal::named(name)).collect();
+        own.sort_unstable();
+        own.dedup();
+        let unusual = Unusual { raised: own.into_iter().map(raised).collect(), failures: self.failures };
+        Surroundings { posture: self.posture, risk_level, risk_signals: told, unusual, ..around }
     }
 
     /// The session of which this is so.
@@ -105,7 +115,8 @@ impl Facts {
         let device = self.device.as_ref().map(|known| {
             let seen_before = Timestamp::from_ms(started_at.as_ms().saturating_sub(ms(known.unseen)));
             let first_seen = ago(known.age).min(seen_before);
-            Device { first_seen: Some(first_seen), seen_before: Some(seen_before), name: known.name.clone() }
+            let (first_seen, seen_before) = (Some(first_seen), Some(seen_before));
+            Device { first_seen, seen_before, name: known.name.clone(), cookie: None }
         });
         let country = self.changed.contains(&Change::Country);
         let address = country || self.changed.contains(&Change::Address);
@@ -148,7 +159,31 @@ pub(super) fn place(said: &PlaceFacts) -> Result<Option<Place>, Failure> {
             None => vec![Anonymizer::Unknown],
             Some(names) => names.iter().filter(|name| *name != "none").map(anonymizer).collect::<Result<_, _>>()?,
         },
+        spot: None,
     }))
+}
+
+/// What is said to have failed; what is not is unknown.
+fn failures(said: &[String]) -> Result<FailureCounts, Failure> {
+    let mut counts = FailureCounts::default();
+    for text in said {
+        let wrong = || {
+            let of = "person, device, address, network, service or people";
+            wrong_input(format!("what failed is one of {of} with a number, like person=6, not {text:?}"))
+        };
+        let (of, number) = text.split_once('=').ok_or_else(wrong)?;
+        let count = match of {
+            "person" => &mut counts.person,
+            "device" => &mut counts.device,
+            "address" => &mut counts.address,
+            "network" => &mut counts.network,
+            "service" => &mut counts.service,
+            "people" => &mut counts.people,
+            _ => return Err(wrong()),
+        };
+        *count = number.parse::<u32>().map_err(|_| wrong())?.into();
+    }
+    Ok(counts)
 }
 
 fn duration(name: &str, text: Option<&String>) -> Result<Option<Duration>, Failure> {
