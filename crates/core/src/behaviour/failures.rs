@@ -64,6 +64,18 @@ impl Default for FailureCounts {
     }
 }
 
+impl FailureCounts {
+    /// Person, device, address, network, service, people.
+    pub(crate) const fn as_array(self) -> [i64; 6] {
+        [self.person, self.device, self.address, self.network, self.service, self.people]
+    }
+
+    /// From the same order.
+    pub(crate) const fn from_array([person, device, address, network, service, people]: [i64; 6]) -> Self {
+        Self { person, device, address, network, service, people }
+    }
+}
+
 /// What is counted, each apart.
 #[derive(Clone, Copy, Hash)]
 enum Counted<'a> {

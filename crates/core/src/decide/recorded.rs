@@ -13,6 +13,7 @@ use stepgate_evidence::Asked;
 use super::Asker;
 use super::situation::{OwnedAsker, Situation};
 use crate::access::{TokenView, VerifiedToken};
+use crate::behaviour::{About, FailureCounts, Raised, Signal, Unusual};
 use crate::catalogue::{Catalogue, Endpoint, Host, InputKind};
 use crate::factor::FactorKind;
 use crate::id::{PersonId, SessionId};
@@ -134,6 +135,12 @@ struct Around {
     risk: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     signals: Vec<String>,
+    /// What was unusual for the person, with the weights of then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    own: Vec<(String, u8)>,
+    /// What had failed, in the order of [`FailureCounts::as_array`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    failures: Option<[i64; 6]>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     posture: Option<String>,
 }
@@ -312,7 +319,7 @@ impl Session {
             last_used_at,
             ends_at: _,
             browser: _,
-            device: Device { first_seen, seen_before, name },
+            device: Device { first_seen, seen_before, name, cookie: _ },
             address: _,
             country,
             agent: _,
@@ -359,6 +366,7 @@ impl Session {
                 first_seen: self.device_first_ms.map(Timestamp::from_ms),
                 seen_before: self.device_before_ms.map(Timestamp::from_ms),
                 name: self.device_name.clone(),
+                cookie: None,
             },
             address: if self.address_changed { other_than(around.address) } else { around.address },
             country: self.country.clone(),
@@ -425,15 +433,29 @@ impl Token {
 impl Around {
     fn of(around: &Surroundings, asker: Asker<'_>) -> Self {
         // The network is found again by the address; that the agent changed is the session's.
-        let Surroundings { address, network: _, located, now: _, risk_level: _, risk_signals: _, agent: _, posture } =
-            around;
+        let Surroundings {
+            address,
+            network: _,
+            located,
+            now: _,
+            risk_level: _,
+            risk_signals: _,
+            agent: _,
+            posture,
+            unusual,
+        } = around;
         let place = located.place();
         let level = risk::level(around, asker.risks());
         Self {
             address: address.to_string(),
             place: (*place != Place::default()).then(|| Where::of(place)),
             risk: (level != UNKNOWN).then(|| level.to_owned()),
-            signals: risk::signals(around, asker.risks()).map(str::to_owned).collect(),
+            signals: risk::signals(around, asker.risks())
+                .filter(|name| !unusual.names().any(|own| own == *name))
+                .map(str::to_owned)
+                .collect(),
+            own: unusual.raised.iter().map(|raised| (raised.signal.name().to_owned(), raised.weight)).collect(),
+            failures: (unusual.failures != FailureCounts::default()).then(|| unusual.failures.as_array()),
             posture: (*posture != Posture::Unknown).then(|| posture.name().to_owned()),
         }
     }
@@ -447,6 +469,13 @@ impl Around {
         around.located = Located::known(around.address, place, &environment.geography);
         around.risk_level = self.risk.clone().unwrap_or_else(|| UNKNOWN.to_owned()).into();
         around.risk_signals = self.signals.clone();
+        let raised = |(name, weight): &(String, u8)| {
+            Some(Raised { signal: Signal::named(name)?, weight: *weight, about: About::Described })
+        };
+        around.unusual = Unusual {
+            raised: self.own.iter().map(raised).collect::<Option<_>>()?,
+            failures: self.failures.map(FailureCounts::from_array).unwrap_or_default(),
+        };
         around.posture = match &self.posture {
             Some(posture) => posture.parse().ok()?,
             None => Posture::Unknown,
@@ -460,7 +489,8 @@ const UNKNOWN: &str = "unknown";
 
 impl Where {
     fn of(place: &Place) -> Self {
-        let Place { country, region, city, asn, anonymizer } = place;
+        // Where it is on the globe decided what was unusual, which is kept by itself.
+        let Place { country, region, city, asn, anonymizer, spot: _ } = place;
         Self {
             country: country.clone(),
             region: region.clone(),
@@ -478,6 +508,7 @@ impl Where {
             city: self.city.clone(),
             asn: self.asn,
             anonymizer: self.anonymizer.iter().map(named).collect::<Option<_>>()?,
+            spot: None,
         })
     }
 }
