@@ -5,6 +5,7 @@ mod device;
 mod enrolled;
 mod enrolment;
 mod kind;
+mod models;
 mod oath;
 mod proof;
 mod sort;
@@ -23,6 +24,7 @@ pub use enrolled::{
 };
 pub use enrolment::{BegunEnrolment, Enrolled, EnrolmentAnswer, EnrolmentOffer, Invitation, NotEnrolled};
 pub use kind::{FactorKind, NotAFactor};
+pub use models::{KnownModels, ModelFacts, Models};
 pub use oath::{Moves, NotAHash, OathHash, OathKey, SEED_LEN_MAX, SEED_LEN_MIN, TokenOf};
 pub use proof::{Answer, Binding, CodeTo, NotProved, Prompt, Proved};
 pub use sort::{Aaguid, Backup, NotAnAaguid, PasskeySort};

@@ -6,6 +6,7 @@ mod place;
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -14,6 +15,7 @@ pub use environment::Environment;
 pub use place::{Anonymizer, Geography, Located, NoPlaces, NotARegion, Place, Places, Region};
 
 use crate::behaviour::Unusual;
+use crate::factor::Models;
 use crate::time::Timestamp;
 
 /// A network that the configuration names.
@@ -36,6 +38,8 @@ pub struct Surroundings {
     pub network: String,
     /// Where that address is; looked up when a policy asks for it.
     pub located: Located,
+    /// What is known of models of authenticators.
+    pub models: Arc<Models>,
     /// The moment.
     pub now: Timestamp,
     /// Risk level: `unknown`, `low`, `medium`, `high`.
@@ -110,6 +114,7 @@ impl Surroundings {
             address,
             network,
             located: Located::new(address, &environment.geography),
+            models: environment.models.now(),
             now,
             risk_level: Cow::Borrowed("unknown"),
             risk_signals: Vec::new(),

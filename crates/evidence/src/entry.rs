@@ -189,6 +189,13 @@ pub enum Event {
     /// The configuration changed.
     #[serde(rename = "config.loaded")]
     ConfigLoaded { config: String },
+    /// Another list of what is published of authenticators is believed: its number, SHA-256 of what was signed, and the
+    /// models of which nothing is believed because of it, each with its status.
+    #[serde(rename = "authenticators.loaded")]
+    AuthenticatorsLoaded { number: String, sha256: String, next_update_ms: String, models: u32, refused: Vec<String> },
+    /// A list of authenticators is not believed; the old one stays.
+    #[serde(rename = "authenticators.refused")]
+    AuthenticatorsRefused { reason: String },
     /// A service's upstream is spoken to without TLS, as the configuration allows.
     #[serde(rename = "config.plaintext_allowed")]
     PlaintextAllowed { service: String },

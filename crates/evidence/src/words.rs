@@ -38,6 +38,10 @@ fn sentence(event: &Event) -> String {
             )
         }
         Event::ConfigLoaded { config } => format!("configuration {} loaded", short(config)),
+        Event::AuthenticatorsLoaded { number, models, refused, .. } => {
+            format!("list {number} of {models} authenticators believed, {} of them refused", refused.len())
+        }
+        Event::AuthenticatorsRefused { reason } => format!("a list of authenticators was refused: {reason}"),
         Event::PlaintextAllowed { service } => {
             format!("the upstream of {service} is spoken to without TLS, as configured")
         }

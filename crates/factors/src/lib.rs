@@ -9,6 +9,7 @@
 
 mod begun;
 mod hotp;
+mod metadata;
 mod oath;
 mod passkey;
 mod password;
@@ -25,7 +26,8 @@ use std::sync::Arc;
 use stepgate_core::factor::{DeviceFactor, Factor, FactorKind};
 
 pub use hotp::{Hotp, IN_A_ROW, LookAhead};
-pub use passkey::{AuthenticatorPolicy, PasskeyFactor, user_handle};
+pub use metadata::{METADATA_LEN_MAX, Metadata, MetadataAuthority, NotMetadata, REFUSED_STATUSES, is_status};
+pub use passkey::{AuthenticatorPolicy, Demands, KnownAuthenticators, PasskeyFactor, user_handle};
 pub use password::{Password, PasswordRules};
 pub use push::{NoVapidKey, NotEncrypted, Push, VapidKeys, WakeUp};
 pub use recovery::RecoveryCodes;

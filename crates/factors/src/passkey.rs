@@ -22,7 +22,7 @@ use stepgate_evidence::{Assertion, Credential, PublicKey, RelyingParty, verify_a
 
 use crate::FactorSetError;
 
-pub use policy::AuthenticatorPolicy;
+pub use policy::{AuthenticatorPolicy, Demands, KnownAuthenticators};
 
 /// How long a browser may ask, in milliseconds (WebAuthn L3 section 15.1: five minutes
 /// where user verification is required).
@@ -79,8 +79,30 @@ fn passkeys(factors: &[EnrolledFactor]) -> impl Iterator<Item = (&EnrolledFactor
     })
 }
 
-/// What an assertion changes in the passkey that made it over this binding.
-pub(crate) fn signed(
+impl PasskeyFactor {
+    /// Why a passkey counts for nothing, if it does: something was reported of its model.
+    pub(crate) fn why_refused(&self, passkey: &Passkey) -> Option<String> {
+        let models = self.registration.known()?.models().now();
+        models.of(passkey.aaguid).filter(|facts| facts.is_refused).map(|facts| facts.status.clone())
+    }
+
+    /// What an assertion changes in the passkey that made it over this binding. What was reported of its model is
+    /// looked at last: only who has the key learns of it.
+    pub(crate) fn signed(
+        &self,
+        passkey: &Passkey,
+        binding: Binding,
+        assertion: &Assertion,
+    ) -> Result<FactorUse, NotProved> {
+        let used = signed(&self.relying_party, passkey, binding, assertion)?;
+        match self.why_refused(passkey) {
+            Some(status) => Err(NotProved::ModelRefused(status)),
+            None => Ok(used),
+        }
+    }
+}
+
+fn signed(
     relying_party: &RelyingParty,
     passkey: &Passkey,
     binding: Binding,
@@ -125,7 +147,8 @@ impl Factor for PasskeyFactor {
 
     /// Nothing enrolled means that the person is not known yet: any passkey for this gate may answer.
     fn prompt(&self, enrolled: &[EnrolledFactor], binding: Binding) -> Prompt {
-        let enrolled = passkeys(enrolled).map(|(_, passkey)| passkey);
+        let believed = |passkey: &&Passkey| self.why_refused(passkey).is_none();
+        let enrolled = passkeys(enrolled).map(|(_, passkey)| passkey).filter(believed);
         Prompt::Passkey { options: request_options(&self.relying_party, enrolled, binding) }
     }
 
@@ -144,7 +167,7 @@ impl Factor for PasskeyFactor {
         let (factor, passkey) = passkeys(enrolled)
             .find(|(_, passkey)| passkey.credential_id == assertion.credential_id)
             .ok_or(NotProved::NotEnrolled)?;
-        let used = signed(&self.relying_party, passkey, binding, assertion)?;
+        let used = self.signed(passkey, binding, assertion)?;
         let kind = match used {
             FactorUse::PasskeyCounter { backed_up, .. } => passkey.kind_if(backed_up),
             _ => passkey.kind(),

@@ -16,6 +16,7 @@ use stepgate_testkit::SeededRandomness;
 use super::*;
 
 mod attested;
+mod metadata;
 mod passkeys;
 mod typed;
 

@@ -62,6 +62,8 @@ pub enum Thing {
     Policies,
     /// The configuration file.
     Configuration,
+    /// What is published of models of authenticators.
+    Authenticators,
     /// A factor of a person.
     Factor,
     /// A device of a person.
@@ -88,6 +90,7 @@ impl Thing {
             Self::Group => "Group",
             Self::Policies => "Policy",
             Self::Configuration => "Configuration",
+            Self::Authenticators => "Authenticator Metadata",
             Self::Factor => "Authentication Factor",
             Self::Device => "Device",
             Self::EnrolmentLink => "Enrolment Link",
@@ -262,6 +265,15 @@ impl<'e> Fact<'e> {
                 ..managed(C::Read, T::Policies, shadow, "")
             },
             Event::ConfigLoaded { config } => managed(C::Update, T::Configuration, config, ""),
+            Event::AuthenticatorsLoaded { number, .. } => {
+                Self { reason: "loaded", ..managed(C::Update, T::Authenticators, number, "") }
+            }
+            Event::AuthenticatorsRefused { reason } => Self {
+                outcome: O::Failure,
+                severity: S::Medium,
+                reason,
+                ..managed(C::Update, T::Authenticators, "list", "")
+            },
             Event::PlaintextAllowed { service } => {
                 Self { severity: S::Low, reason: "plaintext", ..managed(C::Update, T::Configuration, service, "") }
             }

@@ -3,7 +3,7 @@
 use crate::views::Tone;
 
 /// Each kind as it stands in an entry, in words, and how it is coloured.
-pub(crate) const KINDS: [(&str, &str, Tone); 65] = [
+pub(crate) const KINDS: [(&str, &str, Tone); 71] = [
     ("challenge.opened", "Challenge opened", Tone::Neutral),
     ("challenge.answered", "Challenge answered in part", Tone::Neutral),
     ("challenge.passed", "Challenge passed", Tone::Good),
@@ -60,6 +60,8 @@ pub(crate) const KINDS: [(&str, &str, Tone); 65] = [
     ("policy.refused", "Policies refused", Tone::Bad),
     ("policy.compared", "Policies compared", Tone::Neutral),
     ("config.loaded", "Configuration loaded", Tone::Neutral),
+    ("authenticators.loaded", "List of authenticators loaded", Tone::Neutral),
+    ("authenticators.refused", "List of authenticators refused", Tone::Bad),
     ("config.plaintext_allowed", "Upstream without TLS", Tone::Warning),
     ("key.rotated", "Key made", Tone::Neutral),
     ("key.announced", "Log goes on with another key", Tone::Warning),
@@ -67,6 +69,10 @@ pub(crate) const KINDS: [(&str, &str, Tone); 65] = [
     ("node.stopped", "Node stopped", Tone::Neutral),
     ("log.opened", "Log opened", Tone::Neutral),
     ("decision.erred", "Policy erred", Tone::Bad),
+    ("sink.late", "Sink late", Tone::Bad),
+    ("sink.refused", "Sink refused an entry", Tone::Bad),
+    ("sink.caught_up", "Sink has everything again", Tone::Good),
+    ("sink.forgotten", "Sink forgotten", Tone::Neutral),
     ("clock.jumped", "Clock jumped", Tone::Bad),
     ("fault", "Fault", Tone::Bad),
 ];

@@ -99,7 +99,9 @@ fn factor(visit: &Visit, one: &EnrolledFactor, all: &[EnrolledFactor]) -> Factor
                 (true, false) => "can be synced",
                 (false, _) => "this device only",
             };
-            ("passkey", vec![note.to_owned()])
+            let facts = visit.surroundings.models.of(passkey.aaguid).filter(|facts| facts.is_refused);
+            let refused = facts.map(|facts| format!("counts for nothing: {} was reported of its model", facts.status));
+            ("passkey", std::iter::once(note.to_owned()).chain(refused).collect())
         }
         FactorSecret::Oath { token: Some(token), .. } => {
             let over = token.is_over(now).then(|| "its time is over".to_owned());

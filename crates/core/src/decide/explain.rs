@@ -110,7 +110,7 @@ pub fn explain(
     }
     if let Ok(Some((_, prepared))) = prepare(policies, operation, asker) {
         let case = case(policies, operation, asker, surroundings, &prepared);
-        let proven = Proven::now(asker, confirmed, surroundings.now);
+        let proven = Proven::now(asker, confirmed, surroundings);
         explanation.context = case.context_json(&proven);
         let state = |holds| match holds {
             Ok(true) => PolicyState::Holds,
@@ -139,7 +139,7 @@ pub fn evaluate_whole(
         return (false, Vec::new(), Vec::new());
     };
     let case = case(policies, operation, asker, surroundings, &prepared);
-    let outcome = case.ask_whole(policies, &Proven::now(asker, confirmed, surroundings.now));
+    let outcome = case.ask_whole(policies, &Proven::now(asker, confirmed, surroundings));
     (outcome.allowed, outcome.decided, outcome.erred)
 }
 

@@ -91,7 +91,7 @@ pub(super) fn find(
         return fault(format!("no policies were loaded for {:?}", operation.endpoint.resource));
     };
     let case = case(policies, operation, asker, surroundings, &prepared);
-    let proven = Proven::now(asker, confirmed, surroundings.now);
+    let proven = Proven::now(asker, confirmed, surroundings);
     let signs_in = asker.is_anonymous() && slice.permits_somebody();
     if asker.is_anonymous() && operation.endpoint.admits != Admits::Anyone {
         return if signs_in { Finding::SignIn } else { refused(policies, &[]) };
@@ -114,8 +114,12 @@ pub(super) fn find(
         }
     };
     let offered = policies.offered();
-    let could_get = policies.passkeys_to_get();
-    let search = Search { case: &case, proven, enrolled, offered, could_get, logins, freshens };
+    // A passkey that is not believed is as good as none.
+    let believed = |kind: &&FactorKind| !matches!(kind, FactorKind::Passkey(sort) if surroundings.models.refuse(*sort));
+    let enrolled: Vec<FactorKind> = enrolled.iter().filter(believed).copied().collect();
+    let could_get: Vec<PasskeySort> =
+        policies.passkeys_to_get().iter().copied().chain(surroundings.models.examples()).collect();
+    let search = Search { case: &case, proven, enrolled: &enrolled, offered, could_get: &could_get, logins, freshens };
     if let Some(still) = search.refused_whatever_is_proved(&now, watch) {
         return search.and_why_no_login(refused(policies, &still));
     }

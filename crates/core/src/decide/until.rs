@@ -34,7 +34,7 @@ pub fn valid_until(
     let case = case(policies, operation, asker, surroundings, &prepared);
     let permitted_after = |ms: u64| {
         let later = Surroundings { now: surroundings.now.plus(Duration::from_millis(ms)), ..surroundings.clone() };
-        let proven = Proven::now(asker, confirmed, later.now);
+        let proven = Proven::now(asker, confirmed, &later);
         case.at(&later).ask_shortly(&proven).allowed
     };
     if !permitted_after(0) {

@@ -68,6 +68,9 @@ pub enum NotProved {
         /// The factor whose last accepted code it is; `None` if it is an older one.
         last: Option<FactorId>,
     },
+    /// It was right, and by a passkey of a model of which something is known that makes it worth nothing.
+    #[error("passkeys of this model are not believed: {0}")]
+    ModelRefused(String),
     /// The answer has not the form that this factor needs.
     #[error("the answer cannot be read: {0}")]
     Malformed(String),
@@ -83,6 +86,7 @@ impl NotProved {
             Self::NotEnrolled => "not_enrolled",
             Self::Wrong(_) => "wrong",
             Self::UsedBefore { .. } => "used_before",
+            Self::ModelRefused(_) => "model_refused",
             Self::Malformed(_) => "malformed",
             Self::Fault(_) => "fault",
         }

@@ -86,8 +86,14 @@ fn slot(kind: FactorKind) -> usize {
 impl Proven {
     /// What is proved: the session's proofs or the token's, and those of a passed challenge of this operation.
     ///
-    /// A proof from the future counts as never, also as a confirmation.
-    pub(crate) fn now(asker: Asker<'_>, confirmed: &[(FactorKind, Timestamp)], now: Timestamp) -> Self {
+    /// A proof from the future counts as never, also as a confirmation; so does one by a passkey of a model that
+    /// is not believed.
+    pub(crate) fn now(
+        asker: Asker<'_>,
+        confirmed: &[(FactorKind, Timestamp)],
+        Surroundings { now, models, .. }: &Surroundings,
+    ) -> Self {
+        let believed = |kind: &FactorKind| !matches!(kind, FactorKind::Passkey(sort) if models.refuse(*sort));
         let mut proven = Self {
             ages: [None; SLOTS],
             counted: [None; COUNTED.len()],
@@ -97,14 +103,16 @@ impl Proven {
             passkey: None,
             confirmed_passkey: None,
         };
-        for (kind, at) in asker.proofs().chain(confirmed.iter().copied()) {
+        let confirmed: Vec<_> = confirmed.iter().copied().filter(|(kind, _)| believed(kind)).collect();
+        let proofs = asker.proofs().filter(|(kind, _)| believed(kind));
+        for (kind, at) in proofs.chain(confirmed.iter().copied()) {
             if let Some(age) = now.since(at) {
                 proven.add(kind, age);
             }
         }
         for (kind, at) in confirmed {
-            if now.since(*at).is_some() {
-                proven.confirm(*kind);
+            if now.since(at).is_some() {
+                proven.confirm(kind);
             }
         }
         proven
@@ -241,6 +249,7 @@ fn extension(constructor: &Constructor, text: String) -> Result<Value, ContextEr
 fn value(part: &str, moment: &Moment<'_>, proven: &Proven) -> Result<Value, ContextError> {
     let around = moment.surroundings;
     let session = moment.asker.session();
+    let model = around.models.attested(proven.passkey());
     let texts = |texts: &mut dyn Iterator<Item = &str>| Value::set(texts.map(Value::from), None);
     Ok(match part {
         "confirmed" => {
@@ -252,6 +261,8 @@ fn value(part: &str, moment: &Moment<'_>, proven: &Proven) -> Result<Value, Cont
         "passkey.backed_up" => Value::from(proven.passkey().backup.may_be_backed_up()),
         "passkey.backup_eligible" => Value::from(proven.passkey().backup.may_be_synced()),
         "passkey.attested" => Value::from(proven.passkey().is_attested),
+        "passkey.certification" => Value::from(model.map_or(0, |facts| i64::from(facts.certified))),
+        "passkey.status" => Value::from(model.map_or("unknown", |facts| facts.status.as_str())),
         "passkey.aaguid" => match proven.passkey().aaguid {
             Aaguid::NONE => Value::from(""),
             aaguid => Value::from(aaguid.to_string()),
@@ -295,7 +306,7 @@ fn value(part: &str, moment: &Moment<'_>, proven: &Proven) -> Result<Value, Cont
 
 /// A part of the surroundings, as people read it. What cannot be told is said to be unknown.
 pub(super) fn told(part: &str, moment: &Moment<'_>) -> String {
-    let nothing = Proven::now(Asker::Anonymous, &[], moment.surroundings.now);
+    let nothing = Proven::now(Asker::Anonymous, &[], moment.surroundings);
     match part {
         "network.address" => moment.surroundings.address.to_string(),
         "time.now" => moment.surroundings.now.to_string(),

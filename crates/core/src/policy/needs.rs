@@ -34,7 +34,7 @@ pub(super) const PARTS: [&str; FactorKind::AGES.len() + OTHERS.len()] = {
     parts
 };
 
-const OTHERS: [&str; 45] = [
+const OTHERS: [&str; 47] = [
     "age.second_factor",
     "age.phishing_resistant",
     "age.knowledge",
@@ -57,6 +57,8 @@ const OTHERS: [&str; 45] = [
     "passkey.backup_eligible",
     "passkey.aaguid",
     "passkey.attested",
+    "passkey.certification",
+    "passkey.status",
     "approvals",
     "device.known",
     "device.age",

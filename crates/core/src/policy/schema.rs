@@ -29,8 +29,16 @@ type Ages = {
 /// And after them.
 const AFTER_AGES: &str = r#"};
 // The passkey of the confirmation, or else the one that was proved last. `aaguid` is what the client says, unless
-// `attested`. Where none was proved: true, true, "" and false.
-type Passkey = { backed_up: Bool, backup_eligible: Bool, aaguid: String, attested: Bool };
+// `attested`. `certification` is the FIDO level of an attested model, and `status` what was reported of it. Where none
+// was proved: true, true, "", false, 0 and unknown.
+type Passkey = {
+  backed_up: Bool,
+  backup_eligible: Bool,
+  aaguid: String,
+  attested: Bool,
+  certification: Long,
+  status: String,
+};
 // `age` is since this person first signed in with it, and 0 if it is not remembered. `unseen` is how long it had not
 // been used before this sign-in; never, if it is not known. `posture` is unknown, compliant or not_compliant.
 type Device = {

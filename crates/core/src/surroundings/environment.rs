@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 
+use crate::factor::KnownModels;
+
 use super::{Calendar, Geography, NamedNetwork};
 use crate::behaviour::BehaviourSettings;
 
@@ -14,6 +16,8 @@ pub struct Environment {
     pub networks: Vec<NamedNetwork>,
     /// What is known of where addresses are.
     pub geography: Arc<Geography>,
+    /// What is known of models of authenticators.
+    pub models: Arc<KnownModels>,
     /// The zone of `context.time.hour`, `.minute` and `.weekday`.
     pub zone: TimeZone,
     /// Business calendars.
@@ -28,6 +32,7 @@ impl Default for Environment {
         Self {
             networks: Vec::new(),
             geography: Arc::default(),
+            models: Arc::default(),
             zone: TimeZone::UTC,
             calendars: Vec::new(),
             behaviour: BehaviourSettings::default(),

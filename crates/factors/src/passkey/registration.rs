@@ -25,7 +25,7 @@ use webauthn_rs_core::proto::{
     RegistrationState, UserVerificationPolicy,
 };
 
-use super::policy::AuthenticatorPolicy;
+use super::policy::{AuthenticatorPolicy, KnownAuthenticators};
 use super::{TIMEOUT_MS, passkeys, user_handle};
 use crate::FactorSetError;
 use crate::begun;
@@ -118,6 +118,11 @@ impl Registration {
         Ok(Self { library, authenticators, roots })
     }
 
+    /// What is published of models, if anything is read of it.
+    pub(super) fn known(&self) -> Option<&KnownAuthenticators> {
+        self.authenticators.metadata.as_deref()
+    }
+
     /// A passkey that a person signs in and confirms with.
     pub(super) fn begin(
         &self,
@@ -142,7 +147,7 @@ impl Registration {
         let login = format!("{}{}", person.login, purpose.suffix);
         let name = if person.name.trim().is_empty() { person.login.as_str() } else { person.name.as_str() };
         let name = format!("{name}{}", purpose.suffix);
-        let conveyance = if self.authenticators.wants_attestation() {
+        let conveyance = if self.authenticators.asks_for_attestation() {
             AttestationConveyancePreference::Direct
         } else {
             AttestationConveyancePreference::None
@@ -214,7 +219,10 @@ impl Registration {
         let raw_id = decoded(&answer.raw_id)?;
         check_page(&client_data_json, origin)?;
 
-        let registered = self.verified(&state, &raw_id, &client_data_json, &attestation_object)?;
+        let verified = |roots: Option<&AttestationCaList>| {
+            self.verified(&state, &raw_id, (&client_data_json, &attestation_object), roots)
+        };
+        let registered = verified(None)?;
         let attested = Attested::read(&attestation_object).ok_or_else(|| fault("verified but unreadable"))?;
         if attested.credential_id != registered.cred_id.as_slice() || attested.credential_id != raw_id {
             return Err(refused("The passkey's ids contradict each other."));
@@ -225,11 +233,11 @@ impl Registration {
         if has(&attested.credential_id) {
             return Err(refused("This passkey is enrolled already."));
         }
-        self.check_model(&attested, &registered)?;
+        let is_attested = self.is_attested(&registered, verified)?;
+        self.check_model(attested.aaguid, is_attested)?;
         // What cannot be verified when it is used is not enrolled.
         PublicKey::from_cose(&attested.public_key)
             .map_err(|_| refused("This authenticator's kind of key cannot be verified here."))?;
-        let is_attested = self.roots.is_some() && is_vouched_for(&registered);
         Ok(made(handle, attested, &registered, attestation_object, is_attested))
     }
 
@@ -237,8 +245,8 @@ impl Registration {
         &self,
         state: &RegistrationState,
         raw_id: &[u8],
-        client_data_json: &[u8],
-        attestation_object: &[u8],
+        (client_data_json, attestation_object): (&[u8], &[u8]),
+        roots: Option<&AttestationCaList>,
     ) -> Result<Registered, NotEnrolled> {
         let credential = RegisterPublicKeyCredential {
             id: URL_SAFE_NO_PAD.encode(raw_id),
@@ -252,21 +260,61 @@ impl Registration {
             extensions: RegistrationExtensionsClientOutputs::default(),
         };
         self.library
-            .register_credential(&credential, state, self.roots.as_ref())
+            .register_credential(&credential, state, roots)
             .map_err(|error| NotEnrolled::Refused(format!("The passkey was not accepted: {error}.")))
     }
 
-    /// Holds the model against the list. A passkey that does not attest, or attests
-    /// itself, could name any model, so it is refused where there is a list.
-    fn check_model(&self, attested: &Attested, registered: &Registered) -> Result<(), NotEnrolled> {
-        if !self.authenticators.wants_attestation() {
-            return Ok(());
-        }
+    /// Whether an attestation that leads to a maker who is known proved the model. A passkey that does not attest, or
+    /// attests itself, could name any model, so it is refused where something is demanded.
+    fn is_attested(
+        &self,
+        registered: &Registered,
+        verified: impl Fn(Option<&AttestationCaList>) -> Result<Registered, NotEnrolled>,
+    ) -> Result<bool, NotEnrolled> {
         if !is_vouched_for(registered) {
-            return Err(refused("This gate accepts only authenticators that attest their model; this one did not."));
+            return match self.authenticators.demands_attestation() {
+                true => {
+                    Err(refused("This gate accepts only authenticators that attest their model; this one did not."))
+                }
+                false => Ok(false),
+            };
         }
-        if !self.authenticators.allows(attested.aaguid) {
+        let published = self.authenticators.metadata.as_ref().map(|metadata| metadata.roots());
+        let roots = self.roots.as_ref().into_iter().chain(published.as_deref().and_then(Option::as_ref));
+        let mut why = refused("Nothing is known of the makers of authenticators yet, so none can be added.");
+        for known in roots {
+            match verified(Some(known)) {
+                Ok(_) => return Ok(true),
+                Err(error) => why = error,
+            }
+        }
+        // A maker of whom nothing is known: the model is what the client says.
+        if self.authenticators.demands_known_maker() { Err(why) } else { Ok(false) }
+    }
+
+    /// Holds the model against the list, and against what is published of it.
+    fn check_model(&self, aaguid: Aaguid, is_attested: bool) -> Result<(), NotEnrolled> {
+        if !self.authenticators.allows(aaguid) {
             return Err(refused("This model of authenticator is not accepted here."));
+        }
+        let Some(metadata) = &self.authenticators.metadata else { return Ok(()) };
+        let (models, demands) = (metadata.models().now(), metadata.demands());
+        let facts = models.of(aaguid);
+        if let Some(facts) = facts.filter(|facts| facts.is_refused) {
+            return Err(NotEnrolled::Refused(format!(
+                "This model of authenticator is not accepted here: {} was reported of it.",
+                facts.status
+            )));
+        }
+        if metadata.is_too_old() {
+            return Err(refused("What is known here of authenticators is too old, so none can be added now."));
+        }
+        let certified = facts.filter(|_| is_attested).map_or(0, |facts| facts.certified);
+        if certified < demands.level {
+            return Err(NotEnrolled::Refused(format!(
+                "This gate accepts only authenticators that are certified for FIDO level {} or a higher one.",
+                demands.level
+            )));
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ use subtle::ConstantTimeEq as _;
 use url::Url;
 
 use crate::passkey::registration::{Kept, Purpose as For};
-use crate::passkey::{PasskeyFactor, request_options, signed};
+use crate::passkey::{PasskeyFactor, request_options};
 use crate::qr::qr;
 
 use begun::{Begun, Made};
@@ -111,7 +111,7 @@ impl Factor for Push {
             (None, None) => FactorUse::Nothing,
             // The passkey of this device alone: what somebody else's signed is nothing here (attack B68).
             (Some(passkey), Some(assertion)) if passkey.credential_id == assertion.credential_id => {
-                signed(&self.passkeys.relying_party, passkey, binding, assertion)?
+                self.passkeys.signed(passkey, binding, assertion)?
             }
             (Some(_), None) => return Err(NotProved::Malformed("this device has to sign".to_owned())),
             (_, Some(_)) => return Err(NotProved::NotEnrolled),

@@ -18,7 +18,7 @@ fn bytes(value: &Value) -> Vec<u8> {
 }
 
 /// What the door makes of `AuthenticationResponseJSON`.
-fn answer(credential: &Value) -> Answer {
+pub(super) fn answer(credential: &Value) -> Answer {
     let part = |name: &str| bytes(&credential["response"][name]);
     Answer::Passkey(Box::new(Assertion {
         credential_id: bytes(&credential["rawId"]),
@@ -207,7 +207,7 @@ async fn a_broken_registration_is_refused_whatever_is_broken() {
 
 #[tokio::test]
 async fn with_a_list_of_models_an_unattested_passkey_is_refused() {
-    let authenticators = AuthenticatorPolicy { models: vec![Aaguid([0xab; 16])], roots: Vec::new() };
+    let authenticators = AuthenticatorPolicy { models: vec![Aaguid([0xab; 16])], ..AuthenticatorPolicy::default() };
     let options = FactorOptions { authenticators, ..FactorOptions::default() };
     let set = FactorSet::new(GATE, ORIGIN, "Gate", options).unwrap();
     let begun = set.of(FactorKind::PASSKEY).unwrap().begin_enrolment(&alice(), &[], &SeededRandomness::new(8)).unwrap();

@@ -103,9 +103,13 @@ fn managed(change: Change, thing: Thing) -> (Vec<&'static str>, Vec<&'static str
         Thing::Group => (vec!["iam"], vec!["group", kind]),
         Thing::Person | Thing::Factor | Thing::Device | Thing::EnrolmentLink => (vec!["iam"], vec!["user", kind]),
         Thing::Machine => (vec!["iam"], vec!["admin", kind]),
-        Thing::Policies | Thing::Configuration | Thing::Stream | Thing::Sink | Thing::Key | Thing::Evidence => {
-            (vec!["configuration"], vec![kind])
-        }
+        Thing::Policies
+        | Thing::Authenticators
+        | Thing::Configuration
+        | Thing::Stream
+        | Thing::Sink
+        | Thing::Key
+        | Thing::Evidence => (vec!["configuration"], vec![kind]),
     }
 }
 

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use stepgate_core::operation::Operation;
 use stepgate_core::policy::Policies;
+use stepgate_core::time::Clock as _;
 use stepgate_core::web::gate_path;
 use stepgate_identity::provider::CheckedProvider;
 use stepgate_store::StoreUrl;
@@ -18,8 +19,10 @@ use super::{Done, print};
 use crate::cli::{CheckArgs, Format};
 use crate::config::{self, Settings};
 use crate::gate::{
-    StartError, attestation_roots, certificates, certificates_of, keyring, load_policies, pollers, subscribers, way_to,
+    StartError, attestation_roots, authenticators_of, certificates, certificates_of, keyring, load_policies, pollers,
+    subscribers, way_to,
 };
+use crate::system::SystemClock;
 
 pub(super) fn run(args: &CheckArgs) -> Done {
     let settings = config::load(&args.config.config)?;
@@ -61,6 +64,9 @@ fn files(settings: &Settings) -> Vec<StartError> {
         wrong.extend(subscribers(machines).err());
     }
     wrong.extend(attestation_roots(settings).err());
+    if let Some(metadata) = &settings.passkeys.metadata {
+        wrong.extend(authenticators_of(metadata, SystemClock.now()).err().map(StartError::Authenticators));
+    }
     for (service, upstream) in &settings.upstreams {
         wrong.extend(way_to(service, upstream).err());
     }

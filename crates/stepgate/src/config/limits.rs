@@ -1,10 +1,8 @@
 //! `[sessions]`, `[challenges]`, `[tries]`, `[passkeys]` and `[limits]`.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use stepgate_core::challenge::ChallengeLimits;
-use stepgate_core::factor::Aaguid;
 use stepgate_core::ports::TryLimits;
 use stepgate_core::session::SessionLifetimes;
 
@@ -59,24 +57,6 @@ pub(super) fn try_limits(table: Table<'_>) -> TryLimits {
     }
     table.finish();
     read
-}
-
-pub(super) fn passkeys(table: Table<'_>, base: &Path) -> (Vec<Aaguid>, Vec<PathBuf>) {
-    let mut read = Vec::new();
-    for at in table.texts("allowed_aaguids") {
-        match at.value.parse() {
-            Ok(aaguid) => read.push(aaguid),
-            Err(_) => table.mistake(at.span, "an AAGUID is a UUID like \"ee882879-721c-4913-9775-3dfcce97072a\""),
-        }
-    }
-    let roots = table.texts("attestation_roots");
-    if let Some(first) = roots.first()
-        && read.is_empty()
-    {
-        table.mistake(first.span.clone(), "roots are asked for only where `allowed_aaguids` names models");
-    }
-    table.finish();
-    (read, roots.into_iter().map(|at| base.join(at.value)).collect())
 }
 
 pub(super) fn listener_limits(table: Table<'_>) -> Limits {

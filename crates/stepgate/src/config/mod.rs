@@ -11,6 +11,7 @@ mod hardware;
 mod limits;
 mod machines;
 mod operation;
+mod passkeys;
 mod provider;
 mod push;
 mod read;
@@ -31,7 +32,6 @@ use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use stepgate_core::catalogue::{Catalogue, Host};
 use stepgate_core::challenge::ChallengeLimits;
-use stepgate_core::factor::Aaguid;
 use stepgate_core::ports::TryLimits;
 use stepgate_core::provider::ProviderName;
 use stepgate_core::session::SessionLifetimes;
@@ -50,6 +50,7 @@ pub use environment::PlaceFiles;
 pub(crate) use gate::parse_origin;
 pub use gate_service::{DENIED_REGIONS_POLICIES, FACTOR_POLICIES, FACTOR_POLICIES_BY_COMPANY_LOGIN, GATE_POLICIES};
 pub use machines::{MachinesSettings, ScimSettings, StreamsSettings, TransmitterSettings};
+pub use passkeys::{MetadataSettings, PasskeySettings};
 pub(crate) use provider::redirect_uri;
 pub use push::{PushSettings, WebPushSettings};
 pub use read::parse_duration;
@@ -119,10 +120,8 @@ pub struct Settings {
     pub challenges: ChallengeLimits,
     /// Limits of tries.
     pub tries: TryLimits,
-    /// Authenticator models that may be enrolled; empty: any.
-    pub allowed_aaguids: Vec<Aaguid>,
-    /// Files with the makers' certificates, PEM; empty: none is asked for.
-    pub attestation_roots: Vec<PathBuf>,
+    /// Which authenticators may hold a passkey.
+    pub passkeys: PasskeySettings,
     /// The zone of `context.time.hour`, `.minute` and `.weekday`.
     pub time_zone: TimeZone,
     /// Limits of the listener.
@@ -150,6 +149,7 @@ impl Settings {
             zone: self.time_zone.clone(),
             calendars: self.calendars.clone(),
             behaviour: self.behaviour.settings.clone(),
+            models: Arc::default(),
         }
     }
 }
@@ -333,8 +333,7 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
     let sessions = top.table("sessions").map(limits::session_lifetimes).unwrap_or_default();
     let challenges = top.table("challenges").map(limits::challenge_limits).unwrap_or_default();
     let tries = top.table("tries").map(limits::try_limits).unwrap_or_default();
-    let (allowed_aaguids, attestation_roots) =
-        top.table("passkeys").map(|table| limits::passkeys(table, &base)).unwrap_or_default();
+    let passkeys = top.table("passkeys").map(|table| passkeys::passkeys(table, &base)).unwrap_or_default();
     let limits = top.table("limits").map(limits::listener_limits).unwrap_or_default();
     let host = origin.as_ref().and_then(|origin| origin.value.host_str().map(str::to_owned)).unwrap_or_default();
     let push = top.table("push").map(|table| push::push(table, &host));
@@ -430,8 +429,7 @@ fn settings(document: &toml::Spanned<DeTable<'_>>, text: &str, base: PathBuf, mi
         sessions,
         challenges,
         tries,
-        allowed_aaguids,
-        attestation_roots,
+        passkeys,
         time_zone,
         limits,
         codes,

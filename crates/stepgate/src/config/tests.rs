@@ -146,6 +146,14 @@ before_reset = 50
 [passkeys]
 allowed_aaguids = ["ee882879-721c-4913-9775-3dfcce97072a"]
 attestation_roots = ["maker.pem"]
+[passkeys.metadata]
+file = "blob.jwt"
+root = "r3.pem"
+crls = ["r3.crl"]
+demand_attestation = true
+certification = 2
+refuse = ["REVOKED", "UPDATE_AVAILABLE"]
+danger_accept_stale = true
 [limits]
 connections = 100
 body = "64KiB"
@@ -380,8 +388,8 @@ fn every_key_is_read_as_it_is_written() {
         [NamedNetwork { name: \"office\", ranges: [10.0.0.0/8, 2001:db8::/32] }] ";
     assert!(shown.starts_with(expected), "{shown}");
     assert_eq!(settings.time_zone.iana_name(), Some("Europe/Zurich"));
-    assert_eq!(settings.attestation_roots, [PathBuf::from("/etc/stepgate/maker.pem")]);
-    assert_eq!(settings.allowed_aaguids[0].0[..2], [0xee, 0x88]);
+    assert_eq!(settings.passkeys.attestation_roots, [PathBuf::from("/etc/stepgate/maker.pem")]);
+    assert_eq!(settings.passkeys.allowed_aaguids[0].0[..2], [0xee, 0x88]);
     let (name, upstream) = &settings.upstreams[0];
     assert_eq!((name.as_str(), upstream.assertion), ("ledger", Assertion::SteppedUp));
     let (endpoint, values) =

@@ -134,6 +134,12 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// What is published of authenticators.
+    #[error("what is published of authenticators cannot be used")]
+    #[diagnostic(help(
+        "`[passkeys.metadata]` names the list of FIDO's metadata service and the root that it is signed under"
+    ))]
+    Authenticators(#[from] super::AuthenticatorsUnusable),
     /// A database of addresses.
     #[error("the database of addresses {} cannot be used", path.display())]
     #[diagnostic(help(

@@ -1,6 +1,7 @@
 //! The wiring: rooms are opened, joined, and served.
 
 mod advice;
+mod authenticators;
 mod behaviour;
 mod error;
 mod machines;
@@ -24,13 +25,14 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use stepgate_console::{Account, Pages};
+use stepgate_core::factor::KnownModels;
 use stepgate_core::flows::{Departures, Flows, Habits, Loops, Refusals, Shadow};
 use stepgate_core::id::NodeId;
 use stepgate_core::secret::MacKey;
 use stepgate_core::time::{Clock, Randomness};
 use stepgate_core::web::Transport;
 use stepgate_courier::{Outgoing, Ways, letterbox};
-use stepgate_factors::FactorSet;
+use stepgate_factors::{FactorSet, KnownAuthenticators};
 use stepgate_gateway::canonical::{HopTells, TrustedHops};
 use stepgate_gateway::http::{HttpDoor, HttpDoorParts};
 use stepgate_gateway::server::{Binding, Server, ServerLimits};
@@ -42,6 +44,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use authenticators::AuthenticatorsUnusable;
 pub use behaviour::{Keeper, LateLessons};
 pub use error::StartError;
 pub use only::OnlyGate;
@@ -52,6 +55,7 @@ pub use running::Gate;
 pub use sinks::SinkUnusable;
 
 pub(crate) use advice::advice;
+pub(crate) use authenticators::read as authenticators_of;
 pub(crate) use parts::{attestation_roots, certificates, certificates_of, way_to};
 pub(crate) use places::environment;
 pub(crate) use policies::{load_sources, read_source, read_sources, verified};
@@ -59,6 +63,7 @@ pub(crate) use shadow::load_shadow;
 pub(crate) use signals::{pollers, subscribers};
 
 use crate::config::Settings;
+use authenticators::Published;
 use parts::{client_certificates, door_limits, factor_options, live, look_at, plaintext, signer, upstreams};
 pub use push::WakeQueue;
 use running::started;
@@ -91,6 +96,8 @@ pub struct House {
     pub wakes: Option<WakeQueue>,
     /// Keeps habits, and what it learns late.
     pub habits: (Arc<Keeper>, LateLessons),
+    /// What is published of authenticators, once the gate serves.
+    pub authenticators: Option<Arc<KnownAuthenticators>>,
 }
 
 impl House {
@@ -112,7 +119,11 @@ impl House {
         let keys = database.signing_keys().await?;
         let origin = settings.catalogue.gate_origin.clone();
         let host_name = host.to_string();
-        let options = factor_options(&settings)?;
+        let models: Arc<KnownModels> = Arc::default();
+        let metadata = settings.passkeys.metadata.as_ref();
+        let authenticators =
+            metadata.map(|metadata| Arc::new(KnownAuthenticators::new(metadata.demands, Arc::clone(&models))));
+        let options = factor_options(&settings, authenticators.clone())?;
         let name = format!("{SITE} {host}");
         let set = FactorSet::new(host.as_str(), &origin, &name, options)?;
         let (devices, wakes) = push::devices(&settings, &set, &database, &clock, &random)?.unzip();
@@ -127,7 +138,8 @@ impl House {
         let (letterbox, outgoing) = letterbox();
         let profiles = Arc::clone(&database) as _;
         let habits = Keeper::new(profiles, Arc::clone(&clock), settings.behaviour.memory.bytes);
-        let (live, providers) = live(&settings, catalogue, policies, &clock, &random)?;
+        let (mut live, providers) = live(&settings, catalogue, policies, &clock, &random)?;
+        live.environment.models = models;
         let flows = Arc::new(Flows {
             live: ArcSwap::from_pointee(live),
             store: Arc::clone(&database) as _,
@@ -146,14 +158,16 @@ impl House {
             habits: Habits { keeper: Arc::clone(&habits.0) as _, ..Habits::default() },
         });
         flows.shadow.replace(shadow, flows.live.load().policies.version());
-        Ok(Self { settings, file, database, flows, keys, providers, outgoing, ways, wakes: wakes.flatten(), habits })
+        let wakes = wakes.flatten();
+        Ok(Self { settings, file, database, flows, keys, providers, outgoing, ways, wakes, habits, authenticators })
     }
 
     /// Opens the doors. `listeners` are already bound, so that a busy port is known before.
     pub async fn serve(self, listeners: Vec<TcpListener>) -> Result<Gate, StartError> {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let Self { settings, file, database, flows, keys, providers, outgoing, ways, wakes, habits } = self;
+        let Self { settings, file, database, flows, keys, providers, outgoing, ways, wakes, habits, authenticators } =
+            self;
         look_at(&providers).await?;
         let issuers = providers.token_issuers(&settings.introspection);
         let tokens = Arc::new(TokenVerifier::new(issuers, Keeps::Verified, flows.random.as_ref()));
@@ -203,6 +217,10 @@ impl House {
             servers.push(server);
         }
         started(&flows, &settings).await?;
+        if let (Some(known), Some(metadata)) = (authenticators, &settings.passkeys.metadata) {
+            let published = Published::open(metadata.clone(), known, Arc::clone(&flows), door.clone()).await?;
+            tasks.spawn(published.watch(stop.clone()));
+        }
         for server in servers {
             let stop = stop.clone();
             tasks.spawn(async move {

@@ -10,7 +10,7 @@ use stepgate_core::catalogue::ServiceName;
 use stepgate_core::flows::Live;
 use stepgate_core::time::{Clock, Randomness};
 use stepgate_courier::{MailSettings, Mailer, Ways, Webhook};
-use stepgate_factors::{AuthenticatorPolicy, FactorOptions, SentCodes};
+use stepgate_factors::{AuthenticatorPolicy, FactorOptions, KnownAuthenticators, SentCodes};
 use stepgate_gateway::http::{
     AssertionKey, AssertionMode, AssertionSigner, DoorLimits, HttpDoor, InjectScript, ServiceUpstream, SignerError,
 };
@@ -46,16 +46,19 @@ pub(crate) fn attestation_roots(settings: &Settings) -> Result<Vec<String>, Star
     let root = |path: &PathBuf| {
         std::fs::read_to_string(path).map_err(|source| StartError::AttestationRoot { path: path.clone(), source })
     };
-    settings.attestation_roots.iter().map(root).collect()
+    settings.passkeys.attestation_roots.iter().map(root).collect()
 }
 
 /// What the configuration says about factors; the names of services are words that
 /// no password may be made of.
-pub(super) fn factor_options(settings: &Settings) -> Result<FactorOptions, StartError> {
+pub(super) fn factor_options(
+    settings: &Settings,
+    metadata: Option<Arc<KnownAuthenticators>>,
+) -> Result<FactorOptions, StartError> {
     let roots = attestation_roots(settings)?;
     let names = |service: &Arc<stepgate_core::catalogue::Service>| [service.name.to_string(), service.title.clone()];
     Ok(FactorOptions {
-        authenticators: AuthenticatorPolicy { models: settings.allowed_aaguids.clone(), roots },
+        authenticators: AuthenticatorPolicy { models: settings.passkeys.allowed_aaguids.clone(), roots, metadata },
         sent: sent_codes(settings),
         hardware: settings.hardware,
         password_words: settings.catalogue.services.values().flat_map(names).collect(),

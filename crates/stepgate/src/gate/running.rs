@@ -129,7 +129,9 @@ impl Gate {
         let keyring = keyring(&settings.master_key)?;
         let settled = Settled::of(&settings);
         let introspection = std::mem::take(&mut settings.introspection);
-        let (live, providers) = live(&settings, catalogue, policies, &self.flows.clock, &self.flows.random)?;
+        let (mut live, providers) = live(&settings, catalogue, policies, &self.flows.clock, &self.flows.random)?;
+        // What is known of authenticators is read when it changes, not when the configuration does.
+        live.environment.models = Arc::clone(&self.flows.live.load().environment.models);
         Ok(Again { live, shadow, providers, introspection, upstreams, config, keyring, settled })
     }
 

@@ -26,7 +26,7 @@ impl Settled {
             ("[gate] store", settings.store.clone()),
             ("[gate] trusted_hops", format!("{:?}", settings.trusted_hops)),
             ("[gate] posture_header", format!("{:?}", settings.posture_header)),
-            ("[passkeys]", format!("{:?} {:?}", settings.allowed_aaguids, settings.attestation_roots)),
+            ("[passkeys]", format!("{:?}", settings.passkeys)),
             ("[mail]", format!("{:?}", settings.mail)),
             ("[codes.email] and [codes.phone]", format!("{} {:?}", settings.codes.email, settings.codes.phone)),
             ("[push]", format!("{:?}", settings.push)),

@@ -76,7 +76,8 @@ pub(crate) fn live_if_told_to() {
 
 async fn live(file: PathBuf) {
     let said = |name: &str| std::env::var(name).unwrap_or_default();
-    let House { settings, file, database, flows, keys, providers, outgoing, ways, wakes, habits } = open(&file).await;
+    let House { settings, file, database, flows, keys, providers, outgoing, ways, wakes, habits, authenticators } =
+        open(&file).await;
     // The test harness has begun a line of its own.
     say("");
     tell_head(&database).await;
@@ -91,7 +92,8 @@ async fn live(file: PathBuf) {
     listener.set_nonblocking(true).unwrap();
     let listener = TcpListener::from_std(listener).unwrap();
     let mut hang_up = signal(SignalKind::hangup()).unwrap();
-    let house = House { settings, file, database, flows, keys, providers, outgoing, ways, wakes, habits };
+    let house =
+        House { settings, file, database, flows, keys, providers, outgoing, ways, wakes, habits, authenticators };
     let gate = house.serve(vec![listener]).await;
     let gate = gate.unwrap_or_else(|error| panic!("{:?}", miette::Report::new(error)));
     say(SERVES);

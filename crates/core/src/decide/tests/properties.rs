@@ -259,7 +259,7 @@ proptest! {
         for operation in operations() {
             let (_, prepared) = prepare(&policies, &operation, asker(&who)).unwrap().unwrap();
             let case = case(&policies, &operation, asker(&who), &around, &prepared);
-            let now = Proven::now(asker(&who), &confirmed, around.now);
+            let now = Proven::now(asker(&who), &confirmed, &around);
             for proven in [now, now.confirmed_with(&FactorKind::ALL), now.confirmed_with(&[FactorKind::Totp])] {
                 prop_assert_eq!(case.ask(&proven), case.ask_whole(&policies, &proven), "{}", operation.endpoint.resource);
             }

@@ -1,9 +1,10 @@
 //! Decisions as sentences.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decide::{Asker, Verdict, decide, explain};
-use crate::factor::{FactorKind, Strength};
+use crate::factor::{FactorKind, ModelFacts, Models, Strength};
 use crate::policy::fixture::{NOON, SAMPLE, at, load, operation, person, session, surroundings};
 use crate::policy::{BROKEN, NO_PERMIT, Policies};
 use crate::session::{Device, SessionView};
@@ -674,4 +675,59 @@ fn a_rule_against_one_model_is_met_with_another_passkey() {
         &alice(&format!("password {recalled}")),
         "fresh: passkey (not enrolled), because recalled",
     );
+}
+
+#[test]
+fn b159_a_passkey_of_a_model_that_is_recalled_counts_nowhere() {
+    let policies = load(BOUND);
+    let model = "2fc0579f-8113-47ea-b116-bb5a8db9202a";
+    let key = format!("passkey:device_bound/attested/{model}");
+    let alice = |enrolled: &str| session(&person("alice", &["staff"]), &format!("{key} 1m"), enrolled);
+    let facts = |status: &str, is_refused: bool| {
+        let facts = ModelFacts { name: "A key".into(), certified: 2, status: status.into(), is_refused };
+        let models = Arc::new(Models::new([(model.parse().unwrap(), facts)].into()));
+        Surroundings { models, ..surroundings() }
+    };
+    let said = |around: &Surroundings, asked: &str, enrolled: &str, confirmed: &[(FactorKind, Timestamp)]| {
+        decided(&policies, asked, Asker::SignedIn(&alice(enrolled)), around, confirmed)
+    };
+    let (fine, recalled) = (facts("FIDO_CERTIFIED_L2", false), facts("REVOKED", true));
+    let (notes, pay) = ("ledger notes.add", "ledger payments.approve amount=1");
+    assert_eq!(said(&fine, notes, &key, &[]), "permit, because staff");
+    // What it proved is worth nothing, it is not asked for, and another one is.
+    assert_eq!(said(&recalled, notes, &key, &[]), "fresh: passkey (not enrolled), because any");
+    let another = format!("{key} passkey:device_bound");
+    assert_eq!(said(&recalled, notes, &another, &[]), "fresh: passkey, because any");
+    assert_eq!(said(&recalled, pay, &another, &[]), "confirm: passkey:device_bound, because bound");
+    let confirmed = [(key.parse().unwrap(), NOON)];
+    assert_eq!(said(&fine, pay, &key, &confirmed), "permit, because staff");
+    assert_eq!(said(&recalled, pay, &another, &confirmed), "confirm: passkey:device_bound, because bound");
+}
+
+#[test]
+fn what_is_published_of_a_model_counts_for_passkeys_that_attest_it() {
+    let policies = load(
+        "@id(\"staff\") permit (principal in Group::\"staff\", action, resource);
+         @id(\"level\") @reason(\"Needs a certified key.\") forbid (principal, action == Action::\"write\", resource)
+         unless { context.passkey.certification >= 2 && context.passkey.status != \"UPDATE_AVAILABLE\" };",
+    );
+    let model = "2fc0579f-8113-47ea-b116-bb5a8db9202a";
+    for (sort, certified, status, expected) in [
+        ("device_bound/attested", 2, "FIDO_CERTIFIED_L2", "permit, because staff"),
+        ("device_bound/attested", 1, "FIDO_CERTIFIED_L1", "deny, because level"),
+        ("device_bound/attested", 3, "UPDATE_AVAILABLE", "deny, because level"),
+        (
+            "device_bound",
+            2,
+            "FIDO_CERTIFIED_L2",
+            "fresh: passkey:device_bound/attested/2fc0579f-8113-47ea-b116-bb5a8db9202a (not enrolled), because level",
+        ),
+    ] {
+        let facts = ModelFacts { name: "A key".into(), certified, status: status.into(), is_refused: false };
+        let models = Arc::new(Models::new([(model.parse().unwrap(), facts)].into()));
+        let around = Surroundings { models, ..surroundings() };
+        let alice = session(&person("alice", &["staff"]), &format!("passkey:{sort}/{model} 1m"), "password");
+        let said = decided(&policies, "ledger write", Asker::SignedIn(&alice), &around, &[]);
+        assert_eq!(said, expected, "{sort} {certified} {status}");
+    }
 }

@@ -167,7 +167,7 @@ proptest! {
         for operation in operations() {
             let (_, prepared) = prepare(&policies, &operation, asker).unwrap().unwrap();
             let case = case(&policies, &operation, asker, &around, &prepared);
-            let now = Proven::now(asker, &[], around.now);
+            let now = Proven::now(asker, &[], &around);
             for proven in [now, now.confirmed_with(&FactorKind::BUILT_IN)] {
                 prop_assert_eq!(case.ask(&proven), case.ask_whole(&policies, &proven), "{}", operation.endpoint.resource);
             }
