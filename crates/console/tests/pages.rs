@@ -116,7 +116,7 @@ async fn every_page_can_be_read_by_a_screen_reader() {
         assert_eq!(unique.len(), ids.len(), "{name}: an id is used twice");
         for (tag, attributes) in &tags {
             for reference in ["for", "aria-labelledby", "aria-describedby"] {
-                if let Some(id) = attribute(attributes, reference) {
+                for id in attribute(attributes, reference).into_iter().flat_map(str::split_whitespace) {
                     assert!(ids.iter().any(|known| known == id), "{name}: <{tag}> refers to no element: {id}");
                 }
             }

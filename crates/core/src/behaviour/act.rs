@@ -20,7 +20,7 @@ pub struct Act {
     pub at: Timestamp,
     /// The same by the gate's clock on the wall.
     pub hourly: Hourly,
-    /// Which action, as [`key`] of its name.
+    /// Which action, as `key` of its name.
     pub action: u64,
     /// ISO 3166-1; `ZZ` where nobody knows it, which is a country like any other.
     pub country: [u8; 2],
@@ -64,7 +64,7 @@ pub struct Spot {
 /// A number that says how much.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Size {
-    /// [`key`] of the input's name.
+    /// `key` of the input's name.
     pub input: u64,
     /// The natural logarithm of 1 and the amount, sign left out.
     pub log: f32,

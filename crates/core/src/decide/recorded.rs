@@ -4,7 +4,7 @@
 //! [`decide`](super::decide) is given, field by field: something new to decide on does not compile until it is
 //! said here whether it is kept. It lies in the details of entries, where it can be erased.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use super::situation::{OwnedAsker, Situation};
 use crate::access::{TokenView, VerifiedToken};
 use crate::behaviour::{About, FailureCounts, Raised, Signal, Unusual};
 use crate::catalogue::{Catalogue, Endpoint, Host, InputKind};
-use crate::factor::FactorKind;
+use crate::factor::{Aaguid, FactorKind, ModelFacts, Models};
 use crate::id::{PersonId, SessionId};
 use crate::operation::{InputValue, Inputs, Operation};
 use crate::person::{Agent, Login, Person};
@@ -143,6 +143,9 @@ struct Around {
     failures: Option<[i64; 6]>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     posture: Option<String>,
+    /// What was known of the models of their passkeys: certified level, status, and whether it was refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    models: Vec<(String, u8, String, bool)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -443,7 +446,20 @@ impl Around {
             agent: _,
             posture,
             unusual,
+            models,
         } = around;
+        let enrolled: &[FactorKind] = match asker {
+            Asker::Anonymous => &[],
+            Asker::SignedIn(session) => &session.enrolled,
+            Asker::Token(view) => &view.enrolled,
+        };
+        let kinds = enrolled.iter().copied().chain(asker.proofs().map(|(kind, _)| kind));
+        let model = |kind| match kind {
+            FactorKind::Passkey(sort) => Some(sort.aaguid),
+            _ => None,
+        };
+        let own: BTreeSet<Aaguid> = kinds.filter_map(model).collect();
+        let known = models.iter().filter(|(aaguid, _)| own.contains(aaguid));
         let place = located.place();
         let level = risk::level(around, asker.risks());
         Self {
@@ -457,6 +473,9 @@ impl Around {
             own: unusual.raised.iter().map(|raised| (raised.signal.name().to_owned(), raised.weight)).collect(),
             failures: (unusual.failures != FailureCounts::default()).then(|| unusual.failures.as_array()),
             posture: (*posture != Posture::Unknown).then(|| posture.name().to_owned()),
+            models: known
+                .map(|(aaguid, facts)| (aaguid.to_string(), facts.certified, facts.status.clone(), facts.is_refused))
+                .collect(),
         }
     }
 
@@ -480,6 +499,16 @@ impl Around {
             Some(posture) => posture.parse().ok()?,
             None => Posture::Unknown,
         };
+        let model = |(aaguid, certified, status, is_refused): &(String, u8, String, bool)| {
+            let facts = ModelFacts {
+                name: String::new(),
+                certified: *certified,
+                status: status.clone(),
+                is_refused: *is_refused,
+            };
+            Some((aaguid.parse().ok()?, facts))
+        };
+        around.models = Arc::new(Models::new(self.models.iter().map(model).collect::<Option<_>>()?));
         Some(around)
     }
 }

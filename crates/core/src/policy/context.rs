@@ -161,9 +161,16 @@ impl Proven {
         self.proved(kinds, Duration::ZERO)
     }
 
-    /// The passkey that `context.passkey` is about: that of the confirmation, or else the one proved last.
+    /// The passkey that `context.passkey` is about: that of the confirmation, or else the one proved last. Where
+    /// something else confirmed, nothing good is said of it: an old passkey vouches for nothing that was proved instead of
+    /// it. Its model stands, so that a rule against a model is not got round by confirming with something else.
     fn passkey(&self) -> PasskeySort {
-        self.confirmed_passkey.or(self.passkey.map(|(_, sort)| sort)).unwrap_or_default()
+        let last = self.passkey.map(|(_, sort)| sort).unwrap_or_default();
+        match self.confirmed_passkey {
+            Some(confirmed) => confirmed,
+            None if self.confirmed.contains(&true) => PasskeySort { aaguid: last.aaguid, ..PasskeySort::default() },
+            None => last,
+        }
     }
 
     fn age_of(&self, name: &str) -> Option<Duration> {

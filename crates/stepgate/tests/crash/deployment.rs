@@ -141,8 +141,8 @@ impl Deployment {
 
 /// In order, so that nothing of it is left when the next one opens.
 pub(crate) async fn close(house: House) {
-    let House { database, flows, .. } = house;
-    drop(flows);
+    let database = Arc::clone(&house.database);
+    drop(house);
     Arc::try_unwrap(database).unwrap().close().await;
 }
 

@@ -637,6 +637,25 @@ fn b155_a_passkey_that_cannot_satisfy_a_rule_is_not_asked_for_and_what_is_missin
 }
 
 #[test]
+fn b155_an_old_passkey_says_nothing_of_what_confirmed_instead_of_it() {
+    let rule = "@id(\"staff\") permit (principal in Group::\"staff\", action, resource);
+        @id(\"strong\") @reason(\"Needs something strong that is not synced.\")
+        forbid (principal, action == Action::\"payments.approve\", resource)
+        unless { context.confirmed.contains(\"second_factor\") && !context.passkey.backup_eligible };";
+    let policies = load(rule);
+    let enrolled = "password totp passkey:device_bound";
+    let alice = session(&person("alice", &["staff"]), "passkey:device_bound 8h", enrolled);
+    let pay = "ledger payments.approve amount=1";
+    check(&policies, pay, &alice, "confirm: passkey:device_bound, because strong");
+    let with = |kind: &str| {
+        let confirmed = [(kind.parse().unwrap(), NOON)];
+        decided(&policies, pay, Asker::SignedIn(&alice), &surroundings(), &confirmed)
+    };
+    assert_eq!(with("passkey:device_bound"), "permit, because staff");
+    assert_eq!(with("totp"), "confirm: passkey:device_bound, because strong");
+}
+
+#[test]
 fn b155_a_rule_is_about_the_passkey_of_the_confirmation_or_else_the_one_that_was_proved_last() {
     let policies = load(BOUND);
     let alice = |proved: &str| session(&person("alice", &["staff"]), proved, "password passkey:device_bound/attested");
