@@ -31,7 +31,6 @@ mod rehearsals;
 mod revoked_tokens;
 mod scim_conformance;
 mod severed_commits;
-mod shadowed;
 mod signing_in;
 mod sinks;
 mod streams;
