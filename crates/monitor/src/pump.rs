@@ -151,6 +151,10 @@ impl Pump {
         }
         let records = self.records(entries).await?;
         let (documents, to) = self.documents(&records, state.next_entry);
+        if documents.is_empty() {
+            let why = format!("entry {to} has no document");
+            return self.waits(&state, Halt { reason: Reason::Configuration, why, after: None }).await;
+        }
         let oldest =
             records.first().map_or(self.parts.clock.now(), |record| Timestamp::from_ms(record.recorded.entry.at_ms));
         match self.hand_over(documents).await {

@@ -8,15 +8,13 @@ use stepgate_core::time::Timestamp;
 use stepgate_evidence::Entry;
 
 use crate::database::Database;
-use crate::error::{ExactlyOne as _, Stored as _, unavailable};
+use crate::error::{ExactlyOne as _, Stored as _};
 use crate::inner::read;
 use crate::intent::{Intent, Work};
 use crate::options::ROWS_MAX;
 use crate::row::Fields;
-
-fn as_int(number: u64) -> Result<i64, StoreError> {
-    i64::try_from(number).map_err(unavailable)
-}
+use crate::store::store_error;
+use crate::streams::as_int;
 
 fn state(row: &sqlx::any::AnyRow) -> Result<SinkState, StoreError> {
     let fields = Fields::of("sinks", row);
@@ -177,13 +175,6 @@ impl Intent for ForgetSink {
             .await
             .stored()?
             .exactly_one()
-    }
-}
-
-fn store_error(error: ChangeError) -> StoreError {
-    match error {
-        ChangeError::Store(error) => error,
-        refused => unavailable(refused),
     }
 }
 

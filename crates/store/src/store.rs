@@ -45,7 +45,7 @@ use crate::tries::{BeginTry, Record, ResetTries, TakeBackTry};
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The error of an intent that nothing can be in conflict with.
-fn store_error(error: ChangeError) -> StoreError {
+pub(crate) fn store_error(error: ChangeError) -> StoreError {
     match error {
         ChangeError::Store(error) => error,
         refused => unavailable(refused),

@@ -22,6 +22,7 @@ use crate::inner::{Inner, read};
 use crate::intent::{Intent, Work};
 use crate::options::ROWS_MAX;
 use crate::row::Fields;
+use crate::store::store_error;
 
 const TABLE: &str = "streams";
 
@@ -38,7 +39,8 @@ fn delivery(work: &Work<'_>, stream: &Stream) -> Result<(Option<String>, Option<
     }
 }
 
-fn as_int(number: u64) -> Result<i64, StoreError> {
+/// A count as columns have it.
+pub(crate) fn as_int(number: u64) -> Result<i64, StoreError> {
     i64::try_from(number).map_err(unavailable)
 }
 
@@ -438,13 +440,6 @@ impl Inner {
             version: fields.count("version")?,
             expires_at: fields.maybe_time("expires_at")?,
         })
-    }
-}
-
-fn store_error(error: ChangeError) -> StoreError {
-    match error {
-        ChangeError::Store(error) => error,
-        refused => unavailable(refused),
     }
 }
 
